@@ -1,0 +1,53 @@
+"""Every error and warning zooalign raises on purpose.
+
+A message names what failed, where (parameter, axis, operator, file), why, and what to try.
+The command line turns :class:`ZooalignError` into one line on stderr and exit code 2.
+"""
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "HubError",
+    "MergeError",
+    "ReferenceError_",
+    "SpecError",
+    "TraceError",
+    "ZooalignError",
+    "ZooalignWarning",
+]
+
+
+class ZooalignError(Exception):
+    """Base of all errors: something could not be done (exit code 2)."""
+
+
+class TraceError(ZooalignError):
+    """An architecture could not be captured as a graph."""
+
+
+class SpecError(ZooalignError):
+    """A permutation spec or permutation is malformed, or does not fit what it is used on."""
+
+
+class CheckpointError(ZooalignError):
+    """A checkpoint file is missing, truncated, malformed or does not fit its architecture."""
+
+
+class ReferenceError_(ZooalignError):
+    """A model reference could not be parsed or resolved."""
+
+
+class DataError(ZooalignError):
+    """Calibration or evaluation data is missing, empty or of the wrong form."""
+
+
+class MergeError(ZooalignError):
+    """Models cannot be matched or merged."""
+
+
+class HubError(ZooalignError):
+    """The hub refused, is unreachable, or holds something else than was written."""
+
+
+class ZooalignWarning(UserWarning):
+    """Something a user should know: stale statistics, a plugin that failed to load."""
