@@ -9,7 +9,7 @@ __all__ = [
     "DataError",
     "HubError",
     "MergeError",
-    "ReferenceError_",
+    "ModelReferenceError",
     "SpecError",
     "TraceError",
     "ZooalignError",
@@ -33,7 +33,7 @@ class CheckpointError(ZooalignError):
     """A checkpoint file is missing, truncated, malformed or does not fit its architecture."""
 
 
-class ReferenceError_(ZooalignError):
+class ModelReferenceError(ZooalignError):
     """A model reference could not be parsed or resolved."""
 
 
