@@ -1,0 +1,169 @@
+"""Capture a module's computation as an ATen graph with ``torch.export``, on fake tensors.
+
+No weight is read or allocated: parameters may be on the meta device. What is kept besides the
+graph is what a state dict is needed for (which placeholder is which parameter or buffer), the
+values of constants that are not in the state dict (index tables, masks), and which names of the
+state dict are one tensor.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export.graph_signature import InputKind
+
+from zooalign.errors import TraceError
+
+__all__ = ["Capture", "capture"]
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A captured computation.
+
+    Attributes
+    ----------
+    graph:
+        The ``torch.fx`` graph of ATen operators, not decomposed.
+    parameters:
+        Placeholder name to state-dict name, for parameters and persistent buffers.
+    constants:
+        Placeholder name to value, for constants that are not in the state dict; None where the
+        value is not known (created on the meta device).
+    inputs:
+        Placeholder names of the example inputs, in order.
+    shapes:
+        Shape of every entry of the module's state dict.
+    dtypes:
+        Dtype of every entry of the module's state dict.
+    tied:
+        State-dict name to the first name of the same tensor.
+    trainable:
+        State-dict names that are parameters (not buffers).
+    """
+
+    graph: torch.fx.Graph
+    parameters: Mapping[str, str]
+    constants: Mapping[str, Tensor | None]
+    inputs: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, torch.dtype]
+    tied: Mapping[str, str]
+    trainable: frozenset[str]
+
+
+def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
+    """Capture what ``module`` computes in eval mode on inputs of the given shapes.
+
+    Parameters
+    ----------
+    module:
+        Any module ``torch.export`` can trace; its parameters may be on the meta device. It is
+        left as it was (training flag, buffers, values).
+    example_inputs:
+        Positional inputs, a tuple of tensors; only their shapes, dtypes and device are used.
+
+    Raises
+    ------
+    TraceError
+        If ``torch.export`` cannot trace the module.
+    """
+    shapes = {name: tuple(t.shape) for name, t in module.state_dict(keep_vars=True).items()}
+    dtypes = {name: t.dtype for name, t in module.state_dict(keep_vars=True).items()}
+    on_meta = any(p.is_meta for p in module.parameters())
+    inputs = tuple(example_inputs)
+    if on_meta:
+        inputs = tuple(x.to("meta") if isinstance(x, Tensor) else x for x in inputs)
+    values = _constant_values(module)
+    with _evaluating(module), _on_meta(module, on_meta), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.export.export(module, inputs, strict=False)
+        except Exception as error:
+            raise TraceError(
+                f"torch.export cannot trace {type(module).__name__} on inputs of shapes "
+                f"{[tuple(x.shape) for x in inputs if isinstance(x, Tensor)]}: "
+                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}. "
+                "Check that the example inputs are those the model takes, and that its forward "
+                "has no control flow that depends on values."
+            ) from error
+    parameters: dict[str, str] = {}
+    constants: dict[str, Tensor | None] = {}
+    users: list[str] = []
+    for spec in program.graph_signature.input_specs:
+        name = spec.arg.name
+        if spec.kind == InputKind.PARAMETER or (
+            spec.kind == InputKind.BUFFER and spec.target in shapes
+        ):
+            parameters[name] = str(spec.target)
+        elif spec.kind == InputKind.USER_INPUT:
+            users.append(name)
+        else:
+            value = values.get(str(spec.target), program.constants.get(spec.target))
+            known = isinstance(value, Tensor) and not value.is_meta
+            constants[name] = value.detach() if known else None
+    return Capture(
+        graph=program.graph,
+        parameters=parameters,
+        constants=constants,
+        inputs=tuple(users),
+        shapes=shapes,
+        dtypes=dtypes,
+        tied=_ties(module, shapes),
+        trainable=frozenset(n for n, _ in module.named_parameters(remove_duplicate=False)),
+    )
+
+
+def _constant_values(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers that hold values, by name: torch.export on meta would lose them."""
+    return {
+        name: buffer.detach()
+        for name, buffer in module.named_buffers(remove_duplicate=False)
+        if not buffer.is_meta
+    }
+
+
+def _ties(module: nn.Module, shapes: Mapping[str, Any]) -> dict[str, str]:
+    first: dict[Any, str] = {}
+    ties: dict[str, str] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        key: Any = id(tensor)
+        if not tensor.is_meta and tensor.numel():
+            key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        if key in first:
+            ties[name] = first[key]
+        else:
+            first[key] = name
+    return ties
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    training = [m for m in module.modules() if m.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+@contextlib.contextmanager
+def _on_meta(module: nn.Module, wanted: bool) -> Iterator[None]:
+    """Show the module's buffers on the meta device, beside its meta parameters."""
+    replaced: list[tuple[nn.Module, str, Tensor]] = []
+    if wanted:
+        for m in module.modules():
+            for name, buffer in m._buffers.items():
+                if buffer is not None and not buffer.is_meta:
+                    replaced.append((m, name, buffer))
+                    m._buffers[name] = buffer.to("meta")
+    try:
+        yield
+    finally:
+        for m, name, buffer in replaced:
+            m._buffers[name] = buffer

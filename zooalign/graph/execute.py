@@ -1,0 +1,140 @@
+"""Run a captured graph on a state dict, node by node, keeping no tensor longer than needed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from zooalign.errors import SpecError
+from zooalign.graph.capture import Capture
+
+__all__ = ["evaluate", "lockstep", "steps"]
+
+# Checks of what was traced; they say nothing about the values.
+_SKIPPED = {"aten._assert_tensor_metadata.default", "aten._assert_async.msg"}
+
+
+def steps(
+    captured: Capture,
+    state: Mapping[str, Tensor],
+    inputs: Sequence[Any],
+    *,
+    dtype: torch.dtype | None = None,
+) -> Iterator[tuple[fx.Node, Any]]:
+    """Evaluate the graph, yielding every node with its value as soon as it is computed.
+
+    Parameters
+    ----------
+    captured:
+        The captured computation.
+    state:
+        Tensors by state-dict name. They are read when first used.
+    inputs:
+        Inputs of the shapes that were captured.
+    dtype:
+        If given, constants and every floating dtype named in the graph are of this dtype
+        instead (for a check in float64).
+
+    Yields
+    ------
+    Each node and its value, placeholders first; the output node last, with a tuple.
+    The value must not be changed; a node that works in place may change it later.
+    """
+    device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
+    remaining = {node: len(node.users) for node in captured.graph.nodes}
+    values: dict[fx.Node, Any] = {}
+    given = dict(zip(captured.inputs, inputs, strict=True))
+    with torch.no_grad():
+        for node in captured.graph.nodes:
+            if node.op == "placeholder":
+                value = _placeholder(captured, node.name, state, given, device, dtype)
+            elif node.op == "output":
+                value = tuple(fx.node.map_arg(node.args[0], lambda n: values[n]))
+            elif str(node.target) in _SKIPPED:
+                value = None
+            else:
+                args = fx.node.map_arg(node.args, lambda n: values[n])
+                kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values[n])
+                args, kwargs = _placed(args, dtype, device), _placed(kwargs, dtype, device)
+                value = node.target(*args, **kwargs)
+            values[node] = value
+            yield node, value
+            del value
+            for used in node.all_input_nodes:
+                remaining[used] -= 1
+                if not remaining[used]:
+                    del values[used]
+            if not remaining[node]:
+                del values[node]
+
+
+def evaluate(
+    captured: Capture,
+    state: Mapping[str, Tensor],
+    inputs: Sequence[Any],
+    *,
+    dtype: torch.dtype | None = None,
+) -> tuple[Any, ...]:
+    """The outputs of the captured computation, flat, on a state dict."""
+    result: tuple[Any, ...] = ()
+    for node, value in steps(captured, state, inputs, dtype=dtype):
+        if node.op == "output":
+            result = value
+    return result
+
+
+def lockstep(
+    captured: Capture,
+    states: Sequence[Mapping[str, Tensor]],
+    inputs: Sequence[Any],
+) -> Iterator[tuple[fx.Node, tuple[Any, ...]]]:
+    """Evaluate several state dicts side by side: every node with one value per state dict."""
+    runs = [steps(captured, state, inputs) for state in states]
+    for found in zip(*runs, strict=True):
+        yield found[0][0], tuple(value for _, value in found)
+
+
+def _placeholder(
+    captured: Capture,
+    name: str,
+    state: Mapping[str, Tensor],
+    given: Mapping[str, Any],
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> Any:
+    if name in given:
+        return given[name]
+    if name in captured.parameters:
+        parameter = captured.parameters[name]
+        parameter = parameter if parameter in state else _other_name(captured, parameter, state)
+        return state[parameter].to(device)
+    value = captured.constants[name]
+    if value is None:
+        raise SpecError(
+            f"constant '{name}' of the graph has no value: the module was captured on the meta "
+            "device. Capture it from a module whose buffers hold their values."
+        )
+    floating = dtype is not None and value.is_floating_point()
+    return value.to(device=device, dtype=dtype if floating else value.dtype)
+
+
+def _other_name(captured: Capture, parameter: str, state: Mapping[str, Tensor]) -> str:
+    first = captured.tied.get(parameter, parameter)
+    for name in (first, *(n for n, f in captured.tied.items() if f == first)):
+        if name in state:
+            return name
+    raise SpecError(f"the state dict has no '{parameter}', which the captured graph reads")
+
+
+def _placed(value: Any, dtype: torch.dtype | None, device: torch.device) -> Any:
+    """Arguments with devices and (if asked for) floating dtypes replaced."""
+    if isinstance(value, torch.device):
+        return device
+    if isinstance(value, torch.dtype):
+        return dtype if dtype is not None and value.is_floating_point else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_placed(v, dtype, device) for v in value)
+    if isinstance(value, dict):
+        return {k: _placed(v, dtype, device) for k, v in value.items()}
+    return value

@@ -1,0 +1,470 @@
+"""Index sets and the relations between them: equality, product, sum, restriction, fixed.
+
+An *atom* is a set of positions that no operator has taken apart yet. An *axis* of a tensor is a
+tuple of atoms, read as their row-major product; the empty tuple is an axis of one position.
+Operators state relations, and the relations refine atoms:
+
+- equality merges two atoms (union-find);
+- a reshape makes an atom a **product** of smaller ones;
+- a slice or a concatenation makes an atom a **sum** of pieces laid side by side;
+- a slice along one atom **restricts** every other atom whose order may depend on it: the head
+  dims of the query slice of a fused projection need not move as those of the value slice do;
+- whatever tells positions apart **fixes** an atom.
+
+An atom has at most one definition, a product or a sum; a product may be made of sums, and a
+piece of a sum may be a product. Nothing here knows torch or networkx.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+
+__all__ = ["Axis", "Cause", "IndexSets", "Relation"]
+
+Axis = tuple[int, ...]
+
+# A sum of more pieces than this comes only from matching a set with its own shifted copy;
+# such a set has no symmetry worth the work.
+_MOST_PIECES = 4096
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why an index set is fixed: a kind (a short class of reasons), the operator, and details."""
+
+    kind: str
+    operator: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}{f' ({self.detail})' if self.detail else ''}, at {self.operator}"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One stated relation between two atoms, for explanations: kind, both atoms, operator."""
+
+    kind: str
+    left: int
+    right: int
+    operator: str
+
+
+class IndexSets:
+    """A growing system of atoms under relations. Mutable while a graph is read, then only asked."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.operator = ""  # the operator that states the relations now, for explanations
+        self.relations: list[Relation] = []
+        self.restrictions: dict[tuple[int, int, int], int] = {}
+        self.tensors: list[tuple[Axis, ...]] = []
+        self.causes: dict[int, Cause] = {}  # by original atom, for explanations
+        self._parent: list[int] = []
+        self._product: dict[int, Axis] = {}
+        self._sum: dict[int, tuple[int, ...]] = {}
+        self._fixed: dict[int, Cause] = {}
+        self._appears: dict[int, list[int]] = {}
+        self._runs: dict[tuple[int, ...], int] = {}
+
+    # ------------------------------------------------------------------ atoms and axes
+
+    def new(self, size: int, fixed: Cause | None = None) -> int:
+        """A new atom of ``size`` positions."""
+        atom = len(self.sizes)
+        self.sizes.append(size)
+        self._parent.append(atom)
+        if fixed is not None:
+            self._fixed[atom] = fixed
+            self.causes[atom] = fixed
+        return atom
+
+    def axis(self, size: int, fixed: Cause | None = None) -> Axis:
+        """A new axis of ``size`` positions (no atom at all for size one)."""
+        return () if size == 1 else (self.new(size, fixed),)
+
+    def find(self, atom: int) -> int:
+        """The representative of the atom's equality class."""
+        root = atom
+        while self._parent[root] != root:
+            root = self._parent[root]
+        while self._parent[atom] != root:
+            self._parent[atom], atom = root, self._parent[atom]
+        return root
+
+    def size(self, axis: Iterable[int]) -> int:
+        """Number of positions of an axis."""
+        return prod(self.sizes[atom] for atom in axis)
+
+    def digits(self, axis: Iterable[int]) -> Axis:
+        """The axis with every product written out: representatives, none of them a product."""
+        found: list[int] = []
+        for atom in axis:
+            root = self.find(atom)
+            if root in self._product:
+                found.extend(self.digits(self._product[root]))
+            elif self.sizes[root] != 1:
+                found.append(root)
+        return tuple(found)
+
+    def is_sum(self, atom: int) -> bool:
+        """Whether the atom is defined as pieces side by side."""
+        return self.find(atom) in self._sum
+
+    def product_of(self, atom: int) -> Axis | None:
+        """The factors the atom is defined by, or None."""
+        return self._product.get(self.find(atom))
+
+    def pieces(self, atom: int) -> tuple[int, ...]:
+        """The finest pieces of a sum, in order (the atom itself where it is no sum)."""
+        root = self.find(atom)
+        if root not in self._sum:
+            return (root,)
+        return tuple(leaf for piece in self._sum[root] for leaf in self.pieces(piece))
+
+    # ------------------------------------------------------------------ fixed
+
+    def fixed(self, atom: int) -> Cause | None:
+        """Why the atom's positions are told apart, or None."""
+        return self._fixed.get(self.find(atom))
+
+    def fix(self, axis: Iterable[int], cause: Cause) -> None:
+        """Fix every atom of an axis, its factors and pieces."""
+        for atom in axis:
+            self.causes.setdefault(atom, cause)
+            root = self.find(atom)
+            if root in self._fixed:
+                continue
+            self._fixed[root] = cause
+            self.fix(self._product.get(root, ()), cause)
+            self.fix(self._sum.get(root, ()), cause)
+
+    # ------------------------------------------------------------------ tensors
+
+    def register(self, axes: Sequence[Axis]) -> tuple[Axis, ...]:
+        """State that a tensor with these axes exists.
+
+        An atom's order can depend on another atom only where every tensor that has the one has
+        the other too; this is what makes head dims an own set within each head, and keeps one
+        order of channels for all positions.
+        """
+        tensor = tuple(tuple(axis) for axis in axes)
+        number = len(self.tensors)
+        self.tensors.append(tensor)
+        for axis in tensor:
+            for atom in axis:
+                self._appears.setdefault(self.find(atom), []).append(number)
+        return tensor
+
+    def may_depend(self, atom: int, on: int) -> bool:
+        """Whether, as far as the graph has been read, ``atom`` may be ordered per value of ``on``."""
+        root, other = self.find(atom), self.find(on)
+        if root == other or root in self._fixed:
+            return False
+        for number in self._appears.get(root, ()):
+            present = self.digits(a for axis in self.tensors[number] for a in axis)
+            if other not in present:
+                return False
+        return True
+
+    def restrict(self, axis: Axis, on: int, piece: int) -> Axis:
+        """The axis as it stands where ``on`` takes values in ``piece`` only."""
+        on, piece = self.find(on), self.find(piece)
+        if on == piece:
+            return axis
+        return tuple(self._restricted(atom, on, piece) for atom in self.digits(axis))
+
+    def _restricted(self, atom: int, on: int, piece: int) -> int:
+        if not self.may_depend(atom, on):
+            return atom
+        key = (atom, on, piece)
+        if key not in self.restrictions:
+            restricted = self.new(self.sizes[atom])
+            self.restrictions[key] = restricted
+            self._relate("restriction", restricted, atom)
+        return self.restrictions[key]
+
+    def state_restriction(self, atom: int, on: int, piece: int, restricted: int) -> None:
+        """State that ``atom``, where ``on`` is in ``piece``, is the atom ``restricted``."""
+        key = (self.find(atom), self.find(on), self.find(piece))
+        if key in self.restrictions:
+            self.unify(self.restrictions[key], restricted)
+        self.restrictions[key] = restricted
+        self._relate("restriction", restricted, atom)
+
+    # ------------------------------------------------------------------ equality
+
+    def unify(self, left: int, right: int) -> None:
+        """State that two atoms of one size are one set, position by position."""
+        a, b = self.find(left), self.find(right)
+        self._relate("equality", left, right)
+        if a == b:
+            return
+        if self.sizes[a] != self.sizes[b]:
+            raise ValueError(f"index sets of sizes {self.sizes[a]} and {self.sizes[b]} are not one")
+        defined = [x for x in (a, b) if x in self._product or x in self._sum]
+        if len(defined) == 2:
+            if a in self._product or b in self._product:
+                self.unify_axes((a,), (b,))
+            else:
+                self._align(a, b)
+            a, b = self.find(a), self.find(b)
+            if a == b:
+                return
+        elif b in self._product or b in self._sum:
+            a, b = b, a
+        self._link(a, b)
+
+    def _link(self, a: int, b: int) -> None:
+        """Make ``a`` the representative of ``b``, whose definition (if any) says the same."""
+        cause = self._fixed.get(a) or self._fixed.get(b)
+        self._parent[b] = a
+        self._appears.setdefault(a, []).extend(self._appears.pop(b, ()))
+        self._product.pop(b, None)
+        self._sum.pop(b, None)
+        self._fixed.pop(b, None)
+        if cause is not None and a not in self._fixed:
+            self._fixed[a] = cause
+            self.fix(self._product.get(a, ()), cause)
+            self.fix(self._sum.get(a, ()), cause)
+
+    def unify_axes(self, left: Axis, right: Axis) -> None:
+        """State that two axes of one size are one, refining factors where they differ."""
+        if self.size(left) != self.size(right):
+            raise ValueError(
+                f"axes of sizes {self.size(left)} and {self.size(right)} cannot be one"
+            )
+        a, b = list(self.digits(left)), list(self.digits(right))
+        while a and b:
+            x, y = self.sizes[a[-1]], self.sizes[b[-1]]
+            if x == y:
+                self.unify(a.pop(), b.pop())
+            elif x > y and x % y == 0:
+                a[-1:] = self.split(a[-1], y)
+            elif y > x and y % x == 0:
+                b[-1:] = self.split(b[-1], x)
+            else:
+                sizes = f"{[self.sizes[i] for i in a]} against {[self.sizes[i] for i in b]}"
+                cause = Cause("factors that do not fit", self.operator, sizes)
+                self.fix([*a, *b], cause)
+                for atom in (*a, *b):
+                    self.register([(atom,)])
+                return
+            # A split or an equality may have refined the factors that are left.
+            a, b = list(self.digits(a)), list(self.digits(b))
+
+    def _align(self, a: int, b: int) -> None:
+        """Equality of two sums: cut both where either is cut, then piece by piece."""
+        for _ in range(_MOST_PIECES):
+            cuts_a, cuts_b = self._cuts(a), self._cuts(b)
+            if len(cuts_a) + len(cuts_b) > _MOST_PIECES:
+                break
+            if cuts_a == cuts_b:
+                pairs = list(zip(self.pieces(a), self.pieces(b), strict=True))
+                if all(self.find(x) == self.find(y) for x, y in pairs):
+                    return
+                for x, y in pairs:
+                    self.unify_axes((x,), (y,))
+                continue
+            for point in sorted(set(cuts_a) ^ set(cuts_b)):
+                self._cut(a if point not in cuts_a else b, point)
+        self.fix((a, b), Cause("a set matched with its own shifted copy", self.operator))
+
+    # ------------------------------------------------------------------ product
+
+    def split(self, atom: int, inner: int) -> Axis:
+        """Make an atom the product of an outer and an inner factor of ``inner`` positions."""
+        root = self.find(atom)
+        if root in self._product:
+            return self._split_axis(self._product[root], inner)
+        outer_size = self.sizes[root] // inner
+        if outer_size == 1 or inner == 1:
+            return (root,)
+        cause = self._fixed.get(root)
+        outer, within = self.new(outer_size, cause), self.new(inner, cause)
+        pieces, cuts = self.pieces(root), self._cuts(root)
+        self._sum.pop(root, None)
+        self._define_product(root, (outer, within))
+        if len(pieces) == 1:
+            return (outer, within)
+        # A sum becomes blocks: whole blocks keep their piece, a block that straddles pieces is
+        # one block whose inside is a sum.
+        points = {point for cut in cuts for point in (cut // inner, -(-cut // inner))}
+        for point in sorted(points - {0, outer_size}):
+            self._cut(outer, point)
+        ends = [0, *cuts, self.sizes[root]]
+        for start, block in zip(self._starts(outer), self.pieces(outer), strict=True):
+            low, high = start * inner, (start + self.sizes[block]) * inner
+            covered = [
+                p for p, lo, hi in zip(pieces, ends, ends[1:], strict=False) if low < hi and lo < high
+            ]
+            inside = self.new(inner)
+            self.state_restriction(within, outer, block, inside)
+            here: Axis = (inside,) if self.sizes[block] == 1 else (block, inside)
+            if len(covered) == 1 and self.sizes[covered[0]] == high - low:
+                self.unify_axes(here, (covered[0],))
+            else:  # pieces may reach over the block's ends: take their parts
+                parts = [
+                    self.segment((p,), max(low, lo) - lo, min(high, hi) - lo)
+                    for p, lo, hi in zip(pieces, ends, ends[1:], strict=False)
+                    if low < hi and lo < high
+                ]
+                self.unify_axes(here, self.concatenate(parts))
+        return (outer, within)
+
+    def _split_axis(self, axis: Axis, inner: int) -> Axis:
+        outer, within = self.factor(axis, inner)
+        return self.digits((*outer, *within))
+
+    def factor(self, axis: Axis, inner: int) -> tuple[Axis, Axis]:
+        """An axis as (outer, inner) axes, the inner of ``inner`` positions.
+
+        Where the factors do not fit, the axis is fixed and both parts are new fixed axes.
+        """
+        rest, within, have = list(self.digits(axis)), [], 1
+        while have < inner and rest:
+            size = self.sizes[rest[-1]]
+            if (inner // have) % size == 0 and inner % (have * size) == 0:
+                within.insert(0, rest.pop())
+                have *= size
+            elif inner % have == 0 and size % (inner // have) == 0:
+                rest[-1:] = self.split(rest[-1], inner // have)
+                rest = list(self.digits(rest))
+            else:
+                return self._unfit(axis, inner)
+        return tuple(rest), tuple(within)
+
+    def _unfit(self, axis: Axis, inner: int) -> tuple[Axis, Axis]:
+        sizes = "x".join(str(self.sizes[a]) for a in self.digits(axis))
+        cause = Cause("factors that do not fit", self.operator, f"{sizes} in blocks of {inner}")
+        self.fix(axis, cause)
+        return self.axis(self.size(axis) // inner, cause), self.axis(inner, cause)
+
+    def _define_product(self, root: int, factors: Axis) -> None:
+        self._product[root] = factors
+        for factor in factors:
+            self._appears.setdefault(factor, []).extend(self._appears.get(root, ()))
+            self._relate("product", root, factor)
+
+    # ------------------------------------------------------------------ sum
+
+    def _starts(self, atom: int) -> list[int]:
+        return [0, *accumulate(self.sizes[p] for p in self.pieces(atom))][:-1]
+
+    def _cuts(self, atom: int) -> list[int]:
+        return self._starts(atom)[1:]
+
+    def _cut(self, atom: int, point: int) -> None:
+        """Refine the pieces of an atom (no product) so that one starts at ``point``."""
+        root = self.find(atom)
+        if root not in self._sum:
+            cause = self._fixed.get(root)
+            parts = [self.new(n, cause) for n in (point, self.sizes[root] - point)]
+            self._define_sum(root, parts)
+            return
+        flat: list[int] = []
+        for start, piece in zip(self._starts(root), self.pieces(root), strict=True):
+            offset = point - start
+            if not 0 < offset < self.sizes[piece]:
+                flat.append(piece)
+            elif piece in self._product:
+                low = self.wrap(self.segment((piece,), 0, offset))
+                high = self.wrap(self.segment((piece,), offset, self.sizes[piece]))
+                flat.extend((low, high))
+            else:
+                self._cut(piece, offset)
+                flat.extend(self.pieces(piece))
+        self._sum[root] = tuple(flat)
+
+    def _define_sum(self, root: int, pieces: Sequence[int]) -> None:
+        self._sum[root] = tuple(pieces)
+        for piece in pieces:
+            self._relate("sum", root, piece)
+        if root in self._fixed:
+            self.fix(pieces, self._fixed[root])
+
+    def piece(self, atom: int, low: int, high: int) -> int:
+        """The atom that holds positions ``low`` to ``high`` of an atom that is no product."""
+        root = self.find(atom)
+        if (low, high) == (0, self.sizes[root]):
+            return root
+        for point in (low, high):
+            if 0 < point < self.sizes[root] and point not in self._cuts(root):
+                self._cut(root, point)
+        run = tuple(
+            p
+            for start, p in zip(self._starts(root), self.pieces(root), strict=True)
+            if low <= start < high
+        )
+        return run[0] if len(run) == 1 else self._run(run)
+
+    def _run(self, run: tuple[int, ...]) -> int:
+        if run not in self._runs:
+            whole = self.new(sum(self.sizes[p] for p in run))
+            self._define_sum(whole, run)
+            if all(p in self._fixed for p in run):
+                self.fix((whole,), self._fixed[run[0]])
+            self._runs[run] = whole
+        return self._runs[run]
+
+    def wrap(self, axis: Axis) -> int:
+        """An axis as one atom."""
+        digits = self.digits(axis)
+        if len(digits) == 1:
+            return digits[0]
+        whole = self.new(self.size(digits))
+        if digits:
+            self._define_product(whole, digits)
+            if all(d in self._fixed for d in digits):
+                self._fixed[whole] = self._fixed[digits[0]]
+        return whole
+
+    def concatenate(self, axes: Sequence[Axis]) -> Axis:
+        """The axis that holds the given axes side by side."""
+        if len(axes) == 1:
+            return axes[0]
+        return (self._run(tuple(self.wrap(axis) for axis in axes)),)
+
+    def segment(self, axis: Axis, low: int, high: int) -> Axis:
+        """Positions ``low`` to ``high`` of an axis, as an axis."""
+        return self.cut_out((axis,), 0, low, high)[0]
+
+    def cut_out(self, axes: Sequence[Axis], number: int, low: int, high: int) -> list[Axis]:
+        """All axes of a tensor after axis ``number`` is cut to positions ``low`` to ``high``."""
+        axis = self.digits(axes[number])
+        if (low, high) == (0, self.size(axis)):
+            return [tuple(a) for a in axes]
+        first, rest = axis[0], axis[1:]
+        inner = self.size(rest)
+        if low % inner == 0 and high % inner == 0:
+            piece = self.piece(first, low // inner, high // inner)
+            cut = [self.restrict(self.digits(a), first, piece) for a in axes]
+            kept = () if self.sizes[piece] == 1 else (piece,)
+            cut[number] = (*kept, *self.restrict(rest, first, piece))
+            return cut
+        # The cut runs through a block: blocks one by one, and no order may depend on them.
+        parts: list[Axis] = []
+        start = low
+        while start < high:
+            block = start // inner
+            stop = min(high, (block + 1) * inner)
+            if start % inner == 0 and high - start >= inner:
+                stop = high - high % inner
+            piece = self.piece(first, block, -(-stop // inner))
+            inside = self.restrict(rest, first, piece)
+            whole = (piece, *inside) if self.sizes[piece] > 1 else inside
+            offset = block * inner
+            parts.append(self.segment(whole, start - offset, stop - offset))
+            start = stop
+        for other, others in enumerate(axes):
+            if other != number:
+                for atom in self.digits(others):
+                    if any(self.may_depend(atom, d) for d in axis):
+                        self.register([(atom,)])
+        cut = [tuple(a) for a in axes]
+        cut[number] = self.concatenate(parts)
+        return cut
+
+    def _relate(self, kind: str, left: int, right: int) -> None:
+        self.relations.append(Relation(kind, left, right, self.operator))

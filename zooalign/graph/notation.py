@@ -1,0 +1,109 @@
+"""The notation for what an operator does to axes, after einops.
+
+``"*b i, o i, o -> *b o"`` is a linear layer: operands separated by commas, axes by spaces.
+
+- a **name** is one axis; the same name twice is one index set (equality);
+- ``*name`` is any number of axes (zero too), the same number wherever it stands;
+- ``(g c)`` is one axis that is the row-major product of ``g`` and ``c``;
+- ``name!`` is told apart position by position by the operator (fixed), e.g. a kernel position;
+- ``[name]`` is summed, normalised or attended over: something that lacks these axes is computed;
+- ``?`` before an operand: it may be absent;
+- ``1`` is an axis of one position; ``_`` any axis, related to nothing.
+
+A name on the right that is not on the left is a new axis whose size the output tells.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+__all__ = ["AxisPattern", "Factor", "Operand", "Pattern", "parse"]
+
+_TOKEN = re.compile(r"\(([^()]*)\)|(\S+)")
+_FACTOR = re.compile(r"(\[)?(\*)?([A-Za-z_][A-Za-z_0-9]*|1)(!)?(\])?(!)?$")
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One name in an axis: ``star`` for any number of axes, ``fixed`` for ``!``, ``inside`` for ``[ ]``."""
+
+    name: str
+    star: bool = False
+    fixed: bool = False
+    inside: bool = False
+
+
+@dataclass(frozen=True)
+class AxisPattern:
+    """One axis: a single factor, or the row-major product of several."""
+
+    factors: tuple[Factor, ...]
+
+    @property
+    def star(self) -> bool:
+        """Whether this stands for any number of axes."""
+        return len(self.factors) == 1 and self.factors[0].star
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One tensor: its axes, and whether it may be absent."""
+
+    axes: tuple[AxisPattern, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A parsed expression: operands on the left, results on the right."""
+
+    text: str
+    operands: tuple[Operand, ...]
+    results: tuple[Operand, ...]
+
+
+@lru_cache(maxsize=512)
+def parse(text: str) -> Pattern:
+    """Parse an axis expression.
+
+    Raises
+    ------
+    ValueError
+        With the expression and the part of it that is wrong.
+
+    Examples
+    --------
+    >>> parse("n (g c), (g c) -> n g").results[0].axes[1].factors[0].name
+    'g'
+    >>> parse("n c ->")
+    Traceback (most recent call last):
+    ...
+    ValueError: axis expression 'n c ->': nothing stands right of '->'
+    """
+    left, arrow, right = text.partition("->")
+    if not arrow:
+        raise ValueError(f"axis expression {text!r}: '->' is missing")
+    if not right.strip():
+        raise ValueError(f"axis expression {text!r}: nothing stands right of '->'")
+    operands = tuple(_operand(part, text) for part in left.split(","))
+    results = tuple(_operand(part, text) for part in right.split(","))
+    return Pattern(text, operands, results)
+
+
+def _operand(part: str, text: str) -> Operand:
+    part = part.strip()
+    optional = part.startswith("?")
+    axes = []
+    for product, single in _TOKEN.findall(part.removeprefix("?")):
+        names = product.split() if product else [single]
+        axes.append(AxisPattern(tuple(_factor(name, text) for name in names)))
+    if sum(axis.star for axis in axes) > 1:
+        raise ValueError(f"axis expression {text!r}: two '*' in the one operand {part!r}")
+    return Operand(tuple(axes), optional)
+
+
+def _factor(name: str, text: str) -> Factor:
+    match = _FACTOR.match(name)
+    if not match or bool(match[1]) != bool(match[5]):
+        raise ValueError(f"axis expression {text!r}: cannot read {name!r}")
+    return Factor(match[3], bool(match[2]), bool(match[4] or match[6]), bool(match[1]))

@@ -1,0 +1,286 @@
+"""What a rule sees of one operator: its arguments as tensors with axes, and ways to relate them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+
+from zooalign.graph.index_sets import Axis, Cause, IndexSets
+from zooalign.graph.notation import AxisPattern, Factor, Operand, parse
+
+__all__ = ["Operator", "Tensor"]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of the graph: its shape and, per axis, the index set its positions belong to.
+
+    The empty axis ``()`` says that the tensor does not vary along it (one position, an expanded
+    axis, a constant): such an axis is related to nothing.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[Axis, ...]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+
+class Operator:
+    """One call in the graph, while its rule runs.
+
+    Attributes
+    ----------
+    sets:
+        The index sets of the whole graph.
+    name:
+        The operator, e.g. ``aten.linear.default``.
+    node:
+        The name of the call in the graph, for reasons and explanations.
+    arguments:
+        All arguments by their name in the operator's schema, defaults filled in.
+    results:
+        Shapes of the results, in order.
+    """
+
+    def __init__(
+        self,
+        sets: IndexSets,
+        name: str,
+        node: str,
+        arguments: Mapping[str, Any],
+        results: Sequence[tuple[int, ...]],
+    ) -> None:
+        self.sets = sets
+        self.name = name
+        self.node = node
+        self.arguments = arguments
+        self.results = tuple(results)
+
+    def __getitem__(self, argument: str) -> Any:
+        return self.arguments[argument]
+
+    def get(self, argument: str, default: Any = None) -> Any:
+        """An argument by name, or a default where the operator's overload has none of that name."""
+        return self.arguments.get(argument, default)
+
+    def tensors(self) -> list[Tensor]:
+        """All tensor arguments, those inside lists too."""
+        found: list[Tensor] = []
+        for value in self.arguments.values():
+            values = value if isinstance(value, (list, tuple)) else [value]
+            found.extend(v for v in values if isinstance(v, Tensor))
+        return found
+
+    def cause(self, kind: str, detail: str = "") -> Cause:
+        """A reason that names this operator."""
+        return Cause(kind, f"{self.name} '{self.node}'", detail)
+
+    def tensor(self, axes: Sequence[Axis], result: int = 0) -> Tensor:
+        """A result with these axes."""
+        return self.shaped(self.results[result], axes)
+
+    def shaped(self, shape: Sequence[int], axes: Sequence[Axis]) -> Tensor:
+        """A tensor of the graph with the given shape and axes."""
+        shape = tuple(shape)
+        if len(shape) != len(axes):
+            raise ValueError(f"{self.name} '{self.node}': {len(axes)} axes for shape {shape}")
+        return Tensor(shape, self.sets.register(axes))
+
+    def computed(self, axes: Sequence[Axis]) -> None:
+        """State that something with these axes is computed on the way."""
+        self.sets.register(axes)
+
+    def fixed_axis(self, size: int, kind: str, detail: str = "") -> Axis:
+        """A new axis whose positions this operator tells apart."""
+        return self.sets.axis(size, self.cause(kind, detail))
+
+    def varying(self, tensor: Tensor, number: int) -> Axis:
+        """Axis ``number`` with an atom of its own where the tensor does not vary along it."""
+        axis = tensor.axes[number]
+        return axis if axis or tensor.shape[number] == 1 else self.sets.axis(tensor.shape[number])
+
+    def freeze(self, kind: str, detail: str = "") -> Any:
+        """Fix all axes of all operands; the results get new fixed axes."""
+        cause = self.cause(kind, detail)
+        for tensor in self.tensors():
+            for axis in tensor.axes:
+                self.sets.fix(axis, cause)
+        made = [
+            self.tensor([self.sets.axis(n, cause) for n in shape], i)
+            for i, shape in enumerate(self.results)
+        ]
+        return made[0] if len(made) == 1 else made
+
+    # ------------------------------------------------------------------ the notation
+
+    def relate(
+        self,
+        expression: str,
+        *operands: Tensor | None,
+        fixed: str = "position",
+        sizes: Mapping[str, int] | None = None,
+    ) -> Any:
+        """Relate operands by an axis expression (:mod:`zooalign.graph.notation`).
+
+        Parameters
+        ----------
+        expression:
+            Such as ``"*b i, o i, ?o -> *b o"``.
+        operands:
+            One per left-hand operand; None only for an optional one.
+        fixed:
+            The kind of reason given for axes marked ``!``.
+        sizes:
+            Sizes of names that products need, e.g. the number of groups.
+
+        Returns
+        -------
+        The result tensor, or a list where the expression has several results.
+        """
+        binding = _Binding(self, expression, fixed, dict(sizes or {}))
+        pattern = parse(expression)
+        if len(operands) != len(pattern.operands):
+            raise ValueError(f"{expression!r} takes {len(pattern.operands)} operands")
+        for operand, tensor in zip(pattern.operands, operands, strict=True):
+            if tensor is not None:
+                binding.bind(operand, tensor)
+            elif not operand.optional:
+                raise ValueError(f"{expression!r}: an operand of '{self.node}' is missing")
+        for operand, tensor in zip(pattern.operands, operands, strict=True):
+            if tensor is not None:
+                binding.compute_inside(operand, tensor)
+        made = [binding.result(r, i) for i, r in enumerate(pattern.results)]
+        return made[0] if len(made) == 1 else made
+
+
+class _Binding:
+    """Names of one expression, bound to axes."""
+
+    def __init__(self, op: Operator, text: str, kind: str, sizes: dict[str, int]) -> None:
+        self.op, self.sets, self.text, self.kind, self.sizes = op, op.sets, text, kind, sizes
+        self.axes: dict[str, Axis] = {}
+        self.stars: dict[str, list[tuple[int, Axis]]] = {}
+
+    def bind(self, operand: Operand, tensor: Tensor) -> None:
+        """Bind one operand's names to a tensor's axes, equating what is bound already."""
+        for pattern, numbers in self._spread(operand, tensor.ndim):
+            if pattern.star:
+                found = [(tensor.shape[n], tensor.axes[n]) for n in numbers]
+                self._bind_star(pattern.factors[0], found)
+            elif len(pattern.factors) == 1:
+                (number,) = numbers
+                self._bind(pattern.factors[0], tensor.shape[number], tensor.axes[number])
+            else:
+                (number,) = numbers
+                self._bind_product(pattern, tensor, number)
+
+    def _spread(self, operand: Operand, ndim: int) -> list[tuple[AxisPattern, list[int]]]:
+        """Each axis pattern with the numbers of the axes it stands for."""
+        extra = ndim - sum(not axis.star for axis in operand.axes)
+        if extra < 0 or (extra and not any(axis.star for axis in operand.axes)):
+            raise ValueError(f"{self.text!r} does not fit {ndim} axes at '{self.op.node}'")
+        spread, number = [], 0
+        for pattern in operand.axes:
+            count = extra if pattern.star else 1
+            spread.append((pattern, list(range(number, number + count))))
+            number += count
+        return spread
+
+    def _bind(self, factor: Factor, size: int, axis: Axis) -> None:
+        if factor.name in ("_", "1"):
+            return
+        if factor.fixed:
+            self.sets.fix(axis, self.op.cause(self.kind))
+        self.sizes.setdefault(factor.name, size)
+        known = self.axes.get(factor.name, ())
+        if known and axis:
+            self.sets.unify_axes(known, axis)
+        self.axes[factor.name] = known or axis
+        if size != 1:
+            self.sizes[factor.name] = size
+
+    def _bind_star(self, factor: Factor, found: list[tuple[int, Axis]]) -> None:
+        if factor.fixed:
+            for _, axis in found:
+                self.sets.fix(axis, self.op.cause(self.kind))
+        if factor.name not in self.stars:
+            self.stars[factor.name] = found
+            return
+        # Batch axes broadcast: counted from the right, an axis of one position fits any.
+        known = self.stars[factor.name]
+        longer, shorter = (known, found) if len(known) >= len(found) else (found, known)
+        lead = len(longer) - len(shorter)
+        merged = list(longer[:lead])
+        for (n, a), (m, b) in zip(longer[lead:], shorter, strict=True):
+            if a and b:
+                self.sets.unify_axes(a, b)
+            merged.append((max(n, m), a or b))
+        self.stars[factor.name] = merged
+
+    def _bind_product(self, pattern: AxisPattern, tensor: Tensor, number: int) -> None:
+        axis, size = self.op.varying(tensor, number), tensor.shape[number]
+        unknown = [f for f in pattern.factors if f.name not in self.sizes]
+        if len(unknown) > 1:
+            raise ValueError(f"{self.text!r}: sizes of {[f.name for f in unknown]} are not known")
+        for factor in unknown:
+            others = prod(self.sizes[f.name] for f in pattern.factors if f is not factor)
+            self.sizes[factor.name] = size // others
+        for factor in reversed(pattern.factors[1:]):
+            axis, inner = self.sets.factor(axis, self.sizes[factor.name])
+            self._bind(factor, self.sizes[factor.name], inner)
+        self._bind(pattern.factors[0], self.sizes[pattern.factors[0].name], axis)
+
+    def compute_inside(self, operand: Operand, tensor: Tensor) -> None:
+        """Register what is computed without the axes in brackets."""
+        if not any(f.inside for axis in operand.axes for f in axis.factors):
+            return
+        left: list[Axis] = []
+        for pattern, numbers in self._spread(operand, tensor.ndim):
+            if pattern.star and not pattern.factors[0].inside:
+                left.extend(tensor.axes[n] for n in numbers)
+            elif len(pattern.factors) == 1:
+                if not pattern.factors[0].inside:
+                    left.extend(tensor.axes[n] for n in numbers)
+            else:
+                left.extend(self.axes[f.name] for f in pattern.factors if not f.inside)
+        self.op.computed(left)
+
+    def result(self, operand: Operand, number: int) -> Tensor:
+        """The tensor a right-hand side describes."""
+        shape = self.op.results[number]
+        axes: list[Axis] = []
+        for pattern, numbers in self._spread(operand, len(shape)):
+            if pattern.star:
+                axes.extend(self._result_star(pattern.factors[0], [shape[n] for n in numbers]))
+                continue
+            (n,) = numbers
+            whole: Axis = ()
+            for factor in pattern.factors:
+                whole += self._result_axis(factor, shape[n], pattern)
+            axes.append(whole)
+        return self.op.tensor(axes, number)
+
+    def _result_star(self, factor: Factor, sizes: list[int]) -> list[Axis]:
+        if factor.name in self.stars and len(self.stars[factor.name]) == len(sizes):
+            return [axis for _, axis in self.stars[factor.name]]
+        cause = self.op.cause(self.kind) if factor.fixed else None
+        return [self.sets.axis(n, cause) for n in sizes]
+
+    def _result_axis(self, factor: Factor, size: int, pattern: AxisPattern) -> Axis:
+        alone = len(pattern.factors) == 1
+        if factor.name in self.axes:
+            axis = self.axes[factor.name]
+            if not axis and not alone:  # a factor that does not vary still takes its place
+                return self.sets.axis(self.sizes[factor.name])
+            return axis
+        if factor.name == "1":
+            return ()
+        if not alone:
+            known = prod(self.sizes[f.name] for f in pattern.factors if f is not factor)
+            size //= known
+        return self.sets.axis(size, self.op.cause(self.kind) if factor.fixed else None)

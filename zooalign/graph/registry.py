@@ -1,0 +1,48 @@
+"""The table of operator rules: which function states what an operator does to axes.
+
+A rule takes an :class:`~zooalign.graph.operator.Operator` and returns the operator's result as a
+:class:`~zooalign.graph.operator.Tensor` (or a list of them). Operator names are those of ATen with
+their overload, ``aten.linear.default``; a name without overload stands for all overloads.
+"""
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zooalign.graph.operator import Operator
+
+__all__ = ["Rule", "collect", "lookup", "rule"]
+
+Rule = Callable[["Operator"], Any]
+
+_MARK = "_zooalign_operators"
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Mark a function as the rule of the named operators."""
+
+    def mark(function: Rule) -> Rule:
+        setattr(function, _MARK, (*getattr(function, _MARK, ()), *names))
+        return function
+
+    return mark
+
+
+def collect(*modules: ModuleType) -> dict[str, Rule]:
+    """All rules of the given modules, by operator name; later modules override earlier ones."""
+    table: dict[str, Rule] = {}
+    for module in modules:
+        for value in vars(module).values():
+            for name in getattr(value, _MARK, ()):
+                table[name] = value
+    return table
+
+
+def lookup(rules: Mapping[str, Rule], name: str) -> Rule | None:
+    """The rule of an operator, by its full name, then without overload, then not in place."""
+    base = name.rsplit(".", 1)[0]
+    for candidate in (name, base, base.removesuffix("_")):
+        if candidate in rules:
+            return rules[candidate]
+    return None
