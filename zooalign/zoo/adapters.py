@@ -1,0 +1,102 @@
+"""What a model library has to offer so that zooalign can use its models."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from zooalign.zoo.preprocess import Preprocess
+from zooalign.zoo.references import Reference
+
+__all__ = ["Architecture", "LibraryAdapter"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything needed to build a model again, without its weights.
+
+    ``config`` is JSON and belongs to the library's adapter; it is copied on the way in.
+    """
+
+    library: str
+    name: str
+    config: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", copy.deepcopy(dict(self.config)))
+
+    def to_json(self) -> dict[str, Any]:
+        """A new JSON-able dict: ``library``, ``name``, ``config``."""
+        return {
+            "library": self.library,
+            "name": self.name,
+            "config": copy.deepcopy(dict(self.config)),
+        }
+
+
+@runtime_checkable
+class LibraryAdapter(Protocol):
+    """A library's side: from a reference or a config file to modules, inputs and files.
+
+    An adapter keeps no state. :mod:`zooalign.zoo.building` has the parts that every adapter's
+    ``build`` methods need.
+    """
+
+    @property
+    def name(self) -> str:
+        """The library's name, the part before the colon of a reference."""
+        ...
+
+    def from_reference(self, reference: Reference) -> Architecture:
+        """The architecture that ``NAME:...?options`` names; ModelReferenceError if it is none."""
+        ...
+
+    def recognise(self, config: Mapping[str, Any], files: Sequence[str]) -> Architecture | None:
+        """The architecture in a repo's ``config.json``, or None if another library's.
+
+        ``files`` are the names beside it. The config is untrusted: nothing it names is imported.
+        """
+        ...
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        """The module in eval mode, parameters on the meta device, buffers with their values."""
+        ...
+
+    def build_initialised(self, architecture: Architecture, seed: int) -> nn.Module:
+        """The module in eval mode on the CPU, initialised by its library under ``seed``."""
+        ...
+
+    def build_with_weights(
+        self,
+        architecture: Architecture,
+        state_dict: Mapping[str, Tensor],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> nn.Module:
+        """The module in eval mode with exactly these tensors; ties are kept."""
+        ...
+
+    def example_inputs(
+        self, architecture: Architecture, batch_size: int, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, ...]:
+        """Seeded random inputs of the right sizes, batch first; ``device`` may be meta."""
+        ...
+
+    def preprocess(self, architecture: Architecture) -> Preprocess:
+        """From an image to the model's input (C, H, W), as the model's own config says."""
+        ...
+
+    def config_files(self, architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
+        """Files to put beside the weights so that :meth:`load` works, by name.
+
+        ``source_dir`` is the directory the model came from, whose files are kept as they are.
+        """
+        ...
+
+    def load(self, directory: Path) -> nn.Module:
+        """The model in ``directory`` by the library's own way of loading it, in eval mode."""
+        ...

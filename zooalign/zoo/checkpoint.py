@@ -1,0 +1,245 @@
+"""Checkpoints read lazily: shapes and dtypes from headers, one tensor at a time from the map."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from zooalign.errors import CheckpointError
+from zooalign.zoo.headers import TensorInfo, read_header
+
+__all__ = [
+    "INDEX_NAME",
+    "WEIGHTS_NAME",
+    "Checkpoint",
+    "LazyTensors",
+    "find_nonfinite",
+    "open_checkpoint",
+    "open_pickle",
+]
+
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
+_MAX_INDEX = 100_000_000
+
+
+class LazyTensors(Mapping[str, Tensor]):
+    """A read-only mapping of tensors that are read when asked for, each time anew."""
+
+    def __init__(self, infos: Mapping[str, TensorInfo], read: Callable[[str], Tensor]) -> None:
+        self._infos = dict(infos)
+        self._read = read
+
+    def info(self, key: str) -> TensorInfo:
+        """Shape and dtype of ``key`` without reading it."""
+        return self._infos[key]
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Shape of ``key`` without reading it."""
+        return self._infos[key].shape
+
+    def dtype(self, key: str) -> torch.dtype:
+        """Dtype of ``key`` without reading it."""
+        return self._infos[key].dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors together."""
+        return sum(info.nbytes for info in self._infos.values())
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key not in self._infos:
+            raise KeyError(key)
+        return self._read(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._infos)
+
+    def __len__(self) -> int:
+        return len(self._infos)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._infos
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self)} tensors, {self.nbytes} bytes>"
+
+
+class Checkpoint(LazyTensors):
+    """A checkpoint of one file or several.
+
+    ``files`` are all its files (shards, then the index if there is one), ``layout`` says which
+    shard's name holds which key, ``metadata`` is the first shard's.
+    """
+
+    def __init__(
+        self,
+        infos: Mapping[str, TensorInfo],
+        read: Callable[[str], Tensor],
+        *,
+        files: tuple[Path, ...],
+        layout: Mapping[str, str],
+        metadata: Mapping[str, str],
+    ) -> None:
+        super().__init__(infos, read)
+        self.files = files
+        self.layout = dict(layout)
+        self.metadata = dict(metadata)
+
+
+def open_checkpoint(path: Path | str) -> Checkpoint:
+    """Open a ``.safetensors`` file, or a ``.safetensors.index.json`` with its shards.
+
+    Raises:
+        CheckpointError: a file is missing, truncated or malformed, or the index does not agree
+            with the shards or names a file outside its directory.
+    """
+    path = Path(path)
+    if path.name.endswith(".json"):
+        return _open_index(path)
+    header = read_header(path)
+    layout = dict.fromkeys(header.tensors, path.name)
+    return Checkpoint(
+        header.tensors,
+        _reader({path.name: path}, layout),
+        files=(path,),
+        layout=layout,
+        metadata=header.metadata,
+    )
+
+
+def open_pickle(path: Path | str) -> Checkpoint:
+    """Open a ``.bin``, ``.pth`` or ``.pt`` file with torch's restricted unpickler.
+
+    A dict under ``state_dict`` or ``model`` is taken in place of the whole, and a ``module.``
+    before every name is dropped.
+
+    Raises:
+        CheckpointError: the file cannot be read so, or holds something else than tensors.
+    """
+    path = Path(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path}: cannot be read with weights_only=True and mmap=True: {reason}; convert it "
+            "to safetensors in an environment you trust it in"
+        ) from error
+    for name in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"{path}: holds {type(content).__name__}, not a state dict")
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise CheckpointError(f"{path}: {key}: {type(value).__name__} is not a named tensor")
+    prefix = "module." if all(key.startswith("module.") for key in content) else ""
+    tensors = {key.removeprefix(prefix): value.detach() for key, value in content.items()}
+    return Checkpoint(
+        {key: TensorInfo(tuple(value.shape), value.dtype) for key, value in tensors.items()},
+        tensors.__getitem__,
+        files=(path,),
+        layout=dict.fromkeys(tensors, WEIGHTS_NAME),
+        metadata={},
+    )
+
+
+def find_nonfinite(tensors: Mapping[str, Tensor], limit: int = 10) -> list[str]:
+    """The first ``limit`` names whose tensors hold a NaN or an infinity, in mapping order."""
+    found: list[str] = []
+    for name in tensors:
+        tensor = tensors[name]
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            continue
+        if tensor.dtype.itemsize == 1:  # torch has no isfinite for 8-bit floats
+            tensor = tensor.float()
+        if not bool(torch.isfinite(tensor).all()):
+            found.append(name)
+            if len(found) >= limit:
+                break
+    return found
+
+
+def _open_index(path: Path) -> Checkpoint:
+    weight_map = _read_index(path)
+    shards = {name: _inside(path, name, key) for key, name in reversed(list(weight_map.items()))}
+    headers = {}
+    for name in sorted(shards):
+        if not shards[name].is_file():
+            key = next(key for key, file in weight_map.items() if file == name)
+            raise CheckpointError(f"{path}: the shard {name} is missing ({key} is in it)")
+        headers[name] = read_header(shards[name])
+    infos = {}
+    for key, name in weight_map.items():
+        if key not in headers[name].tensors:
+            raise CheckpointError(f"{path}: {key} is said to be in {name}, which does not hold it")
+        infos[key] = headers[name].tensors[key]
+    for name, header in headers.items():
+        for key in header.tensors:
+            if weight_map.get(key) != name:
+                raise CheckpointError(
+                    f"{path}: {name} holds {key}, which the index places elsewhere"
+                )
+    return Checkpoint(
+        infos,
+        _reader(shards, weight_map),
+        files=(*(shards[name] for name in sorted(shards)), path),
+        layout=weight_map,
+        metadata=headers[min(headers)].metadata if headers else {},
+    )
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    try:
+        if path.stat().st_size > _MAX_INDEX:
+            raise CheckpointError(f"{path}: an index over {_MAX_INDEX} bytes is not read")
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not JSON: {error}") from None
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
+        raise CheckpointError(f"{path}: it has no weight_map from keys to file names")
+    return weight_map
+
+
+def _inside(index: Path, name: str, key: str) -> Path:
+    """The path of a shard; it may not leave the index's directory by any means.
+
+    The hub's own cache is the exception: its snapshots consist of links to ``../../blobs``.
+    """
+    pure = PurePosixPath(name)
+    directory = index.parent
+    if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name or ":" in name:
+        raise CheckpointError(f"{index}: {key} is placed in {name!r}, outside its directory")
+    if not name.endswith(".safetensors"):
+        raise CheckpointError(f"{index}: {key} is placed in {name!r}, not a safetensors file")
+    resolved = (directory / name).resolve()
+    allowed = [directory.resolve()]
+    if directory.resolve().parent.name == "snapshots":
+        allowed.append(directory.resolve().parent.parent / "blobs")
+    if not any(resolved.is_relative_to(root) for root in allowed):
+        raise CheckpointError(f"{index}: {key} is placed in {name!r}, a link out of its directory")
+    return directory / name
+
+
+def _reader(shards: Mapping[str, Path], layout: Mapping[str, str]) -> Callable[[str], Tensor]:
+    @cache
+    def handle(name: str) -> Any:
+        return safe_open(shards[name], framework="pt", device="cpu")
+
+    def read(key: str) -> Tensor:
+        name = layout[key]
+        try:
+            return handle(name).get_tensor(key)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{shards[name]}: {key}: {error}") from error
+
+    return read

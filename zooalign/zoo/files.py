@@ -1,0 +1,156 @@
+"""Files and directories that appear whole or not at all."""
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from zooalign.errors import CheckpointError
+
+__all__ = ["atomic_write", "new_directory", "safe_name"]
+
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+
+
+def atomic_write(path: Path | str, content: bytes) -> None:
+    """Write ``content`` to ``path``, replacing a file that is there; on any error nothing changes.
+
+    Raises:
+        CheckpointError: the disk is full or the directory cannot be written to.
+    """
+    path = Path(path)
+    aside = path.parent / _aside(path.name)
+    try:
+        with aside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise CheckpointError(_explain(error, path, len(content))) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_directory(path: Path | str, *, needed: int, overwrite: bool = False) -> Iterator[Path]:
+    """A directory to fill, which becomes ``path`` when the block ends without an error.
+
+    It lies beside ``path`` until then, and is removed, with every parent that was made for it,
+    on any error and on Ctrl-C. With ``overwrite`` an existing directory is replaced at the end;
+    if that fails it is put back.
+
+    Args:
+        needed: bytes that will be written; more than is free is an error before the start.
+
+    Raises:
+        CheckpointError: ``path`` is a file or a directory that is not empty (with ``overwrite``:
+            one that is no model's), or the disk is full.
+    """
+    path = Path(path).absolute()
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_dir():
+        raise CheckpointError(f"{path}: is a file; name a directory to write to")
+    if path.is_dir() and any(path.iterdir()):
+        if not overwrite:
+            raise CheckpointError(
+                f"{path}: is not empty; name another directory, or ask to overwrite it"
+            )
+        _check_replaceable(path)
+    made = [parent for parent in path.parents if not parent.exists()]
+    aside = path.parent / _aside(path.name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if needed > free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        aside.mkdir()
+        yield aside
+        for folder, _, names in os.walk(aside):
+            for name in names:
+                _sync_file(Path(folder) / name)
+            _sync_directory(Path(folder))
+        _put_in_place(aside, path)
+    except BaseException as error:
+        # The space is measured before what was written is given back.
+        full = isinstance(error, OSError) and _explain(error, path, needed)
+        shutil.rmtree(aside, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        if full:
+            raise CheckpointError(full) from error
+        raise
+
+
+def safe_name(name: str) -> str:
+    """``name`` if it is a relative path that stays inside its directory.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    pure = PurePosixPath(name)
+    if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
+        raise CheckpointError(f"{name!r} is not a file name inside the output directory")
+    return name
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace, and so to delete, what is not plainly a model's directory."""
+    if (path / ".git").exists() or not any(path.glob("*.safetensors")):
+        raise CheckpointError(
+            f"{path}: is not overwritten, as it does not look like a model's directory (no "
+            ".safetensors file in it, or a git repository); remove it yourself or name another"
+        )
+
+
+def _aside(name: str) -> str:
+    return f".{name}.{secrets.token_hex(4)}.partial"
+
+
+def _put_in_place(aside: Path, path: Path) -> None:
+    if not path.exists():
+        aside.rename(path)
+        _sync_directory(path.parent)
+        return
+    old = path.parent / _aside(f"{path.name}.old")
+    path.rename(old)
+    try:
+        aside.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    _sync_directory(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explain(error: OSError, path: Path, needed: int) -> str:
+    if error.errno not in _FULL:
+        return f"{path}: cannot be written: {error.strerror or error}; nothing was left behind"
+    existing = next(parent for parent in path.parents if parent.exists())
+    free = shutil.disk_usage(existing).free
+    return (
+        f"{path}: the disk is full ({error.strerror}): {needed} bytes are needed, {free} are free "
+        "here; nothing was left behind"
+    )

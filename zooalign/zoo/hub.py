@@ -1,0 +1,183 @@
+"""Reading repos of a Hugging Face hub: a commit is resolved once, files are fetched by it."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from zooalign.errors import HubError, ZooalignError
+from zooalign.zoo.layout import CONFIG_NAME
+
+__all__ = ["HubRepo", "endpoint", "fetch", "hub_errors", "resolve"]
+
+
+@dataclass(frozen=True)
+class HubRepo:
+    """A repo at one commit. ``hashes`` are the sha256 that the hub states for large files."""
+
+    repo_id: str
+    commit: str
+    names: tuple[str, ...]
+    license: str | None
+    hashes: tuple[tuple[str, str], ...] = ()
+
+
+def endpoint() -> str | None:
+    """The hub to talk to, from ``HF_ENDPOINT`` at this moment; None is the client's default."""
+    return (os.environ.get("HF_ENDPOINT") or "").rstrip("/") or None
+
+
+def resolve(
+    repo_id: str, revision: str | None, *, token: str | None, cache_dir: Path | None = None
+) -> HubRepo:
+    """The commit and file names of ``repo_id`` at ``revision`` (default: its main branch).
+
+    With ``HF_HUB_OFFLINE`` set, the commit is the one in the local cache.
+
+    Raises:
+        HubError: with what to try: the repo, revision or file is missing, gated, the token is
+            bad, the hub cannot be reached.
+    """
+    with hub_errors(repo_id, revision):
+        try:
+            info = HfApi(endpoint=endpoint(), token=token).model_info(
+                repo_id, revision=revision, files_metadata=True
+            )
+        except OfflineModeIsEnabled:
+            return _resolve_cached(repo_id, revision, cache_dir)
+        if not info.sha:
+            raise HubError(f"{repo_id}: the hub names no commit for {revision or 'main'}")
+        siblings = info.siblings or []
+        return HubRepo(
+            repo_id,
+            info.sha,
+            tuple(sorted(sibling.rfilename for sibling in siblings)),
+            _license(info.card_data),
+            tuple((s.rfilename, s.lfs.sha256) for s in siblings if s.lfs is not None),
+        )
+
+
+def fetch(
+    repo: HubRepo, names: Sequence[str], *, token: str | None, cache_dir: Path | None = None
+) -> list[Path]:
+    """Download ``names`` at the repo's commit into the hub's cache and return their paths.
+
+    Raises:
+        HubError: as for :func:`resolve`.
+    """
+    with hub_errors(repo.repo_id, repo.commit):
+        return [
+            Path(
+                hf_hub_download(
+                    repo.repo_id,
+                    name,
+                    revision=repo.commit,
+                    token=token,
+                    endpoint=endpoint(),
+                    cache_dir=cache_dir,
+                )
+            )
+            for name in names
+        ]
+
+
+def _license(card: Any) -> str | None:
+    found = card.get("license") if card is not None else None
+    return found if isinstance(found, str) else None
+
+
+def _resolve_cached(repo_id: str, revision: str | None, cache_dir: Path | None) -> HubRepo:
+    config = Path(
+        hf_hub_download(
+            repo_id, CONFIG_NAME, revision=revision, local_files_only=True, cache_dir=cache_dir
+        )
+    )
+    names = tuple(sorted(path.name for path in config.parent.iterdir()))
+    return HubRepo(repo_id, config.parent.name, names, None)
+
+
+@contextmanager
+def hub_errors(repo_id: str, revision: str | None) -> Iterator[None]:
+    """Turn whatever the hub's client raises into a :class:`HubError` that says what to try.
+
+    The client's messages are not passed on where they could hold a request with its headers.
+    """
+    try:
+        yield
+    except ZooalignError:
+        raise
+    except Exception as error:
+        where = repo_id if revision is None else f"{repo_id}@{revision}"
+        raise HubError(f"{where}: {_explain(error)}") from None
+
+
+def _explain(error: Exception) -> str:
+    at = endpoint() or "the hub"
+    for kinds, explain in _EXPLANATIONS:
+        if isinstance(error, kinds):
+            return explain(error, at)
+    name = type(error).__name__
+    return (
+        f"{at} cannot be reached or broke off ({name}); check the network and HF_ENDPOINT and try "
+        "again"
+    )
+
+
+def _http(error: Exception, at: str) -> str:
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if status == 401:
+        return f"{at} does not accept the token; check HF_TOKEN or log in anew (hf auth login)"
+    if status == 403:
+        return f"{at} forbids this to the token's user; check the token's permissions"
+    if status is not None and status >= 500:
+        return f"{at} has a fault (HTTP {status}); try again later"
+    return f"{at} answered HTTP {status}: {getattr(error, 'server_message', None) or 'no reason'}"
+
+
+_Explain = Callable[[Exception, str], str]
+_EXPLANATIONS: list[tuple[type[Exception] | tuple[type[Exception], ...], _Explain]] = [
+    (
+        OfflineModeIsEnabled,
+        lambda error, at: "not in the local cache, and HF_HUB_OFFLINE is set; unset it to download",
+    ),
+    (
+        GatedRepoError,
+        lambda error, at: f"gated: ask for access on its page at {at}, then set HF_TOKEN",
+    ),
+    (
+        RepositoryNotFoundError,
+        lambda error, at: (
+            f"no such repo at {at}, or it is private; check the name, and set HF_TOKEN if it is "
+            "private"
+        ),
+    ),
+    (
+        RevisionNotFoundError,
+        lambda error, at: "no such revision; give a branch, a tag, a commit hash or refs/pr/N",
+    ),
+    (DisabledRepoError, lambda error, at: f"{at} has disabled this repo"),
+    (
+        LocalEntryNotFoundError,
+        lambda error, at: (
+            f"not in the local cache, and {at} cannot be reached; check the network, HF_ENDPOINT "
+            "and HF_HUB_OFFLINE"
+        ),
+    ),
+    (EntryNotFoundError, lambda error, at: "a file that its listing names is missing from it"),
+    (HfHubHTTPError, _http),
+]

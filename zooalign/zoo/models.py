@@ -1,0 +1,266 @@
+"""Opening a model by its reference."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zooalign.errors import HubError, ModelReferenceError
+from zooalign.zoo import hub
+from zooalign.zoo.adapters import Architecture, LibraryAdapter
+from zooalign.zoo.checkpoint import INDEX_NAME, Checkpoint, open_checkpoint, open_pickle
+from zooalign.zoo.fitting import state_dict_for
+from zooalign.zoo.layout import CONFIG_NAME, choose_weights, read_config
+from zooalign.zoo.plugins import adapter_named, library_adapters
+from zooalign.zoo.references import PICKLE_SUFFIXES, Reference, parse_reference
+
+__all__ = ["Model", "open_model"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """An architecture and, except for ``timm:`` and ``py:`` references, its checkpoint.
+
+    ``reference`` is in normal form. ``directory`` is where config and weights lie on this
+    machine, None without a checkpoint.
+    """
+
+    reference: str
+    architecture: Architecture
+    adapter: LibraryAdapter
+    checkpoint: Checkpoint | None = None
+    directory: Path | None = None
+    repo: hub.HubRepo | None = None
+
+    @cached_property
+    def source(self) -> dict[str, Any]:
+        """Where the model comes from, JSON: ``kind`` and ``reference``; for a hub repo
+        ``repo``, resolved ``commit`` and ``license``; for a directory or file ``path``; with a
+        checkpoint ``files`` (``name``, ``size`` in bytes, ``sha256``).
+
+        Raises:
+            HubError: a downloaded file is not the one the hub states.
+        """
+        kind = self.adapter.name if self.checkpoint is None else "local"
+        found: dict[str, Any] = {"kind": kind, "reference": self.reference}
+        if self.checkpoint is None:
+            return found
+        if self.repo is not None:
+            found |= {"kind": "hub", "repo": self.repo.repo_id, "commit": self.repo.commit}
+            found["license"] = self.repo.license
+        else:
+            found["path"] = str(self.directory)
+        found["files"] = [_file_facts(path) for path in self.checkpoint.files]
+        stated = dict(self.repo.hashes) if self.repo is not None else {}
+        for file in found["files"]:
+            if stated.get(file["name"], file["sha256"]) != file["sha256"]:
+                raise HubError(
+                    f"{self.reference}: {file['name']} in the cache is not the file the hub "
+                    "states (sha256 differs); delete it from the cache and try again"
+                )
+        return found
+
+    def build(self) -> nn.Module:
+        """The module without weights: parameters on meta, buffers with values, eval mode."""
+        return self.adapter.build(self.architecture)
+
+    def state_dict(self, seed: int = 0) -> Mapping[str, Tensor]:
+        """The tensors in the architecture's key order, each read when asked for.
+
+        Without a checkpoint they are the library's initial values under ``seed``, in memory.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit the architecture.
+        """
+        if self.checkpoint is None:
+            return self.adapter.build_initialised(self.architecture, seed).state_dict()
+        return state_dict_for(self.build(), self.checkpoint, where=self.reference)
+
+    def module(
+        self,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        seed: int = 0,
+    ) -> nn.Module:
+        """The module with its weights in eval mode; ``seed`` as for :meth:`state_dict`.
+
+        On the CPU without ``dtype`` the weights stay memory-mapped.
+        """
+        if self.checkpoint is None:
+            module = self.adapter.build_initialised(self.architecture, seed)
+            return module.to(device=device, dtype=dtype)
+        return self.adapter.build_with_weights(
+            self.architecture, self.state_dict(), device=device, dtype=dtype
+        )
+
+    def example_inputs(
+        self, batch_size: int = 2, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, ...]:
+        """Seeded random inputs, batch first."""
+        return self.adapter.example_inputs(self.architecture, batch_size, device)
+
+    def config_files(self) -> dict[str, bytes]:
+        """The files to write beside new weights of this architecture."""
+        return self.adapter.config_files(self.architecture, self.directory)
+
+
+def open_model(
+    reference: str,
+    *,
+    model: str | None = None,
+    allow_pickle: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: Path | None = None,
+) -> Model:
+    """Open the model that ``reference`` names (``docs/references.md``); weights are not read.
+
+    Args:
+        model: the architecture, as a second reference, in place of what the first one's
+            ``config.json`` says; needed for a bare file.
+        allow_pickle: read ``.bin``, ``.pth``, ``.pt`` (with ``weights_only=True``).
+        revision: of a hub repo, as behind the ``@``.
+        token: of the hub; default is the client's own (``HF_TOKEN``).
+        cache_dir: of the hub's client; default is its own.
+
+    Raises:
+        ModelReferenceError: the reference or its config cannot be understood.
+        CheckpointError: files are missing, malformed or in a format that is not allowed.
+        HubError: the hub does not give them.
+    """
+    parsed = parse_reference(reference)
+    if revision is not None:
+        parsed = _with_revision(parsed, revision)
+    if parsed.kind == "registry":
+        if model is not None:
+            raise ModelReferenceError(
+                f"'{parsed}' is an architecture itself; leave out the model {model!r}"
+            )
+        adapter = adapter_named(parsed.library or "")
+        return Model(str(parsed), adapter.from_reference(parsed), adapter)
+    repo = None
+    if parsed.kind == "hub":
+        repo = hub.resolve(parsed.target, parsed.revision, token=token, cache_dir=cache_dir)
+        directory, weights = _download(repo, model, allow_pickle, token, cache_dir)
+    elif parsed.kind == "directory":
+        directory, weights = _local_directory(parsed, allow_pickle)
+    else:
+        directory, weights = _local_file(parsed, model, allow_pickle)
+    if model is None:
+        adapter, architecture = _recognise(directory, str(parsed), repo)
+    else:
+        adapter, architecture = _architecture(model, token=token, cache_dir=cache_dir)
+    opener = open_pickle if weights.name.lower().endswith(PICKLE_SUFFIXES) else open_checkpoint
+    return Model(str(parsed), architecture, adapter, opener(weights), directory, repo)
+
+
+def _with_revision(reference: Reference, revision: str) -> Reference:
+    if reference.kind != "hub":
+        raise ModelReferenceError(f"'{reference}' is no hub repo and has no revision {revision!r}")
+    if reference.revision not in (None, revision):
+        raise ModelReferenceError(f"'{reference}' names another revision than {revision!r}")
+    return parse_reference(f"hub:{reference.target}@{revision}")
+
+
+def _download(
+    repo: hub.HubRepo,
+    model: str | None,
+    allow_pickle: bool,
+    token: str | None,
+    cache_dir: Path | None,
+) -> tuple[Path, Path]:
+    """Fetch the config and the weights' files, and no others."""
+    where = f"{repo.repo_id}@{repo.commit}"
+    weights = choose_weights(repo.names, where=where, allow_pickle=allow_pickle)
+    wanted = [weights]
+    if CONFIG_NAME in repo.names:
+        wanted.append(CONFIG_NAME)
+    elif model is None:
+        raise ModelReferenceError(f"{where} has no config.json; name its architecture (model)")
+    path = hub.fetch(repo, wanted, token=token, cache_dir=cache_dir)[0]
+    if weights == INDEX_NAME:
+        named = read_config(path).get("weight_map")
+        shards = set(named.values()) if isinstance(named, dict) else set()
+        # Only names in the repo are asked for; open_checkpoint reports all others exactly.
+        hub.fetch(repo, sorted(shards & set(repo.names)), token=token, cache_dir=cache_dir)
+    return path.parent, path
+
+
+def _local_directory(reference: Reference, allow_pickle: bool) -> tuple[Path, Path]:
+    directory = Path(reference.target)
+    if not directory.is_dir():
+        raise ModelReferenceError(f"'{reference}': there is no such directory")
+    names = [path.name for path in directory.iterdir() if path.is_file()]
+    weights = choose_weights(names, where=str(reference), allow_pickle=allow_pickle)
+    return directory, directory / weights
+
+
+def _local_file(reference: Reference, model: str | None, allow_pickle: bool) -> tuple[Path, Path]:
+    path = Path(reference.target)
+    if not path.is_file():
+        raise ModelReferenceError(f"'{reference}': there is no such file")
+    if reference.is_pickle and not allow_pickle:
+        raise ModelReferenceError(
+            f"'{reference}' is a pickle file, which is not read unless you allow it by name "
+            "(allow_pickle)"
+        )
+    if model is None:
+        raise ModelReferenceError(
+            f"'{reference}' is a file of weights alone; name its architecture too (model), e.g. "
+            "timm:resnet18?num_classes=10 or py:package.module:callable"
+        )
+    return path.parent, path
+
+
+def _recognise(
+    directory: Path, where: str, repo: hub.HubRepo | None
+) -> tuple[LibraryAdapter, Architecture]:
+    """The one adapter that knows the ``config.json`` in ``directory``."""
+    config = read_config(directory / CONFIG_NAME)
+    names = repo.names if repo is not None else sorted(path.name for path in directory.iterdir())
+    found = []
+    for adapter in library_adapters():
+        architecture = adapter.recognise(config, names)
+        if architecture is not None:
+            found.append((adapter, architecture))
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(adapter.name for adapter in library_adapters())
+    if not found:
+        raise ModelReferenceError(
+            f"'{where}': no library knows its config.json (asked: {known}); install the plugin of "
+            "its library, or name the architecture (model)"
+        )
+    claimed = ", ".join(adapter.name for adapter, _ in found)
+    raise ModelReferenceError(
+        f"'{where}': several libraries claim its config.json ({claimed}); name the architecture "
+        "(model)"
+    )
+
+
+def _architecture(
+    text: str, *, token: str | None, cache_dir: Path | None
+) -> tuple[LibraryAdapter, Architecture]:
+    """The architecture that a second reference names; its weights are not looked at."""
+    parsed = parse_reference(text)
+    if parsed.kind == "registry":
+        adapter = adapter_named(parsed.library or "")
+        return adapter, adapter.from_reference(parsed)
+    if parsed.kind == "directory":
+        return _recognise(Path(parsed.target), str(parsed), None)
+    if parsed.kind == "hub":
+        repo = hub.resolve(parsed.target, parsed.revision, token=token, cache_dir=cache_dir)
+        [path] = hub.fetch(repo, [CONFIG_NAME], token=token, cache_dir=cache_dir)
+        return _recognise(path.parent, str(parsed), repo)
+    raise ModelReferenceError(f"model {text!r} is a file of weights and names no architecture")
+
+
+def _file_facts(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": path.name, "size": path.stat().st_size, "sha256": digest}

@@ -1,0 +1,179 @@
+"""One's own models as a plugin: ``py:package.module:callable?option=value``.
+
+The callable is called with the options as keyword arguments and returns an ``nn.Module``. Two
+attributes are looked for on the callable, then on its module:
+
+- ``example_inputs(batch_size)`` returns a tensor or a tuple of tensors, batch first. In its
+  place the option ``?input=3x32x32`` (not passed on; several as a JSON list) gives float inputs.
+- ``preprocess``: a :class:`~zooalign.zoo.preprocess.Preprocess`. Without it an image is scaled
+  to [0, 1], and resized if ``?input=`` says to what.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zooalign.errors import ModelReferenceError, ZooalignError
+from zooalign.zoo import building
+from zooalign.zoo.adapters import Architecture, LibraryAdapter
+from zooalign.zoo.hooks import hookimpl
+from zooalign.zoo.imports import import_object, working_directory_importable
+from zooalign.zoo.preprocess import Preprocess, to_unit_range
+from zooalign.zoo.references import Reference, parse_reference
+
+__all__ = ["PythonAdapter"]
+
+_SHAPE = re.compile(r"[1-9][0-9]*(x[1-9][0-9]*)*")
+_MARK = "zooalign_reference"
+_SEED = 0
+
+
+@hookimpl
+def zooalign_library_adapters() -> list[LibraryAdapter]:
+    return [PythonAdapter()]
+
+
+class PythonAdapter:
+    """An architecture's config is ``reference``, the normal form of the ``py:`` reference."""
+
+    name = "py"
+
+    def from_reference(self, reference: Reference) -> Architecture:
+        _input_shapes(reference)
+        _callable_of(reference)
+        return Architecture(self.name, reference.target, {"reference": str(reference)})
+
+    def recognise(self, config: Mapping[str, Any], files: Sequence[str]) -> Architecture | None:
+        if _MARK not in config:
+            return None
+        raise ModelReferenceError(
+            f"config.json says that this model is built by {config[_MARK]!r}; code named by a "
+            "file is not run: name the architecture yourself (--model py:package.module:callable)"
+        )
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        return building.build_on_meta(partial(_create, architecture))
+
+    def build_initialised(self, architecture: Architecture, seed: int) -> nn.Module:
+        return building.build_initialised(partial(_create, architecture), seed)
+
+    def build_with_weights(
+        self,
+        architecture: Architecture,
+        state_dict: Mapping[str, Tensor],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> nn.Module:
+        return building.assign_state_dict(self.build(architecture), state_dict, device, dtype)
+
+    def example_inputs(
+        self, architecture: Architecture, batch_size: int, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, ...]:
+        reference = _reference(architecture)
+        shapes = _input_shapes(reference)
+        generator = torch.Generator().manual_seed(_SEED)
+        if shapes:
+            return tuple(
+                torch.randn(batch_size, *shape, generator=generator).to(device) for shape in shapes
+            )
+        make = _beside(reference, "example_inputs")
+        if make is None:
+            raise ModelReferenceError(
+                f"'{reference}': the sizes of its inputs are not known; add ?input=3x32x32, or "
+                f"define example_inputs(batch_size) in {reference.target.partition(':')[0]}"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            inputs = make(batch_size)
+        inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+        if not inputs or not all(isinstance(item, Tensor) for item in inputs):
+            raise ModelReferenceError(
+                f"'{reference}': example_inputs(batch_size) must return a tensor or a tuple of "
+                "tensors"
+            )
+        return tuple(item.to(device) for item in inputs)
+
+    def preprocess(self, architecture: Architecture) -> Preprocess:
+        reference = _reference(architecture)
+        own = _beside(reference, "preprocess")
+        if own is not None:
+            if not isinstance(own, Preprocess):
+                raise ModelReferenceError(
+                    f"'{reference}': preprocess must be a zooalign.zoo.preprocess.Preprocess"
+                )
+            return own
+        shapes = _input_shapes(reference)
+        if shapes and len(shapes[0]) == 3:
+            channels, height, width = shapes[0]
+            return to_unit_range(channels, (height, width))
+        return to_unit_range()
+
+    def config_files(self, architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
+        """The source's ``config.json``, or one that names the reference, as a note for people."""
+        if source_dir is not None and (source_dir / "config.json").is_file():
+            return {"config.json": (source_dir / "config.json").read_bytes()}
+        return {
+            "config.json": (json.dumps({_MARK: architecture.config["reference"]}) + "\n").encode()
+        }
+
+    def load(self, directory: Path) -> nn.Module:
+        raise ModelReferenceError(
+            f"{directory}: a py: model has no library that loads a directory; open it with its "
+            "architecture (--model py:package.module:callable)"
+        )
+
+
+def _reference(architecture: Architecture) -> Reference:
+    return parse_reference(architecture.config["reference"])
+
+
+def _callable_of(reference: Reference) -> Any:
+    found = import_object(reference.target, ModelReferenceError)
+    if not callable(found):
+        raise ModelReferenceError(f"'{reference}': {reference.target} is not callable")
+    return found
+
+
+def _beside(reference: Reference, attribute: str) -> Any:
+    """``attribute`` of the callable, or of the module it is named in."""
+    found = getattr(_callable_of(reference), attribute, None)
+    if found is None:
+        found = getattr(sys.modules[reference.target.partition(":")[0]], attribute, None)
+    return found
+
+
+def _input_shapes(reference: Reference) -> tuple[tuple[int, ...], ...]:
+    value = reference.kwargs.get("input", [])
+    texts = [str(item) for item in value] if isinstance(value, list) else [str(value)]
+    for text in texts:
+        if not _SHAPE.fullmatch(text):
+            raise ModelReferenceError(
+                f"'{reference}': input={text!r} is no shape; write e.g. input=3x32x32 (no batch)"
+            )
+    return tuple(tuple(int(size) for size in text.split("x")) for text in texts)
+
+
+def _create(architecture: Architecture) -> nn.Module:
+    reference = _reference(architecture)
+    options = {name: value for name, value in reference.kwargs.items() if name != "input"}
+    try:
+        with working_directory_importable():
+            module = _callable_of(reference)(**options)
+    except ZooalignError:
+        raise
+    except Exception as error:
+        raise ModelReferenceError(
+            f"'{reference}': calling {reference.target} failed: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ModelReferenceError(
+            f"'{reference}': {reference.target} returned {type(module).__name__}, not an nn.Module"
+        )
+    return module

@@ -1,0 +1,218 @@
+"""timm as a plugin: models of its registry and directories or repos in its hub layout."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import timm.data
+import torch
+from torch import Tensor, nn
+
+from zooalign.errors import CheckpointError, ModelReferenceError
+from zooalign.zoo import building
+from zooalign.zoo.adapters import Architecture, LibraryAdapter
+from zooalign.zoo.hooks import hookimpl
+from zooalign.zoo.preprocess import Preprocess
+from zooalign.zoo.references import Reference
+
+__all__ = ["TimmAdapter"]
+
+# Arguments of timm.create_model that bring weights or files in; a reference names those itself.
+_RESERVED = (
+    "cache_dir",
+    "checkpoint_path",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+)
+_SOURCE_KEYS = (
+    "url",
+    "file",
+    "hf_hub_id",
+    "hf_hub_filename",
+    "source",
+    "state_dict",
+    "custom_load",
+)
+_SEED = 0
+
+
+@hookimpl
+def zooalign_library_adapters() -> list[LibraryAdapter]:
+    return [TimmAdapter()]
+
+
+class TimmAdapter:
+    """An architecture's config is timm's ``config.json``; ``timm:NAME`` has only
+    ``architecture`` and ``model_args`` in it."""
+
+    name = "timm"
+
+    def from_reference(self, reference: Reference) -> Architecture:
+        options = reference.kwargs
+        _known(reference.target.partition(".")[0], str(reference))
+        for reserved in _RESERVED:
+            if reserved in options:
+                raise ModelReferenceError(
+                    f"'{reference}': {reserved} is not an option of an architecture; trained "
+                    "weights are named by their hub repo, e.g. timm/resnet18.a1_in1k"
+                )
+        return Architecture(
+            self.name, reference.target, {"architecture": reference.target, "model_args": options}
+        )
+
+    def recognise(self, config: Mapping[str, Any], files: Sequence[str]) -> Architecture | None:
+        name = config.get("architecture")
+        if not isinstance(name, str):
+            return None
+        if "pretrained_cfg" not in config and not timm.is_model(name):
+            return None
+        _known(name, "config.json")
+        split = dict(config)
+        if "pretrained_cfg" not in split:  # the layout of timm before 0.8: one flat dict
+            split = {"architecture": split.pop("architecture"), "pretrained_cfg": split}
+        for part in ("pretrained_cfg", "model_args"):
+            if not isinstance(split.get(part, {}), Mapping):
+                raise ModelReferenceError(f"config.json: {part} must be an object")
+        reserved = [key for key in _RESERVED if key in split.get("model_args", {})]
+        if reserved:
+            raise ModelReferenceError(
+                f"config.json: model_args must not hold {', '.join(reserved)}"
+            )
+        return Architecture(self.name, name, split)
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        return building.build_on_meta(partial(_create, architecture))
+
+    def build_initialised(self, architecture: Architecture, seed: int) -> nn.Module:
+        return building.build_initialised(partial(_create, architecture), seed)
+
+    def build_with_weights(
+        self,
+        architecture: Architecture,
+        state_dict: Mapping[str, Tensor],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> nn.Module:
+        return building.assign_state_dict(self.build(architecture), state_dict, device, dtype)
+
+    def example_inputs(
+        self, architecture: Architecture, batch_size: int, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, ...]:
+        shape = (batch_size, *_data_config(architecture)["input_size"])
+        if torch.device(device).type == "meta":
+            return (torch.empty(shape, device="meta"),)
+        generator = torch.Generator().manual_seed(_SEED)
+        return (torch.randn(shape, generator=generator).to(device),)
+
+    def preprocess(self, architecture: Architecture) -> Preprocess:
+        config = _data_config(architecture)
+        # normalize=False ends timm's own resizing and cropping with a uint8 tensor.
+        spatial = timm.data.create_transform(**config, is_training=False, normalize=False)
+        return Preprocess(
+            spatial, config["input_size"][0], tuple(config["mean"]), tuple(config["std"])
+        )
+
+    def config_files(self, architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
+        if source_dir is not None and (source_dir / "config.json").is_file():
+            return {"config.json": (source_dir / "config.json").read_bytes()}
+        if "pretrained_cfg" in architecture.config:
+            config = dict(architecture.config)
+        else:
+            config = _hub_config(architecture)
+        return {"config.json": (json.dumps(config, indent=2) + "\n").encode()}
+
+    def load(self, directory: Path) -> nn.Module:
+        try:
+            return timm.create_model(f"local-dir:{directory}", pretrained=True).eval()
+        except Exception as error:
+            raise CheckpointError(
+                f"timm {timm.__version__} does not load {directory}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _known(name: str, where: str) -> None:
+    if not timm.is_model(name):
+        close = get_close_matches(name, timm.list_models(), n=3)
+        hint = f"; similar: {', '.join(close)}" if close else ""
+        raise ModelReferenceError(
+            f"{where}: timm {timm.__version__} has no architecture {name!r}{hint}"
+        )
+
+
+def _create(architecture: Architecture) -> nn.Module:
+    config = architecture.config
+    try:
+        if "pretrained_cfg" not in config:
+            return timm.create_model(config["architecture"], **config.get("model_args", {}))
+        # timm reads its config from a directory only; its own reader knows every past layout.
+        with tempfile.TemporaryDirectory() as directory:
+            (Path(directory) / "config.json").write_text(json.dumps(config))
+            return timm.create_model(f"local-dir:{directory}", pretrained=False)
+    except Exception as error:
+        raise ModelReferenceError(
+            f"timm {timm.__version__} cannot build {architecture.name!r}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _data_config(architecture: Architecture) -> dict[str, Any]:
+    return dict(_cached_data_config(architecture.name, json.dumps(architecture.config)))
+
+
+@lru_cache(maxsize=32)
+def _cached_data_config(name: str, config: str) -> dict[str, Any]:
+    module = building.build_on_meta(
+        partial(_create, Architecture(TimmAdapter.name, name, json.loads(config)))
+    )
+    return _resolve_data_config(module, json.loads(config))
+
+
+def _resolve_data_config(module: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
+    """timm's data config of ``module``, at the size and channels it was built with.
+
+    Older versions of timm answer with the pretrained weights' size and channels whatever
+    ``img_size`` and ``in_chans`` were given.
+    """
+    resolved = timm.data.resolve_model_data_config(module)
+    channels, *size = resolved["input_size"]
+    asked = config.get("model_args", {}).get("img_size")
+    if asked is not None:
+        size = [asked, asked] if isinstance(asked, int) else list(asked)
+    elif getattr(getattr(module, "patch_embed", None), "img_size", None) is not None:
+        size = list(module.patch_embed.img_size)  # type: ignore[union-attr, arg-type]
+    channels = config.get("model_args", {}).get("in_chans", getattr(module, "in_chans", channels))
+    for key in ("mean", "std"):
+        values = tuple(resolved[key])
+        if len(values) not in (1, channels):
+            values = (sum(values) / len(values),)
+        resolved[key] = values * (channels if len(values) == 1 else 1)
+    return {**resolved, "input_size": (channels, *size)}
+
+
+def _hub_config(architecture: Architecture) -> dict[str, Any]:
+    """A ``config.json`` for an architecture of the registry."""
+    module = building.build_on_meta(partial(_create, architecture))
+    pretrained = {
+        key: value
+        for key, value in module.pretrained_cfg.items()  # type: ignore[union-attr, operator]
+        if value is not None and key not in (*_SOURCE_KEYS, "architecture", "label_offset", "tag")
+    }
+    data = _resolve_data_config(module, architecture.config)
+    pretrained |= {key: data[key] for key in ("input_size", "mean", "std")}
+    pretrained |= {key: data[key] for key in ("interpolation", "crop_pct", "crop_mode")}
+    if pretrained.get("fixed_input_size"):
+        pretrained.pop("test_input_size", None)
+    pretrained["num_classes"] = module.num_classes
+    return {
+        "architecture": architecture.name.partition(".")[0],
+        "num_classes": module.num_classes,
+        "num_features": module.num_features,
+        "model_args": architecture.config.get("model_args", {}),
+        "pretrained_cfg": pretrained,
+    }

@@ -1,0 +1,196 @@
+"""Writing a model's directory: safetensors, dtype untouched, one tensor in memory at a time."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zooalign.errors import CheckpointError
+from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME, Checkpoint, LazyTensors
+from zooalign.zoo.files import new_directory, safe_name
+from zooalign.zoo.headers import Header, TensorInfo, make_header
+
+__all__ = ["Tensors", "write_model"]
+
+Tensors = Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] | Callable[[str], Tensor]
+
+
+@dataclass(frozen=True)
+class _Shard:
+    name: str
+    start: bytes
+    header: Header
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.start) + sum(info.nbytes for info in self.header.tensors.values())
+
+
+def write_model(
+    output_dir: Path | str,
+    tensors: Tensors,
+    *,
+    infos: Mapping[str, TensorInfo] | None = None,
+    config_files: Mapping[str, bytes] | None = None,
+    extra_files: Mapping[str, bytes] | None = None,
+    max_shard_size: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+    layout_like: Checkpoint | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write ``tensors`` and files as the directory ``output_dir``, whole or not at all.
+
+    Args:
+        tensors: a mapping (each tensor is asked for once, when its turn comes), a function from
+            a key to its tensor, or pairs in any order.
+        infos: shapes and dtypes of all tensors to come. Not needed for mappings, nor if
+            ``layout_like`` has exactly the keys, shapes and dtypes that come. Pairs without
+            either are collected in memory first.
+        config_files: files beside the weights, by name; so are ``extra_files``.
+        max_shard_size: bytes a file; without it, one ``model.safetensors``, which is the only
+            layout that timm reads.
+        metadata: of each file, beside ``format: pt``.
+        layout_like: keep this checkpoint's division into files; keys it does not have go to the
+            last one.
+        overwrite: replace a directory that is there.
+
+    Returns:
+        The directory's absolute path.
+
+    Raises:
+        CheckpointError: a tensor is missing, unexpected, or not as announced; the directory is
+            not empty; the disk is full. Nothing is left behind.
+    """
+    if infos is None and layout_like is None and not callable(tensors):
+        tensors = tensors if isinstance(tensors, Mapping) else dict(tensors)
+    known = _infos(tensors, infos, layout_like)
+    metadata = {"format": "pt", **(layout_like.metadata if layout_like else {}), **(metadata or {})}
+    shards = _plan(known, metadata, max_shard_size, layout_like)
+    files = {**_index(shards, known), **_merged(config_files or {}, extra_files or {})}
+    names = [*files, *(shard.name for shard in shards)]
+    if len(set(names)) < len(names):
+        raise CheckpointError(f"{output_dir}: two of its files have one name: {sorted(names)}")
+    needed = sum(map(len, files.values())) + sum(shard.nbytes for shard in shards)
+    with new_directory(output_dir, needed=needed, overwrite=overwrite) as directory:
+        for name, content in files.items():
+            path = directory / safe_name(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        _write_shards(directory, shards, _pairs(tensors, shards))
+    return Path(output_dir).absolute()
+
+
+def _infos(
+    tensors: Tensors, infos: Mapping[str, TensorInfo] | None, layout_like: Checkpoint | None
+) -> dict[str, TensorInfo]:
+    if infos is not None:
+        return dict(infos)
+    if isinstance(tensors, LazyTensors):
+        return {key: tensors.info(key) for key in tensors}
+    if isinstance(tensors, Mapping):
+        return {key: TensorInfo(tuple(t.shape), t.dtype) for key, t in tensors.items()}
+    if layout_like is not None:
+        return {key: layout_like.info(key) for key in layout_like}
+    raise CheckpointError("the shapes and dtypes of the tensors to write are not known: give infos")
+
+
+def _merged(
+    config_files: Mapping[str, bytes], extra_files: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    for name in extra_files:
+        if name in config_files:
+            raise CheckpointError(f"{name} is given both as config and as extra file")
+    return {**config_files, **extra_files}
+
+
+def _plan(
+    infos: Mapping[str, TensorInfo],
+    metadata: Mapping[str, str],
+    max_shard_size: int | None,
+    layout_like: Checkpoint | None,
+) -> list[_Shard]:
+    if not infos:
+        raise CheckpointError("there are no tensors to write")
+    parts: list[dict[str, TensorInfo]]
+    if layout_like is not None and len(set(layout_like.layout.values())) > 1:
+        names = sorted(set(layout_like.layout.values()))
+        parts = [{} for _ in names]
+        for key, info in infos.items():
+            parts[names.index(layout_like.layout.get(key, names[-1]))][key] = info
+        names = [name for name, part in zip(names, parts, strict=True) if part]
+        parts = [part for part in parts if part]
+    else:
+        parts = _split(infos, max_shard_size)
+        count = len(parts)
+        names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+    if len(parts) == 1:
+        names = [WEIGHTS_NAME]
+    return [
+        _Shard(safe_name(n), *make_header(p, metadata)) for n, p in zip(names, parts, strict=True)
+    ]
+
+
+def _split(
+    infos: Mapping[str, TensorInfo], max_shard_size: int | None
+) -> list[dict[str, TensorInfo]]:
+    parts: list[dict[str, TensorInfo]] = [{}]
+    size = 0
+    for key, info in infos.items():
+        if max_shard_size is not None and parts[-1] and size + info.nbytes > max_shard_size:
+            parts.append({})
+            size = 0
+        parts[-1][key] = info
+        size += info.nbytes
+    return parts
+
+
+def _index(shards: list[_Shard], infos: Mapping[str, TensorInfo]) -> dict[str, bytes]:
+    if len(shards) == 1:
+        return {}
+    place = {key: shard.name for shard in shards for key in shard.header.tensors}
+    content = {
+        "metadata": {"total_size": sum(info.nbytes for info in infos.values())},
+        "weight_map": {key: place[key] for key in infos},
+    }
+    return {INDEX_NAME: (json.dumps(content, indent=2) + "\n").encode()}
+
+
+def _pairs(tensors: Tensors, shards: list[_Shard]) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(tensors, Mapping) or callable(tensors):
+        read = tensors.__getitem__ if isinstance(tensors, Mapping) else tensors
+        for shard in shards:
+            for key in shard.header.tensors:
+                yield key, read(key)
+    else:
+        yield from tensors
+
+
+def _write_shards(
+    directory: Path, shards: list[_Shard], pairs: Iterable[tuple[str, Tensor]]
+) -> None:
+    missing = {key: shard for shard in shards for key in shard.header.tensors}
+    for shard in shards:
+        (directory / shard.name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / shard.name).write_bytes(shard.start)
+    for key, tensor in pairs:
+        if key not in missing:
+            raise CheckpointError(f"{key}: came twice, or was not announced")
+        shard = missing.pop(key)
+        found, expected = TensorInfo(tuple(tensor.shape), tensor.dtype), shard.header.tensors[key]
+        if found != expected:
+            raise CheckpointError(f"{key}: is {found}, but {expected} was announced")
+        with (directory / shard.name).open("r+b") as file:
+            file.seek(shard.header.offsets[key])
+            file.write(_bytes_of(tensor))
+    if missing:
+        raise CheckpointError(
+            f"{len(missing)} tensors did not come: {', '.join(list(missing)[:5])}"
+        )
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy())
