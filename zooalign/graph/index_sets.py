@@ -410,6 +410,8 @@ class IndexSets:
 
     def wrap(self, axis: Axis) -> int:
         """An axis as one atom."""
+        if len(axis) == 1:
+            return self.find(axis[0])
         digits = self.digits(axis)
         if len(digits) == 1:
             return digits[0]

@@ -1,0 +1,21 @@
+"""What operators do to axes, one file per family.
+
+Each module holds functions marked with :func:`zooalign.graph.registry.rule`; a plugin adds rules
+the same way, through the ``zooalign_operators`` hook.
+"""
+
+from types import ModuleType
+
+from zooalign.operators import contraction, elementwise, index, join, normalise, spatial, view
+
+__all__ = ["FAMILIES"]
+
+FAMILIES: tuple[ModuleType, ...] = (
+    elementwise,
+    contraction,
+    normalise,
+    spatial,
+    view,
+    join,
+    index,
+)

@@ -1,0 +1,190 @@
+"""Read a captured graph operator by operator and collect what it says about index sets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from zooalign.graph.capture import Capture
+from zooalign.graph.index_sets import Axis, Cause, IndexSets
+from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.registry import Rule, lookup
+
+__all__ = ["Traced", "trace"]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A captured graph with the index sets of its tensors.
+
+    Attributes
+    ----------
+    captured:
+        The graph itself.
+    sets:
+        All index sets and relations. Not to be changed any more.
+    values:
+        Tensor of every node that has one (a list for operators with several results), by name.
+    unused:
+        State-dict names that no output depends on.
+    unknown_operators:
+        Operators without a rule, with how often they occur; what they touch is frozen.
+    """
+
+    captured: Capture
+    sets: IndexSets
+    values: Mapping[str, Any]
+    unused: tuple[str, ...]
+    unknown_operators: Mapping[str, int]
+
+
+def trace(captured: Capture, rules: Mapping[str, Rule]) -> Traced:
+    """Apply the rules to every operator that an output depends on, in order.
+
+    Inputs and outputs are fixed: their positions have a meaning outside the network. An operator
+    without a rule (or whose rule fails) freezes all it touches and is named.
+    """
+    sets = IndexSets()
+    values: dict[str, Any] = {}
+    unknown: dict[str, int] = {}
+    live = _live(captured.graph)
+    for node in captured.graph.nodes:
+        if node not in live:
+            continue
+        if node.op == "placeholder":
+            values[node.name] = _placeholder(captured, sets, node)
+        elif node.op == "output":
+            sets.operator = "output"
+            for made in _flat(fx.node.map_arg(node.args[0], lambda n: values.get(n.name))):
+                for axis in made.axes:
+                    sets.fix(axis, Cause("output", "the network's output"))
+        elif node.op == "call_function":
+            values[node.name] = _call(sets, node, values, rules, unknown)
+    used = {captured.parameters[n.name] for n in live if n.name in captured.parameters}
+    used |= {name for name, first in captured.tied.items() if first in used}
+    used |= {captured.tied[name] for name in used if name in captured.tied}
+    used |= {name for name, first in captured.tied.items() if first in used}
+    unused = tuple(n for n, shape in captured.shapes.items() if n not in used and shape)
+    return Traced(captured, sets, values, unused, unknown)
+
+
+def _placeholder(captured: Capture, sets: IndexSets, node: fx.Node) -> Tensor | None:
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor):
+        return None
+    shape = tuple(int(n) for n in value.shape)
+    sets.operator = node.name
+    if node.name in captured.parameters:
+        name = captured.parameters[node.name]
+        axes = [sets.axis(n) for n in shape]
+        if not value.is_floating_point() and not value.is_complex():
+            for axis in axes:  # numbers that name positions
+                sets.fix(axis, Cause("index", f"the integer buffer '{name}'"))
+    elif node.name in captured.constants:
+        axes = _constant_axes(sets, shape, captured.constants[node.name], node.name)
+    else:
+        axes = [sets.axis(n, Cause("input", f"the network's input '{node.name}'")) for n in shape]
+    return Tensor(shape, sets.register(axes))
+
+
+def _constant_axes(
+    sets: IndexSets, shape: tuple[int, ...], value: torch.Tensor | None, name: str
+) -> list[Axis]:
+    """A constant pins the axes along which its values differ, and no others."""
+    axes: list[Axis] = []
+    for number, size in enumerate(shape):
+        first = value.narrow(number, 0, 1) if value is not None and value.numel() else None
+        varies = first is None or not torch.equal(first.expand_as(value), value)  # type: ignore[arg-type]
+        cause = Cause("constant", f"the constant '{name}'", "differs from position to position")
+        axes.append(sets.axis(size, cause) if varies else ())
+    return axes
+
+
+def _call(
+    sets: IndexSets,
+    node: fx.Node,
+    values: Mapping[str, Any],
+    rules: Mapping[str, Rule],
+    unknown: dict[str, int],
+) -> Any:
+    name = str(node.target)
+    args = fx.node.map_arg(node.args, lambda n: values.get(n.name))
+    if name == "<built-in function getitem>":
+        return args[0][args[1]] if isinstance(args[0], (list, tuple)) else args[0]
+    kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values.get(n.name))
+    shapes = _shapes(node.meta.get("val"))
+    sets.operator = f"{name} '{node.name}'"
+    op = Operator(sets, name, node.name, _named(node, args, kwargs), shapes)
+    rule = lookup(rules, name)
+    if rule is None:
+        unknown[name] = unknown.get(name, 0) + 1
+        return op.freeze("operator not understood", name) if shapes else None
+    if not shapes and not op.tensors():
+        return None
+    try:
+        return rule(op)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, StopIteration) as error:
+        unknown[name] = unknown.get(name, 0) + 1
+        detail = f"the rule of {name} does not cover this use: {type(error).__name__}: {error}"
+        return op.freeze("operator not understood", detail)
+
+
+def _shapes(value: Any) -> list[tuple[int, ...]]:
+    if isinstance(value, torch.Tensor):
+        return [tuple(int(n) for n in value.shape)]
+    if isinstance(value, (list, tuple)):
+        return [tuple(int(n) for n in v.shape) for v in value if isinstance(v, torch.Tensor)]
+    return []
+
+
+def _named(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return {**{f"argument{i}": a for i, a in enumerate(args)}, **kwargs}
+    named: dict[str, Any] = {}
+    for position, argument in enumerate(schema.arguments):
+        if position < len(args):
+            named[argument.name] = args[position]
+        elif argument.name in kwargs:
+            named[argument.name] = kwargs[argument.name]
+        else:
+            named[argument.name] = argument.default_value if argument.has_default_value() else None
+    return named
+
+
+def _flat(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [t for v in value for t in _flat(v)]
+    return []
+
+
+def _live(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes an output depends on; a write in place counts where what it writes to does."""
+    live: set[fx.Node] = set()
+    stack = [node for node in graph.nodes if node.op == "output"]
+    writes = [
+        node
+        for node in graph.nodes
+        if node.op == "call_function" and getattr(getattr(node.target, "_schema", None), "is_mutable", False)
+    ]
+    while stack:
+        while stack:
+            node = stack.pop()
+            if node not in live:
+                live.add(node)
+                stack.extend(node.all_input_nodes)
+        stack = [w for w in writes if w not in live and _base(w) & live]
+    return live
+
+
+def _base(node: fx.Node) -> set[fx.Node]:
+    """What a write in place may change: the argument and what it is a view of."""
+    chain: set[fx.Node] = set()
+    while node.all_input_nodes and node.op == "call_function":
+        node = node.all_input_nodes[0]
+        chain.add(node)
+    return chain

@@ -1,0 +1,156 @@
+"""Operators that multiply and sum: linear layers, matrix products, convolutions, attention."""
+
+from math import prod
+
+from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.registry import rule
+from zooalign.operators.elementwise import same
+
+__all__: list[str] = []
+
+
+@rule("aten.linear")
+def linear(op: Operator) -> Tensor:
+    """``x @ weight.T + bias``."""
+    return op.relate("*b i, o i, ?o -> *b o", op["input"], op["weight"], op["bias"])
+
+
+@rule("aten.addmm")
+def addmm(op: Operator) -> Tensor:
+    """``bias + x @ weight`` (Conv1D of GPT-2)."""
+    bias = op["self"] if op["self"].ndim == 1 else None
+    if bias is None:
+        return op.freeze("not understood", "addmm with a bias of two axes")
+    return op.relate("b i, i o, o -> b o", op["mat1"], op["mat2"], bias)
+
+
+@rule("aten.mm")
+def mm(op: Operator) -> Tensor:
+    """Matrix product."""
+    return op.relate("a i, i b -> a b", op["self"], op["mat2"])
+
+
+@rule("aten.bmm")
+def bmm(op: Operator) -> Tensor:
+    """Batched matrix product."""
+    return op.relate("n a i, n i b -> n a b", op["self"], op["mat2"])
+
+
+@rule("aten.baddbmm")
+def baddbmm(op: Operator) -> Tensor:
+    """``c + a @ b``, batched."""
+    return op.relate("n a i, n i b, n a b -> n a b", op["batch1"], op["batch2"], op["self"])
+
+
+@rule("aten.mv")
+def mv(op: Operator) -> Tensor:
+    """Matrix times vector."""
+    return op.relate("a i, i -> a", op["self"], op["vec"])
+
+
+@rule("aten.dot", "aten.vdot", "aten.inner")
+def dot(op: Operator) -> Tensor:
+    """Inner product over the last axes."""
+    x, y = op.tensors()
+    if x.ndim == 1 and y.ndim == 1:
+        return op.relate("i, i -> *n", x, y)
+    return op.freeze("not understood", "inner product of tensors with batch axes")
+
+
+@rule("aten.outer")
+def outer(op: Operator) -> Tensor:
+    """Outer product of two vectors."""
+    return op.relate("a, b -> a b", op["self"], op["vec2"])
+
+
+@rule("aten.matmul")
+def matmul(op: Operator) -> Tensor:
+    """Matrix product with broadcast batch axes; vectors as NumPy treats them."""
+    x, y = op.tensors()
+    if x.ndim == 1 and y.ndim == 1:
+        return op.relate("i, i -> *n", x, y)
+    if x.ndim == 1:
+        return op.relate("i, *n i b -> *n b", x, y)
+    if y.ndim == 1:
+        return op.relate("*n a i, i -> *n a", x, y)
+    return op.relate("*n a i, *n i b -> *n a b", x, y)
+
+
+@rule("aten.einsum")
+def einsum(op: Operator) -> Tensor:
+    """The equation says it all; an ellipsis is the batch axes."""
+    equation = op["equation"].replace(" ", "")
+    left, _, right = equation.partition("->")
+    operands = left.split(",")
+    if "->" not in equation:
+        letters = sorted({c for c in left if c.isalpha() and left.count(c) == 1})
+        right = ("..." if "..." in left else "") + "".join(letters)
+    if any(len(set(o)) < len(o.replace("...", "")) for o in (*operands, right)):
+        return op.freeze("not understood", f"einsum {equation} takes a diagonal")
+
+    def axes(term: str) -> str:
+        head, dots, tail = term.partition("...")
+        return " ".join([*_letters(head), *(["*batch"] if dots else []), *_letters(tail)]) or "*none"
+
+    expression = ", ".join(axes(o) for o in operands) + " -> " + axes(right)
+    return op.relate(expression, *op["tensors"])
+
+
+def _letters(term: str) -> list[str]:
+    # Case matters in an equation, and a name may not be a keyword of the notation.
+    return [f"{'u' if c.isupper() else 'l'}_{c}" for c in term]
+
+
+@rule("aten.bilinear")
+def bilinear(op: Operator) -> Tensor:
+    """``x1 @ weight[o] @ x2 + bias``."""
+    tensors = (op["input1"], op["input2"], op["weight"], op["bias"])
+    return op.relate("*b i, *b j, o i j, ?o -> *b o", *tensors)
+
+
+_CONVOLUTIONS = [f"aten.conv{n}d" for n in (1, 2, 3)]
+
+
+@rule(*_CONVOLUTIONS)
+def convolution(op: Operator) -> Tensor:
+    """Channels within groups; positions are told apart unless the kernel is a single point."""
+    x, weight, groups = op["input"], op["weight"], op["groups"]
+    if x.ndim != weight.ndim:
+        return op.freeze("not understood", "convolution without a batch axis")
+    tensors = (x, weight, op["bias"])
+    if prod(weight.shape[2:]) == 1 and op.results[0][2:] == x.shape[2:]:
+        pattern = "n (g c) *s, (g o) c *k, ?(g o) -> n (g o) *s"
+    else:
+        pattern = "n (g c) *s!, (g o) c *k!, ?(g o) -> n (g o) *t!"
+    return op.relate(pattern, *tensors, sizes={"g": groups}, fixed="kernel position")
+
+
+@rule("aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d")
+def transposed_convolution(op: Operator) -> Tensor:
+    """As a convolution, with the weight's channel axes the other way round."""
+    x, weight = op["input"], op["weight"]
+    if x.ndim != weight.ndim:
+        return op.freeze("not understood", "convolution without a batch axis")
+    pattern = "n (g c) *s!, (g c) o *k!, ?(g o) -> n (g o) *t!"
+    sizes = {"g": op["groups"], "o": weight.shape[1]}
+    return op.relate(pattern, x, weight, op["bias"], sizes=sizes, fixed="kernel position")
+
+
+@rule("aten.scaled_dot_product_attention")
+def attention(op: Operator) -> Tensor:
+    """Scores over the keys, softmax, weighted sum of the values; heads are batch axes."""
+    q, k, v, mask = op["query"], op["key"], op["value"], op["attn_mask"]
+    grouped = op.get("enable_gqa") and q.shape[-3] != k.shape[-3]
+    sizes = {"kv": k.shape[-3]} if grouped else {}
+    queries, keys = ("*b (kv r)", "*b kv") if grouped else ("*b", "*b")
+    if op["is_causal"]:
+        op.sets.fix((*q.axes[-2], *k.axes[-2]), op.cause("order", "causal attention"))
+    # The scores are a tensor of their own, though no node of the graph shows it.
+    inner = Operator(op.sets, op.name, op.node, op.arguments, [(*q.shape[:-1], k.shape[-2])])
+    scores: Tensor = inner.relate(
+        f"{queries} t d, {keys} s d -> {queries} t s", q, k, sizes=sizes
+    )
+    if mask is not None:
+        scores = same(inner, scores, mask)
+    op.computed(scores.axes[:-1])
+    return op.relate(f"{queries} t d, {keys} s d, {keys} s e -> {queries} t e", q, k, v, sizes=sizes)

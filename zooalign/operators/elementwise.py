@@ -1,0 +1,109 @@
+"""Operators that work on each element alone: unit i of every operand is unit i of the result."""
+
+from zooalign.graph.index_sets import Axis
+from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.registry import rule
+
+__all__: list[str] = []
+
+_UNARY = """
+abs acos acosh alias asin asinh atan atanh bitwise_not bernoulli ceil celu clamp clamp_max
+clamp_min clone contiguous cos cosh deg2rad detach detach_ digamma dropout elu erf erfc erfinv exp
+exp2 expm1 feature_dropout floor frac gelu glu_ hardshrink hardsigmoid hardswish hardtanh isfinite
+isinf isnan leaky_relu lgamma lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit
+mish nan_to_num neg negative positive rad2deg reciprocal relu relu6 round rrelu rsqrt selu sgn
+sigmoid sign silu sin sinh softplus softshrink softsign sqrt square tan tanh tanhshrink threshold
+to trunc type_as _to_copy _conj conj real imag view_of fill zero zeros_like ones_like
+full_like empty_like rand_like randn_like bitwise_left_shift square_ alpha_dropout
+lift_fresh requires_grad_ cpu float double half bfloat16 bool int long
+""".split()
+
+_NARY = """
+add sub rsub mul div true_divide floor_divide multiply divide subtract remainder fmod pow maximum
+minimum max.other min.other eq ne lt le gt ge equal logical_and logical_or logical_xor bitwise_and
+bitwise_or bitwise_xor bitwise_right_shift __and__ __or__ __xor__ where lerp atan2 addcmul addcdiv
+masked_fill float_power xlogy hypot copysign ldexp clamp.Tensor isclose heaviside nextafter
+floor_divide.Scalar square.out __lshift__ __rshift__
+""".split()
+
+# A new tensor of one value: it varies along nothing.
+_CONSTANT = """
+zeros ones full empty new_zeros new_ones new_full new_empty scalar_tensor zeros_like ones_like
+full_like empty_like empty_permuted empty_strided
+""".split()
+
+
+def same(op: Operator, *tensors: Tensor) -> Tensor:
+    """Broadcast the operands against each other; axes that meet are one index set."""
+    shape = op.results[0]
+    axes: list[Axis] = [()] * len(shape)
+    for tensor in tensors:
+        lead = len(shape) - tensor.ndim
+        for number, axis in enumerate(tensor.axes):
+            if not axis:
+                continue
+            if axes[lead + number]:
+                op.sets.unify_axes(axes[lead + number], axis)
+            else:
+                axes[lead + number] = axis
+    return op.tensor(axes)
+
+
+@rule(*(f"aten.{name}" for name in _UNARY))
+def unary(op: Operator) -> Tensor:
+    """``*a -> *a``; further tensor arguments (a type, a device) do not matter."""
+    return same(op, op.tensors()[0])
+
+
+@rule(*(f"aten.{name}" for name in _NARY))
+def nary(op: Operator) -> Tensor:
+    """``*a, *a -> *a`` with broadcasting."""
+    return same(op, *op.tensors())
+
+
+@rule("aten.clamp", "aten.clamp_min", "aten.clamp_max")
+def clamp(op: Operator) -> Tensor:
+    """Bounds may be tensors."""
+    return same(op, *op.tensors())
+
+
+@rule(*(f"aten.{name}" for name in _CONSTANT))
+def constant(op: Operator) -> Tensor:
+    """A tensor of one value varies along no axis."""
+    return op.tensor([()] * len(op.results[0]))
+
+
+@rule("aten.prelu", "aten._prelu_kernel")
+def prelu(op: Operator) -> Tensor:
+    """One slope per channel, or one for all."""
+    x, slope = op["self"], op["weight"]
+    if slope.shape == (1,) or x.ndim < 2 or slope.ndim != 1:
+        return same(op, x, slope)
+    return op.relate("n c *s, c -> n c *s", x, slope)
+
+
+@rule("aten.copy_", "aten.copy")
+def copy(op: Operator) -> Tensor:
+    """Writing into a tensor: what is written and where it is written are one."""
+    return same(op, op["self"], op["src"])
+
+
+@rule("aten.fill_", "aten.zero_", "aten.masked_fill_")
+def write_constant(op: Operator) -> Tensor:
+    """Writing one value into a tensor relates only the mask to it."""
+    return same(op, *op.tensors()[:2])
+
+
+@rule("aten.glu")
+def glu(op: Operator) -> Tensor:
+    """Two halves of one axis, multiplied."""
+    x: Tensor = op["self"]
+    number = op["dim"] % x.ndim
+    half = x.shape[number] // 2
+    axes = list(x.axes)
+    axes[number] = op.varying(x, number)
+    halves = []
+    for low in (0, half):
+        cut = op.sets.cut_out(axes, number, low, low + half)
+        halves.append(op.shaped((*x.shape[:number], half, *x.shape[number + 1 :]), cut))
+    return same(op, *halves)

@@ -1,0 +1,110 @@
+"""Operators that read positions by number: embedding, gather, index tables, ranges."""
+
+from zooalign.graph.index_sets import Axis
+from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.registry import rule
+
+__all__: list[str] = []
+
+
+@rule("aten.embedding")
+def embedding(op: Operator) -> Tensor:
+    """Rows of a table by number: the rows are told apart, the width is not."""
+    return op.relate("v! d, *n -> *n d", op["weight"], op["indices"], fixed="index")
+
+
+@rule("aten.index_select")
+def index_select(op: Operator) -> Tensor:
+    """Positions of one axis by number."""
+    x: Tensor = op["self"]
+    axes = list(x.axes)
+    op.sets.fix(axes[op["dim"]], op.cause("index"))
+    axes[op["dim"]] = op["index"].axes[0] if op["index"].axes else ()
+    if axes[op["dim"]] == () and op.results[0][op["dim"]] > 1:
+        axes[op["dim"]] = op.fixed_axis(op.results[0][op["dim"]], "index")
+    return op.tensor(axes)
+
+
+@rule("aten.index", "aten._unsafe_index")
+def index(op: Operator) -> Tensor:
+    """Positions of several axes by number tables; the tables' axes come in their place."""
+    x: Tensor = op["self"]
+    tables = list(op["indices"]) + [None] * (x.ndim - len(op["indices"]))
+    used = [n for n, table in enumerate(tables) if table is not None]
+    for number in used:
+        op.sets.fix(x.axes[number], op.cause("index"))
+    count = max(tables[n].ndim for n in used)
+    adjacent = used == list(range(used[0], used[0] + len(used)))
+    place = used[0] if adjacent else 0
+    kept = [axis for n, axis in enumerate(x.axes) if n not in used]
+    shape = op.results[0][place : place + count]
+    new: list[Axis] = [op.fixed_axis(n, "index") for n in shape]
+    for number in used:  # a table that a hidden axis runs along stays tied to it
+        table = tables[number]
+        for axis, fresh in zip(table.axes[::-1], new[::-1], strict=False):
+            if axis and fresh:
+                op.sets.fix(axis, op.cause("index"))
+    return op.tensor([*kept[:place], *new, *kept[place:]])
+
+
+@rule("aten.gather")
+def gather(op: Operator) -> Tensor:
+    """Each result position reads along one axis by a number of its own."""
+    x, table = op["self"], op["index"]
+    dim = op["dim"] % max(x.ndim, 1)
+    op.sets.fix(x.axes[dim], op.cause("index"))
+    axes: list[Axis] = []
+    for number, axis in enumerate(table.axes):
+        if number != dim and axis and x.axes[number] and x.shape[number] == table.shape[number]:
+            op.sets.unify_axes(axis, x.axes[number])
+        elif number != dim:
+            op.sets.fix(x.axes[number], op.cause("index"))
+        axes.append(axis)
+    return op.tensor(axes)
+
+
+@rule("aten.arange", "aten.linspace", "aten.eye", "aten.randn", "aten.rand", "aten.tril_indices")
+def numbers(op: Operator) -> Tensor:
+    """A new tensor whose positions differ."""
+    return op.tensor([op.fixed_axis(n, "position", "a range") for n in op.results[0]])
+
+
+@rule("aten.tril", "aten.triu", "aten.diag", "aten.diagonal")
+def triangle(op: Operator) -> Tensor:
+    """Rows and columns are told apart by which is larger."""
+    made: Tensor = op.freeze("order", "triangle or diagonal")
+    return made
+
+
+@rule("aten.one_hot")
+def one_hot(op: Operator) -> Tensor:
+    """A new axis for the value."""
+    x: Tensor = op["self"]
+    return op.tensor([*x.axes, op.fixed_axis(op.results[0][-1], "index")])
+
+
+@rule("aten.meshgrid")
+def meshgrid(op: Operator) -> list[Tensor]:
+    """Each range along an axis of its own."""
+    made: list[Tensor] = op.freeze("position", "a grid")
+    return made
+
+
+@rule("aten.sym_size", "aten.sym_numel", "aten._assert_tensor_metadata", "aten._assert_async")
+def nothing(op: Operator) -> None:
+    """No tensor comes out."""
+    return None
+
+
+@rule("aten.lstm", "aten.gru", "aten.rnn_tanh")
+def recurrent(op: Operator) -> list[Tensor]:
+    """Not resolved yet: all axes are fixed."""
+    made: list[Tensor] = op.freeze("not understood", "recurrent layer")
+    return made
+
+
+@rule("aten.index_put", "aten.index_put_")
+def index_put(op: Operator) -> Tensor:
+    """Writing by number tables."""
+    made: Tensor = op.freeze("not understood", "writing by index")
+    return made

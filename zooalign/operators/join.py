@@ -1,0 +1,235 @@
+"""Operators that put index sets side by side or take parts of them: cat, split, slice, pad."""
+
+from collections.abc import Sequence
+
+from zooalign.graph.index_sets import Axis
+from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.registry import rule
+
+__all__ = ["joined", "part"]
+
+
+def part(op: Operator, x: Tensor, number: int, low: int, high: int) -> list[Axis]:
+    """The axes of ``x`` after axis ``number`` is cut to positions ``low`` to ``high``."""
+    if not x.axes[number]:
+        return list(x.axes)  # x does not vary along it
+    if _independent(op, x, number):
+        axes = list(x.axes)
+        axes[number] = op.fixed_axis(high - low, "position") if high - low > 1 else ()
+        return axes
+    return op.sets.cut_out(x.axes, number, low, high)
+
+
+def _independent(op: Operator, x: Tensor, number: int) -> bool:
+    """Whether a cut matters to nothing: a fixed axis on which no other order depends."""
+    digits = op.sets.digits(x.axes[number])
+    if not all(op.sets.fixed(d) for d in digits):
+        return False
+    others = [a for n, axis in enumerate(x.axes) if n != number for a in op.sets.digits(axis)]
+    return not any(op.sets.may_depend(a, d) for a in others for d in digits)
+
+
+@rule("aten.slice")
+def slice_(op: Operator) -> Tensor:
+    """Positions ``start`` to ``end``, every ``step``-th."""
+    x: Tensor = op["self"]
+    number = op["dim"] % x.ndim
+    size, step = x.shape[number], op["step"]
+    low = min(size, (op["start"] or 0) + (size if (op["start"] or 0) < 0 else 0))
+    end = size if op["end"] is None else op["end"]
+    high = max(low, min(size, end + (size if end < 0 else 0)))
+    if step == 1:
+        return op.tensor(part(op, x, number, low, high))
+    axes = list(x.axes)
+    if not axes[number]:
+        return op.tensor(axes)
+    if not _independent(op, x, number) and low < step and high == size and size % step == 0:
+        outer, inner = op.sets.factor(axes[number], step)
+        apart = [*axes[:number], outer, inner, *axes[number + 1 :]]
+        cut = op.sets.cut_out(apart, number + 1, low, low + 1)
+        return op.tensor([*cut[: number + 1], *cut[number + 2 :]])
+    op.sets.fix(axes[number], op.cause("position", "strided slice"))
+    axes[number] = op.fixed_axis(op.results[0][number], "position")
+    return op.tensor(axes)
+
+
+@rule("aten.narrow")
+def narrow(op: Operator) -> Tensor:
+    """A slice by start and length."""
+    x: Tensor = op["self"]
+    number = op["dim"] % x.ndim
+    start = op["start"] % x.shape[number]
+    return op.tensor(part(op, x, number, start, start + op["length"]))
+
+
+@rule("aten.select")
+def select(op: Operator) -> Tensor:
+    """One position; the axis goes."""
+    x: Tensor = op["self"]
+    number = op["dim"] % x.ndim
+    index = op["index"] % x.shape[number]
+    axes = part(op, x, number, index, index + 1)
+    return op.tensor([*axes[:number], *axes[number + 1 :]])
+
+
+@rule("aten.unbind")
+def unbind(op: Operator) -> list[Tensor]:
+    """Every position apart."""
+    x: Tensor = op["self"]
+    number = op["dim"] % x.ndim
+    made = []
+    for index in range(x.shape[number]):
+        axes = part(op, x, number, index, index + 1)
+        made.append(op.tensor([*axes[:number], *axes[number + 1 :]], index))
+    return made
+
+
+@rule(
+    "aten.split",
+    "aten.split_with_sizes",
+    "aten.chunk",
+    "aten.tensor_split",
+    "aten.unsafe_chunk",
+    "aten.unsafe_split",
+    "aten.split_copy",
+    "aten.split_with_sizes_copy",
+)
+def split(op: Operator) -> list[Tensor]:
+    """Consecutive parts of one axis."""
+    x: Tensor = op["self"]
+    number = op["dim"] % x.ndim
+    made, low = [], 0
+    for index, shape in enumerate(op.results):
+        high = low + shape[number]
+        made.append(op.tensor(part(op, x, number, low, high), index))
+        low = high
+    return made
+
+
+def joined(op: Operator, parts: Sequence[Tensor], number: int) -> list[Axis]:
+    """The axes of tensors put side by side along axis ``number``."""
+    sets = op.sets
+    parts = [p for p in parts if p.shape[number] > 0]
+    if len(parts) == 1:
+        return list(parts[0].axes)
+    if all(all(sets.fixed(d) for d in sets.digits(p.axes[number])) for p in parts) and all(
+        p.axes[number] for p in parts
+    ):
+        whole = op.fixed_axis(sum(p.shape[number] for p in parts), "position")
+        pieces = None
+    else:
+        pieces = [sets.wrap(op.varying(p, number)) for p in parts]
+        whole = sets.concatenate([(piece,) for piece in pieces])
+    axes = [
+        whole if n == number else _beside(op, [p.axes[n] for p in parts], whole, pieces)
+        for n in range(parts[0].ndim)
+    ]
+    return axes
+
+
+def _beside(op: Operator, others: Sequence[Axis], whole: Axis, pieces: list[int] | None) -> Axis:
+    """One axis of tensors that are joined along another."""
+    sets = op.sets
+    present = [axis for axis in others if axis]
+    if not present:
+        return ()
+    first = sets.digits(present[0])
+    if all(sets.digits(axis) == first for axis in present[1:]):
+        return first
+    if pieces is None or len(present) < len(others):
+        for axis in present[1:]:
+            sets.unify_axes(present[0], axis)
+        return present[0]
+    # Parts may be ordered each in its own way: one set that is a different one in each part.
+    own = [sets.wrap(axis) for axis in others]
+    family = sets.new(sets.size(first))
+    for piece, atom in zip(pieces, own, strict=True):
+        sets.state_restriction(family, sets.digits(whole)[0], piece, atom)
+    return (family,)
+
+
+@rule("aten.cat", "aten.concat", "aten.concatenate")
+def cat(op: Operator) -> Tensor:
+    """Side by side along an axis."""
+    parts = [t for t in op["tensors"] if t.shape != (0,)]
+    return op.tensor(joined(op, parts, op["dim"] % parts[0].ndim))
+
+
+@rule("aten.stack")
+def stack(op: Operator) -> Tensor:
+    """Side by side along a new axis."""
+    number = op["dim"] % (op["tensors"][0].ndim + 1)
+    parts = [
+        Tensor((*t.shape[:number], 1, *t.shape[number:]), (*t.axes[:number], (), *t.axes[number:]))
+        for t in op["tensors"]
+    ]
+    return op.tensor(joined(op, parts, number))
+
+
+@rule("aten.pad", "aten.constant_pad_nd")
+def pad(op: Operator) -> Tensor:
+    """A border of constants, or of copies of the edge, on any of the last axes."""
+    x: Tensor = op["self"]
+    widths = list(op["pad"])
+    axes = list(x.axes)
+    for turn in range(len(widths) // 2):
+        number = x.ndim - 1 - turn
+        low, high = widths[2 * turn], widths[2 * turn + 1]
+        if not low and not high:
+            continue
+        mode = op.get("mode", "constant")
+        digits = op.sets.digits(axes[number])
+        if min(low, high) < 0 or mode != "constant" or all(op.sets.fixed(d) for d in digits):
+            op.sets.fix(axes[number], op.cause("position", f"{mode} padding"))
+            axes[number] = op.fixed_axis(op.results[0][number], "position")
+            continue
+        # The border holds one value: its positions are alike.
+        sides = [op.sets.axis(low) or None, axes[number], op.sets.axis(high) or None]
+        if low == 0:
+            sides[0] = None
+        if high == 0:
+            sides[2] = None
+        if low == 1:
+            sides[0] = ()
+        if high == 1:
+            sides[2] = ()
+        axes[number] = op.sets.concatenate([side for side in sides if side is not None])
+    return op.tensor(axes)
+
+
+@rule("aten.reflection_pad1d", "aten.reflection_pad2d", "aten.replication_pad2d")
+def edge_pad(op: Operator) -> Tensor:
+    """Positions are copied to the border, so they are told apart."""
+    x: Tensor = op["self"]
+    axes = list(x.axes)
+    for number, (old, new) in enumerate(zip(x.shape, op.results[0], strict=True)):
+        if old != new:
+            op.sets.fix(axes[number], op.cause("position", "padding"))
+            axes[number] = op.fixed_axis(new, "position")
+    return op.tensor(axes)
+
+
+@rule("aten.roll")
+def roll(op: Operator) -> Tensor:
+    """Shifted round: what was last comes first."""
+    x: Tensor = op["self"]
+    axes = list(x.axes)
+    shifts, dims = op["shifts"], op["dims"]
+    for shift, dim in zip(shifts, dims, strict=True):
+        number = dim % x.ndim
+        size = x.shape[number]
+        shift %= size
+        if not axes[number] or not shift:
+            continue
+        turned = Tensor(x.shape, tuple(axes))
+        if _independent(op, turned, number):
+            axes[number] = op.fixed_axis(size, "position")
+            continue
+        ends = [part(op, turned, number, size - shift, size), part(op, turned, number, 0, size - shift)]
+        sizes = (shift, size - shift)
+        parts = [
+            Tensor((*x.shape[:number], n, *x.shape[number + 1 :]), tuple(a))
+            for n, a in zip(sizes, ends, strict=True)
+        ]
+        axes = joined(op, parts, number)
+    return op.tensor(axes)

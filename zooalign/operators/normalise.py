@@ -1,0 +1,132 @@
+"""Operators that compare the positions of an axis with each other: norms, softmax, reductions."""
+
+from collections.abc import Sequence
+
+from zooalign.graph.index_sets import Axis
+from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.registry import rule
+from zooalign.operators.elementwise import same
+
+__all__: list[str] = []
+
+
+@rule("aten.batch_norm", "aten._native_batch_norm_legit_no_training", "aten.native_batch_norm")
+def batch_norm(op: Operator) -> Tensor:
+    """With running statistics each channel is scaled alone."""
+    names = ("weight", "bias", "running_mean", "running_var")
+    return op.relate(
+        "n c *s, ?c, ?c, ?c, ?c -> n c *s", op["input"], *(op.get(name) for name in names)
+    )
+
+
+@rule("aten.instance_norm")
+def instance_norm(op: Operator) -> Tensor:
+    """Each channel of each sample over its positions."""
+    return op.relate(
+        "n c [*s], ?c, ?c, ?c, ?c -> n c *s",
+        *(op[name] for name in ("input", "weight", "bias", "running_mean", "running_var")),
+    )
+
+
+@rule("aten.layer_norm", "aten.rms_norm", "aten._fused_rms_norm")
+def layer_norm(op: Operator) -> Tensor:
+    """Over the last axes; weight and bias belong to them."""
+    x = op["input"]
+    count = len(op["normalized_shape"])
+    op.computed(x.axes[: x.ndim - count])
+    return same(op, x, *(t for t in (op.get("weight"), op.get("bias")) if t is not None))
+
+
+@rule("aten.group_norm")
+def group_norm(op: Operator) -> Tensor:
+    """Over the channels and positions of each group."""
+    x, weight, bias = op["input"], op["weight"], op["bias"]
+    expression = "n (g [c]) [*s], ?(g c), ?(g c) -> n (g c) *s"
+    return op.relate(expression, x, weight, bias, sizes={"g": op["num_groups"]})
+
+
+@rule("aten.softmax", "aten._softmax", "aten.log_softmax", "aten._log_softmax")
+def softmax(op: Operator) -> Tensor:
+    """Over one axis."""
+    x = op.tensors()[0]
+    return _within(op, x, [op["dim"]])
+
+
+@rule("aten.normalize", "aten.linalg_vector_norm.out")
+def normalise(op: Operator) -> Tensor:
+    """Divided by a norm over axes."""
+    return _within(op, op.tensors()[0], [op["dim"]])
+
+
+def _within(op: Operator, x: Tensor, dims: Sequence[int]) -> Tensor:
+    """The result has all axes; a sum without ``dims`` is computed on the way."""
+    gone = {d % x.ndim for d in dims}
+    op.computed([axis for number, axis in enumerate(x.axes) if number not in gone])
+    return same(op, x)
+
+
+_REDUCTIONS = """
+sum mean amax amin prod std var logsumexp norm any all linalg_vector_norm nansum std_correction
+frobenius_norm max.dim min.dim median.dim count_nonzero
+""".split()
+
+
+@rule(*(f"aten.{name}" for name in _REDUCTIONS))
+def reduce(op: Operator) -> Tensor | list[Tensor]:
+    """Axes go; with ``keepdim`` one position is left."""
+    x: Tensor = op.tensors()[0]
+    dims = op.get("dim")
+    if dims is None or dims == []:
+        dims = list(range(x.ndim))
+    gone = {d % x.ndim for d in ([dims] if isinstance(dims, int) else dims)} if x.ndim else set()
+    if len(op.results) > 1:  # max and its position
+        for number in gone:
+            op.sets.fix(x.axes[number], op.cause("order", "position of the extreme"))
+    axes: list[Axis] = []
+    for number, axis in enumerate(x.axes):
+        if number not in gone:
+            axes.append(axis)
+        elif op.get("keepdim"):
+            axes.append(())
+    made = [op.tensor(axes, i) for i in range(len(op.results))]
+    return made[0] if len(made) == 1 else made
+
+
+@rule("aten.max", "aten.min")
+def extreme(op: Operator) -> Tensor | list[Tensor]:
+    """Over everything, over an axis, or of two tensors."""
+    tensors = op.tensors()
+    return same(op, *tensors) if len(tensors) > 1 else reduce(op)
+
+
+@rule("aten.var_mean", "aten.std_mean")
+def var_mean(op: Operator) -> list[Tensor]:
+    """Two reductions at once; neither tells positions apart."""
+    x: Tensor = op.tensors()[0]
+    dims = op.get("dim")
+    gone = {d % x.ndim for d in (range(x.ndim) if dims in (None, []) else dims)}
+    axes: list[Axis] = []
+    for number, axis in enumerate(x.axes):
+        if number not in gone:
+            axes.append(axis)
+        elif op.get("keepdim"):
+            axes.append(())
+    return [op.tensor(axes, i) for i in range(2)]
+
+
+@rule("aten.cumsum", "aten.cumprod", "aten.argmax", "aten.argmin", "aten.sort", "aten.argsort")
+def ordered(op: Operator) -> Tensor | list[Tensor]:
+    """The order along an axis matters: it is fixed."""
+    x: Tensor = op.tensors()[0]
+    dim = op.get("dim")
+    if dim is None:
+        made: Tensor | list[Tensor] = op.freeze("order")
+        return made
+    op.sets.fix(x.axes[dim % x.ndim], op.cause("order"))
+    axes = list(x.axes)
+    if len(op.results[0]) < x.ndim:
+        del axes[dim % x.ndim]
+    elif len(op.results[0]) == x.ndim and op.results[0] != x.shape:
+        axes[dim % x.ndim] = ()
+    found = [op.tensor(axes, i) for i in range(len(op.results))]
+    return found[0] if len(found) == 1 else found

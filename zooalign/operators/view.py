@@ -1,0 +1,218 @@
+"""Operators that lay the same values out anew: reshape, permute, expand, flip."""
+
+from collections.abc import Sequence
+from math import prod
+
+from zooalign.graph.index_sets import Axis
+from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.registry import rule
+
+__all__ = ["reshaped"]
+
+
+@rule(
+    "aten.view",
+    "aten.reshape",
+    "aten._unsafe_view",
+    "aten.flatten",
+    "aten.unflatten",
+    "aten.view_as",
+    "aten.reshape_as",
+    "aten._reshape_alias",
+)
+def reshape(op: Operator) -> Tensor:
+    """Row-major positions stay what they are; axes become products or factors of each other."""
+    x = op.tensors()[0]
+    return op.tensor(reshaped(op, x, op.results[0]))
+
+
+def reshaped(op: Operator, x: Tensor, shape: Sequence[int]) -> list[Axis]:
+    """The axes of ``x`` laid out in another shape of as many positions."""
+    if 0 in shape:
+        return [op.fixed_axis(n, "empty") for n in shape]
+    made: list[Axis] = []
+    read = 0
+    while len(made) < len(shape):
+        # The fewest old and new axes that hold as many positions: the rest is independent.
+        start, count_old, count_new = read, 1, 1
+        sizes: list[int] = []
+        while not sizes or count_old != count_new:
+            if not sizes or count_new < count_old:
+                sizes.append(shape[len(made) + len(sizes)])
+                count_new *= sizes[-1]
+            else:
+                count_old *= x.shape[read]
+                read += 1
+        if len(sizes) == 1 and read - start == 1:
+            made.append(x.axes[start])
+        else:
+            made.extend(_regroup(op, x, range(start, read), sizes))
+    return made
+
+
+def _regroup(op: Operator, x: Tensor, old: range, sizes: list[int]) -> list[Axis]:
+    if not any(x.axes[number] for number in old):
+        return [()] * len(sizes)  # varies along none of them
+    whole: Axis = ()
+    for number in old:
+        whole += op.varying(x, number)
+    parts: list[Axis] = []
+    for size in reversed(sizes[1:]):
+        whole, inner = op.sets.factor(whole, size)
+        parts.insert(0, inner)
+    return [whole, *parts]
+
+
+@rule("aten.permute")
+def permute(op: Operator) -> Tensor:
+    """Axes in another order."""
+    x = op["self"]
+    return op.tensor([x.axes[d] for d in op["dims"]])
+
+
+@rule("aten.transpose", "aten.swapaxes", "aten.swapdims", "aten.transpose_copy")
+def transpose(op: Operator) -> Tensor:
+    """Two axes change places."""
+    x: Tensor = op["self"]
+    first = op.get("dim0", op.get("axis0"))
+    second = op.get("dim1", op.get("axis1"))
+    axes = list(x.axes)
+    axes[first], axes[second] = axes[second], axes[first]
+    return op.tensor(axes)
+
+
+@rule("aten.t", "aten.numpy_T", "aten.mT", "aten.adjoint")
+def turn(op: Operator) -> Tensor:
+    """The last two axes change places."""
+    x: Tensor = op["self"]
+    if op.name.startswith("aten.numpy_T") or x.ndim < 2:
+        return op.tensor(x.axes[::-1])
+    return op.tensor([*x.axes[:-2], x.axes[-1], x.axes[-2]])
+
+
+@rule("aten.movedim", "aten.moveaxis")
+def movedim(op: Operator) -> Tensor:
+    """Axes move to named places."""
+    x: Tensor = op["self"]
+    source, target = op["source"], op["destination"]
+    source = [source] if isinstance(source, int) else list(source)
+    target = [target] if isinstance(target, int) else list(target)
+    order: list[int | None] = [None] * x.ndim
+    for s, t in zip(source, target, strict=True):
+        order[t % x.ndim] = s % x.ndim
+    rest = iter(n for n in range(x.ndim) if n not in {s % x.ndim for s in source})
+    return op.tensor([x.axes[next(rest) if n is None else n] for n in order])
+
+
+@rule("aten.squeeze", "aten.unsqueeze")
+def squeeze(op: Operator) -> Tensor:
+    """Axes of one position come and go; the others keep their order."""
+    x: Tensor = op["self"]
+    kept = iter([axis for axis, size in zip(x.axes, x.shape, strict=True) if size != 1])
+    return op.tensor([next(kept) if size != 1 else () for size in op.results[0]])
+
+
+@rule("aten.expand", "aten.expand_as", "aten.broadcast_to")
+def expand(op: Operator) -> Tensor:
+    """The result does not vary along the axes that are expanded."""
+    x = op.tensors()[0]
+    lead = len(op.results[0]) - x.ndim
+    return op.tensor([*([()] * lead), *x.axes])
+
+
+@rule("aten.repeat", "aten.tile")
+def repeat(op: Operator) -> Tensor:
+    """Each axis becomes (copies, axis); the copies are alike."""
+    x: Tensor = op["self"]
+    shape = op.results[0]
+    lead = len(shape) - x.ndim
+    axes: list[Axis] = [()] * lead
+    for number, size in enumerate(x.shape):
+        copies = shape[lead + number] // size
+        axis = x.axes[number]
+        if copies > 1 and axis:
+            axis = (op.sets.new(copies), *axis)
+        axes.append(axis)
+    return op.tensor(axes)
+
+
+@rule("aten.repeat_interleave.self_int")
+def repeat_interleave(op: Operator) -> Tensor:
+    """The axis becomes (axis, copies)."""
+    x: Tensor = op["self"]
+    if op["dim"] is None:
+        made: Tensor = op.freeze("not understood", "repeat_interleave over a flattened tensor")
+        return made
+    number = op["dim"] % x.ndim
+    axes = list(x.axes)
+    if axes[number] and op["repeats"] > 1:
+        axes[number] = (*axes[number], op.sets.new(op["repeats"]))
+    return op.tensor(axes)
+
+
+@rule("aten.flip", "aten.fliplr", "aten.flipud", "aten.rot90")
+def flip(op: Operator) -> Tensor:
+    """Turning an axis round pins it: position i meets position n - 1 - i."""
+    x: Tensor = op["self"]
+    axes = list(x.axes)
+    for d in op.get("dims", range(x.ndim)):
+        op.sets.fix(axes[d], op.cause("order", "flip"))
+    return op.tensor(axes)
+
+
+@rule("aten.pixel_shuffle")
+def pixel_shuffle(op: Operator) -> Tensor:
+    """``n (c r1 r2) h w -> n c (h r1) (w r2)``, r fixed."""
+    x: Tensor = op["self"]
+    r = op["upscale_factor"]
+    channels, r2 = op.sets.factor(op.varying(x, -3 % x.ndim), r)
+    channels, r1 = op.sets.factor(channels, r)
+    h, w = x.axes[-2], x.axes[-1]
+    return op.tensor([*x.axes[:-3], channels, (*h, *r1), (*w, *r2)])
+
+
+@rule("aten.pixel_unshuffle")
+def pixel_unshuffle(op: Operator) -> Tensor:
+    """``n c (h r1) (w r2) -> n (c r1 r2) h w``."""
+    x: Tensor = op["self"]
+    r = op["downscale_factor"]
+    h, r1 = op.sets.factor(op.varying(x, x.ndim - 2), r)
+    w, r2 = op.sets.factor(op.varying(x, x.ndim - 1), r)
+    return op.tensor([*x.axes[:-3], (*op.varying(x, x.ndim - 3), *r1, *r2), h, w])
+
+
+@rule("aten.channel_shuffle", "aten.native_channel_shuffle")
+def channel_shuffle(op: Operator) -> Tensor:
+    """``n (g c) ... -> n (c g) ...``: only another order."""
+    x: Tensor = op["self"]
+    groups, channels = op.sets.factor(op.varying(x, 1), x.shape[1] // op["groups"])
+    return op.tensor([x.axes[0], (*channels, *groups), *x.axes[2:]])
+
+
+@rule("aten.unfold")
+def unfold(op: Operator) -> Tensor:
+    """Sliding windows along one axis: its positions are told apart."""
+    x: Tensor = op["self"]
+    number = op["dimension"] % x.ndim
+    axes = list(x.axes)
+    shape = op.results[0]
+    step, size = op["step"], op["size"]
+    if step == size and x.shape[number] % size == 0:
+        outer, inner = op.sets.factor(op.varying(x, number), size)
+        axes[number] = outer
+        return op.tensor([*axes, inner])
+    op.sets.fix(axes[number], op.cause("kernel position", "sliding windows"))
+    axes[number] = op.fixed_axis(shape[number], "kernel position")
+    return op.tensor([*axes, op.fixed_axis(shape[-1], "kernel position")])
+
+
+@rule("aten.as_strided")
+def as_strided(op: Operator) -> Tensor:
+    """Only where it is a plain reshape."""
+    x: Tensor = op["self"]
+    size, stride = list(op["size"]), list(op["stride"])
+    dense = [prod(size[i + 1 :]) for i in range(len(size))]
+    if stride == dense and prod(size) == prod(x.shape) and not op["storage_offset"]:
+        return op.tensor(reshaped(op, x, size))
+    made: Tensor = op.freeze("not understood", "as_strided that is no reshape")
+    return made

@@ -1,0 +1,161 @@
+"""From index sets and relations to the group: which sets move, each over which others.
+
+The result is a list of *classes*. A class is a set of interchangeable units: one index set, a
+joint set of several that always stand together, or several pieces that nothing tells apart.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import networkx as nx
+
+from zooalign.graph.index_sets import IndexSets
+from zooalign.symmetry.boxes import Box
+from zooalign.symmetry.dependence import dependence, settle
+
+__all__ = ["Part", "Solution", "UnitClass", "solve"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where an index set's units stand in its class: unit = first + stride * index + others."""
+
+    cls: int
+    first: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class UnitClass:
+    """A set of units that may be permuted freely for each value of the classes in ``over``.
+
+    Attributes
+    ----------
+    size:
+        Number of units.
+    alternatives:
+        Tuples of index sets: the units are those of the first tuple's product, then those of the
+        second's, and so on.
+    over:
+        Numbers of the classes the permutation may depend on, outermost first.
+    fixed:
+        Whether the units are told apart (then the class only carries own orders of others).
+    """
+
+    size: int
+    alternatives: tuple[tuple[int, ...], ...]
+    over: tuple[int, ...]
+    fixed: bool
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Classes, and where each index set stands in them."""
+
+    classes: tuple[UnitClass, ...]
+    parts: dict[int, Part]
+    boxes: tuple[Box, ...]
+
+
+def solve(sets: IndexSets) -> Solution:
+    """Find all classes of units from the relations stated so far.
+
+    Examples
+    --------
+    Two layers that share a hidden axis of 5 units:
+
+    >>> sets = IndexSets()
+    >>> first, second = sets.axis(5), sets.axis(5)
+    >>> _ = sets.register([first]), sets.register([second])
+    >>> sets.unify_axes(first, second)
+    >>> [c.size for c in solve(sets).classes]
+    [5]
+    """
+    all_boxes = settle(sets)
+    depends = dependence(all_boxes)
+    joint = _joint(sets, depends)
+    merged = _interchangeable(sets, all_boxes, joint)
+    classes, parts = [], {}
+    order = _outer_first(merged, depends)
+    number_of = {atom: n for n, group in enumerate(order) for alt in group for atom in alt}
+    for number, group in enumerate(order):
+        first = group[0]
+        over = {number_of[d] for atom in first for d in depends[atom] if d in number_of} - {number}
+        size = 0
+        for alternative in group:
+            stride = 1
+            for atom in reversed(alternative):
+                parts[atom] = Part(number, size, stride)
+                stride *= sets.sizes[atom]
+            size += stride
+        fixed = sets.fixed(first[0]) is not None
+        classes.append(UnitClass(size, tuple(group), tuple(sorted(over)), fixed))
+    return Solution(tuple(classes), parts, tuple(all_boxes))
+
+
+def _joint(sets: IndexSets, depends: dict[int, frozenset[int]]) -> list[tuple[int, ...]]:
+    """Free sets that depend on each other are one joint set."""
+    graph = nx.DiGraph()
+    for atom, on in depends.items():
+        graph.add_node(atom)
+        if not sets.fixed(atom):
+            graph.add_edges_from((atom, d) for d in on if d in depends and not sets.fixed(d))
+    return [tuple(sorted(component)) for component in nx.strongly_connected_components(graph)]
+
+
+def _interchangeable(
+    sets: IndexSets, all_boxes: list[Box], joint: list[tuple[int, ...]]
+) -> list[list[tuple[int, ...]]]:
+    """Pieces that stand in the same places of the same tensors are one set of units.
+
+    A border of zeros left and right of a zero-padded shortcut is such a pair: cut apart by the
+    layout alone, told apart by nothing.
+    """
+    signatures: dict[int, list[tuple[object, ...]]] = defaultdict(list)
+    single = {group[0] for group in joint if len(group) == 1 and not sets.fixed(group[0])}
+    for box in all_boxes:
+        if not box.chosen():
+            for _, atom in box.atoms():
+                signatures[atom].append((box.tensor,))
+            continue
+        whole = tuple(tuple(d.atom for d in side.digits) for side in box.sides)
+        for number, side in enumerate(box.sides):
+            for place, digit in enumerate(side.digits):
+                if digit.atom in single:
+                    here = (*whole[number][:place], -1, *whole[number][place + 1 :])
+                    strides = tuple(d.stride for d in side.digits)
+                    context = (*whole[:number], here, *whole[number + 1 :])
+                    signatures[digit.atom].append((box.tensor, number, strides, context))
+    same: dict[object, list[tuple[int, ...]]] = defaultdict(list)
+    result: list[list[tuple[int, ...]]] = []
+    for group in joint:
+        atom = group[0]
+        marks = signatures.get(atom, [])
+        if atom in single and marks and all(len(mark) == 4 for mark in marks):
+            same[tuple(sorted(marks, key=repr))].append(group)
+        else:
+            result.append([group])
+    result.extend(sorted(groups) for groups in same.values())
+    return result
+
+
+def _outer_first(
+    merged: list[list[tuple[int, ...]]], depends: dict[int, frozenset[int]]
+) -> list[list[tuple[int, ...]]]:
+    """Classes so that each comes after those it depends on; ties in order of creation."""
+    number_of = {atom: n for n, group in enumerate(merged) for alt in group for atom in alt}
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(len(merged)))
+    for n, group in enumerate(merged):
+        for alternative in group:
+            for atom in alternative:
+                graph.add_edges_from(
+                    (number_of[d], n) for d in depends[atom] if number_of.get(d, n) != n
+                )
+    if not nx.is_directed_acyclic_graph(graph):
+        # Only fixed sets can be left in a cycle: nothing needs their order.
+        component_of = nx.condensation(graph).graph["mapping"]
+        order = sorted(range(len(merged)), key=lambda n: (component_of[n], min(merged[n][0])))
+        return [merged[n] for n in order]
+    smallest = {n: min(merged[n][0]) for n in graph}
+    return [merged[n] for n in nx.lexicographical_topological_sort(graph, key=smallest.get)]
