@@ -35,9 +35,11 @@ def list_discussions(context: Context, request: Request, parts: Parts) -> Respon
     """Discussions, newest first, filtered by ``type``, ``status`` and ``author``."""
     repo = context.repo(request, parts["kind"], parts["repo"])
     kind, status, author = (request.arg(name) for name in ("type", "status", "author"))
+    with context.store.lock:
+        newest_first = sorted(repo.discussions.values(), key=lambda item: -item.num)
     found = [
         item
-        for _, item in sorted(repo.discussions.items(), reverse=True)
+        for item in newest_first
         if kind in ("", "all", "pull_request" if item.is_pull_request else "discussion")
         and status in ("", "all", "open" if item.status in ("open", "draft") else "closed")
         and author in ("", item.author)

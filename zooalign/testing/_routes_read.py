@@ -181,10 +181,13 @@ def refs(context: Context, request: Request, parts: Parts) -> Response:
     """Branches, tags and, when asked for, pull requests."""
     repo = context.repo(request, parts["kind"], parts["repo"])
 
+    with context.store.lock:
+        known = sorted(repo.refs.items())
+
     def under(prefix: str) -> list[dict[str, str]]:
         return [
             {"name": ref.removeprefix(prefix), "ref": ref, "targetCommit": oid}
-            for ref, oid in sorted(repo.refs.items())
+            for ref, oid in known
             if ref.startswith(prefix)
         ]
 

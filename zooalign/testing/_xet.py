@@ -61,6 +61,8 @@ class XetStore:
         self._root = store.root / "xet"
         self._lock = threading.Lock()
         (self._root / "hashes").mkdir(parents=True, exist_ok=True)
+        for left in self._root.glob("*-*"):  # by a hub that ran on this folder before
+            shutil.rmtree(left, ignore_errors=True)
 
     def hash_of(self, sha256: str) -> str | None:
         """The Xet hash of a blob that came by Xet."""
