@@ -76,7 +76,7 @@ def solve(sets: IndexSets) -> Solution:
     joint = _joint(sets, depends)
     merged = _interchangeable(sets, all_boxes, joint)
     classes, parts = [], {}
-    order = _outer_first(merged, depends)
+    order = _outer_first(sets, merged, depends)
     number_of = {atom: n for n, group in enumerate(order) for alt in group for atom in alt}
     for number, group in enumerate(order):
         first = group[0]
@@ -131,7 +131,9 @@ def _interchangeable(
     for group in joint:
         atom = group[0]
         marks = signatures.get(atom, [])
-        if atom in single and marks and all(len(mark) == 4 for mark in marks):
+        # Where a piece stands twice in an axis it would not be said which copy meets which.
+        once = len({mark[:2] for mark in marks}) == len(marks)
+        if atom in single and once and marks and all(len(mark) == 4 for mark in marks):
             same[tuple(sorted(marks, key=repr))].append(group)
         else:
             result.append([group])
@@ -140,22 +142,18 @@ def _interchangeable(
 
 
 def _outer_first(
-    merged: list[list[tuple[int, ...]]], depends: dict[int, frozenset[int]]
+    sets: IndexSets, merged: list[list[tuple[int, ...]]], depends: dict[int, frozenset[int]]
 ) -> list[list[tuple[int, ...]]]:
     """Classes so that each comes after those it depends on; ties in order of creation."""
     number_of = {atom: n for n, group in enumerate(merged) for alt in group for atom in alt}
     graph = nx.DiGraph()
     graph.add_nodes_from(range(len(merged)))
     for n, group in enumerate(merged):
-        for alternative in group:
-            for atom in alternative:
-                graph.add_edges_from(
-                    (number_of[d], n) for d in depends[atom] if number_of.get(d, n) != n
-                )
-    if not nx.is_directed_acyclic_graph(graph):
-        # Only fixed sets can be left in a cycle: nothing needs their order.
-        component_of = nx.condensation(graph).graph["mapping"]
-        order = sorted(range(len(merged)), key=lambda n: (component_of[n], min(merged[n][0])))
-        return [merged[n] for n in order]
+        atoms = [atom for alternative in group for atom in alternative]
+        if any(sets.fixed(atom) for atom in atoms):
+            continue  # a fixed set has no order of its own
+        graph.add_edges_from(
+            (number_of[d], n) for atom in atoms for d in depends[atom] if number_of.get(d, n) != n
+        )
     smallest = {n: min(merged[n][0]) for n in graph}
     return [merged[n] for n in nx.lexicographical_topological_sort(graph, key=smallest.get)]

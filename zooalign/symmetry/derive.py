@@ -1,0 +1,252 @@
+"""From a solved graph to a permutation spec: where each class of units stands in the state dict."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+from zooalign.graph.build import Traced
+from zooalign.symmetry.boxes import Box, Digit
+from zooalign.symmetry.frozen import frozen_axes
+from zooalign.symmetry.solve import Solution, solve
+from zooalign.symmetry.spec import Block, Group, Member, Over, PermutationSpec
+
+__all__ = ["Derived", "derive"]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A spec together with what it was read from.
+
+    ``class_of`` gives the number of the class of each group in ``solution.classes``.
+    """
+
+    spec: PermutationSpec
+    traced: Traced
+    solution: Solution
+    class_of: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Units ``first`` to ``first + count`` at ``offset + stride * i`` of flattened axes."""
+
+    first: int
+    count: int
+    offset: int
+    stride: int
+
+
+def derive(traced: Traced, architecture: str = "") -> Derived:
+    """Solve the index sets of a traced graph and write down the permutation spec."""
+    solution = solve(traced.sets)
+    parameters = _parameter_boxes(traced, solution)
+    members: dict[int, list[Member]] = defaultdict(list)
+    aliases: dict[str, list[str]] = defaultdict(list)
+    for name, first in traced.captured.tied.items():
+        aliases[first].append(name)
+    for name, found in parameters.items():
+        for number, member in _members(traced, solution, name, found):
+            members[number].append(member)
+            for alias in aliases.get(traced.captured.tied.get(name, name), ()):
+                if alias != name:
+                    members[number].append(Member(alias, member.axis, member.axes, member.blocks))
+    used = [n for n in range(len(solution.classes)) if n in members]
+    names = _names(solution, used, members)
+    fixed = {
+        names[o]: solution.classes[o].size
+        for n in used
+        for o in solution.classes[n].over
+        if solution.classes[o].fixed
+    }
+    groups = tuple(
+        Group(
+            id=names[n],
+            size=solution.classes[n].size,
+            members=tuple(members[n]),
+            over=tuple(names[o] for o in solution.classes[n].over),
+            contexts=tuple(solution.classes[o].size for o in solution.classes[n].over),
+        )
+        for n in used
+    )
+    spec = PermutationSpec(
+        shapes=dict(traced.captured.shapes),
+        groups=groups,
+        fixed_sets=fixed,
+        frozen=tuple(frozen_axes(traced, solution, parameters)),
+        unused=traced.unused,
+        unknown_operators=dict(traced.unknown_operators),
+        architecture=architecture,
+    )
+    return Derived(spec, traced, solution, {names[n]: n for n in used})
+
+
+def _parameter_boxes(traced: Traced, solution: Solution) -> dict[str, list[Box]]:
+    """Boxes of every tensor of the state dict, by its name, in state-dict order."""
+    by_axes = {id(axes): number for number, axes in enumerate(traced.sets.tensors)}
+    by_number: dict[int, list[Box]] = defaultdict(list)
+    for box in solution.boxes:
+        by_number[box.tensor].append(box)
+    found = {
+        name: by_number[by_axes[id(traced.values[node].axes)]]
+        for node, name in traced.captured.parameters.items()
+        if traced.values.get(node) is not None
+    }
+    order = {name: n for n, name in enumerate(traced.captured.shapes)}
+    return dict(sorted(found.items(), key=lambda item: order[item[0]]))
+
+
+def _names(solution: Solution, used: Sequence[int], members: dict[int, list[Member]]) -> dict[int, str]:
+    """A group is called after the first place it stands in: ``parameter:axis``, with a count."""
+    names: dict[int, str] = {}
+    taken: dict[str, int] = defaultdict(int)
+    for number in used:
+        # A weight's first axis is where units are made; a name by it reads best.
+        first = min(members[number], key=lambda m: (m.axis != 0, not m.parameter.endswith("weight")))
+        base = f"{first.parameter}:{first.axis}"
+        taken[base] += 1
+        names[number] = base if taken[base] == 1 else f"{base}#{taken[base]}"
+        for outer in solution.classes[number].over:
+            if solution.classes[outer].fixed and outer not in names:
+                names[outer] = f"fixed#{outer}"
+    return names
+
+
+def _members(
+    traced: Traced, solution: Solution, name: str, found: Sequence[Box]
+) -> Iterator[tuple[int, Member]]:
+    """Members of all classes that stand in one tensor."""
+    shape = traced.captured.shapes[name]
+    occurrences: dict[tuple[int, int, int], list[tuple[Box, list[tuple[int, Digit]]]]]
+    occurrences = defaultdict(list)
+    for box in found:
+        for number, axis, copy, digits in _occurrences(solution, box):
+            occurrences[(number, axis, copy)].append((box, digits))
+    for (number, axis, _), places in occurrences.items():
+        cls = solution.classes[number]
+        axes = {axis}
+        for box, digits in places:
+            axes |= {a for a, _ in digits}
+            for outer in cls.over:
+                axes |= {a for a, _ in _digits_of(solution, box, outer, axis)}
+        axes |= _partly(shape, places, axes)
+        ordered = tuple(sorted(axes))
+        blocks: dict[Block, None] = {}
+        for box, digits in places:
+            for block in _blocks(solution, shape, box, digits, cls.over, axis, ordered):
+                blocks[block] = None
+        yield number, Member(name, axis, ordered, tuple(sorted(blocks, key=_block_order)))
+
+
+def _block_order(block: Block) -> tuple[int, int]:
+    return (block.offset, block.first)
+
+
+def _occurrences(
+    solution: Solution, box: Box
+) -> Iterator[tuple[int, int, int, list[tuple[int, Digit]]]]:
+    """(class, axis, copy, digits): each time a movable class stands in a box."""
+    seen: dict[tuple[int, int], int] = defaultdict(int)
+    joint: dict[int, list[tuple[int, Digit]]] = defaultdict(list)
+    for axis, side in enumerate(box.sides):
+        for digit in side.digits:
+            number = solution.parts[digit.atom].cls
+            cls = solution.classes[number]
+            if cls.fixed:
+                continue
+            if len(cls.alternatives[0]) > 1:
+                joint[number].append((axis, digit))
+                continue
+            copy = seen[(number, axis)]
+            seen[(number, axis)] += 1
+            yield number, axis, copy, [(axis, digit)]
+    for number, digits in joint.items():
+        width = len(solution.classes[number].alternatives[0])
+        for copy in range(len(digits) // width):
+            part = digits[copy * width : (copy + 1) * width]
+            yield number, part[-1][0], copy, part
+
+
+def _digits_of(solution: Solution, box: Box, number: int, near: int) -> list[tuple[int, Digit]]:
+    """The digits of an outer class that belong to units on axis ``near``."""
+    found = [
+        (axis, digit)
+        for axis, side in enumerate(box.sides)
+        for digit in side.digits
+        if solution.parts[digit.atom].cls == number
+    ]
+    beside = [(axis, digit) for axis, digit in found if axis == near]
+    width = len(solution.classes[number].alternatives[0])
+    return beside if len(beside) == width else found[:width]
+
+
+def _partly(
+    shape: Sequence[int], places: Sequence[tuple[Box, object]], axes: set[int]
+) -> set[int]:
+    """Further axes that the class does not stand along as a whole."""
+    covered = sum(
+        prod(side.size for n, side in enumerate(box.sides) if n not in axes) for box, _ in places
+    )
+    own = {tuple((box.sides[a].offset, box.sides[a].digits) for a in sorted(axes)) for box, _ in places}
+    whole = prod(n for a, n in enumerate(shape) if a not in axes)
+    if covered == whole * len(own):
+        return set()
+    return {
+        n
+        for box, _ in places
+        for n, side in enumerate(box.sides)
+        if n not in axes and side.size != shape[n]
+    }
+
+
+def _blocks(
+    solution: Solution,
+    shape: Sequence[int],
+    box: Box,
+    digits: list[tuple[int, Digit]],
+    over: Sequence[int],
+    axis: int,
+    axes: tuple[int, ...],
+) -> Iterator[Block]:
+    flat = {a: prod(shape[b] for b in axes if b > a) for a in axes}
+    offset = sum(box.sides[a].offset * flat[a] for a in axes)
+    outer = [_digits_of(solution, box, number, axis) for number in over]
+    taken = {(a, d) for place in (digits, *outer) for a, d in place}
+    repeat = tuple(
+        (d.size, d.stride * flat[a])
+        for a in axes
+        for d in box.sides[a].digits
+        if (a, d) not in taken
+    )
+    runs = [_runs(solution, place, flat) for place in (digits, *outer)]
+    for own, *contexts in product(*runs):
+        yield Block(
+            first=own.first,
+            count=own.count,
+            offset=offset + own.offset + sum(c.offset for c in contexts),
+            stride=own.stride,
+            over=tuple(Over(c.stride, c.first, c.count) for c in contexts),
+            repeat=repeat,
+        )
+
+
+def _runs(
+    solution: Solution, digits: Sequence[tuple[int, Digit]], flat: dict[int, int]
+) -> list[_Run]:
+    """The units of a class in a box as runs of one stride."""
+    parts = [(solution.parts[d.atom], d.size, d.stride * flat[a]) for a, d in digits]
+    parts.sort(key=lambda p: p[0].stride)
+    part, count, stride = parts[0]
+    run = _Run(part.first, count, 0, stride)
+    runs = [run]
+    for part, size, stride in parts[1:]:
+        if len(runs) == 1 and stride == runs[0].stride * runs[0].count:
+            runs = [_Run(runs[0].first, runs[0].count * size, 0, runs[0].stride)]
+        else:
+            runs = [
+                _Run(r.first + i * part.stride, r.count, r.offset + i * stride, r.stride)
+                for i in range(size)
+                for r in runs
+            ]
+    return runs

@@ -1,0 +1,271 @@
+"""The spec and permutation as versioned JSON; the format is described in ``docs/spec.md``."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from zooalign.errors import SpecError
+from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.spec import (
+    FORMAT,
+    VERSION,
+    Block,
+    Frozen,
+    Group,
+    Member,
+    Over,
+    PermutationSpec,
+)
+
+__all__ = ["from_dict", "from_json", "permutation_from_dict", "permutation_to_dict", "to_dict", "to_json"]
+
+PERMUTATION_FORMAT = "zooalign.permutation"
+
+
+def to_dict(spec: PermutationSpec) -> dict[str, Any]:
+    """The spec as plain lists, dicts, strings and numbers (``hash`` not included)."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "architecture": spec.architecture,
+        "log10_order": spec.log10_order,
+        "shapes": {name: list(shape) for name, shape in spec.shapes.items()},
+        "fixed_sets": dict(spec.fixed_sets),
+        "groups": [group_to_dict(group) for group in spec.groups],
+        "frozen": [frozen_to_dict(entry) for entry in spec.frozen],
+        "unused": list(spec.unused),
+        "unknown_operators": dict(spec.unknown_operators),
+    }
+
+
+def group_to_dict(group: Group) -> dict[str, Any]:
+    """One group as JSON-able values."""
+    return {
+        "id": group.id,
+        "size": group.size,
+        "structure": group.structure,
+        "over": list(group.over),
+        "contexts": list(group.contexts),
+        "members": [
+            {
+                "parameter": m.parameter,
+                "axis": m.axis,
+                "axes": list(m.axes),
+                "positions": [_block_to_dict(b) for b in m.blocks],
+            }
+            for m in group.members
+        ],
+    }
+
+
+def _block_to_dict(block: Block) -> dict[str, Any]:
+    return {
+        "first": block.first,
+        "count": block.count,
+        "offset": block.offset,
+        "stride": block.stride,
+        "over": [{"stride": o.stride, "first": o.first, "count": o.count} for o in block.over],
+        "repeat": [list(r) for r in block.repeat],
+    }
+
+
+def frozen_to_dict(entry: Frozen) -> dict[str, Any]:
+    """One frozen axis as JSON-able values."""
+    return {
+        "parameter": entry.parameter,
+        "axis": entry.axis,
+        "reason": entry.reason,
+        "kind": entry.kind,
+        "operator": entry.operator,
+        "detail": entry.detail,
+        "positions": None if entry.positions is None else [list(r) for r in entry.positions],
+        "partial": entry.partial,
+    }
+
+
+def to_json(spec: PermutationSpec) -> str:
+    """The spec file's text."""
+    body = to_dict(spec)
+    body["hash"] = spec.hash
+    return json.dumps(body, indent=1) + "\n"
+
+
+def from_json(text: str, where: str = "the spec") -> PermutationSpec:
+    """Read a spec file's text, checking everything in it.
+
+    Raises
+    ------
+    SpecError
+        If it is not JSON, not a spec of a known version, inconsistent, or its hash is not that
+        of its content.
+    """
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{where} is not JSON: {error}") from error
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise SpecError(f"{where} is not a permutation spec (its 'format' is not '{FORMAT}')")
+    if body.get("version") != VERSION:
+        raise SpecError(
+            f"{where} has version {body.get('version')!r}; this zooalign reads version {VERSION}"
+        )
+    spec = from_dict(body, where)
+    if body.get("hash") != spec.hash:
+        raise SpecError(f"{where}: its hash is not that of its content; it was changed or cut")
+    return spec
+
+
+def from_dict(body: Mapping[str, Any], where: str = "the spec") -> PermutationSpec:
+    """A spec from plain values, as :func:`to_dict` gives them."""
+    try:
+        spec = PermutationSpec(
+            shapes={str(k): tuple(_whole(n) for n in v) for k, v in body["shapes"].items()},
+            groups=tuple(_group(g) for g in body["groups"]),
+            fixed_sets={str(k): _whole(n) for k, n in body["fixed_sets"].items()},
+            frozen=tuple(_frozen(f) for f in body.get("frozen", ())),
+            unused=tuple(str(n) for n in body.get("unused", ())),
+            unknown_operators={str(k): _whole(n) for k, n in body.get("unknown_operators", {}).items()},
+            architecture=str(body.get("architecture", "")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SpecError(f"{where} is malformed: {type(error).__name__}: {error}") from error
+    _validate(spec, where)
+    return spec
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**48:
+        raise ValueError(f"{value!r} is not a whole number of sensible size")
+    return value
+
+
+def _group(g: Mapping[str, Any]) -> Group:
+    return Group(
+        id=str(g["id"]),
+        size=_whole(g["size"]),
+        over=tuple(str(o) for o in g["over"]),
+        contexts=tuple(_whole(n) for n in g["contexts"]),
+        members=tuple(
+            Member(
+                parameter=str(m["parameter"]),
+                axis=_whole(m["axis"]),
+                axes=tuple(_whole(a) for a in m["axes"]),
+                blocks=tuple(_block(b) for b in m["positions"]),
+            )
+            for m in g["members"]
+        ),
+    )
+
+
+def _block(b: Mapping[str, Any]) -> Block:
+    return Block(
+        first=_whole(b["first"]),
+        count=_whole(b["count"]),
+        offset=_whole(b["offset"]),
+        stride=_whole(b["stride"]),
+        over=tuple(
+            Over(_whole(o["stride"]), _whole(o["first"]), _whole(o["count"])) for o in b["over"]
+        ),
+        repeat=tuple((_whole(n), _whole(s)) for n, s in b["repeat"]),
+    )
+
+
+def _frozen(f: Mapping[str, Any]) -> Frozen:
+    positions = f["positions"]
+    ranges = None if positions is None else tuple((_whole(a), _whole(b)) for a, b in positions)
+    return Frozen(
+        str(f["parameter"]),
+        _whole(f["axis"]),
+        str(f["kind"]),
+        str(f["operator"]),
+        str(f.get("detail", "")),
+        ranges,
+        bool(f["partial"]),
+    )
+
+
+def _validate(spec: PermutationSpec, where: str) -> None:
+    """Sizes, names and positions fit each other, so that applying is a bijection."""
+    from zooalign.symmetry.apply import unit_positions
+
+    known = dict(spec.fixed_sets)
+    if len(spec.by_id) != len(spec.groups):
+        raise SpecError(f"{where}: two groups have one id")
+    for group in spec.groups:
+        sizes = tuple(known.get(name, -1) for name in group.over)
+        if sizes != group.contexts:
+            raise SpecError(
+                f"{where}: group '{group.id}' has contexts {group.contexts}, the groups it is "
+                f"nested over have sizes {sizes} (-1: not listed before it)"
+            )
+        known[group.id] = group.size
+        for member in group.members:
+            at = f"{where}: group '{group.id}' at '{member.parameter}' axis {member.axis}"
+            shape = spec.shapes.get(member.parameter)
+            if shape is None:
+                raise SpecError(f"{at}: no such tensor in 'shapes'")
+            if member.axis not in member.axes or list(member.axes) != sorted(set(member.axes)):
+                raise SpecError(f"{at}: axes {member.axes} are not in order or lack the axis")
+            if member.axes[-1] >= len(shape):
+                raise SpecError(f"{at}: the tensor has only {len(shape)} axes")
+            extent = math.prod(shape[a] for a in member.axes)
+            _check_blocks(group, member, extent, at)
+            positions = unit_positions(group, member).reshape(-1)
+            if positions.max(initial=0) >= extent or np.unique(positions).size != positions.size:
+                raise SpecError(f"{at}: positions repeat or lie outside 0 to {extent}")
+
+
+def _check_blocks(group: Group, member: Member, extent: int, at: str) -> None:
+    """Bounds before anything is allocated from them."""
+    for block in member.blocks:
+        volume = block.count * math.prod(o.count for o in block.over)
+        volume *= math.prod(n for n, _ in block.repeat)
+        if not 0 < volume <= extent:
+            raise SpecError(f"{at}: a block of {volume} positions in {extent}")
+        if block.first + block.count > group.size or len(block.over) != len(group.over):
+            raise SpecError(f"{at}: a block does not fit the group's size or nesting")
+        for over, size in zip(block.over, group.contexts, strict=True):
+            if over.first + over.count > size:
+                raise SpecError(f"{at}: a block reaches over the group it is nested in")
+
+
+def permutation_to_dict(permutation: Permutation) -> dict[str, Any]:
+    """A permutation as plain values: per group nested lists of unit numbers."""
+    return {
+        "format": PERMUTATION_FORMAT,
+        "version": VERSION,
+        "spec_hash": permutation.spec_hash,
+        "indices": {name: index.tolist() for name, index in permutation.indices.items()},
+    }
+
+
+def permutation_from_dict(
+    body: Any, spec: PermutationSpec, where: str = "the permutation"
+) -> Permutation:
+    """Read a permutation and check that it is one of the spec's group.
+
+    Raises
+    ------
+    SpecError
+        If it is malformed, belongs to another spec, or is no bijection.
+    """
+    from zooalign.symmetry.permutation import check
+
+    if not isinstance(body, Mapping) or body.get("format") != PERMUTATION_FORMAT:
+        raise SpecError(f"{where} is not a permutation (its 'format' is not '{PERMUTATION_FORMAT}')")
+    if body.get("version") != VERSION:
+        raise SpecError(f"{where} has version {body.get('version')!r}, {VERSION} is known")
+    try:
+        indices = {str(k): np.asarray(v) for k, v in body["indices"].items()}
+        spec_hash = str(body["spec_hash"])
+    except (KeyError, AttributeError, ValueError, TypeError) as error:
+        raise SpecError(f"{where} is malformed: {type(error).__name__}: {error}") from error
+    for name, index in indices.items():
+        if index.dtype.kind not in "iu":
+            raise SpecError(f"{where}: group '{name}' holds {index.dtype} values, not whole numbers")
+    permutation = Permutation(spec_hash, indices)
+    check(spec, permutation)
+    return permutation

@@ -1,0 +1,272 @@
+"""The numeric proof: random members of the group against the untouched module.
+
+Parameters are randomised first: zero-initialised norms, 1e-6 layer scales and zero biases hide
+mistakes. The module itself is run, not the captured graph, in float64.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from zooalign.errors import SpecError
+from zooalign.symmetry.apply import apply
+from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.spec import PermutationSpec
+
+__all__ = ["Verification", "random_state", "tolerance", "verify"]
+
+# Rounding errors of a deep network, in units of the precision of its least precise step: sums
+# over thousands of terms in another order, through tens of layers.
+_SLACK = 2.0**13
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the numeric check found.
+
+    Attributes
+    ----------
+    ok:
+        Whether all errors are within the tolerance and the check was able to see one.
+    max_relative_error:
+        Largest |difference| of outputs over the largest |output|, over all trials.
+    tolerance:
+        What rounding may cause, from the lowest precision seen while the module ran.
+    sensitivity:
+        The relative change that moving units without their counterparts causes: a check with a
+        sensitivity near the tolerance proves nothing.
+    groups:
+        How many groups were checked alone.
+    worst:
+        The group with the largest error, or "all" for all at once.
+    log10_order:
+        Of the spec that was checked.
+    """
+
+    ok: bool
+    max_relative_error: float
+    tolerance: float
+    sensitivity: float
+    groups: int
+    worst: str
+    log10_order: float
+
+
+def verify(
+    module: nn.Module,
+    spec: PermutationSpec,
+    example_inputs: Sequence[Any],
+    *,
+    seed: int = 0,
+    alone: bool | int = False,
+    trials: int = 1,
+) -> Verification:
+    """Check that members of the spec's group do not change what the module computes.
+
+    Parameters
+    ----------
+    module:
+        The module; parameters may be on the meta device (random values are used), buffers that
+        are not in the state dict must hold their values. It is not changed.
+    example_inputs:
+        Positional inputs; floating ones are replaced by normal random values in float64.
+    seed:
+        For parameters, inputs and permutations.
+    alone:
+        Check every group alone too (as many forward passes), or at most this many groups, evenly
+        chosen.
+    trials:
+        How many members of the whole group are tried.
+
+    Raises
+    ------
+    SpecError
+        If the module computes no finite floating output, so that nothing can be compared.
+    """
+    state = random_state(module, seed)
+    inputs = _random_inputs(example_inputs, seed)
+    with _Precision() as precision:
+        reference = _outputs(module, state, inputs)
+    limit = tolerance(precision.lowest)
+    worst, largest = "all", 0.0
+    for trial in range(trials):
+        permutation = spec.random(seed + trial)
+        error = _error(reference, _outputs(module, apply(spec, permutation, state), inputs))
+        largest = max(largest, error)
+    chosen = _chosen(spec, alone)
+    for name in chosen:
+        error = _error(
+            reference, _outputs(module, apply(spec, _only(spec, name, seed), state), inputs)
+        )
+        if error > largest:
+            largest, worst = error, name
+    sensitivity = _sensitivity(module, spec, state, inputs, reference, seed)
+    able = sensitivity > 10 * limit or not spec.groups
+    return Verification(
+        ok=largest <= limit and able,
+        max_relative_error=largest,
+        tolerance=limit,
+        sensitivity=sensitivity,
+        groups=len(chosen),
+        worst=worst,
+        log10_order=spec.log10_order,
+    )
+
+
+def tolerance(lowest: torch.dtype) -> float:
+    """The relative error rounding may cause in a module whose least precise step has this dtype."""
+    return float(torch.finfo(lowest).eps) * _SLACK
+
+
+def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
+    """Random float64 values for everything in the state dict, at scales that keep signals alive.
+
+    Weights of two axes and more are normal with the variance of their fan-in; vectors (norms,
+    biases, layer scales, slopes) are uniform in 0.5 to 1.5 with random sign for biases only;
+    buffers named as variances are positive. Integer buffers keep their values.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    trainable = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    state: dict[str, Tensor] = {}
+    first: dict[int, Tensor] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) in first:
+            state[name] = first[id(tensor)]
+            continue
+        shape = tuple(tensor.shape)
+        if not tensor.is_floating_point():
+            value = torch.zeros(shape, dtype=tensor.dtype) if tensor.is_meta else tensor.detach()
+        elif len(shape) >= 2:
+            fan_in = max(1, tensor.numel() // max(1, shape[0]))
+            value = torch.randn(shape, generator=generator, dtype=torch.float64) / sqrt(fan_in)
+        else:
+            value = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
+            signed = name.endswith("bias") or (name not in trainable and "var" not in name)
+            if signed and shape:
+                value = value * (torch.randint(0, 2, shape, generator=generator) * 2 - 1)
+        state[name] = value
+        first[id(tensor)] = value
+    return state
+
+
+def _random_inputs(example_inputs: Sequence[Any], seed: int) -> tuple[Any, ...]:
+    generator = torch.Generator().manual_seed(seed + 1)
+
+    def fresh(x: Any) -> Any:
+        if isinstance(x, Tensor) and x.is_floating_point():
+            return torch.randn(tuple(x.shape), generator=generator, dtype=torch.float64)
+        if isinstance(x, Tensor) and x.is_meta:
+            return torch.zeros(tuple(x.shape), dtype=x.dtype)
+        return x
+
+    return tuple(fresh(x) for x in example_inputs)
+
+
+def _outputs(module: nn.Module, state: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> list[Tensor]:
+    others = {
+        name: buffer.double() if buffer.is_floating_point() else buffer
+        for name, buffer in module.named_buffers(remove_duplicate=False)
+        if name not in state and not buffer.is_meta
+    }
+    with torch.no_grad(), _evaluating(module), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = torch.func.functional_call(module, {**state, **others}, inputs)
+    found = [t.double() for t in tree_leaves(_plain(result)) if isinstance(t, Tensor) and t.is_floating_point()]
+    if not found or not all(bool(torch.isfinite(t).all()) for t in found):
+        raise SpecError(
+            f"{type(module).__name__} gives no finite floating output on random parameters: "
+            "its spec cannot be verified numerically"
+        )
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _error(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> float:
+    return max(
+        float((a - b).abs().max() / b.abs().max().clamp_min(torch.finfo(torch.float64).tiny))
+        for a, b in zip(outputs, reference, strict=True)
+        if b.numel()
+    )
+
+
+def _chosen(spec: PermutationSpec, alone: bool | int) -> list[str]:
+    names = [group.id for group in spec.groups]
+    if alone is True:
+        return names
+    count = min(int(alone), len(names))
+    return [names[i * len(names) // count] for i in range(count)]
+
+
+def _only(spec: PermutationSpec, name: str, seed: int) -> Permutation:
+    whole, still = spec.random(seed), spec.identity()
+    return Permutation(spec.hash, {**still.indices, name: whole.indices[name]})
+
+
+def _sensitivity(
+    module: nn.Module,
+    spec: PermutationSpec,
+    state: dict[str, Tensor],
+    inputs: tuple[Any, ...],
+    reference: list[Tensor],
+    seed: int,
+) -> float:
+    """How much the output changes when a single tensor is permuted without the others.
+
+    A spec whose every group stands in one place only can not show this; random noise on one
+    tensor stands in for it.
+    """
+    moved = apply(spec, spec.random(seed), state)
+    changed = [n for n in moved if moved[n] is not state[n] and n in spec.by_parameter]
+    if not changed:
+        return 0.0
+    name = changed[len(changed) // 2]
+    half = {**state, name: moved[name]}
+    error = _error(reference, _outputs(module, half, inputs))
+    if error == 0.0:
+        half = {**state, name: state[name] + torch.randn_like(state[name])}
+        error = _error(reference, _outputs(module, half, inputs))
+    return error
+
+
+class _Precision(TorchDispatchMode):
+    """Notes the least precise floating dtype that any operator computes in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lowest = torch.float64
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if (
+                isinstance(value, Tensor)
+                and value.is_floating_point()
+                and value.numel() > 1
+                and torch.finfo(value.dtype).eps > torch.finfo(self.lowest).eps
+            ):
+                self.lowest = value.dtype
+        return result
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    training = [m for m in module.modules() if m.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
