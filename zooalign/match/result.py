@@ -1,0 +1,38 @@
+"""What a matching method returns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from zooalign.symmetry.permutation import Permutation, moved_fraction
+
+__all__ = ["Match"]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A permutation of the source that brings its units in the target's order.
+
+    Attributes
+    ----------
+    permutation:
+        To be applied to the source's state dict.
+    method:
+        The solver's registered name, ``activation`` or ``weight`` among the built-in ones.
+    objective_before, objective_after:
+        The solver's objective (larger is better) for the identity and for the permutation: the
+        mean correlation of paired units for activation matching, the inner product of the
+        weights over the product of their norms for weight matching.
+    details:
+        Numbers for a report: samples, sweeps, starts, the spread of the objective over starts.
+    """
+
+    permutation: Permutation
+    method: str
+    objective_before: float
+    objective_after: float
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def moved_fraction(self) -> float:
+        """Share of units that change place."""
+        return moved_fraction(self.permutation)
