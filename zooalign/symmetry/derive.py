@@ -12,7 +12,7 @@ from zooalign.symmetry.frozen import frozen_axes
 from zooalign.symmetry.solve import Solution, solve
 from zooalign.symmetry.spec import Block, Group, Member, Over, PermutationSpec
 
-__all__ = ["Derived", "derive"]
+__all__ = ["Derived", "derive", "members_of"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def derive(traced: Traced, architecture: str = "") -> Derived:
     for name, first in traced.captured.tied.items():
         aliases[first].append(name)
     for name, found in parameters.items():
-        for number, member in _members(traced, solution, name, found):
+        for number, member in members_of(solution, name, traced.captured.shapes[name], found):
             members[number].append(member)
             for alias in aliases.get(traced.captured.tied.get(name, name), ()):
                 if alias != name:
@@ -113,11 +113,10 @@ def _names(solution: Solution, used: Sequence[int], members: dict[int, list[Memb
     return names
 
 
-def _members(
-    traced: Traced, solution: Solution, name: str, found: Sequence[Box]
+def members_of(
+    solution: Solution, name: str, shape: Sequence[int], found: Sequence[Box]
 ) -> Iterator[tuple[int, Member]]:
-    """Members of all classes that stand in one tensor."""
-    shape = traced.captured.shapes[name]
+    """(class number, member) for all classes that stand in one tensor, given its boxes."""
     occurrences: dict[tuple[int, int, int], list[tuple[Box, list[tuple[int, Digit]]]]]
     occurrences = defaultdict(list)
     for box in found:
