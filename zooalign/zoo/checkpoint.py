@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
-from zooalign.zoo.headers import TensorInfo, read_header
+from zooalign.zoo.headers import Header, TensorInfo, read_header
 
 __all__ = [
     "INDEX_NAME",
@@ -106,7 +105,7 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
     layout = dict.fromkeys(header.tensors, path.name)
     return Checkpoint(
         header.tensors,
-        _reader({path.name: path}, layout),
+        _reader({path.name: path}, layout, {path.name: header}),
         files=(path,),
         layout=layout,
         metadata=header.metadata,
@@ -188,10 +187,10 @@ def _open_index(path: Path) -> Checkpoint:
                 )
     return Checkpoint(
         infos,
-        _reader(shards, weight_map),
+        _reader(shards, weight_map, headers),
         files=(*(shards[name] for name in sorted(shards)), path),
         layout=weight_map,
-        metadata=headers[min(headers)].metadata if headers else {},
+        metadata=headers[min(headers)].metadata,
     )
 
 
@@ -207,6 +206,8 @@ def _read_index(path: Path) -> dict[str, str]:
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
         raise CheckpointError(f"{path}: it has no weight_map from keys to file names")
+    if not weight_map:
+        raise CheckpointError(f"{path}: its weight_map is empty")
     return weight_map
 
 
@@ -230,16 +231,24 @@ def _inside(index: Path, name: str, key: str) -> Path:
     return directory / name
 
 
-def _reader(shards: Mapping[str, Path], layout: Mapping[str, str]) -> Callable[[str], Tensor]:
-    @cache
-    def handle(name: str) -> Any:
-        return safe_open(shards[name], framework="pt", device="cpu")
-
+def _reader(
+    shards: Mapping[str, Path], layout: Mapping[str, str], headers: Mapping[str, Header]
+) -> Callable[[str], Tensor]:
     def read(key: str) -> Tensor:
         name = layout[key]
+        info, offset = headers[name].tensors[key], headers[name].offsets[key]
+        if info.nbytes == 0:
+            return torch.empty(info.shape, dtype=info.dtype)
         try:
-            return handle(name).get_tensor(key)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{shards[name]}: {key}: {error}") from error
+            # A private map of its own for each tensor: tensors of one map, as safetensors gives
+            # them, see what is written to each other, and a module in training mode writes.
+            raw = np.memmap(shards[name], np.uint8, mode="c", offset=offset, shape=(info.nbytes,))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{shards[name]}: {key}: cannot be mapped, the file has changed: {error}"
+            ) from error
+        flat = torch.from_numpy(raw)
+        aligned = flat if offset % info.dtype.itemsize == 0 else flat.clone()
+        return aligned.view(info.dtype).reshape(info.shape)
 
     return read

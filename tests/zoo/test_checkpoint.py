@@ -1,0 +1,217 @@
+"""Lazy checkpoints against torch, and hostile indexes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor
+
+from zooalign.errors import CheckpointError
+from zooalign.zoo.checkpoint import (
+    INDEX_NAME,
+    Checkpoint,
+    find_nonfinite,
+    open_checkpoint,
+    open_pickle,
+)
+
+DTYPES = [
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.bool,
+    torch.int64,
+]
+
+
+def random_tensor(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 2, shape, generator=generator).to(dtype)
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and bits(one) == bits(other)
+
+
+def bits(tensor: Tensor) -> bytes:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def write_sharded(directory: Path, shards: dict[str, dict[str, Tensor]]) -> Path:
+    for name, tensors in shards.items():
+        save_file(tensors, directory / name)
+    return write_index(directory, {k: name for name, part in shards.items() for k in part})
+
+
+def write_index(directory: Path, weight_map: object) -> Path:
+    path = directory / INDEX_NAME
+    path.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return path
+
+
+state_dicts = st.dictionaries(
+    st.from_regex(r"[a-z]{1,3}\.(weight|bias)", fullmatch=True),
+    st.builds(
+        random_tensor,
+        st.lists(st.integers(0, 5), max_size=3).map(tuple),
+        st.sampled_from(DTYPES),
+        st.integers(0, 1000),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(state_dicts, st.integers(1, 3))
+def test_reads_what_torch_has(
+    tmp_path_factory: pytest.TempPathFactory, tensors: dict[str, Tensor], count: int
+) -> None:
+    directory = tmp_path_factory.mktemp("sharded")
+    shards: dict[str, dict[str, Tensor]] = {}
+    for i, (key, tensor) in enumerate(tensors.items()):
+        shards.setdefault(f"part-{i % count}.safetensors", {})[key] = tensor
+    single = directory / "all.safetensors"
+    save_file(tensors, single)
+    for path in (write_sharded(directory, shards), single):
+        checkpoint = open_checkpoint(path)
+        assert set(checkpoint) == set(tensors)
+        for key, tensor in tensors.items():
+            assert checkpoint.shape(key) == tuple(tensor.shape)
+            assert checkpoint.dtype(key) == tensor.dtype
+            assert same(checkpoint[key], tensor)
+        assert checkpoint.nbytes == sum(t.numel() * t.itemsize for t in tensors.values())
+
+
+def test_layout_and_files(tmp_path: Path) -> None:
+    path = write_sharded(
+        tmp_path, {"a.safetensors": {"x": torch.ones(1)}, "b.safetensors": {"y": torch.ones(2)}}
+    )
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.layout == {"x": "a.safetensors", "y": "b.safetensors"}
+    assert [file.name for file in checkpoint.files] == [
+        "a.safetensors",
+        "b.safetensors",
+        INDEX_NAME,
+    ]
+
+
+def test_unknown_key_and_changes(tmp_path: Path) -> None:
+    save_file({"x": torch.ones(3)}, tmp_path / "a.safetensors")
+    checkpoint = open_checkpoint(tmp_path / "a.safetensors")
+    with pytest.raises(KeyError):
+        checkpoint["y"]
+    checkpoint["x"].zero_()
+    assert checkpoint["x"].sum() == 3, "a read tensor must not write through to the file"
+    assert open_checkpoint(tmp_path / "a.safetensors")["x"].sum() == 3
+
+
+def one_shard(directory: Path) -> None:
+    save_file({"x": torch.ones(1)}, directory / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "says"),
+    [
+        ({"x": "../secret.safetensors"}, "x is placed in '../secret.safetensors', outside"),
+        ({"x": "/etc/passwd"}, "outside"),
+        ({"x": "sub/../../secret.safetensors"}, "outside"),
+        ({"x": "C:\\a.safetensors"}, "outside"),
+        ({"x": "link.safetensors"}, "a link out of its directory"),
+        ({"x": "a.bin"}, "not a safetensors file"),
+        ({"x": "missing.safetensors"}, r"missing.safetensors is missing \(x is in it\)"),
+        ({"z": "a.safetensors"}, "z is said to be in a.safetensors"),
+        ({}, "weight_map is empty"),
+        ({"x": 3}, "no weight_map"),
+        ([], "no weight_map"),
+    ],
+)
+def test_hostile_indexes(tmp_path: Path, weight_map: object, says: str) -> None:
+    directory = tmp_path / "model"
+    directory.mkdir()
+    save_file({"x": torch.ones(1)}, tmp_path / "secret.safetensors")
+    one_shard(directory)
+    (directory / "link.safetensors").symlink_to(tmp_path / "secret.safetensors")
+    with pytest.raises(CheckpointError, match=says):
+        open_checkpoint(write_index(directory, weight_map))
+
+
+def test_an_index_that_leaves_a_key_out(tmp_path: Path) -> None:
+    save_file({"x": torch.ones(1), "y": torch.ones(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"a\.safetensors holds y"):
+        open_checkpoint(write_index(tmp_path, {"x": "a.safetensors"}))
+
+
+def test_a_hub_snapshot_may_link_to_its_blobs(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "c0ffee"
+    blobs = tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    save_file({"x": torch.ones(1)}, blobs / "123")
+    (snapshot / "a.safetensors").symlink_to("../../blobs/123")
+    assert open_checkpoint(write_index(snapshot, {"x": "a.safetensors"}))["x"] == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff", b"[]"])
+def test_an_index_that_is_no_index(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / INDEX_NAME).write_bytes(content)
+    with pytest.raises(CheckpointError, match=INDEX_NAME):
+        open_checkpoint(tmp_path / INDEX_NAME)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere\.safetensors: cannot be read"):
+        open_checkpoint(tmp_path / "nowhere.safetensors")
+
+
+def test_a_file_that_shrinks_after_opening(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"x": torch.ones(100)}, path)
+    checkpoint = open_checkpoint(path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: x"):
+        checkpoint["x"]
+
+
+@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: {"state_dict": d, "epoch": 3}])
+def test_pickle(tmp_path: Path, wrap: object) -> None:
+    tensors = {"module.x": torch.arange(4.0).bfloat16(), "module.y": torch.ones(2).bool()}
+    torch.save(wrap(tensors), tmp_path / "a.pth")  # type: ignore[operator]
+    checkpoint: Checkpoint = open_pickle(tmp_path / "a.pth")
+    assert same(checkpoint["x"], tensors["module.x"])
+    assert checkpoint.dtype("y") == torch.bool
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (print, ("run",))
+
+
+@pytest.mark.parametrize("content", [Evil(), {"x": Evil()}, {"x": 3}, [torch.ones(1)], {}])
+def test_pickle_runs_nothing(
+    tmp_path: Path, content: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"a\.pth"):
+        open_pickle(tmp_path / "a.pth")
+    assert capsys.readouterr().out == ""
+
+
+def test_find_nonfinite(tmp_path: Path) -> None:
+    tensors = {
+        "a": torch.tensor([1.0, float("nan")]),
+        "b": torch.tensor([1.0]),
+        "c": torch.tensor([float("inf")]).bfloat16(),
+        "d": torch.tensor([1, 2]),
+        "e": torch.tensor([float("nan")]).to(torch.float8_e4m3fn),
+        "f": torch.tensor([448.0]).to(torch.float8_e4m3fn),
+    }
+    save_file(tensors, tmp_path / "a.safetensors")
+    checkpoint = open_checkpoint(tmp_path / "a.safetensors")
+    assert sorted(find_nonfinite(checkpoint)) == ["a", "c", "e"]
+    assert len(find_nonfinite(checkpoint, limit=1)) == 1
