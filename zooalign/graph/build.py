@@ -62,6 +62,7 @@ def trace(captured: Capture, rules: Mapping[str, Rule]) -> Traced:
                     sets.fix(axis, Cause("output", "the network's output"))
         elif node.op == "call_function":
             values[node.name] = _call(sets, node, values, rules, unknown)
+    sets.operator = "the solution of all relations"  # no operator states what follows
     used = {captured.parameters[n.name] for n in live if n.name in captured.parameters}
     used |= {name for name, first in captured.tied.items() if first in used}
     used |= {captured.tied[name] for name in used if name in captured.tied}

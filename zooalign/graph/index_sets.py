@@ -60,7 +60,7 @@ class IndexSets:
         self.relations: list[Relation] = []
         self.restrictions: dict[tuple[int, int, int], int] = {}
         self.tensors: list[tuple[Axis, ...]] = []
-        self.causes: dict[int, Cause] = {}  # by original atom, for explanations
+        self.causes: dict[int, Cause] = {}  # as stated, by original atom, for explanations
         self._parent: list[int] = []
         self._product: dict[int, Axis] = {}
         self._sum: dict[int, tuple[int, ...]] = {}
@@ -131,14 +131,27 @@ class IndexSets:
 
     def fix(self, axis: Iterable[int], cause: Cause) -> None:
         """Fix every atom of an axis, its factors and pieces."""
+        axis = tuple(axis)
         for atom in axis:
             self.causes.setdefault(atom, cause)
+        self._follow(axis, cause)
+
+    def _follow(self, axis: Iterable[int], cause: Cause) -> None:
+        """Fix atoms as a consequence of what was stated about others."""
+        for atom in axis:
             root = self.find(atom)
             if root in self._fixed:
                 continue
             self._fixed[root] = cause
-            self.fix(self._product.get(root, ()), cause)
-            self.fix(self._sum.get(root, ()), cause)
+            self._follow(self._product.get(root, ()), cause)
+            self._follow(self._sum.get(root, ()), cause)
+
+    def _part(self, size: int, whole: int) -> int:
+        """A new atom that is a factor or piece of ``whole``: fixed where that is."""
+        atom = self.new(size)
+        if whole in self._fixed:
+            self._fixed[atom] = self._fixed[whole]
+        return atom
 
     # ------------------------------------------------------------------ tensors
 
@@ -198,7 +211,8 @@ class IndexSets:
     def unify(self, left: int, right: int) -> None:
         """State that two atoms of one size are one set, position by position."""
         a, b = self.find(left), self.find(right)
-        self._relate("equality", left, right)
+        if left != right:
+            self._relate("equality", left, right)
         if a == b:
             return
         if self.sizes[a] != self.sizes[b]:
@@ -226,8 +240,8 @@ class IndexSets:
         self._fixed.pop(b, None)
         if cause is not None and a not in self._fixed:
             self._fixed[a] = cause
-            self.fix(self._product.get(a, ()), cause)
-            self.fix(self._sum.get(a, ()), cause)
+            self._follow(self._product.get(a, ()), cause)
+            self._follow(self._sum.get(a, ()), cause)
 
     def unify_axes(self, left: Axis, right: Axis) -> None:
         """State that two axes of one size are one, refining factors where they differ."""
@@ -281,8 +295,7 @@ class IndexSets:
         outer_size = self.sizes[root] // inner
         if outer_size == 1 or inner == 1:
             return (root,)
-        cause = self._fixed.get(root)
-        outer, within = self.new(outer_size, cause), self.new(inner, cause)
+        outer, within = self._part(outer_size, root), self._part(inner, root)
         pieces, cuts = self.pieces(root), self._cuts(root)
         self._sum.pop(root, None)
         self._define_product(root, (outer, within))
@@ -359,8 +372,7 @@ class IndexSets:
         """Refine the pieces of an atom (no product) so that one starts at ``point``."""
         root = self.find(atom)
         if root not in self._sum:
-            cause = self._fixed.get(root)
-            parts = [self.new(n, cause) for n in (point, self.sizes[root] - point)]
+            parts = [self._part(n, root) for n in (point, self.sizes[root] - point)]
             self._define_sum(root, parts)
             return
         flat: list[int] = []
@@ -382,7 +394,7 @@ class IndexSets:
         for piece in pieces:
             self._relate("sum", root, piece)
         if root in self._fixed:
-            self.fix(pieces, self._fixed[root])
+            self._follow(pieces, self._fixed[root])
 
     def piece(self, atom: int, low: int, high: int) -> int:
         """The atom that holds positions ``low`` to ``high`` of an atom that is no product."""
@@ -404,7 +416,7 @@ class IndexSets:
             whole = self.new(sum(self.sizes[p] for p in run))
             self._define_sum(whole, run)
             if all(p in self._fixed for p in run):
-                self.fix((whole,), self._fixed[run[0]])
+                self._follow((whole,), self._fixed[run[0]])
             self._runs[run] = whole
         return self._runs[run]
 
