@@ -1,0 +1,98 @@
+"""The one form of data that merging reads: an iterable of batches.
+
+A batch is a pair ``(inputs, targets)`` (tuple or list, as a ``DataLoader`` gives it), a bare
+tensor or a list of one (inputs alone, enough for calibration), or a mapping of keyword inputs
+whose ``labels``, if any, are the targets. ``inputs`` is a tensor, a tuple or list of positional
+arguments, or a mapping of keyword arguments; several inputs without targets are
+``((x1, x2), None)``.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zooalign.errors import DataError
+
+__all__ = ["Batch", "read_batches", "require_repeatable"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Positional and keyword inputs of one call, and its targets (None where there are none)."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    targets: Any
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Batch":
+        """The batch on a device; floating-point inputs (not targets) in ``dtype`` if given."""
+        return Batch(
+            tuple(_placed(x, device, dtype) for x in self.args),
+            {name: _placed(x, device, dtype) for name, x in self.kwargs.items()},
+            _placed(self.targets, device, None),
+        )
+
+
+def read_batches(batches: Iterable[Any]) -> Iterator[Batch]:
+    """Each element of an iterable as a :class:`Batch`.
+
+    Raises
+    ------
+    DataError
+        For an element of another form, or if there is none at all.
+    """
+    index = -1
+    for index, batch in enumerate(batches):
+        yield _parse(batch, index)
+    if index < 0:
+        raise DataError(
+            "the data holds no batch. Check the path or loader (and that an iterator was not "
+            "used up before)."
+        )
+
+
+def require_repeatable(batches: Iterable[Any], what: str) -> None:
+    """Refuse an iterator where the data is read more than once.
+
+    Raises
+    ------
+    DataError
+        If ``batches`` can be read once only.
+    """
+    if isinstance(batches, Iterator):
+        raise DataError(
+            f"{what} is a {type(batches).__name__}, which can be read once, and it is read at "
+            "every alpha. Pass a list of batches or a DataLoader."
+        )
+
+
+def _parse(batch: Any, index: int) -> Batch:
+    if isinstance(batch, Tensor):
+        return Batch((batch,), {}, None)
+    if isinstance(batch, Mapping):
+        return Batch(
+            (), {k: v for k, v in batch.items() if k != "labels"}, batch.get("labels", None)
+        )
+    if isinstance(batch, (tuple, list)) and len(batch) in (1, 2):
+        inputs, targets = batch[0], batch[1] if len(batch) == 2 else None
+        if isinstance(inputs, Tensor):
+            return Batch((inputs,), {}, targets)
+        if isinstance(inputs, Mapping):
+            return Batch((), dict(inputs), targets)
+        if isinstance(inputs, (tuple, list)):
+            return Batch(tuple(inputs), {}, targets)
+    form = type(batch).__name__
+    form += f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+    raise DataError(
+        f"batch {index} is a {form}; a batch is a pair (inputs, targets), a tensor of inputs, "
+        "or a mapping of keyword inputs."
+    )
+
+
+def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(device=device, dtype=dtype if value.is_floating_point() else None)

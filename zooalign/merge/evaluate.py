@@ -1,0 +1,143 @@
+"""Loss and error of a module on a state dict."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zooalign.errors import DataError
+from zooalign.merge.batches import read_batches
+from zooalign.merge.calling import Runner
+
+__all__ = ["Score", "correct", "cross_entropy", "evaluate"]
+
+Measure = Callable[[Any, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Averages over a data set.
+
+    Attributes
+    ----------
+    loss:
+        Mean loss.
+    error:
+        One minus the accuracy; None without a metric.
+    accuracy:
+        Mean of the metric; None without a metric.
+    count:
+        Number of predictions measured.
+    """
+
+    loss: float
+    error: float | None
+    accuracy: float | None
+    count: int
+
+    @property
+    def finite(self) -> bool:
+        """Whether every value is a finite number."""
+        return all(math.isfinite(v) for v in (self.loss, self.accuracy) if v is not None)
+
+
+def cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
+    """Cross-entropy of each prediction; classes on axis 1 of the logits, as in torch."""
+    return F.cross_entropy(_logits(outputs).float(), targets, reduction="none")
+
+
+def correct(outputs: Any, targets: Tensor) -> Tensor:
+    """Whether the largest logit (axis 1) is the target, for each prediction."""
+    return _logits(outputs).argmax(1) == targets
+
+
+def evaluate(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    batches: Iterable[Any],
+    *,
+    loss: Measure = cross_entropy,
+    metric: Measure | None = correct,
+) -> Score:
+    """Score a module with the tensors of a state dict, in eval mode.
+
+    Parameters
+    ----------
+    module:
+        The architecture; its own values are not read (it may be on the meta device, but for
+        buffers outside of the state dict) and nothing of it is changed.
+    state:
+        Tensors by state-dict name. They decide the device; batches are moved to it, and
+        floating-point inputs are cast to the parameters' dtype if they share one.
+    batches:
+        Pairs (inputs, targets); see :mod:`zooalign.merge.batches`.
+    loss:
+        ``loss(outputs, targets)``: one value per prediction, or the batch's mean as a scalar.
+    metric:
+        ``metric(outputs, targets)``: one value in [0, 1] (or a boolean) per prediction, averaged
+        to the accuracy; None to measure the loss alone.
+
+    Returns
+    -------
+    Averages over all predictions, summed in float64. They may be NaN or infinite.
+
+    Raises
+    ------
+    DataError
+        If there is no batch, or one without targets.
+    MergeError
+        If the state dict does not fit the module.
+    """
+    run = Runner.of(module, state)
+    total_loss, total_right, losses, predictions = 0.0, 0.0, 0, 0
+    for index, batch in enumerate(read_batches(batches)):
+        if batch.targets is None:
+            raise DataError(
+                f"batch {index} has no targets, and a loss needs them: give pairs "
+                "(inputs, targets)."
+            )
+        outputs = run(batch)
+        targets = batch.to(run.device).targets
+        values = loss(outputs, targets).detach().cpu().double()
+        right = None if metric is None else metric(outputs, targets).detach().cpu().double()
+        if right is not None:
+            total_right += float(right.sum())
+            predictions += right.numel()
+        size = values.numel() if values.ndim else _size(right, targets)
+        total_loss += float(values.sum()) * (1 if values.ndim else size)
+        losses += size
+    if not losses:
+        raise DataError("the data holds batches but no example in them.")
+    accuracy = total_right / predictions if predictions else None
+    return Score(
+        loss=total_loss / losses,
+        error=None if accuracy is None else 1.0 - accuracy,
+        accuracy=accuracy,
+        count=predictions or losses,
+    )
+
+
+def _size(right: Tensor | None, targets: Any) -> int:
+    """How many predictions a batch's scalar loss is the mean of."""
+    if right is not None:
+        return right.numel()
+    return len(targets) if hasattr(targets, "__len__") else 1
+
+
+def _logits(outputs: Any) -> Tensor:
+    """The logits in what a module returns: itself, its ``logits``, or the first of several."""
+    if isinstance(outputs, Tensor):
+        return outputs
+    if isinstance(outputs, Mapping) and "logits" in outputs:
+        return outputs["logits"]
+    if hasattr(outputs, "logits"):
+        return outputs.logits
+    if isinstance(outputs, (tuple, list)) and outputs and isinstance(outputs[0], Tensor):
+        return outputs[0]
+    raise DataError(
+        f"the module returns a {type(outputs).__name__} in which no logits are found; give a loss "
+        "and a metric that read it."
+    )

@@ -1,0 +1,181 @@
+"""Recompute the running statistics of normalisation layers on calibration data.
+
+Averaged weights do not have averaged activations: the variance of merged units collapses, and
+running statistics averaged with the weights are wrong for the merged network. For networks with
+BatchNorm, recomputing them is what restores it (Jordan et al. 2211.08403).
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from zooalign.errors import DataError, MergeError, ZooalignWarning
+from zooalign.merge.batches import read_batches
+from zooalign.merge.calling import Runner
+from zooalign.merge.moments import Moments
+
+__all__ = ["has_running_statistics", "reset_statistics"]
+
+
+def has_running_statistics(module: nn.Module) -> bool:
+    """Whether a layer of the module normalises by running statistics in eval mode.
+
+    Counts every subclass of torch's batch and instance normalisation (timm's
+    ``BatchNormAct2d``, ``SyncBatchNorm``, ...) that tracks statistics.
+    """
+    return bool(_tracking(module))
+
+
+def reset_statistics(
+    module: nn.Module, state: Mapping[str, Tensor], batches: Iterable[Any]
+) -> dict[str, Tensor]:
+    """A state dict whose running statistics are those of the calibration data.
+
+    One pass over the batches, with the normalisation layers alone in training mode (dropout
+    and everything else stay in eval mode). The statistics of a layer are the exact mean and the
+    unbiased variance (as torch keeps them) of its input over all batches together, weighted by
+    the number of observations and with the variance between batches included; there is no
+    momentum.
+
+    How the data is split into batches matters only through what training mode does: a layer's
+    input has passed layers that normalised each batch by its own statistics. The first
+    normalisation layer's result does not depend on the split at all (but for rounding); with
+    one batch that holds the whole data, no layer's does. Prefer few large batches (a hundred
+    examples or more) of mixed classes.
+
+    Instance normalisation with running statistics gets the mean over all instances of each
+    instance's mean and unbiased variance.
+
+    Parameters
+    ----------
+    module:
+        The architecture; left as it is.
+    state:
+        Tensors by state-dict name; not changed.
+    batches:
+        Calibration inputs; targets are not used. See :mod:`zooalign.merge.batches`.
+
+    Returns
+    -------
+    A new dict with new running means and variances, in their dtypes and on their devices; every
+    other tensor is the one given. A module without running statistics gets them all back.
+
+    Raises
+    ------
+    DataError
+        If there is no batch, or a batch gives a layer less than two observations per channel.
+    MergeError
+        If the state dict does not fit the module, or an activation is not finite.
+
+    Warns
+    -----
+    ZooalignWarning
+        If a layer with running statistics is not reached by any input; it keeps its own.
+    """
+    result = dict(state.items())
+    names = _tracking(module)
+    if not names:
+        return result
+    run = Runner.of(module, result)
+    found = _observe(run, names, batches)
+    for first, aliases in names.items():
+        if first not in found:
+            warnings.warn(
+                f"'{first}' has running statistics and no calibration input reaches it; they are "
+                "left as they were.",
+                ZooalignWarning,
+                stacklevel=2,
+            )
+            continue
+        mean, variance = found[first].statistics()
+        if not (torch.isfinite(mean).all() and torch.isfinite(variance).all()):
+            raise MergeError(
+                f"the input of '{first}' is not finite on the calibration data, so it has no "
+                "statistics. Check the weights and the data for NaN and infinity."
+            )
+        for alias in aliases:
+            for kind, value in (("running_mean", mean), ("running_var", variance)):
+                name = f"{alias}.{kind}" if alias else kind
+                if name in result:
+                    result[name] = value.to(result[name])
+    return result
+
+
+def _tracking(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Layers with running statistics: first name to all names of the same layer."""
+    names: dict[int, list[str]] = {}
+    for name, layer in module.named_modules(remove_duplicate=False):
+        if isinstance(layer, _NormBase) and layer.running_mean is not None:
+            names.setdefault(id(layer), []).append(name)
+    return {aliases[0]: tuple(aliases) for aliases in names.values()}
+
+
+class _Batchwise:
+    """Sums of a batch normalisation's input."""
+
+    def __init__(self) -> None:
+        self._moments: Moments | None = None
+
+    def add(self, x: Tensor, name: str) -> None:
+        found = Moments.of(x, 1)
+        if found.count < 2:
+            raise DataError(
+                f"a calibration batch gives '{name}' one observation per channel, of which "
+                "there is no variance. Use larger batches, or drop the last, smaller one."
+            )
+        self._moments = found if self._moments is None else self._moments + found
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        assert self._moments is not None
+        return self._moments.mean, self._moments.variance(correction=1)
+
+
+class _Instancewise:
+    """Sums over instances of each instance's own statistics."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean: Any = 0.0
+        self._variance: Any = 0.0
+
+    def add(self, x: Tensor, name: str, dims_of_one: int) -> None:
+        wide = x if x.dtype == torch.float64 else x.float()
+        spatial = (wide.unsqueeze(0) if x.dim() == dims_of_one else wide).flatten(2)
+        if spatial.shape[2] < 2:
+            raise DataError(f"'{name}' normalises over one position, which has no variance.")
+        variance, mean = torch.var_mean(spatial, dim=2, correction=1)
+        self._count += len(spatial)
+        self._mean = self._mean + mean.cpu().double().sum(0)
+        self._variance = self._variance + variance.cpu().double().sum(0)
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        return self._mean / self._count, self._variance / self._count
+
+
+def _observe(
+    run: Runner, names: Mapping[str, tuple[str, ...]], batches: Iterable[Any]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def watch(layer: Any, name: str) -> None:
+        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x = args[0] if args else kwargs["input"]
+            if isinstance(layer, _InstanceNorm):
+                found.setdefault(name, _Instancewise()).add(x, name, layer._get_no_batch_dim())
+            else:
+                found.setdefault(name, _Batchwise()).add(x, name)
+
+        # The flag alone: train() would also switch on what a subclass contains, as dropout.
+        layer.training = True
+        layer.register_forward_pre_hook(before, with_kwargs=True)
+
+    for name in names:
+        watch(run.skeleton.get_submodule(name), name)
+    for batch in read_batches(batches):
+        run(batch)
+    return found
