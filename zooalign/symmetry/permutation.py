@@ -9,7 +9,7 @@ import numpy as np
 from zooalign.errors import SpecError
 from zooalign.symmetry.spec import Group, PermutationSpec
 
-__all__ = ["Permutation", "compose", "identity", "invert", "is_identity", "moved_fraction", "random"]
+__all__ = ["Permutation", "compose", "identity", "invert", "is_identity", "moved_fraction", "old_contexts", "random"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def random(spec: PermutationSpec, seed: int = 0) -> Permutation:
     )
 
 
-def _old_contexts(
+def old_contexts(
     spec: PermutationSpec, group: Group, permutation: Permutation
 ) -> tuple[np.ndarray, ...]:
     """For each new context of a group, the old context its units come from.
@@ -119,7 +119,7 @@ def compose(spec: PermutationSpec, after: Permutation, before: Permutation) -> P
     check(spec, before)
 
     def make(group: Group) -> np.ndarray:
-        source = _old_contexts(spec, group, after)
+        source = old_contexts(spec, group, after)
         return np.take_along_axis(before.indices[group.id][source], after.indices[group.id], -1)
 
     return _make(spec, make)
@@ -131,7 +131,7 @@ def invert(spec: PermutationSpec, permutation: Permutation) -> Permutation:
 
     def make(group: Group) -> np.ndarray:
         inverse = np.argsort(permutation.indices[group.id], axis=-1)
-        source = _old_contexts(spec, group, permutation)
+        source = old_contexts(spec, group, permutation)
         if not source:
             return inverse
         result = np.empty_like(inverse)

@@ -1,0 +1,157 @@
+"""From similarities of units to a permutation: linear assignment, nested where groups are nested."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from itertools import product
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.spec import Group, PermutationSpec
+
+__all__ = ["AssignmentSolver", "assign", "linear"]
+
+AssignmentSolver = Callable[[np.ndarray], np.ndarray]
+
+# Units that the similarities do not tell apart stay where they are.
+_STAY = 1e-12
+
+
+def linear(similarity: np.ndarray) -> np.ndarray:
+    """The permutation p that maximises ``sum_i similarity[i, p[i]]``, exactly.
+
+    Ties within rounding are resolved towards the identity. Uses the shortest augmenting path
+    algorithm of Crouse (2016) through :func:`scipy.optimize.linear_sum_assignment`.
+    """
+    scale = np.abs(similarity).max(initial=0.0) or 1.0
+    biased = similarity + np.eye(len(similarity)) * (scale * _STAY)
+    return np.asarray(linear_sum_assignment(biased, maximize=True)[1], dtype=np.int64)
+
+
+def assign(
+    spec: PermutationSpec,
+    similarity: Mapping[str, np.ndarray],
+    *,
+    solver: AssignmentSolver = linear,
+) -> dict[str, np.ndarray]:
+    """Permutations of groups that maximise the total similarity.
+
+    Parameters
+    ----------
+    spec:
+        Says how groups are nested.
+    similarity:
+        Per group id a float64 matrix of shape (units, units), target by source, units being all
+        units in all contexts, row-major. Groups that are not named keep the identity, unless a
+        group nested in them is named.
+    solver:
+        Solves one plain assignment.
+
+    Returns
+    -------
+    Per group of the same families an int64 array of shape (*contexts, size), in the convention of
+    :class:`~zooalign.symmetry.permutation.Permutation`.
+
+    Notes
+    -----
+    A nested group is solved for every pair of outer units first; what it gains for the pair is
+    added to the outer similarity. This is exact for chains and trees of groups. A group over two
+    independent outer groups is solved after them.
+    """
+    return _Assignment(spec, similarity, solver).run()
+
+
+class _Assignment:
+    def __init__(
+        self, spec: PermutationSpec, similarity: Mapping[str, np.ndarray], solver: AssignmentSolver
+    ) -> None:
+        self.spec, self.solver = spec, solver
+        wanted: dict[str, None] = {}
+        for name in similarity:
+            for outer in (*spec.by_id[name].over, name):
+                if outer in spec.by_id:
+                    wanted[outer] = None
+        self.groups = [g for g in spec.groups if g.id in wanted]
+        self.tables = {
+            g.id: self._table(g, similarity[g.id]) for g in self.groups if g.id in similarity
+        }
+        self.inner: dict[str, list[Group]] = defaultdict(list)
+        self.later: list[Group] = []
+        self.roots: list[Group] = []
+        for group in self.groups:
+            if not any(o in spec.by_id for o in group.over):
+                self.roots.append(group)
+            elif self._chained(group):
+                self.inner[group.over[-1]].append(group)
+            else:
+                self.later.append(group)
+        self.solved: dict[tuple[str, tuple[int, ...], tuple[int, ...]], np.ndarray] = {}
+
+    def _table(self, group: Group, matrix: np.ndarray) -> np.ndarray:
+        shape = (*group.contexts, group.size)
+        return np.asarray(matrix, dtype=np.float64).reshape(*shape, *shape)
+
+    def _chained(self, group: Group) -> bool:
+        """Whether the group is nested directly in one group, as in a tree."""
+        last = self.spec.by_id.get(group.over[-1])
+        return last is not None and group.over == (*last.over, last.id)
+
+    def run(self) -> dict[str, np.ndarray]:
+        result = {g.id: np.empty((*g.contexts, g.size), dtype=np.int64) for g in self.groups}
+        for root in self.roots:
+            for context in product(*(range(n) for n in root.contexts)):  # fixed sets only
+                self._solve(root, context, context)
+                self._collect(root, context, context, result)
+        for group in self.later:
+            for context in np.ndindex(*group.contexts):
+                source = self._source(group, context, result)
+                self._solve(group, context, source)
+                result[group.id][context] = self.solved[(group.id, context, source)]
+        return result
+
+    def _solve(self, group: Group, target: tuple[int, ...], source: tuple[int, ...]) -> float:
+        """Best permutation of a group for a pair of contexts; its total similarity."""
+        size = group.size
+        if group.id in self.tables:
+            similarity = self.tables[group.id][(*target, slice(None), *source, slice(None))].copy()
+        else:
+            similarity = np.zeros((size, size))
+        for inner in self.inner[group.id]:
+            for i in range(size):
+                for j in range(size):
+                    similarity[i, j] += self._solve(inner, (*target, i), (*source, j))
+        best = self.solver(similarity)
+        self.solved[(group.id, target, source)] = best
+        return float(similarity[np.arange(size), best].sum())
+
+    def _collect(
+        self,
+        group: Group,
+        target: tuple[int, ...],
+        source: tuple[int, ...],
+        result: dict[str, np.ndarray],
+    ) -> None:
+        best = self.solved[(group.id, target, source)]
+        result[group.id][target] = best
+        for inner in self.inner[group.id]:
+            for i, j in enumerate(best):
+                self._collect(inner, (*target, i), (*source, int(j)), result)
+
+    def _source(
+        self, group: Group, context: tuple[int, ...], result: Mapping[str, np.ndarray]
+    ) -> tuple[int, ...]:
+        where = dict(zip(group.over, context, strict=True))
+        source = []
+        for outer in group.over:
+            if outer in self.spec.fixed_sets:
+                source.append(where[outer])
+                continue
+            within = tuple(where[o] for o in self.spec.by_id[outer].over)
+            source.append(int(result[outer][(*within, where[outer])]))
+        return tuple(source)
+
+
+def whole(spec: PermutationSpec, parts: Mapping[str, np.ndarray]) -> Permutation:
+    """A permutation with the given groups, and the identity elsewhere."""
+    return Permutation(spec.hash, {**spec.identity().indices, **parts})

@@ -1,0 +1,149 @@
+"""Where a group's units can be compared: in the tensors of a state dict, or in the activations."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zooalign.symmetry.apply import unit_positions
+from zooalign.symmetry.boxes import Box
+from zooalign.symmetry.derive import Derived, members_of
+from zooalign.symmetry.spec import Group, Member, PermutationSpec
+
+__all__ = ["Place", "activation_places", "by_tensor", "families", "parameter_places"]
+
+# What these return is a tensor of the graph in another layout: reading it again adds nothing.
+_COPIES = {
+    "_unsafe_view", "alias", "cat", "chunk", "clone", "concat", "contiguous", "detach", "dropout",
+    "expand", "expand_as", "flatten", "flip", "getitem", "narrow", "permute", "repeat", "reshape",
+    "reshape_as", "roll", "select", "slice", "split", "split_with_sizes", "squeeze", "stack", "t",
+    "to", "transpose", "type_as", "unbind", "unflatten", "unsqueeze", "view", "view_as", "copy_",
+    "feature_dropout", "unfold", "pad", "constant_pad_nd", "_to_copy", "movedim", "swapaxes",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Units of one group in one tensor.
+
+    ``positions`` has shape (units, repetitions) and counts in the row-major flattening of
+    ``axes``; units are all units of the group in all contexts, row-major.
+    """
+
+    group: str
+    tensor: str
+    axes: tuple[int, ...]
+    positions: np.ndarray
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether the flattened axes are the units as they stand."""
+        flat = self.positions.reshape(-1)
+        return bool(np.array_equal(flat, np.arange(flat.size)))
+
+    @cached_property
+    def _index(self) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self.positions.reshape(-1)))
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """The tensor as a matrix with one row per unit."""
+        front = tensor.movedim(self.axes, tuple(range(len(self.axes))))
+        extent = int(np.prod([tensor.shape[a] for a in self.axes]))
+        flat = front.reshape(extent, -1)
+        if not (self.whole and self.positions.size == extent):
+            flat = flat.index_select(0, self._index.to(tensor.device))
+        return flat.reshape(self.positions.shape[0], -1)
+
+
+def parameter_places(spec: PermutationSpec, names: Iterable[str]) -> dict[str, list[Place]]:
+    """Places in the named tensors of the state dict, by group."""
+    found: dict[str, list[Place]] = defaultdict(list)
+    for name in names:
+        members = spec.by_parameter.get(name, ())
+        for place in _innermost(members):
+            found[place.group].append(place)
+    return dict(found)
+
+
+def activation_places(derived: Derived) -> dict[str, list[Place]]:
+    """Places in the tensors that operators compute, by the name of the node.
+
+    Nothing has to be named by hand: wherever an index set of a group runs along an axis, its
+    units can be read.
+    """
+    traced, solution = derived.traced, derived.solution
+    group_of = {number: derived.spec.by_id[name] for name, number in derived.class_of.items()}
+    numbers = {id(axes): number for number, axes in enumerate(traced.sets.tensors)}
+    boxes: dict[int, list[Box]] = defaultdict(list)
+    for box in solution.boxes:
+        boxes[box.tensor].append(box)
+    found: dict[str, list[Place]] = {}
+    for node in traced.captured.graph.nodes:
+        value = traced.values.get(node.name)
+        if node.op != "call_function" or _base_name(str(node.target)) in _COPIES:
+            continue
+        axes = getattr(value, "axes", None)
+        if axes is None or id(axes) not in numbers:
+            continue
+        members = [
+            (group_of[number], member)
+            for number, member in members_of(
+                solution, node.name, value.shape, boxes[numbers[id(axes)]]
+            )
+            if number in group_of
+        ]
+        places = _innermost(members)
+        if places:
+            found[node.name] = places
+    return found
+
+
+def _base_name(target: str) -> str:
+    if target.startswith("<built-in"):
+        return "getitem"
+    return target.split(".")[1] if "." in target else target
+
+
+def _innermost(members: Sequence[tuple[Group, Member]]) -> list[Place]:
+    """Each position once: where head and dim both stand, the dims compare, the heads do not."""
+    places = []
+    for group, member in members:
+        nested = [m for g, m in members if group.id in g.over]
+        if any(m.axes != member.axes for m in nested):
+            continue  # the inner units lie along another axis too, and compare there
+        covered = np.concatenate(
+            [np.array([], dtype=np.int64), *(b.positions().reshape(-1) for m in nested for b in m.blocks)]
+        )
+        positions = unit_positions(group, member)
+        positions = positions.reshape(-1, positions.shape[-1])
+        kept = positions[:, ~np.isin(positions, covered).all(axis=0)]
+        if kept.size:
+            places.append(Place(group.id, member.parameter, member.axes, kept))
+    return places
+
+
+def families(spec: PermutationSpec) -> list[tuple[str, ...]]:
+    """Groups that are nested in each other, outer first: they are assigned together."""
+    root: dict[str, str] = {}
+    for group in spec.groups:
+        outer = [root[o] for o in group.over if o in root]
+        root[group.id] = outer[0] if outer else group.id
+        for other in outer[1:]:  # nested over two independent groups: all one family
+            root = {g: outer[0] if r == other else r for g, r in root.items()}
+    found: dict[str, list[str]] = defaultdict(list)
+    for group in spec.groups:
+        found[root[group.id]].append(group.id)
+    return [tuple(names) for names in found.values()]
+
+
+def by_tensor(places: Mapping[str, Sequence[Place]]) -> dict[str, list[Place]]:
+    """The same places, by the tensor they stand in."""
+    table: dict[str, list[Place]] = defaultdict(list)
+    for found in places.values():
+        for place in found:
+            table[place.tensor].append(place)
+    return dict(table)

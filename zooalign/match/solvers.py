@@ -1,0 +1,126 @@
+"""One interface for all matching methods: a solver is one function."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zooalign.errors import MergeError
+from zooalign.match.activation import activation_matching
+from zooalign.match.result import Match
+from zooalign.match.weight import weight_matching
+from zooalign.symmetry.spec import PermutationSpec
+
+__all__ = ["Solver", "match", "solvers"]
+
+# Called as solver(spec, target, source, module=, data=, seed=, progress=, **options).
+Solver = Callable[..., Match]
+
+
+def _activation(spec: PermutationSpec, target: Any, source: Any, **options: Any) -> Match:
+    options.pop("seed", None)
+    if options.get("data") is None:
+        raise MergeError(
+            "activation matching needs data: give batches of inputs, or use method='weight'"
+        )
+    if options.get("module") is None:
+        raise MergeError("activation matching needs the module, as target or by module=")
+    return activation_matching(spec, target, source, **options)
+
+
+def _weight(spec: PermutationSpec, target: Any, source: Any, **options: Any) -> Match:
+    options.pop("data", None)
+    options.pop("module", None)
+    return weight_matching(spec, target, source, **options)
+
+
+BUILT_IN: Mapping[str, Solver] = {"activation": _activation, "weight": _weight}
+
+
+def solvers(extra: Mapping[str, Solver] | None = None) -> dict[str, Solver]:
+    """All solvers by name: the built-in ones and the given ones."""
+    return {**BUILT_IN, **(extra or {})}
+
+
+def match(
+    spec: PermutationSpec,
+    target: nn.Module | Mapping[str, Tensor],
+    source: nn.Module | Mapping[str, Tensor],
+    *,
+    method: str = "activation",
+    data: Iterable[Any] | None = None,
+    module: nn.Module | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+    extra_solvers: Mapping[str, Solver] | None = None,
+    **options: Any,
+) -> Match:
+    """Find the permutation of ``source`` that brings its units in the order of ``target``'s.
+
+    Parameters
+    ----------
+    spec:
+        The architecture's permutation spec.
+    target, source:
+        Modules, or state dicts (then ``module`` gives the architecture where a method needs it).
+    method:
+        ``activation`` (needs ``data``) or ``weight``, or the name of a registered solver.
+    data:
+        Batches of inputs, or of (inputs, targets).
+    seed:
+        For methods that draw random numbers.
+    options:
+        Passed to the solver: ``kind="covariance"`` for activation matching, ``starts=5`` for
+        weight matching.
+
+    Returns
+    -------
+    Match
+        Its ``permutation`` is for ``spec.apply(permutation, source_state_dict)``.
+
+    Raises
+    ------
+    MergeError
+        For an unknown method, missing data, or state dicts of different architectures.
+    """
+    table = solvers(extra_solvers)
+    if method not in table:
+        raise MergeError(f"no matching method '{method}'; there are {', '.join(sorted(table))}")
+    if module is None:
+        module = next((m for m in (target, source) if isinstance(m, nn.Module)), None)
+    states = [_state(spec, m, name) for m, name in ((target, "target"), (source, "source"))]
+    with torch.no_grad():
+        return table[method](
+            spec, *states, module=module, data=data, seed=seed, progress=progress, **options
+        )
+
+
+def _state(
+    spec: PermutationSpec, model: nn.Module | Mapping[str, Tensor], name: str
+) -> Mapping[str, Tensor]:
+    state = model.state_dict() if isinstance(model, nn.Module) else model
+    missing = [n for n in spec.by_parameter if n not in state]
+    # Tied names are often left out of files: one of them is enough.
+    present = [n for n in missing if not _tied_present(spec, n, state)]
+    if present:
+        raise MergeError(
+            f"the {name} has no '{present[0]}' ({len(present)} missing in all): it is not of the "
+            "architecture the spec is for"
+        )
+    for n in spec.by_parameter:
+        if n in state and tuple(state[n].shape) != spec.shapes[n]:
+            raise MergeError(
+                f"the {name}'s '{n}' has shape {tuple(state[n].shape)}, the spec is for "
+                f"{spec.shapes[n]}: the two are not of one architecture"
+            )
+    return state
+
+
+def _tied_present(spec: PermutationSpec, name: str, state: Mapping[str, Tensor]) -> bool:
+    places = [(g.id, m.axis, m.blocks) for g, m in spec.by_parameter[name]]
+    return any(
+        other in state and [(g.id, m.axis, m.blocks) for g, m in found] == places
+        for other, found in spec.by_parameter.items()
+        if other != name and spec.shapes[other] == spec.shapes[name]
+    )

@@ -1,0 +1,108 @@
+"""Cross-statistics of two models' units, as values that add.
+
+Statistics of two parts of the data, computed anywhere, combine by ``+`` to the statistics of the
+whole, up to the rounding of float64 sums.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+__all__ = ["Moments", "Statistics"]
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """First and second moments of target and source units at one place, in float64.
+
+    Attributes
+    ----------
+    count:
+        Number of samples (batch, positions and repetitions together).
+    target, source:
+        Sums over the samples, of shape (units,).
+    target_square, source_square:
+        Sums of squares, of shape (units,).
+    cross:
+        Sums of products, of shape (target units, source units).
+    """
+
+    count: int
+    target: Tensor
+    source: Tensor
+    target_square: Tensor
+    source_square: Tensor
+    cross: Tensor
+
+    @classmethod
+    def of(cls, target: Tensor, source: Tensor) -> "Moments":
+        """Moments of two matrices of shape (units, samples), of any floating dtype."""
+        a, b = target.double(), source.double()
+        return cls(
+            a.shape[1], a.sum(1), b.sum(1), a.square().sum(1), b.square().sum(1), a @ b.T
+        )
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            self.count + other.count,
+            self.target + other.target,
+            self.source + other.source,
+            self.target_square + other.target_square,
+            self.source_square + other.source_square,
+            self.cross + other.cross,
+        )
+
+    def covariance(self) -> Tensor:
+        """Covariance of every target unit with every source unit."""
+        n = self.count
+        return self.cross / n - torch.outer(self.target / n, self.source / n)
+
+    def correlation(self) -> Tensor:
+        """Pearson correlation; zero for a unit that does not vary."""
+        n = self.count
+        spread = []
+        for total, square in (
+            (self.target, self.target_square),
+            (self.source, self.source_square),
+        ):
+            variance = square / n - (total / n).square()
+            # Below the rounding of the sums a unit counts as constant.
+            constant = variance <= 1e-12 * (square / n)
+            spread.append(torch.where(constant, torch.inf, variance.clamp_min(1e-300).sqrt()))
+        return self.covariance() / torch.outer(*spread)
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Moments by (group, place); ``samples`` counts rows of the data."""
+
+    moments: Mapping[tuple[str, str], Moments]
+    samples: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "moments", MappingProxyType(dict(self.moments)))
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        merged = dict(self.moments)
+        for key, value in other.moments.items():
+            merged[key] = merged[key] + value if key in merged else value
+        return Statistics(merged, self.samples + other.samples)
+
+    def similarity(self, kind: str = "correlation") -> dict[str, Tensor]:
+        """Per group the similarity of units summed over all places, (units, units), float64.
+
+        ``kind`` is ``correlation`` or ``covariance``.
+        """
+        found: dict[str, list[Tensor]] = {}
+        for (group, _), moments in self.moments.items():
+            matrix = moments.correlation() if kind == "correlation" else moments.covariance()
+            found.setdefault(group, []).append(matrix)
+        return {group: reduce(torch.add, matrices) for group, matrices in found.items()}
+
+    def places(self, group: str) -> int:
+        """At how many places the group was seen."""
+        return sum(1 for name, _ in self.moments if name == group)
