@@ -114,7 +114,7 @@ def evaluate(
     accuracy = total_right / predictions if predictions else None
     return Score(
         loss=total_loss / losses,
-        error=None if accuracy is None else 1.0 - accuracy,
+        error=(predictions - total_right) / predictions if predictions else None,
         accuracy=accuracy,
         count=predictions or losses,
     )
