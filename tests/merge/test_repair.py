@@ -153,12 +153,12 @@ def test_dead_units_are_left_alone() -> None:
     parents = states(mlp, 2)
     for parent, sign in zip(parents, (1, -1), strict=True):
         # Unit 3 varies in both parents and not in their average.
-        parent["0.weight"][3] = sign * torch.ones(7)
-        parent["0.bias"][3] = 2.0
+        parent["2.weight"][3] = sign * torch.ones(16)
+        parent["2.bias"][3] = 2.0
     result = run(mlp(), (32, 7), parents)
     assert result.dead_units == 1
-    assert torch.equal(result.state["0.weight"][3], torch.zeros(7))
-    assert result.state["0.bias"][3] == 2.0
+    assert torch.equal(result.state["2.weight"][3], torch.zeros(16))
+    assert result.state["2.bias"][3] == 2.0
     assert all(torch.isfinite(tensor).all() for tensor in result.state.values())
 
 
