@@ -1,5 +1,27 @@
-"""The command line."""
+"""The command line: one small module per command, which calls :mod:`zooalign.release`.
 
+Importing this package is cheap: torch and the libraries are imported when a command runs.
+"""
 
-def main() -> None:
-    """Entry point (placeholder until the commands land)."""
+from zooalign.cli._group import LazyGroup
+
+__all__ = ["COMMANDS", "main"]
+
+# Each is a module of this package with a click command named ``command``.
+COMMANDS = (
+    "spec",
+    "explain",
+    "verify",
+    "align",
+    "barrier",
+    "merge",
+    "check",
+    "publish",
+    "plugins",
+)
+
+main = LazyGroup(
+    "zooalign",
+    commands_in_order=COMMANDS,
+    help="Align, merge and check neural-network checkpoints modulo permutation.",
+)

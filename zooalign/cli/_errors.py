@@ -1,0 +1,81 @@
+"""How every command ends: exit codes, one message on stderr, JSON errors on stdout."""
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from zooalign.cli._output import print_error, print_json, print_note
+from zooalign.errors import ZooalignError, ZooalignWarning
+
+__all__ = ["COULD_NOT_RUN", "DEBUG", "FINDINGS", "FINE", "run_safely"]
+
+FINE, FINDINGS, COULD_NOT_RUN = 0, 1, 2
+DEBUG = "ZOOALIGN_DEBUG"
+
+
+def run_safely(run: Callable[[], Any], arguments: Sequence[str]) -> int:
+    """Run a command and turn whatever it does into an exit code.
+
+    The code is 0, or what the command exited with (1 for findings); 2 for every error and for an
+    interruption. With ``ZOOALIGN_DEBUG=1`` tracebacks are shown.
+    """
+    json = _wants_json(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always" if _debugging() else "ignore")
+            warnings.simplefilter("always", ZooalignWarning)
+            warnings.showwarning = _show  # type: ignore[assignment]
+            result = run()
+        return result if isinstance(result, int) else FINE
+    except click.ClickException as error:
+        return _failed("usage", error.format_message(), json, _usage_hint(error))
+    except ZooalignError as error:
+        return _failed(type(error).__name__, str(error), json)
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("Interrupted", "interrupted; nothing half-written was left behind", json)
+    except MemoryError:
+        return _failed("MemoryError", "out of memory; nothing half-written was left behind", json)
+    except Exception as error:
+        message = f"unexpected {type(error).__name__}: {_first_line(error)}"
+        hint = f"this is a bug in zooalign or a plugin; set {DEBUG}=1 for the traceback"
+        return _failed(type(error).__name__, message, json, hint)
+
+
+def _failed(kind: str, message: str, json: bool, hint: str = "") -> int:
+    if _debugging():
+        traceback.print_exc()
+    print_error(message, hint)
+    if json:
+        print_json({"error": {"type": kind, "message": message, "hint": hint or None}})
+    return COULD_NOT_RUN
+
+
+def _debugging() -> bool:
+    return os.environ.get(DEBUG, "") not in ("", "0")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"see: {context.command_path} --help" if context is not None else ""
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether JSON was asked for, also where the arguments do not parse."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return any(a == "--format=json" or (a == "--format" and b == "json") for a, b in pairs)
+
+
+def _show(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    if issubclass(category, ZooalignWarning):
+        print_note("warning", str(message))
+    elif _debugging():
+        print(f"{category.__name__}: {message}", file=sys.stderr)

@@ -1,0 +1,79 @@
+"""The group of commands: each is imported when it is asked for, and ends by the same rules."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from zooalign.cli._errors import run_safely
+
+__all__ = ["LazyGroup"]
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules of ``zooalign.cli``, in a given order."""
+
+    def __init__(self, name: str, *, commands_in_order: Sequence[str], **settings: Any) -> None:
+        super().__init__(name, context_settings={"help_option_names": ["-h", "--help"]}, **settings)
+        self._names = tuple(commands_in_order)
+        self.params.append(
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                callback=_print_version,
+                help="Show the version and exit.",
+            )
+        )
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands' names."""
+        return list(self._names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command's module and take its ``command``."""
+        if cmd_name not in self._names:
+            return None
+        command: click.Command = import_module(f"zooalign.cli.{cmd_name}").command
+        return command
+
+    def main(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> int:
+        """Run and exit with 0 (fine), 1 (findings) or 2 (could not run).
+
+        With ``standalone_mode`` off the code is returned instead.
+        """
+        given = list(sys.argv[1:] if args is None else args)
+
+        def run() -> Any:
+            return click.Group.main(
+                self,
+                args=given,
+                prog_name=prog_name or "zooalign",
+                complete_var=complete_var,
+                standalone_mode=False,
+                obj=given,
+                **extra,
+            )
+
+        code = run_safely(run, given)
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from zooalign.release.environment import versions
+
+        click.echo(f"zooalign {versions()['zooalign']}")
+        ctx.exit()

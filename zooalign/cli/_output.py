@@ -1,0 +1,117 @@
+"""What commands print: JSON alone on stdout, or text for people; progress and notes on stderr."""
+
+import functools
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+__all__ = [
+    "Result",
+    "command_line",
+    "formatted",
+    "print_error",
+    "print_json",
+    "print_note",
+    "progress_bar",
+]
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command found: ``data`` for JSON, ``show`` to print it for people, the exit code."""
+
+    data: Mapping[str, Any]
+    show: Callable[[Any], None]
+    code: int = 0
+
+
+def formatted(function: Callable[..., Result]) -> Callable[..., None]:
+    """Give a command ``--format`` and print its result. Place it below ``click.command``."""
+
+    @click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["human", "json"]),
+        default="human",
+        show_default=True,
+        help="JSON goes to stdout alone; its fields are documented in docs/cli.md.",
+    )
+    @functools.wraps(function)
+    def wrapped(format_: str, **options: Any) -> None:
+        result = function(**options)
+        if format_ == "json":
+            print_json(result.data)
+        else:
+            result.show(_console())
+        if result.code:
+            click.get_current_context().exit(result.code)
+
+    return wrapped
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """An error on stderr."""
+    print_note("error", message)
+    if hint:
+        print_note("hint", hint)
+
+
+def print_note(kind: str, message: str) -> None:
+    """``kind: message`` on stderr, coloured on a terminal."""
+    colour = {"error": "red", "warning": "yellow"}.get(kind, "cyan")
+    click.echo(f"{click.style(f'{kind}:', fg=colour, bold=True)} {message}", err=True)
+
+
+def command_line() -> str:
+    """The command line that runs, to be typed again."""
+    arguments = click.get_current_context().find_root().obj or []
+    return shlex.join(["zooalign", *arguments])
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A function of (stage, done, total) that draws on stderr; silent where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda stage, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        current = ""
+
+        def report(stage: str, done: int, total: int) -> None:
+            nonlocal current
+            if stage != current:
+                bar.reset(task, description=stage, total=total or None)
+                current = stage
+            bar.update(task, completed=done, total=total or None)
+
+        yield report
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 120
+    return Console(file=sys.stdout, highlight=False, width=width, soft_wrap=True)

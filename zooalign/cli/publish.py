@@ -1,0 +1,85 @@
+"""``zooalign publish``: push a directory to a hub and read it back."""
+
+from typing import Any
+
+import click
+
+from zooalign.cli import _options
+from zooalign.cli._output import Result, formatted, print_error, progress_bar
+from zooalign.cli.check import show_findings
+
+__all__ = ["command"]
+
+
+@click.command("publish", short_help="Push a directory to a hub and read it back.")
+@click.argument("directory", metavar="DIR")
+@click.option("--to", "repo", required=True, metavar="ORG/NAME", help="The repo.")
+@click.option("--pr", is_flag=True, help="Open a pull request instead of a commit.")
+@click.option("--dry-run", is_flag=True, help="Check, and list what would be pushed.")
+@click.option("--force", is_flag=True, help="Publish although the check finds faults.")
+@click.option("--private", is_flag=True, help="Make a new repo private.")
+@click.option("--message", metavar="TEXT", help="The commit's title.")
+@_options.model
+@formatted
+def command(
+    directory: str,
+    repo: str,
+    pr: bool,
+    dry_run: bool,
+    force: bool,
+    private: bool,
+    message: str | None,
+    model: str | None,
+) -> Result:
+    """Push the files of DIR in one commit, then read them back and compare.
+
+    The token is that of the hub's client (HF_TOKEN, or hf auth login); the hub is HF_ENDPOINT.
+    """
+    from zooalign.release.publish import FaultyReleaseError, publish
+
+    try:
+        with progress_bar() as progress:
+            report = publish(
+                directory,
+                repo,
+                pull_request=pr,
+                dry_run=dry_run,
+                force=force,
+                private=private,
+                message=message,
+                model=model,
+                progress=progress,
+            )
+    except FaultyReleaseError as error:
+        print_error(str(error))
+        refused = error.report
+        data = {
+            "directory": directory,
+            "repo": repo,
+            "dry_run": dry_run,
+            "files": [],
+            "check": refused.to_dict(),
+            "commit": None,
+            "url": None,
+            "pull_request": None,
+            "verified": False,
+        }
+        return Result(data, lambda console: show_findings(console, refused), 1)
+
+    def show(console: Any) -> None:
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table("file", "bytes", "SHA-256")
+        for file in report.files:
+            table.add_row(escape(file.path), str(file.size), file.sha256)
+        console.print(table)
+        if report.check is not None and report.check.findings:
+            show_findings(console, report.check)
+        if report.dry_run:
+            console.print(f"dry run: nothing was sent to {escape(repo)}")
+        else:
+            console.print(f"published: {escape(report.pull_request or report.url or '')}")
+            console.print(f"read back at {report.commit}: every file is the same")
+
+    return Result(report.to_dict(), show)

@@ -1,0 +1,61 @@
+"""``zooalign spec``: the permutation symmetries of an architecture."""
+
+from typing import Any
+
+import click
+
+from zooalign.cli import _options
+from zooalign.cli._output import Result, formatted
+
+__all__ = ["command"]
+
+
+@click.command("spec", short_help="The permutation symmetries of an architecture.")
+@click.argument("reference", metavar="MODEL")
+@_options.opening
+@click.option("-o", "--output", metavar="FILE", help="Write the spec as JSON (docs/spec.md).")
+@click.option("--graph", metavar="FILE", help="Write the dependency graph as GraphML.")
+@formatted
+def command(
+    reference: str,
+    model: str | None,
+    allow_pickle: bool,
+    output: str | None,
+    graph: str | None,
+) -> Result:
+    """Derive the groups of interchangeable units of MODEL from its computation.
+
+    No weight is read. What is not understood is frozen and named.
+    """
+    from zooalign.release.spec_of import spec_for
+    from zooalign.symmetry.spec_file import to_json
+    from zooalign.zoo.files import atomic_write
+
+    report = spec_for(reference, model=model, allow_pickle=allow_pickle)
+    if output is not None:
+        atomic_write(output, to_json(report.derived.spec).encode())
+    if graph is not None:
+        from zooalign.graph.dependency import dependency_graph, write_graph
+
+        write_graph(dependency_graph(report.derived.traced), graph)
+
+    def show(console: Any) -> None:
+        from rich.markup import escape
+        from rich.table import Table
+
+        spec = report.derived.spec
+        console.print(f"[bold]{escape(spec.architecture)}[/bold]")
+        console.print(f"{len(spec.groups)} groups, 10^{spec.log10_order:.2f} permutations")
+        table = Table("structure", "groups", "places")
+        for structure, groups, members in spec.summary():
+            table.add_row(escape(structure), str(groups), str(members))
+        console.print(table)
+        console.print(f"{len(spec.frozen)} frozen axes, {len(spec.unused)} unused parameters")
+        for name, count in spec.unknown_operators.items():
+            console.print(f"[yellow]unknown operator[/yellow] {escape(name)} ({count} times)")
+        console.print(f"hash {spec.hash}, {report.seconds:.2f} s")
+        for path in (output, graph):
+            if path is not None:
+                console.print(f"written: {escape(path)}")
+
+    return Result(report.to_dict(), show)

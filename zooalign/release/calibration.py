@@ -1,0 +1,87 @@
+"""The data of an operation: opened for a model, and described so that it can be found again."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zooalign.zoo.data import Batch, Batches, open_data
+from zooalign.zoo.models import Model
+
+__all__ = ["DataUse", "FullBatches", "Loading", "describe_data", "open_for"]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How data is read: rows a batch, and at most so many rows."""
+
+    batch_size: int = 128
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class DataUse:
+    """Which data was read.
+
+    ``digest`` is the SHA-256 of an ``.npz`` file's bytes, or of the names and sizes in an image
+    folder (``digest_of`` says which), None for data that a callable makes.
+    """
+
+    reference: str
+    rows: int | None
+    batch_size: int
+    limit: int | None
+    digest: str | None
+    digest_of: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class FullBatches:
+    """``batches`` without those of another shape than the first: a smaller last one."""
+
+    batches: Batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        shapes = None
+        for inputs, targets in self.batches:
+            found = [tuple(x.shape) for x in inputs]
+            shapes = shapes or found
+            if found == shapes:
+                yield inputs, targets
+
+
+def open_for(model: Model, text: str, loading: Loading) -> Batches:
+    """Open data with the model's own preprocessing."""
+    preprocess = None if text.startswith("py:") else model.adapter.preprocess(model.architecture)
+    return open_data(
+        text, preprocess=preprocess, batch_size=loading.batch_size, limit=loading.limit
+    )
+
+
+def describe_data(batches: Batches, loading: Loading) -> DataUse:
+    """What was read, for provenance."""
+    digest, of = _digest(batches.name)
+    return DataUse(batches.name, batches.rows, loading.batch_size, loading.limit, digest, of)
+
+
+def _digest(text: str) -> tuple[str | None, str | None]:
+    path = Path(text if Path(text).exists() else text.partition("?")[0])
+    if text.startswith("py:"):
+        return None, None
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest(), "file"
+    if path.is_dir():
+        # Names and sizes only: an image folder may hold a whole training set.
+        listing = sorted(
+            f"{entry.relative_to(path).as_posix()} {entry.stat().st_size}"
+            for entry in path.rglob("*")
+            if entry.is_file()
+        )
+        return hashlib.sha256("\n".join(listing).encode()).hexdigest(), "names and sizes"
+    return None, None

@@ -1,0 +1,201 @@
+"""The model card of a released directory."""
+
+from collections.abc import Iterable, Sequence
+
+from huggingface_hub import ModelCardData
+
+from zooalign.release.barrier import MeasuredCurve
+from zooalign.release.provenance import Provenance
+from zooalign.release.sources import Ancestor, Source
+
+__all__ = ["card_license", "make_card"]
+
+_LIBRARIES = {"timm": "timm", "transformers": "transformers"}
+_RELATION = {"merge": "merge", "align": "finetune"}
+
+
+def make_card(
+    provenance: Provenance,
+    *,
+    title: str,
+    library: str,
+    curves: Sequence[MeasuredCurve] = (),
+    plot: str | None = None,
+) -> str:
+    """The text of ``README.md``: YAML for the hub, then what was done, in words and numbers.
+
+    ``base_model`` lists every hub repo behind the sources. The licence is theirs where all state
+    one and the same; else it is ``other``, and the card says why.
+    """
+    repos = list(dict.fromkeys(r.repo for source in provenance.sources for r in source.repos))
+    licence, reason = card_license(provenance.sources)
+    data = ModelCardData(
+        library_name=_LIBRARIES.get(library),
+        license=licence,
+        license_name="see-parents" if licence == "other" else None,
+        base_model=repos or None,
+        tags=["zooalign", provenance.operation, "permutation-symmetry", *_extra_tags(provenance)],
+    )
+    if repos:
+        data["base_model_relation"] = _RELATION[provenance.operation]
+    parts = [
+        f"# {_plain(title)}",
+        _summary(provenance),
+        *([_stale()] if provenance.stale_statistics else []),
+        "## Parents",
+        _parents(provenance),
+        f"Licence: {reason}",
+        *(["## Alignment", _alignments(provenance)] if provenance.alignments else []),
+        *(["## Barrier", _barriers(curves)] if curves else []),
+        *([f"![Loss and error along the line between the networks]({plot})"] if plot else []),
+        *([_score(provenance)] if provenance.score else []),
+        "## How to reproduce",
+        _reproduce(provenance),
+    ]
+    return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def card_license(sources: Iterable[Source]) -> tuple[str, str]:
+    """The licence identifier for the card, and a sentence on where it comes from."""
+    stated: dict[str, str | None] = {}
+    for source in sources:
+        behind = source.repos or (Ancestor(source.reference, "", source.license),)
+        for found in behind:
+            stated[found.repo] = found.license or source.license
+    known = set(stated.values())
+    if len(known) == 1 and None not in known:
+        licence = str(known.pop())
+        if licence != "other":
+            return licence, f"{licence}, as all parents."
+    each = "; ".join(f"{name}: {value or 'none stated'}" for name, value in stated.items())
+    return "other", (
+        f"the parents do not state one and the same licence ({each}), so what may be done with "
+        "this model has to be read from theirs."
+    )
+
+
+def _extra_tags(provenance: Provenance) -> list[str]:
+    return ["git-rebasin"] if provenance.method in ("activation", "weight") else []
+
+
+def _summary(provenance: Provenance) -> str:
+    name = provenance.architecture.get("name", "")
+    how = {
+        "activation": "matched by their activations",
+        "weight": "matched by their weights",
+        "none": "as they were, without alignment",
+    }.get(provenance.method, f"matched by the method `{provenance.method}`")
+    if provenance.operation == "align":
+        source, target = provenance.sources[1].reference, provenance.sources[0].reference
+        return (
+            f"`{source}` ({name}) with its units permuted into the order of `{target}`, {how}. It "
+            "computes the same function as before; its weights can be averaged with those of "
+            f"`{target}`."
+        )
+    weights = ", ".join(f"{w:.3g}" for w in provenance.weights or ())
+    return (
+        f"The average (weights {weights}) of {len(provenance.sources)} networks of architecture "
+        f"{name}, brought in the order of the first one's units ({how}). "
+        + {
+            "reset": "Running statistics were recomputed on calibration data.",
+            "repaired": "Activation statistics were repaired (REPAIR, arXiv 2211.08403).",
+        }.get(provenance.statistics, "")
+    ).strip()
+
+
+def _stale() -> str:
+    return (
+        "> **Stale statistics.** The running statistics of this model's normalisation layers are "
+        "the average of the parents', which does not fit the merged weights. Recompute them on "
+        "training data before you use it."
+    )
+
+
+def _parents(provenance: Provenance) -> str:
+    lines = ["| | parent | commit | licence | weights (SHA-256) |", "|---|---|---|---|---|"]
+    for source in provenance.sources:
+        hashes = "<br>".join(f"{_cell(f.name)} `{f.sha256[:16]}`" for f in source.files)
+        commit = f"`{source.commit}`" if source.commit else "local"
+        lines.append(
+            f"| {source.role} | {_cell(source.reference)} | {commit} "
+            f"| {_cell(source.license or 'none stated')} | {hashes} |"
+        )
+    for source in provenance.sources:
+        for found in source.ancestors:
+            lines.append(
+                f"| behind {_cell(source.reference)} | {_cell(found.repo)} | `{found.commit}` "
+                f"| {_cell(found.license or 'none stated')} | |"
+            )
+    return "\n".join(lines)
+
+
+def _alignments(provenance: Provenance) -> str:
+    lines = [
+        f"Permutation group of order 10^{provenance.log10_order:.2f}; spec "
+        f"`{provenance.spec_hash[:16]}`.",
+        "",
+        "| parent | units moved | objective before | after | error of function | allowed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for found in provenance.alignments:
+        lines.append(
+            f"| {_cell(provenance.sources[found.source].reference)} | {found.moved_fraction:.1%} "
+            f"| {found.objective_before:.4f} | {found.objective_after:.4f} "
+            f"| {found.max_relative_error:.1e} | {found.tolerance:.1e} |"
+        )
+    verdicts = [str(a.diagnosis.get("verdict", "")) for a in provenance.alignments]
+    return "\n".join([*lines, "", *(v for v in verdicts if v)])
+
+
+def _barriers(curves: Sequence[MeasuredCurve]) -> str:
+    lines = [
+        "| curve | data | quantity | over the line | over the mean | midpoint accuracy |",
+        "|---|---|---|---|---|---|",
+    ]
+    for measured in curves:
+        curve = measured.curve
+        middle = min(range(len(curve.alphas)), key=lambda i: abs(curve.alphas[i] - 0.5))
+        accuracy = curve.train.accuracy
+        for name, barrier in curve.barrier.items():
+            lines.append(
+                f"| {_cell(measured.label)} | {_cell(measured.data)} | {name} "
+                f"| {barrier.over_line:.4f} | {barrier.over_mean:.4f} "
+                f"| {'' if accuracy is None else f'{accuracy[middle]:.4f}'} |"
+            )
+    notes = ["Running statistics were reset between the endpoints."] * any(
+        measured.curve.statistics_reset for measured in curves
+    )
+    return "\n".join([*lines, "", *notes]).rstrip()
+
+
+def _score(provenance: Provenance) -> str:
+    score = provenance.score
+    text = f"On {score['count']} predictions the merge has loss {score['loss']:.4f}"
+    return text + (
+        f" and accuracy {score['accuracy']:.4f}." if score["accuracy"] is not None else "."
+    )
+
+
+def _reproduce(provenance: Provenance) -> str:
+    used = ", ".join(f"{name} {value}" for name, value in provenance.versions.items())
+    data = provenance.data
+    parts = []
+    if provenance.command:
+        parts.append(f"```sh\n{provenance.command}\n```")
+    parts.append(f"Seed {provenance.seed}. With {used}.")
+    if data is not None:
+        digest = f", SHA-256 of its {data.digest_of} `{data.digest}`" if data.digest else ""
+        parts.append(f"Calibration data: `{_plain(data.reference)}`, {data.rows} rows{digest}.")
+    parts.append(
+        "The folder `zooalign/` holds the permutation spec, the permutations and the full "
+        "provenance; `zooalign check` verifies them."
+    )
+    return "\n\n".join(parts)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("`", "'").split())
+
+
+def _cell(text: str) -> str:
+    return _plain(text).replace("|", "\\|")

@@ -1,0 +1,149 @@
+"""The weights against the parents given with ``--parent``: recomputed, byte for byte."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from zooalign.errors import MergeError, SpecError
+from zooalign.merge.interpolate import LazyAverage
+from zooalign.release.findings import Finding, check_of
+from zooalign.release.provenance import Provenance
+from zooalign.release.same_function import compare_functions
+from zooalign.release.subject import Parent, Subject
+from zooalign.symmetry import Permuted
+
+__all__ = ["CHECKS"]
+
+_NEEDS = ("spec", "provenance", "weights", "fit", "parents")
+_RUNNING = ("running_mean", "running_var")
+_REMAKE = "make the release again from these parents"
+
+
+@check_of("parent.recorded", "the given parents are the recorded sources", *_NEEDS)
+def recorded(subject: Subject) -> Iterator[Finding]:
+    """By the SHA-256 of their files of weights."""
+    assert subject.provenance is not None
+    for parent in subject.parents:
+        if parent.index is None:
+            names = ", ".join(source.reference for source in subject.provenance.sources)
+            yield Finding(
+                "parent.recorded",
+                "error",
+                parent.member.reference,
+                f"its weights are those of none of the recorded sources ({names})",
+                "give the parent at the recorded commit",
+            )
+
+
+@check_of(
+    "parent.bytes", "the weights are what the record says, made anew from the parents", *_NEEDS
+)
+def exact(subject: Subject) -> Iterator[Finding]:
+    """Bytes are compared; tensors recomputed on data are left out, and must be such tensors."""
+    made = subject.provenance
+    assert made is not None
+    excused = set(made.recomputed)
+    yield from _unexcused(made, excused)
+    try:
+        expected = _expected(subject, made)
+    except (SpecError, MergeError) as error:
+        yield Finding("parent.bytes", "error", subject.reference, str(error), _REMAKE)
+        return
+    if expected is None:
+        yield Finding(
+            "parent.bytes",
+            "warning",
+            subject.reference,
+            "the weights could not be made anew: not all parents they come from were given",
+            "give --parent for "
+            + ("the source of the alignment" if made.operation == "align" else "every parent"),
+        )
+        return
+    for name in subject.checkpoint:
+        if name not in excused and not _equal(expected[name], subject.checkpoint[name]):
+            yield Finding(
+                "parent.bytes",
+                "error",
+                name,
+                "differs from what the recorded permutations make of the parents "
+                f"(in {subject.checkpoint.layout.get(name, '')})",
+                _REMAKE,
+            )
+
+
+@check_of("parent.function", "an aligned model computes the same function as its source", *_NEEDS)
+def function(subject: Subject) -> Iterator[Finding]:
+    """On seeded inputs, up to rounding."""
+    assert subject.provenance is not None and subject.model is not None
+    source = _by_index(subject).get(1)
+    if subject.provenance.operation != "align" or source is None:
+        return
+    try:
+        found = compare_functions(
+            subject.module, source.member.state, subject.state, subject.model.example_inputs()
+        )
+    except SpecError as error:
+        yield Finding("parent.function", "error", subject.reference, str(error), _REMAKE)
+        return
+    if not found.ok:
+        yield Finding(
+            "parent.function",
+            "error",
+            subject.reference,
+            f"computes another function than {source.member.reference}: relative error "
+            f"{found.max_relative_error:.3g}, rounding explains {found.tolerance:.3g}",
+            _REMAKE,
+        )
+
+
+def _by_index(subject: Subject) -> dict[int, Parent]:
+    """Recorded place to parent; an only parent of an alignment counts as its source."""
+    assert subject.provenance is not None
+    found = {p.index: p for p in subject.parents if p.index is not None}
+    if subject.provenance.operation == "align" and not found and len(subject.parents) == 1:
+        found = {1: subject.parents[0]}
+    return found
+
+
+def _expected(subject: Subject, made: Provenance) -> Mapping[str, Tensor] | None:
+    """What the record says the weights are, lazily; None if a parent is not given."""
+    parents = _by_index(subject)
+    spec = subject.spec
+    assert spec is not None
+    states: list[Mapping[str, Tensor]] = []
+    files = {alignment.source: alignment.permutation for alignment in made.alignments}
+    needed = [1] if made.operation == "align" else range(len(made.sources))
+    for index in needed:
+        if index not in parents:
+            return None
+        state: Mapping[str, Tensor] = parents[index].member.state
+        if index in files:
+            state = Permuted(spec, subject.permutation(files[index]), state)
+        states.append(state)
+    return states[0] if made.operation == "align" else LazyAverage(states, made.weights)
+
+
+def _unexcused(made: Provenance, excused: set[str]) -> Iterator[Finding]:
+    """A record may not excuse tensors that its operation does not recompute."""
+    allowed = made.statistics == "repaired"
+    for name in sorted(excused):
+        if not allowed and not (made.statistics == "reset" and name.rpartition(".")[2] in _RUNNING):
+            excused.discard(name)
+            yield Finding(
+                "parent.bytes",
+                "error",
+                name,
+                f"is recorded as recomputed, which statistics '{made.statistics}' does not do",
+                _REMAKE,
+            )
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    one, other = (t.detach().contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
+    return torch.equal(one, other)
+
+
+CHECKS = (recorded, exact, function)

@@ -1,0 +1,19 @@
+"""What an operation ran with."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+__all__ = ["versions"]
+
+_PACKAGES = ("zooalign", "torch", "timm", "safetensors", "numpy", "scipy", "huggingface_hub")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the platform (no host name) and the packages that bear on results."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            found[name] = "unknown"
+    return found | {"platform": f"{platform.system()} {platform.machine()}"}

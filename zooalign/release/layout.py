@@ -1,0 +1,34 @@
+"""Names of the files that zooalign puts beside a model's own."""
+
+import json
+from typing import Any
+
+__all__ = [
+    "BARRIER",
+    "CARD",
+    "DIGESTS",
+    "FOLDER",
+    "PLOT",
+    "PROVENANCE",
+    "SPEC",
+    "json_bytes",
+    "permutation_name",
+]
+
+FOLDER = "zooalign"
+SPEC = f"{FOLDER}/spec.json"
+PROVENANCE = f"{FOLDER}/provenance.json"
+BARRIER = f"{FOLDER}/barrier.json"
+PLOT = f"{FOLDER}/barrier.svg"
+DIGESTS = f"{FOLDER}/digests.json"
+CARD = "README.md"
+
+
+def permutation_name(number: int | None) -> str:
+    """The permutation of an alignment, or of the ``number``-th aligned parent of a merge."""
+    return f"{FOLDER}/permutation.json" if number is None else f"{FOLDER}/permutation-{number}.json"
+
+
+def json_bytes(value: Any) -> bytes:
+    """Indented JSON that ends with a newline; NaN and infinity are an error."""
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

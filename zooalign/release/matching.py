@@ -1,0 +1,161 @@
+"""Matching the members of a family to the first one, with its diagnosis and its proof."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zooalign.errors import DataError, SpecError
+from zooalign.match import Match, match
+from zooalign.merge.diagnose import Diagnosis, diagnose
+from zooalign.release.opening import CastLike, Family
+from zooalign.release.progress import Progress, stage
+from zooalign.release.provenance import Alignment
+from zooalign.release.same_function import Comparison, compare_functions
+from zooalign.symmetry import Permutation, Permuted
+from zooalign.symmetry.permutation import moved_fraction
+from zooalign.zoo.plugins import plugin_manager
+
+__all__ = ["Aligned", "align_member", "require_data", "runnable"]
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """One member of a family, brought in the order of the first.
+
+    ``found`` is None where nothing was matched (method ``none``).
+    """
+
+    index: int
+    permutation: Permutation
+    found: Match | None
+    diagnosis: Diagnosis
+    comparison: Comparison
+
+    def record(self, file: str) -> Alignment:
+        """For provenance; ``file`` is the permutation's name."""
+        found = self.found
+        return Alignment(
+            source=self.index,
+            permutation=file,
+            moved_fraction=moved_fraction(self.permutation),
+            objective_before=found.objective_before if found else 0.0,
+            objective_after=found.objective_after if found else 0.0,
+            max_relative_error=self.comparison.max_relative_error,
+            tolerance=self.comparison.tolerance,
+            diagnosis=diagnosis_to_dict(self.diagnosis),
+            details=dict(found.details) if found else {},
+        )
+
+
+def diagnosis_to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
+    """JSON-able."""
+    return {
+        "kind": diagnosis.kind,
+        "nothing_to_align": diagnosis.nothing_to_align,
+        "cosine": diagnosis.cosine,
+        "verdict": diagnosis.verdict,
+    }
+
+
+def require_data(method: str, data: str | None) -> None:
+    """Raise DataError where activation matching was asked for and no data given."""
+    if method == "activation" and data is None:
+        raise DataError(
+            "activation matching runs both models on data, and none was given: add --data (an "
+            "image folder, an .npz file, or py:module:callable), or match by the weights alone "
+            "(--method weight)"
+        )
+
+
+def align_member(
+    family: Family,
+    index: int,
+    *,
+    method: str,
+    batches: Iterable[Any] | None,
+    seed: int,
+    device: str,
+    progress: Progress,
+    options: Mapping[str, Any] | None = None,
+) -> Aligned:
+    """Match member ``index`` to the first one and prove that its function is kept.
+
+    Raises
+    ------
+    SpecError
+        If the permuted member computes something else than the member (its architecture has
+        less symmetry than was derived; this is a mistake in zooalign or in an operator rule).
+    """
+    spec = family.spec
+    first, member = family.members[0], family.members[index]
+    found = None
+    if method == "none":
+        permutation = spec.identity()
+    else:
+        found = match(
+            spec,
+            runnable(first.state, device),
+            runnable(member.state, device),
+            method=method,
+            data=batches,
+            module=family.module,
+            seed=seed,
+            progress=_counted(progress, f"{method} matching"),
+            extra_solvers=_plugin_solvers(),
+            **(options or {}),
+        )
+        permutation = found.permutation
+    moved = None if method == "none" else moved_fraction(permutation)
+    diagnosis = diagnose(
+        first.state,
+        CastLike(member.state, first.state),
+        moved_fraction=moved,
+        free_groups=len(spec.groups),
+    )
+    progress("proof", 0, 1)
+    comparison = compare_functions(
+        family.module,
+        member.state,
+        Permuted(spec, permutation, member.state),
+        family.first.example_inputs(),
+    )
+    progress("proof", 1, 1)
+    if not comparison.ok:
+        raise SpecError(
+            f"'{member.reference}' permuted computes something else than before (relative error "
+            f"{comparison.max_relative_error:.3g}, rounding explains {comparison.tolerance:.3g}): "
+            f"the spec {spec.hash[:12]} is wrong for this architecture, and nothing was written. "
+            "Run `zooalign verify` on it and report what it says"
+        )
+    return Aligned(index, permutation, found, diagnosis, comparison)
+
+
+def runnable(state: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:
+    """The state dict on a device, 16-bit values as float32; float32 on the CPU stays mapped."""
+    return {
+        name: tensor.to(
+            device=device,
+            dtype=torch.float32
+            if tensor.is_floating_point() and tensor.dtype.itemsize < 4
+            else tensor.dtype,
+        )
+        for name, tensor in state.items()
+    }
+
+
+def _counted(progress: Progress, name: str) -> Any:
+    report = stage(progress, name)
+    return lambda done: report(done, 0)
+
+
+def _plugin_solvers() -> dict[str, Any]:
+    """Solvers of plugins, by their attribute ``name`` or the function's name."""
+    found = plugin_manager().hook.zooalign_solvers()
+    return {
+        str(getattr(solver, "name", None) or solver.__name__): solver
+        for solvers in found
+        for solver in solvers
+    }

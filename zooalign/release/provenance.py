@@ -1,0 +1,203 @@
+"""How a released directory was made, as a value and as ``zooalign/provenance.json``."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zooalign.errors import SpecError
+from zooalign.release.calibration import DataUse
+from zooalign.release.sources import Source
+
+__all__ = ["STATISTICS", "Alignment", "Provenance"]
+
+FORMAT = "zooalign.provenance"
+VERSION = 1
+# What became of running statistics: kept as they were (alignments), recomputed, replaced by
+# REPAIR of the weights, left as the average of the parents', or absent.
+STATISTICS = ("kept", "reset", "repaired", "stale", "none")
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How one source was brought in the first one's order.
+
+    ``source`` counts in ``Provenance.sources``; ``permutation`` is the file's name. Objectives
+    are those of :class:`zooalign.match.result.Match`.
+    """
+
+    source: int
+    permutation: str
+    moved_fraction: float
+    objective_before: float
+    objective_after: float
+    max_relative_error: float
+    tolerance: float
+    diagnosis: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {**vars(self), "diagnosis": dict(self.diagnosis), "details": dict(self.details)}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The record of an operation.
+
+    Attributes
+    ----------
+    operation:
+        ``align`` or ``merge``.
+    architecture:
+        Library and name.
+    sources:
+        In the order they were given.
+    method, seed, data:
+        Of matching; ``method`` is ``none`` where nothing was matched.
+    spec_hash, log10_order:
+        Of the architecture's spec.
+    alignments:
+        One per source but the first.
+    weights:
+        Of a merge, summing to one.
+    statistics:
+        One of :data:`STATISTICS`.
+    recomputed:
+        Tensors that are not just a permutation or average of the sources' tensors.
+    barrier:
+        Barriers per curve, by both definitions; None if not measured.
+    score:
+        Loss and accuracy of a merge on the evaluation data; None if not measured.
+    versions, warnings, command:
+        What it ran with, what it warned of, and the command line that does it again.
+    """
+
+    operation: str
+    architecture: Mapping[str, str]
+    sources: tuple[Source, ...]
+    method: str
+    seed: int
+    data: DataUse | None
+    spec_hash: str
+    log10_order: float
+    alignments: tuple[Alignment, ...]
+    weights: tuple[float, ...] | None
+    statistics: str
+    recomputed: tuple[str, ...]
+    barrier: Any
+    score: Any
+    versions: Mapping[str, str]
+    warnings: tuple[str, ...]
+    command: str | None
+
+    @property
+    def stale_statistics(self) -> bool:
+        """Whether running statistics do not belong to the weights."""
+        return self.statistics == "stale"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; described in ``docs/cli.md``."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "operation": self.operation,
+            "architecture": dict(self.architecture),
+            "sources": [source.to_dict() for source in self.sources],
+            "method": self.method,
+            "seed": self.seed,
+            "data": None if self.data is None else self.data.to_dict(),
+            "spec_hash": self.spec_hash,
+            "log10_order": self.log10_order,
+            "alignments": [alignment.to_dict() for alignment in self.alignments],
+            "weights": None if self.weights is None else list(self.weights),
+            "statistics": self.statistics,
+            "stale_statistics": self.stale_statistics,
+            "recomputed": list(self.recomputed),
+            "barrier": self.barrier,
+            "score": self.score,
+            "versions": dict(self.versions),
+            "warnings": list(self.warnings),
+            "command": self.command,
+        }
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "the provenance") -> "Provenance":
+        """Read the file's text; it may come from anybody.
+
+        Raises
+        ------
+        SpecError
+            If it is not JSON, of another version, incomplete or malformed.
+        """
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SpecError(f"{where} is not JSON: {error}") from error
+        if not isinstance(body, dict) or body.get("format") != FORMAT:
+            raise SpecError(f"{where} is no provenance (its 'format' is not '{FORMAT}')")
+        if body.get("version") != VERSION:
+            raise SpecError(f"{where} has version {body.get('version')!r}, {VERSION} is known")
+        try:
+            return _from_dict(body)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SpecError(
+                f"{where} is incomplete or malformed: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _from_dict(body: Mapping[str, Any]) -> Provenance:
+    data = body["data"]
+    weights = body["weights"]
+    found = Provenance(
+        operation=str(body["operation"]),
+        architecture={str(k): str(v) for k, v in body["architecture"].items()},
+        sources=tuple(Source.from_dict(entry) for entry in body["sources"]),
+        method=str(body["method"]),
+        seed=int(body["seed"]),
+        data=None if data is None else DataUse(**data),
+        spec_hash=str(body["spec_hash"]),
+        log10_order=_number(body["log10_order"]),
+        alignments=tuple(_alignment(entry) for entry in body["alignments"]),
+        weights=None if weights is None else tuple(_number(w) for w in weights),
+        statistics=str(body["statistics"]),
+        recomputed=tuple(str(name) for name in body["recomputed"]),
+        barrier=body["barrier"],
+        score=body["score"],
+        versions={str(k): str(v) for k, v in body["versions"].items()},
+        warnings=tuple(str(w) for w in body["warnings"]),
+        command=None if body["command"] is None else str(body["command"]),
+    )
+    if found.operation not in ("align", "merge"):
+        raise ValueError(f"operation {found.operation!r} is not known")
+    if found.statistics not in STATISTICS:
+        raise ValueError(f"statistics {found.statistics!r} is not one of {STATISTICS}")
+    if found.operation == "merge" and len(found.weights or ()) != len(found.sources):
+        raise ValueError("a merge has one weight per source")
+    if not found.sources or any(not 0 < a.source < len(found.sources) for a in found.alignments):
+        raise ValueError("an alignment is of no listed source")
+    return found
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a finite number")
+    return float(value)
+
+
+def _alignment(body: Mapping[str, Any]) -> Alignment:
+    numbers = (
+        "moved_fraction",
+        "objective_before",
+        "objective_after",
+        "max_relative_error",
+        "tolerance",
+    )
+    return Alignment(
+        source=int(body["source"]),
+        permutation=str(body["permutation"]),
+        **{name: _number(body[name]) for name in numbers},
+        diagnosis=dict(body["diagnosis"]),
+        details={str(k): _number(v) for k, v in body["details"].items()},
+    )
