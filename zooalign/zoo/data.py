@@ -64,9 +64,10 @@ def open_data(
     path, options = _split(text)
     unknown = sorted(set(options) - {"normalize", "slice"})
     if path.startswith("py:"):
-        if unknown or not options:
-            return _from_callable(text, path, options, limit)
-        raise DataError(f"{text!r}: {', '.join(options)} is not for py: data, which comes as it is")
+        for name in ("normalize", "slice"):
+            if name in options:
+                raise DataError(f"{text!r}: {name} is not for py: data, which comes as it is")
+        return _from_callable(text, path, options, limit)
     if unknown:
         raise DataError(f"{text!r}: unknown option {unknown[0]!r}; there are normalize and slice")
     start, stop = _slice(text, options.get("slice", ":"))

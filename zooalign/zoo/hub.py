@@ -27,9 +27,13 @@ __all__ = ["HubRepo", "endpoint", "fetch", "hub_errors", "resolve"]
 
 @dataclass(frozen=True)
 class HubRepo:
-    """A repo at one commit. ``hashes`` are the sha256 that the hub states for large files."""
+    """A repo at one commit. ``hashes`` are the sha256 that the hub states for large files.
+
+    ``revision`` is what was asked for, None for the main branch.
+    """
 
     repo_id: str
+    revision: str | None
     commit: str
     names: tuple[str, ...]
     license: str | None
@@ -64,6 +68,7 @@ def resolve(
         siblings = info.siblings or []
         return HubRepo(
             repo_id,
+            revision,
             info.sha,
             tuple(sorted(sibling.rfilename for sibling in siblings)),
             _license(info.card_data),
@@ -79,20 +84,16 @@ def fetch(
     Raises:
         HubError: as for :func:`resolve`.
     """
-    with hub_errors(repo.repo_id, repo.commit):
-        return [
-            Path(
-                hf_hub_download(
-                    repo.repo_id,
-                    name,
-                    revision=repo.commit,
-                    token=token,
-                    endpoint=endpoint(),
-                    cache_dir=cache_dir,
-                )
-            )
-            for name in names
-        ]
+
+    def download(name: str, revision: str | None) -> Path:
+        options: dict[str, Any] = {"token": token, "endpoint": endpoint(), "cache_dir": cache_dir}
+        return Path(hf_hub_download(repo.repo_id, name, revision=revision, **options))
+
+    with hub_errors(repo.repo_id, repo.revision):
+        # By the revision's name first, so that the cache knows the name when it is offline.
+        for name in names[:1]:
+            download(name, repo.revision)
+        return [download(name, repo.commit) for name in names]
 
 
 def _license(card: Any) -> str | None:
@@ -107,7 +108,7 @@ def _resolve_cached(repo_id: str, revision: str | None, cache_dir: Path | None) 
         )
     )
     names = tuple(sorted(path.name for path in config.parent.iterdir()))
-    return HubRepo(repo_id, config.parent.name, names, None)
+    return HubRepo(repo_id, revision, config.parent.name, names, None)
 
 
 @contextmanager

@@ -179,10 +179,10 @@ def _download(
     weights = choose_weights(repo.names, where=where, allow_pickle=allow_pickle)
     wanted = [weights]
     if CONFIG_NAME in repo.names:
-        wanted.append(CONFIG_NAME)
+        wanted.insert(0, CONFIG_NAME)
     elif model is None:
         raise ModelReferenceError(f"{where} has no config.json; name its architecture (model)")
-    path = hub.fetch(repo, wanted, token=token, cache_dir=cache_dir)[0]
+    path = hub.fetch(repo, wanted, token=token, cache_dir=cache_dir)[-1]
     if weights == INDEX_NAME:
         named = read_config(path).get("weight_map")
         shards = set(named.values()) if isinstance(named, dict) else set()
