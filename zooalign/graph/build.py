@@ -49,12 +49,13 @@ def trace(captured: Capture, rules: Mapping[str, Rule]) -> Traced:
     sets = IndexSets()
     values: dict[str, Any] = {}
     unknown: dict[str, int] = {}
+    tensors: dict[str, Tensor] = {}  # by the first name in the state dict
     live = _live(captured.graph)
     for node in captured.graph.nodes:
         if node not in live:
             continue
         if node.op == "placeholder":
-            values[node.name] = _placeholder(captured, sets, node)
+            values[node.name] = _placeholder(captured, sets, node, tensors)
         elif node.op == "output":
             sets.operator = "output"
             for made in _flat(fx.node.map_arg(node.args[0], lambda n: values.get(n.name))):
@@ -71,7 +72,9 @@ def trace(captured: Capture, rules: Mapping[str, Rule]) -> Traced:
     return Traced(captured, sets, values, unused, unknown)
 
 
-def _placeholder(captured: Capture, sets: IndexSets, node: fx.Node) -> Tensor | None:
+def _placeholder(
+    captured: Capture, sets: IndexSets, node: fx.Node, tensors: dict[str, Tensor]
+) -> Tensor | None:
     value = node.meta.get("val")
     if not isinstance(value, torch.Tensor):
         return None
@@ -79,11 +82,16 @@ def _placeholder(captured: Capture, sets: IndexSets, node: fx.Node) -> Tensor | 
     sets.operator = node.name
     if node.name in captured.parameters:
         name = captured.parameters[node.name]
+        name = captured.tied.get(name, name)
+        if name in tensors:
+            return tensors[name]
         axes = [sets.axis(n) for n in shape]
         if not value.is_floating_point() and not value.is_complex():
             for axis in axes:  # numbers that name positions
                 sets.fix(axis, Cause("index", f"the integer buffer '{name}'"))
-    elif node.name in captured.constants:
+        tensors[name] = Tensor(shape, sets.register(axes))
+        return tensors[name]
+    if node.name in captured.constants:
         axes = _constant_axes(sets, shape, captured.constants[node.name], node.name)
     else:
         axes = [sets.axis(n, Cause("input", f"the network's input '{node.name}'")) for n in shape]
@@ -111,9 +119,9 @@ def _call(
     unknown: dict[str, int],
 ) -> Any:
     name = str(node.target)
-    args = fx.node.map_arg(node.args, lambda n: values.get(n.name))
+    args: Any = fx.node.map_arg(node.args, lambda n: values.get(n.name))
     if name == "<built-in function getitem>":
-        return args[0][args[1]] if isinstance(args[0], (list, tuple)) else args[0]
+        return _item(sets, node, *args)
     kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values.get(n.name))
     shapes = _shapes(node.meta.get("val"))
     sets.operator = f"{name} '{node.name}'"
@@ -121,7 +129,8 @@ def _call(
     rule = lookup(rules, name)
     if rule is None:
         unknown[name] = unknown.get(name, 0) + 1
-        return op.freeze("operator not understood", name) if shapes else None
+        made = op.freeze("operator not understood", name)
+        return made if shapes else None
     if not shapes and not op.tensors():
         return None
     try:
@@ -130,6 +139,17 @@ def _call(
         unknown[name] = unknown.get(name, 0) + 1
         detail = f"the rule of {name} does not cover this use: {type(error).__name__}: {error}"
         return op.freeze("operator not understood", detail)
+
+
+def _item(sets: IndexSets, node: fx.Node, source: Any, number: int) -> Any:
+    """One of several results; a rule that gives only the first says nothing of the others."""
+    if isinstance(source, (list, tuple)):
+        return source[number]
+    if number == 0:
+        return source
+    sets.operator = str(node.args[0])
+    op = Operator(sets, sets.operator, node.name, {"self": source}, _shapes(node.meta.get("val")))
+    return op.freeze("operator not understood", f"result {number} of {sets.operator}")
 
 
 def _shapes(value: Any) -> list[tuple[int, ...]]:
@@ -170,7 +190,8 @@ def _live(graph: fx.Graph) -> set[fx.Node]:
     writes = [
         node
         for node in graph.nodes
-        if node.op == "call_function" and getattr(getattr(node.target, "_schema", None), "is_mutable", False)
+        if node.op == "call_function"
+        and getattr(getattr(node.target, "_schema", None), "is_mutable", False)
     ]
     while stack:
         while stack:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 
 from zooalign.errors import TraceError
 
@@ -91,6 +91,9 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
                 "Check that the example inputs are those the model takes, and that its forward "
                 "has no control flow that depends on values."
             ) from error
+        if any(_seen_elsewhere(node) for node in program.graph.nodes if _writes(node)):
+            program = program.run_decompositions({})
+    _keep_outputs(program)
     parameters: dict[str, str] = {}
     constants: dict[str, Tensor | None] = {}
     users: list[str] = []
@@ -116,6 +119,52 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
         tied=_ties(module, shapes),
         trainable=frozenset(n for n, _ in module.named_parameters(remove_duplicate=False)),
     )
+
+
+def _writes(node: torch.fx.Node) -> bool:
+    """Whether the operator changes one of its arguments in place."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _seen_elsewhere(write: torch.fx.Node) -> bool:
+    """Whether a write in place changes a tensor that any other operator may read.
+
+    ``relu_`` on the fresh result of a convolution is only a function of it. A write into a slice
+    of a buffer is not: then the graph has to be made functional first.
+    """
+    node = write
+    while True:
+        aliased = _aliased(node)
+        if not aliased:
+            return node.op != "call_function"  # a fresh tensor, or one given from outside
+        node, *others = aliased
+        if others or not isinstance(node, torch.fx.Node) or len(node.users) > 1:
+            return True
+
+
+def _aliased(node: torch.fx.Node) -> list[Any]:
+    """Arguments that the result may share memory with."""
+    schema = getattr(node.target, "_schema", None)
+    if node.op != "call_function" or schema is None:
+        return list(node.args[:1])
+    return [
+        node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
+        for place, argument in enumerate(schema.arguments)
+        if argument.alias_info is not None
+    ]
+
+
+def _keep_outputs(program: torch.export.ExportedProgram) -> None:
+    """Leave only what the module returns: buffers it updates on the way are no outputs."""
+    (output,) = (node for node in program.graph.nodes if node.op == "output")
+    kept = tuple(
+        value
+        for value, spec in zip(output.args[0], program.graph_signature.output_specs, strict=True)
+        if spec.kind == OutputKind.USER_OUTPUT
+    )
+    if len(kept) < len(output.args[0]):
+        output.args = (kept,)
 
 
 def _constant_values(module: nn.Module) -> dict[str, Tensor]:

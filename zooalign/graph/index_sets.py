@@ -276,14 +276,22 @@ class IndexSets:
                 break
             if cuts_a == cuts_b:
                 pairs = list(zip(self.pieces(a), self.pieces(b), strict=True))
-                if all(self.find(x) == self.find(y) for x, y in pairs):
+                if all(self._same(x, y) for x, y in pairs):
                     return
                 for x, y in pairs:
-                    self.unify_axes((x,), (y,))
+                    if self.sizes[x] == 1:  # no digits, yet restrictions go by pieces
+                        self.unify(x, y)
+                    else:
+                        self.unify_axes((x,), (y,))
                 continue
             for point in sorted(set(cuts_a) ^ set(cuts_b)):
                 self._cut(a if point not in cuts_a else b, point)
         self.fix((a, b), Cause("a set matched with its own shifted copy", self.operator))
+
+    def _same(self, x: int, y: int) -> bool:
+        if self.sizes[x] == 1:
+            return self.find(x) == self.find(y)
+        return self.digits((x,)) == self.digits((y,))
 
     # ------------------------------------------------------------------ product
 
@@ -310,7 +318,9 @@ class IndexSets:
         for start, block in zip(self._starts(outer), self.pieces(outer), strict=True):
             low, high = start * inner, (start + self.sizes[block]) * inner
             covered = [
-                p for p, lo, hi in zip(pieces, ends, ends[1:], strict=False) if low < hi and lo < high
+                p
+                for p, lo, hi in zip(pieces, ends, ends[1:], strict=False)
+                if low < hi and lo < high
             ]
             inside = self.new(inner)
             self.state_restriction(within, outer, block, inside)
@@ -335,7 +345,8 @@ class IndexSets:
 
         Where the factors do not fit, the axis is fixed and both parts are new fixed axes.
         """
-        rest, within, have = list(self.digits(axis)), [], 1
+        rest, have = list(self.digits(axis)), 1
+        within: list[int] = []
         while have < inner and rest:
             size = self.sizes[rest[-1]]
             if (inner // have) % size == 0 and inner % (have * size) == 0:

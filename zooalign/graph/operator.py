@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import torch
-
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
 from zooalign.graph.notation import AxisPattern, Factor, Operand, parse
 

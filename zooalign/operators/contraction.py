@@ -90,7 +90,9 @@ def einsum(op: Operator) -> Tensor:
 
     def axes(term: str) -> str:
         head, dots, tail = term.partition("...")
-        return " ".join([*_letters(head), *(["*batch"] if dots else []), *_letters(tail)]) or "*none"
+        return (
+            " ".join([*_letters(head), *(["*batch"] if dots else []), *_letters(tail)]) or "*none"
+        )
 
     expression = ", ".join(axes(o) for o in operands) + " -> " + axes(right)
     return op.relate(expression, *op["tensors"])
@@ -118,11 +120,16 @@ def convolution(op: Operator) -> Tensor:
     if x.ndim != weight.ndim:
         return op.freeze("not understood", "convolution without a batch axis")
     tensors = (x, weight, op["bias"])
-    if prod(weight.shape[2:]) == 1 and op.results[0][2:] == x.shape[2:]:
+    pointwise = prod(weight.shape[2:]) == 1 and _all(op["stride"], 1)
+    if pointwise and (op["padding"] == "valid" or _all(op["padding"], 0)):
         pattern = "n (g c) *s, (g o) c *k, ?(g o) -> n (g o) *s"
     else:
         pattern = "n (g c) *s!, (g o) c *k!, ?(g o) -> n (g o) *t!"
     return op.relate(pattern, *tensors, sizes={"g": groups}, fixed="kernel position")
+
+
+def _all(values: object, value: int) -> bool:
+    return isinstance(values, (list, tuple)) and all(v == value for v in values)
 
 
 @rule("aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d")
@@ -144,13 +151,21 @@ def attention(op: Operator) -> Tensor:
     sizes = {"kv": k.shape[-3]} if grouped else {}
     queries, keys = ("*b (kv r)", "*b kv") if grouped else ("*b", "*b")
     if op["is_causal"]:
-        op.sets.fix((*q.axes[-2], *k.axes[-2]), op.cause("order", "causal attention"))
+        q, k = (_ordered(op, x) for x in (q, k))
     # The scores are a tensor of their own, though no node of the graph shows it.
     inner = Operator(op.sets, op.name, op.node, op.arguments, [(*q.shape[:-1], k.shape[-2])])
-    scores: Tensor = inner.relate(
-        f"{queries} t d, {keys} s d -> {queries} t s", q, k, sizes=sizes
-    )
+    scores: Tensor = inner.relate(f"{queries} t d, {keys} s d -> {queries} t s", q, k, sizes=sizes)
     if mask is not None:
         scores = same(inner, scores, mask)
     op.computed(scores.axes[:-1])
-    return op.relate(f"{queries} t d, {keys} s d, {keys} s e -> {queries} t e", q, k, v, sizes=sizes)
+    return op.relate(
+        f"{queries} t d, {keys} s d, {keys} s e -> {queries} t e", q, k, v, sizes=sizes
+    )
+
+
+def _ordered(op: Operator, x: Tensor) -> Tensor:
+    """Tokens whose order matters, equal ones too."""
+    if not x.axes[-2] and x.shape[-2] > 1:
+        return op.shaped(x.shape, [*x.axes[:-2], op.fixed_axis(x.shape[-2], "order"), x.axes[-1]])
+    op.sets.fix(x.axes[-2], op.cause("order", "causal attention"))
+    return x

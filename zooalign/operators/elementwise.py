@@ -16,7 +16,7 @@ sigmoid sign silu sin sinh softplus softshrink softsign sqrt square tan tanh tan
 to trunc type_as _to_copy _conj conj real imag view_of fill zero zeros_like ones_like
 full_like empty_like rand_like randn_like bitwise_left_shift square_ alpha_dropout
 lift_fresh requires_grad_ cpu float double half bfloat16 bool int long
-""".split()
+""".split()  # noqa: SIM905
 
 _NARY = """
 add sub rsub mul div true_divide floor_divide multiply divide subtract remainder fmod pow maximum
@@ -24,13 +24,13 @@ minimum max.other min.other eq ne lt le gt ge equal logical_and logical_or logic
 bitwise_or bitwise_xor bitwise_right_shift __and__ __or__ __xor__ where lerp atan2 addcmul addcdiv
 masked_fill float_power xlogy hypot copysign ldexp clamp.Tensor isclose heaviside nextafter
 floor_divide.Scalar square.out __lshift__ __rshift__
-""".split()
+""".split()  # noqa: SIM905
 
 # A new tensor of one value: it varies along nothing.
 _CONSTANT = """
 zeros ones full empty new_zeros new_ones new_full new_empty scalar_tensor zeros_like ones_like
 full_like empty_like empty_permuted empty_strided
-""".split()
+""".split()  # noqa: SIM905
 
 
 def same(op: Operator, *tensors: Tensor) -> Tensor:

@@ -55,11 +55,17 @@ def gather(op: Operator) -> Tensor:
     op.sets.fix(x.axes[dim], op.cause("index"))
     axes: list[Axis] = []
     for number, axis in enumerate(table.axes):
-        if number != dim and axis and x.axes[number] and x.shape[number] == table.shape[number]:
-            op.sets.unify_axes(axis, x.axes[number])
-        elif number != dim:
-            op.sets.fix(x.axes[number], op.cause("index"))
-        axes.append(axis)
+        here = x.axes[number]
+        if number == dim:
+            axes.append(axis)
+        elif x.shape[number] == table.shape[number]:
+            if axis and here:
+                op.sets.unify_axes(axis, here)
+            axes.append(axis or here)
+        else:  # the first positions of x
+            cause = op.cause("index")
+            op.sets.fix((*axis, *here), cause)
+            axes.append(op.fixed_axis(table.shape[number], "index"))
     return op.tensor(axes)
 
 
@@ -69,10 +75,22 @@ def numbers(op: Operator) -> Tensor:
     return op.tensor([op.fixed_axis(n, "position", "a range") for n in op.results[0]])
 
 
-@rule("aten.tril", "aten.triu", "aten.diag", "aten.diagonal")
+@rule("aten.tril", "aten.triu", "aten.diagonal")
 def triangle(op: Operator) -> Tensor:
-    """Rows and columns are told apart by which is larger."""
-    made: Tensor = op.freeze("order", "triangle or diagonal")
+    """Rows and columns (two axes) are told apart by which is larger; batch axes stay."""
+    x: Tensor = op["self"]
+    dims = {op.get("dim1", -2) % x.ndim, op.get("dim2", -1) % x.ndim}
+    for number in dims:
+        op.sets.fix(x.axes[number], op.cause("order", "triangle or diagonal"))
+    kept = [axis for number, axis in enumerate(x.axes) if number not in dims]
+    new = op.results[0][len(kept) :]
+    return op.tensor([*kept, *(op.fixed_axis(n, "order", "triangle or diagonal") for n in new)])
+
+
+@rule("aten.diag")
+def diag(op: Operator) -> Tensor:
+    """The diagonal of a matrix, or a matrix with a diagonal."""
+    made: Tensor = op.freeze("order", "diagonal")
     return made
 
 

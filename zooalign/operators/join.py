@@ -13,6 +13,8 @@ def part(op: Operator, x: Tensor, number: int, low: int, high: int) -> list[Axis
     """The axes of ``x`` after axis ``number`` is cut to positions ``low`` to ``high``."""
     if not x.axes[number]:
         return list(x.axes)  # x does not vary along it
+    if low == high:
+        return [axis if n != number else () for n, axis in enumerate(x.axes)]
     if _independent(op, x, number):
         axes = list(x.axes)
         axes[number] = op.fixed_axis(high - low, "position") if high - low > 1 else ()
@@ -35,9 +37,7 @@ def slice_(op: Operator) -> Tensor:
     x: Tensor = op["self"]
     number = op["dim"] % x.ndim
     size, step = x.shape[number], op["step"]
-    low = min(size, (op["start"] or 0) + (size if (op["start"] or 0) < 0 else 0))
-    end = size if op["end"] is None else op["end"]
-    high = max(low, min(size, end + (size if end < 0 else 0)))
+    low, high = _range(op["start"], op["end"], size)
     if step == 1:
         return op.tensor(part(op, x, number, low, high))
     axes = list(x.axes)
@@ -166,6 +166,48 @@ def stack(op: Operator) -> Tensor:
     return op.tensor(joined(op, parts, number))
 
 
+@rule("aten.slice_scatter")
+def slice_scatter(op: Operator) -> Tensor:
+    """A tensor with positions ``start`` to ``end`` replaced by another."""
+    x: Tensor = op["self"]
+    number = op["dim"] % x.ndim
+    size = x.shape[number]
+    low, high = _range(op["start"], op["end"], size)
+    if op["step"] != 1:
+        made: Tensor = op.freeze("not understood", "strided write")
+        return made
+    return op.tensor(_replaced(op, x, op["src"], number, low, high))
+
+
+@rule("aten.select_scatter")
+def select_scatter(op: Operator) -> Tensor:
+    """A tensor with one position replaced by another tensor."""
+    x, src = op["self"], op["src"]
+    number = op["dim"] % x.ndim
+    low = op["index"] % x.shape[number]
+    shape, axes = list(src.shape), list(src.axes)
+    shape.insert(number, 1)
+    axes.insert(number, ())
+    return op.tensor(_replaced(op, x, Tensor(tuple(shape), tuple(axes)), number, low, low + 1))
+
+
+def _replaced(op: Operator, x: Tensor, src: Tensor, number: int, low: int, high: int) -> list[Axis]:
+    """What is left of ``x`` before and after, with the new part between."""
+    parts = []
+    for start, stop, tensor in ((0, low, x), (low, high, src), (high, x.shape[number], x)):
+        if stop > start:
+            axes = part(op, x, number, start, stop) if tensor is x else list(src.axes)
+            shape = (*x.shape[:number], stop - start, *x.shape[number + 1 :])
+            parts.append(Tensor(shape, op.sets.register(axes)))
+    return joined(op, parts, number)
+
+
+def _range(start: int | None, end: int | None, size: int) -> tuple[int, int]:
+    """The bounds of a slice, as Python reads them."""
+    low, high, _ = slice(start, end).indices(size)
+    return low, max(low, high)
+
+
 @rule("aten.pad", "aten.constant_pad_nd")
 def pad(op: Operator) -> Tensor:
     """A border of constants, or of copies of the edge, on any of the last axes."""
@@ -225,7 +267,10 @@ def roll(op: Operator) -> Tensor:
         if _independent(op, turned, number):
             axes[number] = op.fixed_axis(size, "position")
             continue
-        ends = [part(op, turned, number, size - shift, size), part(op, turned, number, 0, size - shift)]
+        ends = [
+            part(op, turned, number, size - shift, size),
+            part(op, turned, number, 0, size - shift),
+        ]
         sizes = (shift, size - shift)
         parts = [
             Tensor((*x.shape[:number], n, *x.shape[number + 1 :]), tuple(a))

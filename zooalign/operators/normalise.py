@@ -14,6 +14,9 @@ __all__: list[str] = []
 def batch_norm(op: Operator) -> Tensor:
     """With running statistics each channel is scaled alone."""
     names = ("weight", "bias", "running_mean", "running_var")
+    if op.get("running_mean") is None or op.get("training"):
+        x: Tensor = op["input"]
+        op.computed([x.axes[1]])  # statistics of the batch and all positions
     return op.relate(
         "n c *s, ?c, ?c, ?c, ?c -> n c *s", op["input"], *(op.get(name) for name in names)
     )
@@ -68,7 +71,7 @@ def _within(op: Operator, x: Tensor, dims: Sequence[int]) -> Tensor:
 _REDUCTIONS = """
 sum mean amax amin prod std var logsumexp norm any all linalg_vector_norm nansum std_correction
 frobenius_norm max.dim min.dim median.dim count_nonzero
-""".split()
+""".split()  # noqa: SIM905
 
 
 @rule(*(f"aten.{name}" for name in _REDUCTIONS))
@@ -122,11 +125,16 @@ def ordered(op: Operator) -> Tensor | list[Tensor]:
     if dim is None:
         made: Tensor | list[Tensor] = op.freeze("order")
         return made
-    op.sets.fix(x.axes[dim % x.ndim], op.cause("order"))
+    if x.ndim == 0:
+        return op.tensor([])
+    number = dim % x.ndim
+    op.sets.fix(x.axes[number], op.cause("order"))
     axes = list(x.axes)
     if len(op.results[0]) < x.ndim:
-        del axes[dim % x.ndim]
-    elif len(op.results[0]) == x.ndim and op.results[0] != x.shape:
-        axes[dim % x.ndim] = ()
+        del axes[number]
+    elif op.results[0] != x.shape:
+        axes[number] = ()
+    elif not axes[number]:  # equal values before, a running sum after
+        axes[number] = op.fixed_axis(x.shape[number], "order")
     found = [op.tensor(axes, i) for i in range(len(op.results))]
     return found[0] if len(found) == 1 else found

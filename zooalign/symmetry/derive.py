@@ -43,15 +43,9 @@ def derive(traced: Traced, architecture: str = "") -> Derived:
     solution = solve(traced.sets)
     parameters = _parameter_boxes(traced, solution)
     members: dict[int, list[Member]] = defaultdict(list)
-    aliases: dict[str, list[str]] = defaultdict(list)
-    for name, first in traced.captured.tied.items():
-        aliases[first].append(name)
     for name, found in parameters.items():
         for number, member in members_of(solution, name, traced.captured.shapes[name], found):
             members[number].append(member)
-            for alias in aliases.get(traced.captured.tied.get(name, name), ()):
-                if alias != name:
-                    members[number].append(Member(alias, member.axis, member.axes, member.blocks))
     used = [n for n in range(len(solution.classes)) if n in members]
     names = _names(solution, used, members)
     fixed = {
@@ -83,27 +77,32 @@ def derive(traced: Traced, architecture: str = "") -> Derived:
 
 
 def _parameter_boxes(traced: Traced, solution: Solution) -> dict[str, list[Box]]:
-    """Boxes of every tensor of the state dict, by its name, in state-dict order."""
+    """Boxes of every tensor of the state dict by each of its names, in state-dict order."""
     by_axes = {id(axes): number for number, axes in enumerate(traced.sets.tensors)}
     by_number: dict[int, list[Box]] = defaultdict(list)
     for box in solution.boxes:
         by_number[box.tensor].append(box)
+    tied = traced.captured.tied
     found = {
-        name: by_number[by_axes[id(traced.values[node].axes)]]
+        tied.get(name, name): by_number[by_axes[id(traced.values[node].axes)]]
         for node, name in traced.captured.parameters.items()
         if traced.values.get(node) is not None
     }
-    order = {name: n for n, name in enumerate(traced.captured.shapes)}
-    return dict(sorted(found.items(), key=lambda item: order[item[0]]))
+    names = traced.captured.shapes
+    return {name: found[tied.get(name, name)] for name in names if tied.get(name, name) in found}
 
 
-def _names(solution: Solution, used: Sequence[int], members: dict[int, list[Member]]) -> dict[int, str]:
+def _names(
+    solution: Solution, used: Sequence[int], members: dict[int, list[Member]]
+) -> dict[int, str]:
     """A group is called after the first place it stands in: ``parameter:axis``, with a count."""
     names: dict[int, str] = {}
     taken: dict[str, int] = defaultdict(int)
     for number in used:
         # A weight's first axis is where units are made; a name by it reads best.
-        first = min(members[number], key=lambda m: (m.axis != 0, not m.parameter.endswith("weight")))
+        first = min(
+            members[number], key=lambda m: (m.axis != 0, not m.parameter.endswith("weight"))
+        )
         base = f"{first.parameter}:{first.axis}"
         taken[base] += 1
         names[number] = base if taken[base] == 1 else f"{base}#{taken[base]}"
@@ -180,14 +179,14 @@ def _digits_of(solution: Solution, box: Box, number: int, near: int) -> list[tup
     return beside if len(beside) == width else found[:width]
 
 
-def _partly(
-    shape: Sequence[int], places: Sequence[tuple[Box, object]], axes: set[int]
-) -> set[int]:
+def _partly(shape: Sequence[int], places: Sequence[tuple[Box, object]], axes: set[int]) -> set[int]:
     """Further axes that the class does not stand along as a whole."""
     covered = sum(
         prod(side.size for n, side in enumerate(box.sides) if n not in axes) for box, _ in places
     )
-    own = {tuple((box.sides[a].offset, box.sides[a].digits) for a in sorted(axes)) for box, _ in places}
+    own = {
+        tuple((box.sides[a].offset, box.sides[a].digits) for a in sorted(axes)) for box, _ in places
+    }
     whole = prod(n for a, n in enumerate(shape) if a not in axes)
     if covered == whole * len(own):
         return set()
