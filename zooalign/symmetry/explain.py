@@ -1,0 +1,283 @@
+"""Why an axis of a parameter moves as it does, or what froze it: as ways in the dependency graph."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from zooalign.errors import SpecError
+from zooalign.graph.dependency import dependency_graph, set_node
+from zooalign.symmetry.apply import unit_positions
+from zooalign.symmetry.derive import Derived
+from zooalign.symmetry.explanation import (
+    AxisExplanation,
+    Explanation,
+    FrozenPart,
+    GroupPart,
+    Reached,
+    Step,
+)
+from zooalign.symmetry.paths import Link, Ways, containing, entries, within
+from zooalign.symmetry.spec import Frozen, Group, Member
+from zooalign.symmetry.wording import operator_name, phrase
+
+__all__ = ["explain"]
+
+# A tie between parts of one axis is told for so many parts.
+_MOST_TIES = 8
+
+
+def explain(
+    derived: Derived,
+    parameter: str,
+    axis: int | None = None,
+    *,
+    graph: nx.MultiDiGraph | None = None,
+) -> Explanation:
+    """Why an axis is in its groups, or what froze it.
+
+    Parameters
+    ----------
+    derived:
+        What :func:`zooalign.symmetry.extract.derive_spec` returns.
+    parameter:
+        A name of the state dict (parameter or persistent buffer).
+    axis:
+        The axis asked about, None for all.
+    graph:
+        The network's :func:`~zooalign.graph.dependency.dependency_graph`, where it is at hand.
+
+    Raises
+    ------
+    SpecError
+        If the state dict has no such name (the closest names are given) or the tensor no such axis.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from zooalign.symmetry import derive_spec
+    >>> mlp = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> print(explain(derive_spec(mlp, (torch.zeros(1, 4),)), "2.weight", 0).text())
+    `2.weight` axis 0 (2 positions)
+      frozen: output, at the network's output
+        because `2.weight` axis 0
+          -> the network's output: output
+    """
+    shapes = derived.spec.shapes
+    if parameter not in shapes:
+        close = difflib.get_close_matches(parameter, shapes, n=3, cutoff=0.4)
+        hint = f"; the closest are {', '.join(map(repr, close))}" if close else ""
+        raise SpecError(f"the state dict has no tensor {parameter!r}{hint}")
+    shape = shapes[parameter]
+    if axis is not None and not 0 <= axis < len(shape):
+        have = f"axes 0 to {len(shape) - 1}" if shape else "no axes"
+        raise SpecError(f"'{parameter}' of shape {shape} has no axis {axis}: it has {have}")
+    source = _Source(derived, dependency_graph(derived.traced) if graph is None else graph)
+    wanted = range(len(shape)) if axis is None else (axis,)
+    return Explanation(
+        parameter=parameter,
+        shape=shape,
+        unused=parameter in derived.spec.unused,
+        tied=source.tied(parameter),
+        axes=tuple(source.axis(parameter, number) for number in wanted),
+    )
+
+
+class _Source:
+    """What explanations are read from."""
+
+    def __init__(self, derived: Derived, graph: nx.MultiDiGraph) -> None:
+        self.derived, self.graph = derived, graph
+        self.spec, self.sets = derived.spec, derived.traced.sets
+        captured = derived.traced.captured
+        self.node_of = {name: node for node, name in captured.parameters.items()}
+
+    def tied(self, parameter: str) -> tuple[str, ...]:
+        """Other names of the same tensor."""
+        ties = self.derived.traced.captured.tied
+        first = ties.get(parameter, parameter)
+        names = (first, *(name for name, other in ties.items() if other == first))
+        return tuple(name for name in names if name != parameter)
+
+    def axis(self, parameter: str, axis: int) -> AxisExplanation:
+        names = (parameter, *self.tied(parameter))
+        groups = [
+            self._group(group, member)
+            for group, member in self.spec.by_parameter.get(parameter, ())
+            if member.axis == axis
+        ]
+        frozen = [f for f in self.spec.frozen if f.parameter in names and f.axis == axis]
+        return AxisExplanation(
+            axis=axis,
+            size=self.spec.shapes[parameter][axis],
+            groups=tuple(groups),
+            frozen=tuple(self._frozen(f) for f in frozen),
+        )
+
+    def _starts(self, parameter: str, axis: int) -> list[str]:
+        """The index sets of a parameter's axis."""
+        for name in (parameter, *self.tied(parameter)):
+            value = self.derived.traced.values.get(self.node_of.get(name, ""))
+            if value is not None:
+                return [set_node(atom) for atom in value.axes[axis]]
+        return []
+
+    def _all(self, roots: set[int]) -> set[str]:
+        """All index sets that are equal to one of the given ones."""
+        return {set_node(a) for a in range(len(self.sets.sizes)) if self.sets.find(a) in roots}
+
+    # ------------------------------------------------------------------ groups
+
+    def _group(self, group: Group, member: Member) -> GroupPart:
+        unit_class = self.derived.solution.classes[self.derived.class_of[group.id]]
+        atoms = {self.sets.find(a) for alternative in unit_class.alternatives for a in alternative}
+        units = self._all(atoms)
+        starts = self._starts(member.parameter, member.axis)
+        # Two axes that are one as wholes share all units in them: no need to go down to these.
+        ways = Ways(self.graph, starts, containing(self.graph, units))
+        nearest = Ways(self.graph, starts, units).nearest(lambda node: node in units)
+        others = [
+            self._reached(ways, m.parameter, m.axis)
+            for m in group.members
+            if (m.parameter, m.axis) != (member.parameter, member.axis)
+        ]
+        here = member.parameter.rpartition(".")[0]
+        order = {other: n for n, other in enumerate(others)}
+        others.sort(
+            key=lambda r: (r.way is None, len(r.way or ()), -_common(here, r.parameter), order[r])
+        )
+        return GroupPart(
+            id=group.id,
+            size=group.size,
+            structure=group.structure,
+            over=group.over,
+            contexts=group.contexts,
+            inside=tuple(g.id for g in self.spec.groups if group.id in g.over),
+            positions=self._positions(group, member),
+            units=() if nearest is None else self._steps(nearest[1]),
+            ties=tuple(self._ties(ways, units)),
+            members=tuple(others),
+        )
+
+    def _reached(self, ways: Ways, parameter: str, axis: int) -> Reached:
+        found = [ways.to(node) for node in self._starts(parameter, axis)]
+        best = min((way for way in found if way is not None), key=len, default=None)
+        return Reached(parameter, axis, None if best is None else self._steps(best))
+
+    def _ties(self, ways: Ways, units: set[str]) -> Iterator[tuple[Step, ...]]:
+        first, *others = entries(self.graph, ways, units) or [""]
+        for other in others[:_MOST_TIES]:
+            way = within(self.graph, first, other, units)
+            if way:
+                yield self._steps(way)
+
+    def _positions(self, group: Group, member: Member) -> tuple[tuple[int, int], ...]:
+        """Ranges along the member's own axis."""
+        shape = self.spec.shapes[member.parameter]
+        flat = np.unravel_index(
+            unit_positions(group, member).reshape(-1), [shape[a] for a in member.axes]
+        )
+        along = np.unique(flat[member.axes.index(member.axis)])
+        breaks = np.flatnonzero(np.diff(along) != 1) + 1
+        return tuple((int(run[0]), int(run[-1]) + 1) for run in np.split(along, breaks))
+
+    # ------------------------------------------------------------------ frozen
+
+    def _frozen(self, frozen: Frozen) -> FrozenPart:
+        reason = (frozen.kind, frozen.operator, frozen.detail)
+
+        def stated(node: str) -> Iterator[tuple[str, dict[str, Any]]]:
+            for _, by, edge in self.graph.out_edges(node, data=True):
+                if edge["relation"] == "fixed":
+                    yield by, edge
+
+        def is_cause(node: str) -> bool:
+            return any(
+                (e["cause_kind"], e["operator"], e["detail"]) == reason for _, e in stated(node)
+            )
+
+        units = {
+            set_node(a)
+            for a in range(len(self.sets.sizes))
+            if (c := self.sets.fixed(a)) and (c.kind, c.operator, c.detail) == reason
+        }
+        starts = self._starts(frozen.parameter, frozen.axis)
+        ways = Ways(self.graph, starts, units)
+        nearest = ways.nearest(is_cause)
+        steps: tuple[Step, ...] = ()
+        by = ""
+        if nearest is None:
+            steps = self._alone(frozen, starts)
+        else:
+            cause = nearest[0]
+            by = next(
+                node
+                for node, e in stated(cause)
+                if (e["cause_kind"], e["operator"], e["detail"]) == reason
+            )
+            words = f"{frozen.kind} ({frozen.detail})" if frozen.detail else frozen.kind
+            name = operator_name(self.graph, by, frozen.operator)
+            last = Step("fixed", cause, by, by, name, words)
+            steps = (*self._steps(nearest[1]), last)
+        also = dict.fromkeys(
+            operator_name(self.graph, node, e["operator"])
+            for other in ways.descended() & units
+            for node, e in stated(other)
+            if node != by
+        )
+        return FrozenPart(
+            kind=frozen.kind,
+            operator=operator_name(self.graph, by, frozen.operator),
+            node=by,
+            detail=frozen.detail,
+            positions=frozen.positions,
+            partial=frozen.partial,
+            way=steps,
+            also=tuple(sorted(also)),
+        )
+
+    def _alone(self, frozen: Frozen, starts: Sequence[str]) -> tuple[Step, ...]:
+        """The way to the cut that leaves a position without another one like it."""
+        if frozen.positions is None:
+            return ()
+        cut = {
+            piece
+            for _, piece, edge in self.graph.edges(data=True)
+            if edge["relation"] == "sum"
+            and edge["offset"] == frozen.positions[0][0]
+            and self.graph.nodes[piece]["size"] == 1
+        }
+        nearest = Ways(self.graph, starts, cut).nearest(lambda node: node in cut)
+        return () if nearest is None else self._steps(nearest[1])
+
+    # ------------------------------------------------------------------ steps
+
+    def _steps(self, links: Sequence[Link]) -> tuple[Step, ...]:
+        """Relations stated by one operator in a row are told as one."""
+        steps: list[Step] = []
+
+        def operator(link: Link) -> tuple[str, str]:
+            edge = self.graph.edges[link.edge]
+            return edge["stated_by"], edge["operator"]
+
+        for (node, stated), run in groupby(links, key=operator):
+            same = list(run)
+            name = operator_name(self.graph, node, stated)
+            kind = "+".join(dict.fromkeys(link.kind for link in same))
+            steps.append(
+                Step(kind, same[0].source, same[-1].target, node, name, phrase(self.graph, same))
+            )
+        return tuple(steps)
+
+
+def _common(here: str, name: str) -> int:
+    """How many parts of the module path two names share."""
+    count = 0
+    for a, b in zip(here.split("."), name.split("."), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count

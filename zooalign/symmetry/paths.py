@@ -1,0 +1,155 @@
+"""Shortest ways through the relations between index sets, in the dependency graph.
+
+Two index sets have to do with each other through what they have in common: a way goes *down*
+(from a whole to a factor or piece, from a set to its restriction) to the units in question, and
+from there *up*; equalities may be used anywhere. Any other way, down to one part and up to a
+neighbour that has another, would explain nothing.
+"""
+
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass
+
+import networkx as nx
+
+from zooalign.graph.dependency import RELATIONS
+
+__all__ = ["Link", "Ways", "containing", "entries", "within"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One relation on a way, walked from ``source`` to ``target`` (nodes of index sets).
+
+    ``kind`` is ``equality``, ``product``, ``sum`` or ``restriction``; ``down`` tells whether it is
+    walked from the whole to the part (always, for an equality). ``key`` is the edge's key in the
+    graph, between source and target, or the other way round if not ``down`` or ``turned``.
+    """
+
+    kind: str
+    source: str
+    target: str
+    key: int
+    down: bool
+    turned: bool = False
+
+    @property
+    def edge(self) -> tuple[str, str, int]:
+        """The edge in the graph."""
+        if self.turned or not self.down:
+            return (self.target, self.source, self.key)
+        return (self.source, self.target, self.key)
+
+
+_State = tuple[str, bool]  # a node, and whether the way has reached the units and goes up
+
+
+class Ways:
+    """All shortest ways from some index sets, down to units and up from them."""
+
+    def __init__(
+        self, graph: nx.MultiDiGraph, starts: Iterable[str], units: Container[str]
+    ) -> None:
+        self._before: dict[_State, tuple[_State, Link] | None] = {}
+        queue: deque[_State] = deque()
+
+        def reach(node: str, up: bool, before: tuple[_State, Link] | None) -> None:
+            # At a unit the way may go on down, or turn.
+            states = [(node, up), (node, True)] if node in units else [(node, up)]
+            for state in states:
+                if state not in self._before:
+                    self._before[state] = before
+                    queue.append(state)
+
+        for start in starts:
+            reach(start, False, None)
+        while queue:
+            state = queue.popleft()
+            node, up = state
+            for link in _links(graph, node):
+                if link.kind == "equality" or link.down != up:
+                    reach(link.target, up, (state, link))
+
+    def to(self, target: str) -> tuple[Link, ...] | None:
+        """The shortest way to an index set, or None. Empty where it is a start."""
+        state: _State = (target, True)
+        if state not in self._before:
+            return None
+        links: list[Link] = []
+        while (before := self._before[state]) is not None:
+            state, link = before
+            links.append(link)
+        return tuple(reversed(links))
+
+    def nearest(self, wanted: Callable[[str], bool]) -> tuple[str, tuple[Link, ...]] | None:
+        """The nearest index set that is wanted, and the way to it."""
+        for node, up in self._before:  # in the order of their distance
+            if up and wanted(node):
+                way = self.to(node)
+                assert way is not None
+                return node, way
+        return None
+
+    def descended(self) -> set[str]:
+        """Everything reached going down."""
+        return {node for node, up in self._before if not up}
+
+
+def containing(graph: nx.MultiDiGraph, units: Iterable[str]) -> set[str]:
+    """All index sets that hold the units: themselves, and what is reached going up."""
+    found = set(units)
+    stack = list(found)
+    while stack:
+        for link in _links(graph, stack.pop()):
+            if (link.kind == "equality" or not link.down) and link.target not in found:
+                found.add(link.target)
+                stack.append(link.target)
+    return found
+
+
+def entries(graph: nx.MultiDiGraph, ways: Ways, units: Container[str]) -> list[str]:
+    """Where ways going down first meet the units: several where one axis holds them several times."""
+    found: dict[str, None] = {}
+    outside = [node for node in ways.descended() if node not in units]
+    for node in sorted(outside, key=_number):
+        for link in _links(graph, node):
+            if link.down and link.kind != "equality" and link.target in units:
+                found[link.target] = None
+    return list(found)
+
+
+def within(
+    graph: nx.MultiDiGraph, start: str, goal: str, units: Container[str]
+) -> tuple[Link, ...] | None:
+    """The shortest way between two sets of the same units by equalities alone."""
+    before: dict[str, Link | None] = {start: None}
+    queue = deque([start])
+    while queue and goal not in before:
+        node = queue.popleft()
+        for link in _links(graph, node):
+            if link.kind == "equality" and link.target in units and link.target not in before:
+                before[link.target] = link
+                queue.append(link.target)
+    if goal not in before:
+        return None
+    links: list[Link] = []
+    node = goal
+    while (step := before[node]) is not None:
+        links.append(step)
+        node = step.source
+    return tuple(reversed(links))
+
+
+def _links(graph: nx.MultiDiGraph, node: str) -> Iterator[Link]:
+    for _, target, key, kind in graph.out_edges(node, keys=True, data="relation"):
+        if kind in RELATIONS:
+            yield Link(kind, node, target, key, down=True)
+    for source, _, key, kind in graph.in_edges(node, keys=True, data="relation"):
+        if kind == "equality":
+            yield Link(kind, node, source, key, down=True, turned=True)
+        elif kind in RELATIONS:
+            yield Link(kind, node, source, key, down=False)
+
+
+def _number(node: str) -> int:
+    return int(node.partition(":")[2])
