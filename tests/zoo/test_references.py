@@ -127,3 +127,10 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refused(text: str, says: str) -> None:
     with pytest.raises(ModelReferenceError, match=says):
         parse_reference(text)
+
+
+def test_the_documented_examples() -> None:
+    page = Path(__file__).parents[2] / "docs" / "references.md"
+    block = page.read_text().split("```text\n")[1].split("```")[0]
+    kinds = [parse_reference(line.split()[0]).kind for line in block.splitlines()]
+    assert kinds == ["hub", "hub", "directory", "registry", "registry", "file"]
