@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.merge import Score, evaluate
-from zooalign.merge.batches import read_batches
+from zooalign.graph.batches import read_batches
 
 
 def net() -> nn.Sequential:

@@ -39,34 +39,35 @@ def steps(
     Yields
     ------
     Each node and its value, placeholders first; the output node last, with a tuple.
-    The value must not be changed; a node that works in place may change it later.
+    A node that works in place may change a value later. The caller may write into a value that
+    the node made itself (not a view), before it asks for the next node: later nodes see it.
     """
     device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
     remaining = {node: len(node.users) for node in captured.graph.nodes}
     values: dict[fx.Node, Any] = {}
     given = dict(zip(captured.inputs, inputs, strict=True))
-    with torch.no_grad():
-        for node in captured.graph.nodes:
-            if node.op == "placeholder":
-                value = _placeholder(captured, node.name, state, given, device, dtype)
-            elif node.op == "output":
-                value = tuple(fx.node.map_arg(node.args[0], lambda n: values[n]))
-            elif str(node.target) in _SKIPPED:
-                value = None
-            else:
-                args = fx.node.map_arg(node.args, lambda n: values[n])
-                kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values[n])
-                args, kwargs = _placed(args, dtype, device), _placed(kwargs, dtype, device)
+    for node in captured.graph.nodes:
+        if node.op == "placeholder":
+            value = _placeholder(captured, node.name, state, given, device, dtype)
+        elif node.op == "output":
+            value = tuple(fx.node.map_arg(node.args[0], lambda n: values[n]))
+        elif str(node.target) in _SKIPPED:
+            value = None
+        else:
+            args = fx.node.map_arg(node.args, lambda n: values[n])
+            kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values[n])
+            args, kwargs = _placed(args, dtype, device), _placed(kwargs, dtype, device)
+            with torch.no_grad():  # never across a yield: it would hold for the caller too
                 value = node.target(*args, **kwargs)
-            values[node] = value
-            yield node, value
-            del value
-            for used in node.all_input_nodes:
-                remaining[used] -= 1
-                if not remaining[used]:
-                    del values[used]
-            if not remaining[node]:
-                del values[node]
+        values[node] = value
+        yield node, value
+        del value
+        for used in node.all_input_nodes:
+            remaining[used] -= 1
+            if not remaining[used]:
+                del values[used]
+        if not remaining[node]:
+            del values[node]
 
 
 def evaluate(

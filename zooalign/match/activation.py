@@ -18,7 +18,7 @@ from zooalign.match.assignment import AssignmentSolver, assign, linear, whole
 from zooalign.match.places import Place, activation_places
 from zooalign.match.result import Match
 from zooalign.match.statistics import Moments, Statistics
-from zooalign.merge.batches import read_batches
+from zooalign.graph.batches import read_batches
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
 from zooalign.symmetry.spec import PermutationSpec

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
-from zooalign.merge.batches import require_repeatable
+from zooalign.graph.batches import require_repeatable
 from zooalign.merge.curve import BarrierCurve, Scores, check_alphas
 from zooalign.merge.evaluate import Measure, Score, correct, cross_entropy, evaluate
 from zooalign.merge.interpolate import interpolate
@@ -41,7 +41,7 @@ def barrier(
         State dicts of the same names, shapes and dtypes.
     data:
         Batches to score on, read once per alpha: re-iterable. See
-        :mod:`zooalign.merge.batches`.
+        :mod:`zooalign.graph.batches`.
     test:
         A second data set, scored separately.
     alphas:

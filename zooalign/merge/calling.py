@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from zooalign.errors import MergeError
-from zooalign.merge.batches import Batch
+from zooalign.graph.batches import Batch
 
 __all__ = ["Runner"]
 

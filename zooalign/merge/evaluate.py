@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zooalign.errors import DataError
-from zooalign.merge.batches import read_batches
+from zooalign.graph.batches import read_batches
 from zooalign.merge.calling import Runner
 
 __all__ = ["Score", "correct", "cross_entropy", "evaluate"]
@@ -73,7 +73,7 @@ def evaluate(
         Tensors by state-dict name. They decide the device; batches are moved to it, and
         floating-point inputs are cast to the parameters' dtype if they share one.
     batches:
-        Pairs (inputs, targets); see :mod:`zooalign.merge.batches`.
+        Pairs (inputs, targets); see :mod:`zooalign.graph.batches`.
     loss:
         ``loss(outputs, targets)``: one value per prediction, or the batch's mean as a scalar.
     metric:

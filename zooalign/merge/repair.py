@@ -19,7 +19,7 @@ from torch import Tensor, fx
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.capture import Capture
 from zooalign.graph.execute import steps
-from zooalign.merge.batches import read_batches
+from zooalign.graph.batches import read_batches
 from zooalign.merge.interpolate import normalised
 from zooalign.merge.layers import Layer, find_layers
 from zooalign.merge.moments import Moments
@@ -101,7 +101,7 @@ def repair(
         Their weights in the merge, not negative; equal if None.
     batches:
         Calibration inputs of the captured shapes, targets not used. See
-        :mod:`zooalign.merge.batches`.
+        :mod:`zooalign.graph.batches`.
 
     Returns
     -------

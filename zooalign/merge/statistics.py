@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
-from zooalign.merge.batches import read_batches
+from zooalign.graph.batches import read_batches
 from zooalign.merge.calling import Runner
 from zooalign.merge.moments import Moments
 
@@ -58,7 +58,7 @@ def reset_statistics(
     state:
         Tensors by state-dict name; not changed.
     batches:
-        Calibration inputs; targets are not used. See :mod:`zooalign.merge.batches`.
+        Calibration inputs; targets are not used. See :mod:`zooalign.graph.batches`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The one form of data that merging reads: an iterable of batches.
+"""The one form of data that matching and merging read: an iterable of batches.
 
 A batch is a pair ``(inputs, targets)`` (tuple or list, as a ``DataLoader`` gives it), a bare
 tensor or a list of one (inputs alone, enough for calibration), or a mapping of keyword inputs
