@@ -8,9 +8,9 @@ from torch import Tensor
 
 from zooalign.errors import MergeError, SpecError
 from zooalign.graph.capture import capture
-from zooalign.merge.interpolate import LazyAverage
-from zooalign.merge.repair import repair
-from zooalign.merge.statistics import has_running_statistics, reset_statistics
+from zooalign.merging.interpolate import LazyAverage
+from zooalign.merging.repair import repair
+from zooalign.merging.statistics import has_running_statistics, reset_statistics
 from zooalign.release.calibration import FullBatches
 from zooalign.release.matching import runnable
 from zooalign.release.opening import Family

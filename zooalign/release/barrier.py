@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from zooalign.errors import MergeError
-from zooalign.merge.barrier import barrier
-from zooalign.merge.curve import BarrierCurve
-from zooalign.merge.plot import plot_barrier
-from zooalign.merge.statistics import has_running_statistics
+from zooalign.merging.barrier import barrier
+from zooalign.merging.curve import BarrierCurve
+from zooalign.merging.plot import plot_barrier
+from zooalign.merging.statistics import has_running_statistics
 from zooalign.release.calibration import FullBatches, Loading, open_for
 from zooalign.release.matching import Aligned, align_member, diagnosis_to_dict, runnable
 from zooalign.release.opening import Family, open_family

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import DataError, SpecError
-from zooalign.match import Match, match
-from zooalign.merge.diagnose import Diagnosis, diagnose
+from zooalign.matching import Match, match
+from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.release.opening import CastLike, Family
 from zooalign.release.progress import Progress, stage
 from zooalign.release.provenance import Alignment

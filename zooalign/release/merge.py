@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
-from zooalign.merge.evaluate import evaluate as score_of
+from zooalign.merging.evaluate import evaluate as score_of
 from zooalign.release import layout
 from zooalign.release.assemble import Release, require_output, write_release
 from zooalign.release.averaging import Corrected, average_of, corrected, require_equal_dtypes

@@ -24,7 +24,7 @@ class Alignment:
     """How one source was brought in the first one's order.
 
     ``source`` counts in ``Provenance.sources``; ``permutation`` is the file's name. Objectives
-    are those of :class:`zooalign.match.result.Match`.
+    are those of :class:`zooalign.matching.result.Match`.
     """
 
     source: int

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import SpecError
-from zooalign.merge.batches import Batch
-from zooalign.merge.calling import Runner
+from zooalign.graph.batches import Batch
+from zooalign.merging.calling import Runner
 from zooalign.symmetry.verify import tolerance
 
 __all__ = ["Comparison", "compare_functions"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError, SpecError
-from zooalign.merge.interpolate import LazyAverage
+from zooalign.merging.interpolate import LazyAverage
 from zooalign.release.findings import Finding, check_of
 from zooalign.release.provenance import Provenance
 from zooalign.release.same_function import compare_functions

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
-from zooalign.merge import Barrier, BarrierCurve, average, barrier, evaluate, excess
-from zooalign.merge.statistics import reset_statistics
+from zooalign.merging import Barrier, BarrierCurve, average, barrier, evaluate, excess
+from zooalign.merging.statistics import reset_statistics
 
 
 class Value(nn.Module):

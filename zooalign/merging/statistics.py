@@ -16,8 +16,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import read_batches
-from zooalign.merge.calling import Runner
-from zooalign.merge.moments import Moments
+from zooalign.merging.calling import Runner
+from zooalign.merging.moments import Moments
 
 __all__ = ["has_running_statistics", "reset_statistics"]
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from zooalign.merge.interpolate import check_names, check_tensors
+from zooalign.merging.interpolate import check_names, check_tensors
 
 __all__ = ["Diagnosis", "diagnose"]
 

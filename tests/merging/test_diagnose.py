@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
-from zooalign.merge import diagnose
+from zooalign.merging import diagnose
 
 
 def state(seed: int) -> dict[str, Tensor]:

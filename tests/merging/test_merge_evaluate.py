@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
-from zooalign.merge import Score, evaluate
+from zooalign.merging import Score, evaluate
 from zooalign.graph.batches import read_batches
 
 

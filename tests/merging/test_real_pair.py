@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from zooalign.merge import barrier, has_running_statistics
+from zooalign.merging import barrier, has_running_statistics
 
 DATA = Path(os.environ.get("ZOOALIGN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 IMAGES = DATA / "cifar10_jpg_test2000.npz"

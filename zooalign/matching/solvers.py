@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
-from zooalign.match.activation import activation_matching
-from zooalign.match.result import Match
-from zooalign.match.weight import weight_matching
+from zooalign.matching.activation import activation_matching
+from zooalign.matching.result import Match
+from zooalign.matching.weight import weight_matching
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["Solver", "match", "solvers"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
-from zooalign.merge import has_running_statistics, reset_statistics
+from zooalign.merging import has_running_statistics, reset_statistics
 
 
 def conv_net() -> nn.Sequential:

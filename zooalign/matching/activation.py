@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.execute import lockstep
-from zooalign.match.assignment import AssignmentSolver, assign, linear, whole
-from zooalign.match.places import Place, activation_places
-from zooalign.match.result import Match
-from zooalign.match.statistics import Moments, Statistics
+from zooalign.matching.assignment import AssignmentSolver, assign, linear, whole
+from zooalign.matching.places import Place, activation_places
+from zooalign.matching.result import Match
+from zooalign.matching.statistics import Moments, Statistics
 from zooalign.graph.batches import read_batches
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec

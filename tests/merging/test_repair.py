@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.capture import Capture, capture
 from zooalign.graph.execute import evaluate, steps
-from zooalign.merge import RepairResult, average, repair
-from zooalign.merge.layers import find_layers
+from zooalign.merging import RepairResult, average, repair
+from zooalign.merging.layers import find_layers
 
 State = dict[str, Tensor]
 

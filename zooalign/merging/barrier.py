@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from zooalign.errors import MergeError
 from zooalign.graph.batches import require_repeatable
-from zooalign.merge.curve import BarrierCurve, Scores, check_alphas
-from zooalign.merge.evaluate import Measure, Score, correct, cross_entropy, evaluate
-from zooalign.merge.interpolate import interpolate
-from zooalign.merge.statistics import reset_statistics
+from zooalign.merging.curve import BarrierCurve, Scores, check_alphas
+from zooalign.merging.evaluate import Measure, Score, correct, cross_entropy, evaluate
+from zooalign.merging.interpolate import interpolate
+from zooalign.merging.statistics import reset_statistics
 
 __all__ = ["barrier"]
 
@@ -49,7 +49,7 @@ def barrier(
         midpoint.
     reset:
         Calibration batches. If given and the module has running statistics, they are
-        recomputed (:func:`~zooalign.merge.statistics.reset_statistics`) at each alpha strictly
+        recomputed (:func:`~zooalign.merging.statistics.reset_statistics`) at each alpha strictly
         between 0 and 1. The endpoints keep their own, so that a barrier is measured against the
         networks as they were published.
     correction:
@@ -57,7 +57,7 @@ def barrier(
         and 1 and before statistics are reset; for example REPAIR with weights
         ``(1 - alpha, alpha)``.
     loss, metric:
-        See :func:`~zooalign.merge.evaluate.evaluate`.
+        See :func:`~zooalign.merging.evaluate.evaluate`.
     progress:
         Called with (alphas done, alphas in all), first with (0, all).
 

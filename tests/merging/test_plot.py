@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from zooalign.errors import MergeError
-from zooalign.merge import BarrierCurve, Scores, plot_barrier
+from zooalign.merging import BarrierCurve, Scores, plot_barrier
 
 pytest.importorskip("matplotlib")
 
@@ -77,7 +77,7 @@ def test_errors_leave_nothing_behind(tmp_path: Path) -> None:
 def test_without_matplotlib_the_command_is_named(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['matplotlib'] = None\n"
-        "from zooalign.merge import BarrierCurve, Scores, plot_barrier\n"
+        "from zooalign.merging import BarrierCurve, Scores, plot_barrier\n"
         "plot_barrier({'a': BarrierCurve((0.0, 1.0), Scores((1.0, 1.0), None, None, 1))}, "
         f"{str(tmp_path / 'a.svg')!r})"
     )

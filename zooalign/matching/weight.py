@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
-from zooalign.match.assignment import AssignmentSolver, assign, linear, whole
-from zooalign.match.places import Place, families, parameter_places
-from zooalign.match.result import Match
+from zooalign.matching.assignment import AssignmentSolver, assign, linear, whole
+from zooalign.matching.places import Place, families, parameter_places
+from zooalign.matching.result import Match
 from zooalign.symmetry.apply import apply_to_tensor
 from zooalign.symmetry.permutation import Permutation, compose
 from zooalign.symmetry.spec import PermutationSpec

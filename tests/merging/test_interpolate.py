@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zooalign.errors import MergeError
-from zooalign.merge import LazyAverage, average, interpolate
+from zooalign.merging import LazyAverage, average, interpolate
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zooalign.errors import MergeError
-from zooalign.merge.curve import BarrierCurve, Scores, excess
+from zooalign.merging.curve import BarrierCurve, Scores, excess
 
 __all__ = ["plot_barrier"]
 

@@ -20,9 +20,9 @@ from zooalign.errors import DataError, MergeError
 from zooalign.graph.capture import Capture
 from zooalign.graph.execute import steps
 from zooalign.graph.batches import read_batches
-from zooalign.merge.interpolate import normalised
-from zooalign.merge.layers import Layer, find_layers
-from zooalign.merge.moments import Moments
+from zooalign.merging.interpolate import normalised
+from zooalign.merging.layers import Layer, find_layers
+from zooalign.merging.moments import Moments
 
 __all__ = ["RepairResult", "repair"]
 

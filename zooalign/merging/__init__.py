@@ -4,14 +4,14 @@ Works on ``nn.Module`` and state dicts (any ``Mapping[str, Tensor]``), on the de
 tensors; changes neither. The second network is already permuted when it comes here.
 """
 
-from zooalign.merge.barrier import barrier
-from zooalign.merge.curve import Barrier, BarrierCurve, Scores, excess
-from zooalign.merge.diagnose import Diagnosis, diagnose
-from zooalign.merge.evaluate import Score, correct, cross_entropy, evaluate
-from zooalign.merge.interpolate import LazyAverage, average, interpolate
-from zooalign.merge.plot import plot_barrier
-from zooalign.merge.repair import RepairResult, repair
-from zooalign.merge.statistics import has_running_statistics, reset_statistics
+from zooalign.merging.barrier import barrier
+from zooalign.merging.curve import Barrier, BarrierCurve, Scores, excess
+from zooalign.merging.diagnose import Diagnosis, diagnose
+from zooalign.merging.evaluate import Score, correct, cross_entropy, evaluate
+from zooalign.merging.interpolate import LazyAverage, average, interpolate
+from zooalign.merging.plot import plot_barrier
+from zooalign.merging.repair import RepairResult, repair
+from zooalign.merging.statistics import has_running_statistics, reset_statistics
 
 __all__ = [
     "Barrier",
