@@ -24,26 +24,24 @@ The i-th result of an operator with several is ``tensor:unbind#i``. Edges by ``r
 - ``axis``: tensor, parameter, input or constant -> index set (``axis``, and ``place``, ``places``:
   which factor of the axis it is);
 - ``tied``: parameter -> the parameter that is the same tensor;
-- ``equality``, ``product`` (whole -> factor), ``sum`` (whole -> piece, from ``offset`` on, -1 where
-  the whole was taken apart anew since) and ``restriction`` (set -> the same set where another set
-  has index ``first`` to ``first + count`` of ``of``), each with the ``operator`` that stated it
+- ``equality``, ``product`` (whole -> factor), ``sum`` (whole -> piece, from ``offset`` on) and
+  ``restriction`` (set -> the same set where another set has one of the ``count`` indices from
+  ``first`` on, of ``of``; -1 where that cannot be said any more), each with the ``operator`` that stated it
   and, where that is a node, ``stated_by``;
 - ``fixed``: index set -> the node that tells its positions apart (``cause_kind``, ``operator``,
   ``detail``).
 """
 
-import os
 import re
-import secrets
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import networkx as nx
 from torch import fx
 
-from zooalign.errors import ZooalignError
 from zooalign.graph.build import Traced
+from zooalign.graph.graphml import write_graph
 from zooalign.graph.index_sets import Cause, Relation
 from zooalign.graph.operator import Tensor
 
@@ -87,34 +85,6 @@ def dependency_graph(traced: Traced) -> nx.MultiDiGraph:
     return builder.graph
 
 
-def write_graph(graph: nx.MultiDiGraph, path: Path | str) -> None:
-    """Write the graph as GraphML (for Gephi, yEd, networkx, igraph), whole or not at all.
-
-    Raises
-    ------
-    ZooalignError
-        If the name does not end in ``.graphml`` or the file cannot be written.
-    """
-    path = Path(path)
-    if path.suffix.lower() != ".graphml":
-        raise ZooalignError(
-            f"{path}: a graph is written as GraphML; name a file that ends in .graphml"
-        )
-    aside = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-    try:
-        with aside.open("xb") as file:
-            nx.write_graphml(graph, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise ZooalignError(
-            f"{path}: the graph cannot be written: {error.strerror or error}"
-        ) from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 class _Builder:
     """The graph while it grows."""
 
@@ -123,6 +93,8 @@ class _Builder:
         self.graph = nx.MultiDiGraph()
         self.graph_nodes = {node.name: node for node in self.captured.graph.nodes}
         self.of: dict[str, str] = {}  # name in the captured graph -> node
+        self.filled: Counter[int] = Counter()  # how much of a sum its pieces hold so far
+        self.offsets: dict[tuple[int, int], int] = {}
         self.parts = {
             (restricted, self.sets.find(atom)): (on, piece)
             for (atom, on, piece), restricted in self.sets.restrictions.items()
@@ -165,8 +137,10 @@ class _Builder:
             self.graph.add_edge(f"parameter:{name}", f"parameter:{first}", relation="tied")
 
     def relations(self) -> None:
-        for relation in dict.fromkeys(self.sets.relations):
-            if relation.left != relation.right:
+        told: set[Relation] = set()
+        for relation in self.sets.relations:
+            if relation.kind == "sum" or relation not in told:
+                told.add(relation)
                 self._relation(relation)
 
     def causes(self) -> None:
@@ -260,10 +234,16 @@ class _Builder:
             left, right = right, left  # from the set to its part
             on, piece = self.parts.get((right, self.sets.find(left)), (None, None))
             if on is not None and piece is not None:
-                first = self._offset(on, piece)
-                extra = {"first": first, "count": self.sets.sizes[piece], "of": self.sets.sizes[on]}
+                extra = {
+                    "first": self._first(on, piece),
+                    "count": self.sets.sizes[piece],
+                    "of": self.sets.sizes[on],
+                }
         elif relation.kind == "sum":
-            extra = {"offset": self._offset(left, right)}
+            # The pieces of a sum are stated in order, all at once.
+            extra = {"offset": self.filled[left] % self.sets.sizes[left]}
+            self.filled[left] += self.sets.sizes[right]
+            self.offsets.setdefault((left, right), extra["offset"])
         stated_by = self._named(relation.operator) or ""
         self.graph.add_edge(
             set_node(left),
@@ -274,10 +254,12 @@ class _Builder:
             **extra,
         )
 
-    def _offset(self, whole: int, piece: int) -> int:
-        """Where a piece starts in a sum, -1 if it cannot be said any more."""
-        leaves, first = self.sets.pieces(whole), self.sets.pieces(piece)[0]
-        if first not in leaves:
+    def _first(self, on: int, piece: int) -> int:
+        """Where a piece starts in a sum, -1 if it is there more than once or not any more."""
+        if (on, piece) in self.offsets:
+            return self.offsets[on, piece]
+        leaves, first = self.sets.pieces(on), self.sets.pieces(piece)[0]
+        if leaves.count(first) != 1:
             return -1
         return sum(self.sets.sizes[leaf] for leaf in leaves[: leaves.index(first)])
 

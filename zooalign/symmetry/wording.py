@@ -18,13 +18,18 @@ _ARGUMENTS = {"self": "first operand", "other": "second operand"}
 
 
 def operator_name(graph: nx.MultiDiGraph, node: str, stated: str = "") -> str:
-    """Such as ``linear 'linear_1' in blocks.0.attn.qkv``; ``stated`` where there is no node."""
+    """Such as ``linear 'linear_1' in blocks.0.attn.proj``; ``stated`` where there is no node.
+
+    The first call of an operator in a graph has the operator's own name, told once.
+    """
     attributes = graph.nodes.get(node, {})
     if attributes.get("kind") != "operator" or not attributes["operator"]:
         return stated
     name = _short(attributes["operator"])
     layer = attributes["layer"]
-    return f"{name} '{attributes['label']}'" + (f" in {layer}" if layer else "")
+    if attributes["label"] != name:
+        name = f"{name} '{attributes['label']}'"
+    return f"{name} in {layer}" if layer else name
 
 
 def label(graph: nx.MultiDiGraph, index_set: str) -> str:
