@@ -54,7 +54,9 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Batch]:
         )
 
 
-def require_repeatable(batches: Iterable[Any], what: str) -> None:
+def require_repeatable(
+    batches: Iterable[Any], what: str, how_often: str = "at every alpha"
+) -> None:
     """Refuse an iterator where the data is read more than once.
 
     Raises
@@ -64,8 +66,8 @@ def require_repeatable(batches: Iterable[Any], what: str) -> None:
     """
     if isinstance(batches, Iterator):
         raise DataError(
-            f"{what} is a {type(batches).__name__}, which can be read once, and it is read at "
-            "every alpha. Pass a list of batches or a DataLoader."
+            f"{what} is a {type(batches).__name__}, which can be read once, and it is read "
+            f"{how_often}. Pass a list of batches or a DataLoader."
         )
 
 

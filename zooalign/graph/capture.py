@@ -76,8 +76,9 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
     dtypes = {name: t.dtype for name, t in module.state_dict(keep_vars=True).items()}
     on_meta = any(p.is_meta for p in module.parameters())
     inputs = tuple(example_inputs)
-    if on_meta:
-        inputs = tuple(x.to("meta") if isinstance(x, Tensor) else x for x in inputs)
+    device = "meta" if on_meta else next((p.device for p in module.parameters()), None)
+    if device is not None:
+        inputs = tuple(x.to(device) if isinstance(x, Tensor) else x for x in inputs)
     values = _constant_values(module)
     with _evaluating(module), _on_meta(module, on_meta), warnings.catch_warnings():
         warnings.simplefilter("ignore")

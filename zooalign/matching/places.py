@@ -1,7 +1,7 @@
 """Where a group's units can be compared: in the tensors of a state dict, or in the activations."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,13 +31,15 @@ class Place:
     """Units of one group in one tensor.
 
     ``positions`` has shape (units, repetitions) and counts in the row-major flattening of
-    ``axes``; units are all units of the group in all contexts, row-major.
+    ``axes``; units are all units of the group in all contexts, row-major. ``beside`` names the
+    groups that stand along other axes: until their order is known the samples do not pair up.
     """
 
     group: str
     tensor: str
     axes: tuple[int, ...]
     positions: np.ndarray
+    beside: frozenset[str] = frozenset()
 
     @cached_property
     def whole(self) -> bool:
@@ -116,14 +118,32 @@ def _innermost(members: Sequence[tuple[Group, Member]]) -> list[Place]:
         if any(m.axes != member.axes for m in nested):
             continue  # the inner units lie along another axis too, and compare there
         covered = np.concatenate(
-            [np.array([], dtype=np.int64), *(b.positions().reshape(-1) for m in nested for b in m.blocks)]
+            [
+                np.array([], dtype=np.int64),
+                *(b.positions().reshape(-1) for m in nested for b in m.blocks),
+            ]
         )
         positions = unit_positions(group, member)
         positions = positions.reshape(-1, positions.shape[-1])
         kept = positions[:, ~np.isin(positions, covered).all(axis=0)]
         if kept.size:
-            places.append(Place(group.id, member.parameter, member.axes, kept))
+            beside = frozenset(_beside(members, group, member, kept))
+            places.append(Place(group.id, member.parameter, member.axes, kept, beside))
     return places
+
+
+def _beside(
+    members: Sequence[tuple[Group, Member]], group: Group, member: Member, positions: np.ndarray
+) -> Iterator[str]:
+    """Groups of the same tensor, not of the same nest, that the samples of a place run along."""
+    for other, place in members:
+        related = group.id in other.over or other.id in group.over
+        if place is member or (related and place.axes == member.axes):
+            continue
+        if place.axes != member.axes or any(
+            np.isin(positions, block.positions()).any() for block in place.blocks
+        ):
+            yield other.id
 
 
 def families(spec: PermutationSpec) -> list[tuple[str, ...]]:

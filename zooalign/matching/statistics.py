@@ -42,9 +42,7 @@ class Moments:
     def of(cls, target: Tensor, source: Tensor) -> "Moments":
         """Moments of two matrices of shape (units, samples), of any floating dtype."""
         a, b = target.double(), source.double()
-        return cls(
-            a.shape[1], a.sum(1), b.sum(1), a.square().sum(1), b.square().sum(1), a @ b.T
-        )
+        return cls(a.shape[1], a.sum(1), b.sum(1), a.square().sum(1), b.square().sum(1), a @ b.T)
 
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(

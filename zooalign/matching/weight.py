@@ -96,9 +96,7 @@ class _Descent:
         self.spec, self.solver, self.permutation = spec, solver, begin
         names = [n for n in spec.by_parameter if n in target and target[n].is_floating_point()]
         self.target = {n: _finite(n, target[n]) for n in names}
-        self.current = {
-            n: apply_to_tensor(spec, begin, n, _finite(n, source[n])) for n in names
-        }
+        self.current = {n: apply_to_tensor(spec, begin, n, _finite(n, source[n])) for n in names}
         norms = (_norm(self.target), _norm(self.current))
         self.scale = norms[0] * norms[1] or 1.0
         self.places = parameter_places(spec, names)
@@ -162,7 +160,9 @@ class _Descent:
         for place in places:
             a = place.rows(self.target[place.tensor])
             b = place.rows(self.current[place.tensor])
-            product = (a @ b.T).double() if a.shape[1] > 1 else torch.outer(a[:, 0], b[:, 0]).double()
+            product = (
+                (a @ b.T).double() if a.shape[1] > 1 else torch.outer(a[:, 0], b[:, 0]).double()
+            )
             total = product if total is None else total + product
         assert total is not None
         return total.cpu().numpy()
@@ -171,7 +171,9 @@ class _Descent:
 def _finite(name: str, tensor: Tensor) -> Tensor:
     tensor = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
     if not bool(torch.isfinite(tensor).all()):
-        raise MergeError(f"'{name}' holds NaN or infinite values: models with them cannot be matched")
+        raise MergeError(
+            f"'{name}' holds NaN or infinite values: models with them cannot be matched"
+        )
     return tensor
 
 
