@@ -53,18 +53,7 @@ def command(
     except FaultyReleaseError as error:
         print_error(str(error))
         refused = error.report
-        data = {
-            "directory": directory,
-            "repo": repo,
-            "dry_run": dry_run,
-            "files": [],
-            "check": refused.to_dict(),
-            "commit": None,
-            "url": None,
-            "pull_request": None,
-            "verified": False,
-        }
-        return Result(data, lambda console: show_findings(console, refused), 1)
+        return Result(refused.to_dict(), lambda console: show_findings(console, refused.check), 1)
 
     def show(console: Any) -> None:
         from rich.markup import escape

@@ -1,7 +1,8 @@
 """The data of an operation: opened for a model, and described so that it can be found again."""
 
+import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ class Loading:
 
     batch_size: int = 128
     limit: int | None = None
+
+
+# A barrier reads its data at every alpha; preprocessed batches are kept up to so many bytes.
+_KEPT_BYTES = 2**29
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,36 @@ class FullBatches:
 
 
 def open_for(model: Model, text: str, loading: Loading) -> Batches:
-    """Open data with the model's own preprocessing."""
+    """Open data with the model's own preprocessing; small data is preprocessed once only."""
     preprocess = None if text.startswith("py:") else model.adapter.preprocess(model.architecture)
-    return open_data(
+    opened = open_data(
         text, preprocess=preprocess, batch_size=loading.batch_size, limit=loading.limit
     )
+    return dataclasses.replace(opened, make=_keeping(opened.make))
+
+
+def _keeping(make: Callable[[], Iterator[Batch]]) -> Callable[[], Iterator[Batch]]:
+    """Batches that are made anew each time, or kept from the first whole pass if they are small."""
+    kept: list[Batch] = []
+    complete = False
+
+    def again() -> Iterator[Batch]:
+        nonlocal complete
+        if complete:
+            yield from kept
+            return
+        found: list[Batch] | None = []
+        size = 0
+        for batch in make():
+            if found is not None:
+                size += sum(x.nbytes for x in batch[0])
+                found = [*found, batch] if size <= _KEPT_BYTES else None
+            yield batch
+        if found is not None and not complete:
+            kept.extend(found)
+            complete = True
+
+    return again
 
 
 def describe_data(batches: Batches, loading: Loading) -> DataUse:

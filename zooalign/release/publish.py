@@ -22,14 +22,6 @@ __all__ = ["FaultyReleaseError", "PublishReport", "publish"]
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*/[A-Za-z0-9][A-Za-z0-9._\-]*")
 
 
-class FaultyReleaseError(ZooalignError):
-    """The release gate found faults, so nothing was published; ``report`` has them."""
-
-    def __init__(self, message: str, report: CheckReport) -> None:
-        super().__init__(message)
-        self.report = report
-
-
 @dataclass(frozen=True)
 class PublishReport:
     """What was, or (``dry_run``) would be, published.
@@ -61,6 +53,14 @@ class PublishReport:
             "pull_request": self.pull_request,
             "verified": self.verified,
         }
+
+
+class FaultyReleaseError(ZooalignError):
+    """The release gate found faults, so nothing was published; ``report.check`` has them."""
+
+    def __init__(self, message: str, report: PublishReport) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 def publish(
@@ -114,7 +114,7 @@ def publish(
             f"{'error' if len(errors) == 1 else 'errors'} found, first {errors[0].id} at "
             f"{errors[0].where}: {errors[0].message}. Correct it, or publish it all the same "
             "(--force)",
-            report,
+            PublishReport(directory, repo, files, dry_run, report),
         )
     if dry_run:
         return PublishReport(directory, repo, files, True, report)

@@ -1,0 +1,175 @@
+"""The release gate: what is in order passes, and every fault is found by its own check."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from released_pairs import Pairs, edit_json, rewrite, tamper, weights
+
+from zooalign.errors import HubError, ModelReferenceError, SpecError
+from zooalign.release.align import align_models
+from zooalign.release.check import all_checks, check
+from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC
+from zooalign.zoo.writer import write_model
+
+
+@pytest.fixture(scope="module")
+def released(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("released") / "out"
+    align_models(*pairs.vit, str(out), method="weight")
+    return out
+
+
+@pytest.fixture
+def copy(released: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(released, tmp_path / "copy"))
+
+
+def found(directory: Path, *parents: str) -> dict[str, str]:
+    """Ids of errors, with where the first of each is."""
+    report = check(str(directory), parents)
+    assert not report.ok
+    first: dict[str, str] = {}
+    for finding in report.findings:
+        if finding.severity == "error":
+            first.setdefault(finding.id, finding.where)
+    return first
+
+
+def change_weights(copy: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    state = weights(copy)
+    change(state)
+    (copy / "model.safetensors").unlink()
+    made = copy.parent / "made"
+    write_model(made, state)
+    shutil.move(made / "model.safetensors", copy / "model.safetensors")
+
+
+def test_all_checks_ran(pairs: Pairs, released: Path) -> None:
+    report = check(str(released), [pairs.vit[1]])
+    assert report.ok and report.findings == ()
+    assert report.checks == tuple(item.id for item in all_checks())
+    alone = check(str(released))
+    assert alone.ok and set(alone.skipped) == {
+        "parent.recorded",
+        "parent.bytes",
+        "parent.function",
+    }
+
+
+def test_a_tampered_tensor_is_named(pairs: Pairs, copy: Path) -> None:
+    name = "blocks.1.attn.proj.weight"
+    tamper(copy, name)
+    assert found(copy) == {"weights.digests": name}
+    errors = found(copy, pairs.vit[1])
+    assert errors["parent.bytes"] == name and errors["parent.function"]
+
+
+def test_digests_made_anew_do_not_hide_it_from_the_parent(pairs: Pairs, copy: Path) -> None:
+    tamper(copy, "head.bias")
+    (copy / DIGESTS).unlink()
+    assert check(str(copy)).ok
+    assert found(copy, pairs.vit[1])["parent.bytes"] == "head.bias"
+
+
+def test_weights_against_the_architecture(copy: Path) -> None:
+    def change(state: dict[str, torch.Tensor]) -> None:
+        state["head.bias"] = torch.zeros(4)
+        state["extra.weight"] = torch.zeros(1)
+        state["norm.weight"] = torch.zeros(64, dtype=torch.int64)
+        state["norm.bias"] = torch.full((64,), float("nan"))
+        del state["pos_embed"]
+
+    change_weights(copy, change)
+    report = check(str(copy))
+    where = {(f.id, f.where) for f in report.findings}
+    assert {
+        ("weights.shapes", "head.bias"),
+        ("weights.keys", "extra.weight"),
+        ("weights.keys", "pos_embed"),
+        ("weights.dtypes", "norm.weight"),
+        ("weights.finite", "norm.bias"),
+    } <= where
+
+
+def test_a_truncated_file_is_a_finding(copy: Path) -> None:
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    report = check(str(copy))
+    [finding] = [f for f in report.findings if f.id == "weights.readable"]
+    assert "model.safetensors" in finding.message and "spec.hash" in report.skipped
+
+
+def test_files(copy: Path, tmp_path: Path) -> None:
+    (copy / "pytorch_model.bin").write_bytes(b"")
+    secret = tmp_path / "secret.txt"
+    secret.write_text("mine")
+    (copy / "notes.txt").symlink_to(secret)
+    errors = found(copy)
+    assert errors == {
+        "files.safetensors_only": "pytorch_model.bin",
+        "files.inside": "notes.txt",
+    }
+
+
+def test_a_spec_of_another_architecture(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    config["model_args"]["num_heads"] = 4
+    (copy / "config.json").write_text(json.dumps(config))
+    assert found(copy) == {"spec.hash": SPEC}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda d: (d / SPEC).unlink(), {"spec.present"}),
+        (lambda d: (d / SPEC).write_text("{}"), {"spec.present"}),
+        (lambda d: edit_json(d / SPEC, hash="0" * 64), {"spec.present"}),
+        (lambda d: (d / "zooalign/permutation.json").unlink(), {"permutation.valid"}),
+        (
+            lambda d: edit_json(d / "zooalign/permutation.json", indices={}),
+            {"permutation.valid"},
+        ),
+        (lambda d: (d / PROVENANCE).unlink(), {"provenance.present"}),
+        (lambda d: edit_json(d / PROVENANCE, seed=None), {"provenance.present"}),
+        (lambda d: edit_json(d / PROVENANCE, spec_hash="0"), {"provenance.consistent"}),
+        (lambda d: edit_json(d / PROVENANCE, alignments=[]), {"provenance.consistent"}),
+        (lambda d: edit_json(d / PROVENANCE, statistics="stale"), {"statistics.stale"}),
+        (lambda d: (d / "README.md").unlink(), {"card.present"}),
+        (lambda d: (d / "README.md").write_text("---\na: [\n---\n"), {"card.present"}),
+        (lambda d: (d / "README.md").write_text("---\nlicense: mit\n---\n"), {"card.parents"}),
+    ],
+)
+def test_the_record(copy: Path, change: Callable[[Path], object], expected: set[str]) -> None:
+    change(copy)
+    assert set(found(copy)) == expected
+
+
+def test_parents(pairs: Pairs, released: Path, tmp_path: Path) -> None:
+    stranger = rewrite(pairs.vit[0], tmp_path / "s", lambda s: {n: t + 1 for n, t in s.items()})
+    errors = found(released, stranger)
+    assert errors["parent.recorded"].endswith("/s") and "parent.bytes" in errors
+    target = check(str(released), [pairs.vit[0]])
+    assert target.ok and [f.id for f in target.findings] == ["parent.bytes"]  # a warning
+    assert check(str(released), pairs.vit).findings == ()
+    with pytest.raises(ModelReferenceError):
+        check(str(released), [str(tmp_path / "none")])
+
+
+def test_a_record_may_not_excuse_tensors(pairs: Pairs, copy: Path) -> None:
+    tamper(copy, "head.bias")
+    edit_json(copy / PROVENANCE, recomputed=["head.bias"])
+    assert found(copy, pairs.vit[1])["parent.bytes"] == "head.bias"
+
+
+def test_what_cannot_be_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelReferenceError, match="no such directory"):
+        check(str(tmp_path / "none"))
+    with pytest.raises(SpecError, match="neither a directory nor a hub repo"):
+        check("timm:test_vit")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(HubError, match="cannot be reached"):
+        check("org/name")

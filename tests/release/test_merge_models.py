@@ -1,0 +1,109 @@
+"""Merging directories."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from released_pairs import Pairs, outputs, rewrite, weights
+
+from zooalign.errors import DataError, MergeError, ZooalignWarning
+from zooalign.release.calibration import Loading
+from zooalign.release.check import check
+from zooalign.release.merge import merge_models
+from zooalign.symmetry import apply
+from zooalign.symmetry.spec_file import from_json, permutation_from_dict
+
+
+def test_statistics_are_reset_on_data(pairs: Pairs, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = merge_models(
+        pairs.resnet,
+        str(out),
+        method="weight",
+        data=pairs.data,
+        evaluate=pairs.data,
+        alphas=3,
+        weights=[3, 1],
+        loading=Loading(batch_size=16),
+    )
+    found = report.to_dict()
+    assert found["statistics"] == "reset" and not found["stale_statistics"]
+    assert found["weights"] == [0.75, 0.25] and len(found["aligned"]) == 1
+    assert found["score"]["count"] == 48
+    spec = from_json((out / "zooalign/spec.json").read_text())
+    body = json.loads((out / "zooalign/permutation-1.json").read_text())
+    second = apply(spec, permutation_from_dict(body, spec), weights(pairs.resnet[1]))
+    first, merged = weights(pairs.resnet[0]), weights(out)
+    for name, tensor in merged.items():
+        if name.endswith(("running_mean", "running_var")):
+            assert not torch.equal(tensor, 0.75 * first[name] + 0.25 * second[name])
+        elif tensor.is_floating_point():
+            torch.testing.assert_close(tensor, 0.75 * first[name] + 0.25 * second[name])
+    assert outputs(out, torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    assert check(str(out), pairs.resnet).findings == ()
+    assert "base_model" not in (out / "README.md").read_text()
+
+
+def test_stale_statistics_are_loud_and_marked(pairs: Pairs, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.warns(ZooalignWarning, match="STALE"):
+        report = merge_models(pairs.resnet, str(out), method="weight")
+    assert report.to_dict()["stale_statistics"]
+    made = json.loads((out / "zooalign/provenance.json").read_text())
+    assert made["stale_statistics"] is True and "STALE" in made["warnings"][0]
+    assert "Stale statistics" in (out / "README.md").read_text()
+    assert [finding.id for finding in check(str(out)).findings] == ["statistics.stale"]
+
+
+def test_repair_of_a_network_without_statistics(pairs: Pairs, tmp_path: Path) -> None:
+    plain = merge_models(pairs.vit, str(tmp_path / "plain"), method="weight", data=pairs.data)
+    assert plain.to_dict()["statistics"] == "none"
+    assert not plain.provenance.recomputed
+    loading = Loading(batch_size=20)  # 48 rows: the last batch is smaller, and left out
+    repaired = merge_models(
+        pairs.vit,
+        str(tmp_path / "repaired"),
+        method="weight",
+        data=pairs.data,
+        repair=True,
+        loading=loading,
+    )
+    assert repaired.to_dict()["statistics"] == "repaired"
+    changed = set(repaired.provenance.recomputed)
+    one, other = weights(plain.output), weights(repaired.output)
+    assert {name for name in one if not torch.equal(one[name], other[name])} == changed
+    assert "blocks.0.mlp.fc1.weight" in changed and "pos_embed" not in changed
+    assert check(repaired.output, pairs.vit).findings == ()
+    with pytest.raises(DataError, match="REPAIR"):
+        merge_models(pairs.vit, str(tmp_path / "x"), method="weight", repair=True)
+
+
+def test_three_parents_are_all_aligned_to_the_first(pairs: Pairs, tmp_path: Path) -> None:
+    third = rewrite(
+        pairs.vit[1], tmp_path / "third", lambda s: {n: t.flip(0) for n, t in s.items()}
+    )
+    report = merge_models([*pairs.vit, third], str(tmp_path / "out"), method="weight")
+    assert [a["source"] for a in report.to_dict()["aligned"]] == [1, 2]
+    assert (tmp_path / "out/zooalign/permutation-2.json").is_file()
+    assert check(report.output, [*pairs.vit, third]).findings == ()
+
+
+def test_averaging_as_they_are(pairs: Pairs, tmp_path: Path) -> None:
+    report = merge_models(pairs.vit, str(tmp_path / "out"), method="none")
+    a, b, merged = (weights(d) for d in (*pairs.vit, report.output))
+    torch.testing.assert_close(merged["head.weight"], (a["head.weight"] + b["head.weight"]) / 2)
+    assert report.to_dict()["aligned"][0]["moved_fraction"] == 0
+
+
+def test_what_it_refuses(pairs: Pairs, tmp_path: Path) -> None:
+    with pytest.raises(MergeError, match="two models"):
+        merge_models(pairs.vit[:1], str(tmp_path / "x"), method="weight")
+    half = rewrite(
+        pairs.vit[1], tmp_path / "half", lambda s: {n: t.bfloat16() for n, t in s.items()}
+    )
+    with pytest.raises(MergeError, match=r"bfloat16.*convert one"):
+        merge_models([pairs.vit[0], half], str(tmp_path / "x"), method="weight")
+    with pytest.raises(MergeError, match="3 weights"):
+        merge_models(pairs.vit, str(tmp_path / "x"), method="none", weights=[1, 1, 1])
+    assert not (tmp_path / "x").exists()
