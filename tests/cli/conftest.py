@@ -1,9 +1,15 @@
 """Pairs of models, made once a session."""
 
 import pytest
+from cli_calls import Call, in_process
 from released_pairs import Pairs, make_pairs
 
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     return make_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    return in_process(capsys)

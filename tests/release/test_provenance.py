@@ -4,9 +4,9 @@ import dataclasses
 import json
 
 import pytest
+from huggingface_hub import RepoCard
 from hypothesis import given
 from hypothesis import strategies as st
-from huggingface_hub import RepoCard
 
 from zooalign.errors import SpecError
 from zooalign.release.calibration import DataUse
