@@ -41,6 +41,7 @@ def activation_matching(
     module: nn.Module,
     data: Iterable[Any],
     kind: str = "correlation",
+    places: str = "activations",
     solver: AssignmentSolver = linear,
     progress: Progress | None = None,
 ) -> Match:
@@ -59,6 +60,9 @@ def activation_matching(
         :func:`rounds` says otherwise.
     kind:
         ``correlation`` or ``covariance``.
+    places:
+        ``activations``: behind activation functions, for every group that stands there, and
+        everywhere for the others; ``all``: everywhere for all.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def activation_matching(
     MergeError
         If the graph of the module has other symmetries than the spec.
     """
-    graphs = _Graphs(spec, module, _device(target))
+    graphs = _Graphs(spec, module, _device(target), places)
     found = spec.identity()
     known: frozenset[str] = frozenset()
     reports: list[Match] = []
@@ -184,6 +188,7 @@ def collect(
     data: Iterable[Any],
     groups: frozenset[str] | None = None,
     known: frozenset[str] = frozenset(),
+    places: str = "activations",
     progress: Progress | None = None,
 ) -> Statistics:
     """Cross-statistics of the first round's groups (or those named) over all batches, in one pass.
@@ -195,7 +200,7 @@ def collect(
     known:
         Groups in which ``source`` is in the order of ``target`` already.
     """
-    graphs = _Graphs(spec, module, _device(target))
+    graphs = _Graphs(spec, module, _device(target), places)
     return _collect(graphs, target, source, read_batches(data), groups, known, progress)
 
 
@@ -231,8 +236,12 @@ def _device(state: Mapping[str, Tensor]) -> torch.device:
 class _Graphs:
     """The module's graph and places for each shape of inputs, traced when first met."""
 
-    def __init__(self, spec: PermutationSpec, module: nn.Module, device: torch.device) -> None:
-        self.spec, self.module, self.device = spec, module, device
+    def __init__(
+        self, spec: PermutationSpec, module: nn.Module, device: torch.device, places: str
+    ) -> None:
+        if places not in ("activations", "all"):
+            raise MergeError(f"no places '{places}'; there are 'activations' and 'all'")
+        self.spec, self.module, self.device, self.places = spec, module, device, places
         self._known: dict[Any, tuple[Derived, dict[str, list[Place]]]] = {}
 
     def __call__(self, batch: Batch) -> tuple[Derived, dict[str, list[Place]]]:
@@ -248,7 +257,7 @@ class _Graphs:
                     f"symmetries of spec {derived.spec.hash[:12]}, not of {self.spec.hash[:12]}: "
                     "extract the spec with inputs like the data"
                 )
-            self._known[key] = (derived, activation_places(derived))
+            self._known[key] = (derived, activation_places(derived, self.places))
         return self._known[key]
 
 

@@ -26,6 +26,13 @@ _COPIES = {
 }  # fmt: skip
 
 
+# Units differ most clearly behind these.
+_FUNCTIONS = {
+    "celu", "clamp", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish",
+    "prelu", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "tanh",
+}  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Place:
     """Units of one group in one tensor.
@@ -71,11 +78,12 @@ def parameter_places(spec: PermutationSpec, names: Iterable[str]) -> dict[str, l
     return dict(found)
 
 
-def activation_places(derived: Derived) -> dict[str, list[Place]]:
+def activation_places(derived: Derived, which: str = "activations") -> dict[str, list[Place]]:
     """Places in the tensors that operators compute, by the name of the node.
 
     Nothing has to be named by hand: wherever an index set of a group runs along an axis, its
-    units can be read.
+    units can be read. ``which`` is ``all``, or ``activations``: for a group that stands behind an
+    activation function only the places there.
     """
     traced, solution = derived.traced, derived.solution
     group_of = {number: derived.spec.by_id[name] for name, number in derived.class_of.items()}
@@ -101,7 +109,22 @@ def activation_places(derived: Derived) -> dict[str, list[Place]]:
         places = _innermost(members)
         if places:
             found[node.name] = places
-    return found
+    return found if which == "all" else _behind_functions(derived, found)
+
+
+def _behind_functions(derived: Derived, places: dict[str, list[Place]]) -> dict[str, list[Place]]:
+    functions = {
+        node.name
+        for node in derived.traced.captured.graph.nodes
+        if _base_name(str(node.target)).removesuffix("_") in _FUNCTIONS
+    }
+    # A place that has to wait for another group's order is no reason to drop one that has not.
+    served = {p.group for name in functions for p in places.get(name, ()) if not p.beside}
+    kept = {
+        name: [p for p in at if name in functions or p.group not in served]
+        for name, at in places.items()
+    }
+    return {name: at for name, at in kept.items() if at}
 
 
 def _base_name(target: str) -> str:

@@ -29,6 +29,8 @@ Progress = Callable[[int], None]
 _GAIN = 1e-9
 _MOST_SWEEPS = 200
 
+_POWER = {"plain": 0.0, "balanced": 0.5, "cosine": 1.0}
+
 
 def weight_matching(
     spec: PermutationSpec,
@@ -37,6 +39,7 @@ def weight_matching(
     *,
     starts: int = 1,
     seed: int = 0,
+    scale: str = "balanced",
     solver: AssignmentSolver = linear,
     initial: Permutation | None = None,
     progress: Progress | None = None,
@@ -48,12 +51,16 @@ def weight_matching(
     spec:
         Of the architecture.
     target, source:
-        State dicts. Integer tensors and buffers take no part.
+        State dicts. Buffers (running statistics) take no part.
     starts:
         How many descents are made; the first starts at ``initial``, the others at random members
         of the group. The best is returned.
     seed:
         For the starts and the order of families.
+    scale:
+        What each tensor's inner product counts: ``plain`` as it is (the published objective),
+        ``balanced`` divided by the square root of the product of the tensor's two norms, so that
+        one large layer does not decide for all, ``cosine`` divided by the product.
     initial:
         Where the first descent starts (the identity if not given).
 
@@ -62,22 +69,24 @@ def weight_matching(
     MergeError
         If a tensor holds a value that is not finite.
     """
+    if scale not in _POWER:
+        raise MergeError(f"no scale '{scale}'; there are {', '.join(_POWER)}")
     descents = []
     for start in range(max(1, starts)):
         begin = (initial or spec.identity()) if start == 0 else spec.random(seed + start)
-        descent = _Descent(spec, target, source, begin, solver)
+        descent = _Descent(spec, target, source, begin, solver, _POWER[scale])
         descents.append(descent.run(np.random.default_rng(seed + start)))
         if progress is not None:
             progress(start + 1)
-    identity = _Descent(spec, target, source, spec.identity(), solver)
+    identity = _Descent(spec, target, source, spec.identity(), solver, _POWER[scale])
     best = max(descents, key=lambda d: d[1])
-    scale = identity.scale
-    values = [value / scale for _, value, _ in descents]
+    norm = identity.scale
+    values = [value / norm for _, value, _ in descents]
     return Match(
         best[0],
         "weight",
-        identity.objective() / scale,
-        best[1] / scale,
+        identity.objective() / norm,
+        best[1] / norm,
         {"starts": len(descents), "sweeps": best[2], "spread": max(values) - min(values)},
     )
 
@@ -92,13 +101,16 @@ class _Descent:
         source: Mapping[str, Tensor],
         begin: Permutation,
         solver: AssignmentSolver,
+        power: float,
     ) -> None:
         self.spec, self.solver, self.permutation = spec, solver, begin
-        names = [n for n in spec.by_parameter if n in target and target[n].is_floating_point()]
+        buffers = set(spec.buffers)
+        names = [n for n in spec.by_parameter if n in target and n not in buffers]
         self.target = {n: _finite(n, target[n]) for n in names}
         self.current = {n: apply_to_tensor(spec, begin, n, _finite(n, source[n])) for n in names}
-        norms = (_norm(self.target), _norm(self.current))
-        self.scale = norms[0] * norms[1] or 1.0
+        norms = {n: _norm(self.target[n]) * _norm(self.current[n]) for n in names}
+        self.share = {n: norms[n] ** -power if norms[n] else 0.0 for n in names}
+        self.scale = sum(norms[n] * self.share[n] for n in names) or 1.0
         self.places = parameter_places(spec, names)
         self.families = [f for f in families(spec) if any(g in self.places for g in f)]
         self.touched = {
@@ -109,11 +121,14 @@ class _Descent:
         for family, tensors in self.touched.items():
             for name in tensors:
                 self.neighbours[name].append(family)
-        self.value = {n: _inner(self.target[n], self.current[n]) for n in names}
+        self.value = {n: self._value(n, self.current[n]) for n in names}
 
     def objective(self) -> float:
-        """The inner product, in float64."""
+        """The scaled inner product, in float64."""
         return sum(self.value.values())
+
+    def _value(self, name: str, tensor: Tensor) -> float:
+        return _inner(self.target[name], tensor) * self.share[name]
 
     def run(self, generator: np.random.Generator) -> tuple[Permutation, float, int]:
         """Sweep over the families in random order until none improves."""
@@ -132,12 +147,10 @@ class _Descent:
         return self.permutation, self.objective(), sweeps
 
     def _twice(self, family: tuple[str, ...]) -> bool:
-        seen: set[tuple[str, int]] = set()
         axes: dict[str, set[tuple[int, ...]]] = defaultdict(set)
         for group in family:
             for place in self.places.get(group, ()):
                 axes[place.tensor].add(place.axes)
-        del seen
         return any(len(found) > 1 for found in axes.values())
 
     def _improve(self, family: tuple[str, ...]) -> bool:
@@ -146,7 +159,7 @@ class _Descent:
         move = partial(apply_to_tensor, self.spec, step)
         moved = {n: move(n, self.current[n]) for n in self.touched[family]}
         changed = {n: t for n, t in moved.items() if t is not self.current[n]}
-        values = {n: _inner(self.target[n], t) for n, t in changed.items()}
+        values = {n: self._value(n, t) for n, t in changed.items()}
         gain = sum(values.values()) - sum(self.value[n] for n in changed)
         if gain <= _GAIN * self.scale:
             return False
@@ -181,5 +194,5 @@ def _inner(a: Tensor, b: Tensor) -> float:
     return float(torch.sum(a.double() * b.double()))
 
 
-def _norm(state: Mapping[str, Tensor]) -> float:
-    return float(sum(float(t.double().square().sum()) for t in state.values())) ** 0.5
+def _norm(tensor: Tensor) -> float:
+    return float(tensor.double().square().sum()) ** 0.5

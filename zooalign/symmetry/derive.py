@@ -71,6 +71,7 @@ def derive(traced: Traced, architecture: str = "") -> Derived:
         frozen=tuple(frozen_axes(traced, solution, parameters)),
         unused=traced.unused,
         unknown_operators=dict(traced.unknown_operators),
+        buffers=tuple(n for n in traced.captured.shapes if n not in traced.captured.trainable),
         architecture=architecture,
     )
     return Derived(spec, traced, solution, {names[n]: n for n in used})

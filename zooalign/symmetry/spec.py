@@ -160,6 +160,8 @@ class PermutationSpec:
         Tensors no output depends on: they are left alone.
     unknown_operators:
         Operators zooalign has no rule for, with their count; what they touch is frozen.
+    buffers:
+        Tensors of the state dict that are no parameters (running statistics, counters).
     architecture:
         A name for people; not part of the hash.
     """
@@ -170,6 +172,7 @@ class PermutationSpec:
     frozen: tuple[Frozen, ...] = ()
     unused: tuple[str, ...] = ()
     unknown_operators: Mapping[str, int] = field(default_factory=dict)
+    buffers: tuple[str, ...] = ()
     architecture: str = ""
 
     @cached_property

@@ -20,7 +20,14 @@ from zooalign.symmetry.spec import (
     PermutationSpec,
 )
 
-__all__ = ["from_dict", "from_json", "permutation_from_dict", "permutation_to_dict", "to_dict", "to_json"]
+__all__ = [
+    "from_dict",
+    "from_json",
+    "permutation_from_dict",
+    "permutation_to_dict",
+    "to_dict",
+    "to_json",
+]
 
 PERMUTATION_FORMAT = "zooalign.permutation"
 
@@ -38,6 +45,7 @@ def to_dict(spec: PermutationSpec) -> dict[str, Any]:
         "frozen": [frozen_to_dict(entry) for entry in spec.frozen],
         "unused": list(spec.unused),
         "unknown_operators": dict(spec.unknown_operators),
+        "buffers": list(spec.buffers),
     }
 
 
@@ -127,7 +135,10 @@ def from_dict(body: Mapping[str, Any], where: str = "the spec") -> PermutationSp
             fixed_sets={str(k): _whole(n) for k, n in body["fixed_sets"].items()},
             frozen=tuple(_frozen(f) for f in body.get("frozen", ())),
             unused=tuple(str(n) for n in body.get("unused", ())),
-            unknown_operators={str(k): _whole(n) for k, n in body.get("unknown_operators", {}).items()},
+            unknown_operators={
+                str(k): _whole(n) for k, n in body.get("unknown_operators", {}).items()
+            },
+            buffers=tuple(str(n) for n in body.get("buffers", ())),
             architecture=str(body.get("architecture", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -255,7 +266,9 @@ def permutation_from_dict(
     from zooalign.symmetry.permutation import check
 
     if not isinstance(body, Mapping) or body.get("format") != PERMUTATION_FORMAT:
-        raise SpecError(f"{where} is not a permutation (its 'format' is not '{PERMUTATION_FORMAT}')")
+        raise SpecError(
+            f"{where} is not a permutation (its 'format' is not '{PERMUTATION_FORMAT}')"
+        )
     if body.get("version") != VERSION:
         raise SpecError(f"{where} has version {body.get('version')!r}, {VERSION} is known")
     try:
@@ -265,7 +278,9 @@ def permutation_from_dict(
         raise SpecError(f"{where} is malformed: {type(error).__name__}: {error}") from error
     for name, index in indices.items():
         if index.dtype.kind not in "iu":
-            raise SpecError(f"{where}: group '{name}' holds {index.dtype} values, not whole numbers")
+            raise SpecError(
+                f"{where}: group '{name}' holds {index.dtype} values, not whole numbers"
+            )
     permutation = Permutation(spec_hash, indices)
     check(spec, permutation)
     return permutation
