@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from zooalign.errors import SpecError
 from zooalign.graph.batches import Batch
 from zooalign.merging.calling import Runner
-from zooalign.symmetry.verify import tolerance
+from zooalign.symmetry.precision import LowestPrecision, tolerance
 
 __all__ = ["Comparison", "compare_functions"]
+
+_MOST_DOUBLE = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,11 @@ def compare_functions(
     b: Mapping[str, Tensor],
     inputs: tuple[Any, ...],
 ) -> Comparison:
-    """Run the module on both state dicts, one after the other, in at least float32.
+    """Run the module on both state dicts, one after the other, in float64.
 
-    16-bit weights are widened for the comparison only: the rounding of a 16-bit run is so large
-    that it would hide mistakes. One widened copy is in memory at a time.
+    Weights are widened for the comparison only (to float32 where there are more than 500 million):
+    the rounding of a narrower run is so large that it would hide mistakes. One widened copy is in
+    memory at a time.
 
     Raises
     ------
@@ -57,22 +60,24 @@ def compare_functions(
 def _outputs(
     module: nn.Module, state: Mapping[str, Tensor], inputs: tuple[Any, ...]
 ) -> tuple[list[Tensor], torch.dtype]:
-    wide = {name: _widened(tensor) for name, tensor in state.items()}
+    count = sum(tensor.numel() for tensor in state.values())
+    dtype = torch.float64 if count <= _MOST_DOUBLE else torch.float32
+    wide = {name: _widened(tensor, dtype) for name, tensor in state.items()}
     run = Runner.of(module, wide)
-    result = run(Batch(inputs, {}, None))
+    inputs = tuple(_widened(x, dtype) if isinstance(x, Tensor) else x for x in inputs)
+    with LowestPrecision() as precision:
+        result = run(Batch(inputs, {}, None))
     found = [t.detach().cpu().double() for t in _tensors(result) if t.is_floating_point()]
     if not found or not all(bool(torch.isfinite(t).all()) for t in found):
         raise SpecError(
             f"{type(module).__name__} gives no finite floating output on random inputs, so "
             "functions cannot be compared; check the weights"
         )
-    dtypes = [t.dtype for t in wide.values() if t.is_floating_point()]
-    return found, max(dtypes or [torch.float32], key=lambda dtype: torch.finfo(dtype).eps)
+    return found, precision.lowest
 
 
-def _widened(tensor: Tensor) -> Tensor:
-    narrow = tensor.is_floating_point() and tensor.dtype.itemsize < 4
-    return tensor.float() if narrow else tensor
+def _widened(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _tensors(value: Any) -> list[Tensor]:

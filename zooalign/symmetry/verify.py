@@ -13,20 +13,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zooalign.errors import SpecError
 from zooalign.symmetry.apply import apply
 from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.precision import LowestPrecision, tolerance
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["Verification", "random_state", "tolerance", "verify"]
-
-# Rounding errors of a deep network, in units of the precision of its least precise step: sums
-# over thousands of terms in another order, through tens of layers.
-_SLACK = 2.0**13
-
+__all__ = ["Verification", "random_state", "verify"]
 
 @dataclass(frozen=True)
 class Verification:
@@ -93,7 +88,7 @@ def verify(
     """
     state = random_state(module, seed)
     inputs = _random_inputs(example_inputs, seed)
-    with _Precision() as precision:
+    with LowestPrecision() as precision:
         reference = _outputs(module, state, inputs)
     limit = tolerance(precision.lowest)
     worst, largest = "all", 0.0
@@ -119,11 +114,6 @@ def verify(
         worst=worst,
         log10_order=spec.log10_order,
     )
-
-
-def tolerance(lowest: torch.dtype) -> float:
-    """The relative error rounding may cause in a module whose least precise step has this dtype."""
-    return float(torch.finfo(lowest).eps) * _SLACK
 
 
 def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -246,28 +236,6 @@ def _sensitivity(
         noise = {n: state[n] + torch.randn_like(state[n]) for n in tried}
         error = _error(reference, _outputs(module, {**state, **noise}, inputs))
     return error
-
-
-class _Precision(TorchDispatchMode):
-    """Notes the least precise floating dtype that any operator computes in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lowest = torch.float64
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for value in tree_leaves(result):
-            if (
-                isinstance(value, Tensor)
-                and value.is_floating_point()
-                and value.numel() > 1
-                and torch.finfo(value.dtype).eps > torch.finfo(self.lowest).eps
-            ):
-                self.lowest = value.dtype
-        return result
 
 
 @contextmanager

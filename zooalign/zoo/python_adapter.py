@@ -1,7 +1,8 @@
 """One's own models as a plugin: ``py:package.module:callable?option=value``.
 
 The callable is called with the options as keyword arguments and returns an ``nn.Module``. Two
-attributes are looked for on the callable, then on its module:
+attributes are looked for on the callable, then on its module (``example_inputs`` last on the
+``nn.Module`` it returns):
 
 - ``example_inputs(batch_size)`` returns a tensor or a tuple of tensors, batch first. In its
   place the option ``?input=3x32x32`` (not passed on; several as a JSON list) gives float inputs.
@@ -83,11 +84,14 @@ class PythonAdapter:
             return tuple(
                 torch.randn(batch_size, *shape, generator=generator).to(device) for shape in shapes
             )
-        make = _beside(reference, "example_inputs")
+        make = _beside(reference, "example_inputs") or getattr(
+            self.build(architecture), "example_inputs", None
+        )
         if make is None:
             raise ModelReferenceError(
                 f"'{reference}': the sizes of its inputs are not known; add ?input=3x32x32, or "
-                f"define example_inputs(batch_size) in {reference.target.partition(':')[0]}"
+                "define example_inputs(batch_size) on the module or in "
+                f"{reference.target.partition(':')[0]}"
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
