@@ -60,6 +60,7 @@ class IndexSets:
         self.relations: list[Relation] = []
         self.restrictions: dict[tuple[int, int, int], int] = {}
         self.tensors: list[tuple[Axis, ...]] = []
+        self.version = 0  # grows whenever anything about the sets changes
         self.causes: dict[int, Cause] = {}  # as stated, by original atom, for explanations
         self._parent: list[int] = []
         self._product: dict[int, Axis] = {}
@@ -67,6 +68,7 @@ class IndexSets:
         self._fixed: dict[int, Cause] = {}
         self._appears: dict[int, list[int]] = {}
         self._runs: dict[tuple[int, ...], int] = {}
+        self._wraps: dict[Axis, int] = {}
 
     # ------------------------------------------------------------------ atoms and axes
 
@@ -143,6 +145,7 @@ class IndexSets:
             if root in self._fixed:
                 continue
             self._fixed[root] = cause
+            self.version += 1
             self._follow(self._product.get(root, ()), cause)
             self._follow(self._sum.get(root, ()), cause)
 
@@ -189,11 +192,14 @@ class IndexSets:
         return tuple(self._restricted(atom, on, piece) for atom in self.digits(axis))
 
     def _restricted(self, atom: int, on: int, piece: int) -> int:
-        if not self.may_depend(atom, on):
-            return atom
-        key = (atom, on, piece)
+        return self.own(atom, on, piece) if self.may_depend(atom, on) else atom
+
+    def own(self, atom: int, on: int, piece: int) -> int:
+        """The atom that ``atom`` is where ``on`` takes values in ``piece``."""
+        key = (self.find(atom), self.find(on), self.find(piece))
         if key not in self.restrictions:
             restricted = self.new(self.sizes[atom])
+            self.version += 1
             self.restrictions[key] = restricted
             self._relate("restriction", restricted, atom)
         return self.restrictions[key]
@@ -205,6 +211,15 @@ class IndexSets:
             self.unify(self.restrictions[key], restricted)
         self.restrictions[key] = restricted
         self._relate("restriction", restricted, atom)
+
+    def tidy_restrictions(self) -> None:
+        """Name restrictions by representatives; two of one name are one set."""
+        table, self.restrictions = self.restrictions, {}
+        for names, restricted in table.items():
+            atom, on, piece = (self.find(x) for x in names)
+            known = self.restrictions.setdefault((atom, on, piece), restricted)
+            if self.find(known) != self.find(restricted):
+                self.unify_axes((known,), (restricted,))
 
     # ------------------------------------------------------------------ equality
 
@@ -233,6 +248,7 @@ class IndexSets:
     def _link(self, a: int, b: int) -> None:
         """Make ``a`` the representative of ``b``, whose definition (if any) says the same."""
         cause = self._fixed.get(a) or self._fixed.get(b)
+        self.version += 1
         self._parent[b] = a
         self._appears.setdefault(a, []).extend(self._appears.pop(b, ()))
         self._product.pop(b, None)
@@ -366,6 +382,7 @@ class IndexSets:
         return self.axis(self.size(axis) // inner, cause), self.axis(inner, cause)
 
     def _define_product(self, root: int, factors: Axis) -> None:
+        self.version += 1
         self._product[root] = factors
         for factor in factors:
             self._appears.setdefault(factor, []).extend(self._appears.get(root, ()))
@@ -398,9 +415,11 @@ class IndexSets:
             else:
                 self._cut(piece, offset)
                 flat.extend(self.pieces(piece))
+        self.version += 1
         self._sum[root] = tuple(flat)
 
     def _define_sum(self, root: int, pieces: Sequence[int]) -> None:
+        self.version += 1
         self._sum[root] = tuple(pieces)
         for piece in pieces:
             self._relate("sum", root, piece)
@@ -438,12 +457,14 @@ class IndexSets:
         digits = self.digits(axis)
         if len(digits) == 1:
             return digits[0]
-        whole = self.new(self.size(digits))
-        if digits:
+        if not digits:
+            return self.new(1)
+        if digits not in self._wraps:
+            whole = self._wraps[digits] = self.new(self.size(digits))
             self._define_product(whole, digits)
             if all(d in self._fixed for d in digits):
                 self._fixed[whole] = self._fixed[digits[0]]
-        return whole
+        return self._wraps[digits]
 
     def concatenate(self, axes: Sequence[Axis]) -> Axis:
         """The axis that holds the given axes side by side."""
@@ -462,11 +483,15 @@ class IndexSets:
             return [tuple(a) for a in axes]
         first, rest = axis[0], axis[1:]
         inner = self.size(rest)
+        written = [self.digits(a) for a in axes]
+        # Where the set stands twice, only what stands beside this one is said to go with it.
+        once = sum(a.count(first) for a in written) == 1
+        beside = axis.count(first) == 1
         if low % inner == 0 and high % inner == 0:
             piece = self.piece(first, low // inner, high // inner)
-            cut = [self.restrict(self.digits(a), first, piece) for a in axes]
+            cut = [self.restrict(a, first, piece) if once else a for a in written]
             kept = () if self.sizes[piece] == 1 else (piece,)
-            cut[number] = (*kept, *self.restrict(rest, first, piece))
+            cut[number] = (*kept, *(self.restrict(rest, first, piece) if beside else rest))
             return cut
         # The cut runs through a block: blocks one by one, and no order may depend on them.
         parts: list[Axis] = []
@@ -477,7 +502,7 @@ class IndexSets:
             if start % inner == 0 and high - start >= inner:
                 stop = high - high % inner
             piece = self.piece(first, block, -(-stop // inner))
-            inside = self.restrict(rest, first, piece)
+            inside = self.restrict(rest, first, piece) if beside else rest
             whole = (piece, *inside) if self.sizes[piece] > 1 else inside
             offset = block * inner
             parts.append(self.segment(whole, start - offset, stop - offset))

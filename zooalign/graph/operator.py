@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
-from zooalign.graph.notation import AxisPattern, Factor, Operand, parse
+from zooalign.graph.notation import AxisPattern, Factor, Operand, Pattern, parse
 
 __all__ = ["Operator", "Tensor"]
 
@@ -152,6 +152,7 @@ class Operator:
         for operand, tensor in zip(pattern.operands, operands, strict=True):
             if tensor is not None:
                 binding.compute_inside(operand, tensor)
+        binding.compute_terms(pattern, operands)
         made = [binding.result(r, i) for i, r in enumerate(pattern.results)]
         return made[0] if len(made) == 1 else made
 
@@ -247,6 +248,27 @@ class _Binding:
             else:
                 left.extend(self.axes[f.name] for f in pattern.factors if not f.inside)
         self.op.computed(left)
+
+    def compute_terms(self, pattern: Pattern, operands: Sequence[Tensor | None]) -> None:
+        """Register what is summed, with the axes of all operands: one set may stand there twice.
+
+        The dims of attention are contracted between tokens and tokens: an order of dims for each
+        token would not fit, which neither queries nor keys alone can tell.
+        """
+        given = [o for o, x in zip(pattern.operands, operands, strict=True) if x is not None]
+        names = [{f.name for axis in o.axes for f in axis.factors} for o in given]
+        if len(given) < 2 or not set.intersection(*names[:2]):
+            return
+        axes: list[Axis] = []
+        seen: set[str] = set()
+        for axis in (axis for operand in given for axis in operand.axes):
+            fresh = [f.name for f in axis.factors if f.name not in seen]
+            seen.update(fresh)
+            if axis.star:
+                axes.extend(a for name in fresh for _, a in self.stars[name])
+            else:
+                axes.append(tuple(a for name in fresh for a in self.axes.get(name, ())))
+        self.op.computed(axes)
 
     def result(self, operand: Operand, number: int) -> Tensor:
         """The tensor a right-hand side describes."""

@@ -48,13 +48,20 @@ def mv(op: Operator) -> Tensor:
     return op.relate("a i, i -> a", op["self"], op["vec"])
 
 
-@rule("aten.dot", "aten.vdot", "aten.inner")
+@rule("aten.dot", "aten.vdot")
 def dot(op: Operator) -> Tensor:
-    """Inner product over the last axes."""
+    """Inner product of two vectors."""
+    return op.relate("i, i -> *n", *op.tensors())
+
+
+@rule("aten.inner")
+def inner(op: Operator) -> Tensor:
+    """Inner products over the last axes, all other axes crossed."""
     x, y = op.tensors()
-    if x.ndim == 1 and y.ndim == 1:
-        return op.relate("i, i -> *n", x, y)
-    return op.freeze("not understood", "inner product of tensors with batch axes")
+    left = [f"x{n}" for n in range(x.ndim - 1)]
+    right = [f"y{n}" for n in range(y.ndim - 1)]
+    result = " ".join([*left, *right]) or "*none"
+    return op.relate(f"{' '.join([*left, 'i'])}, {' '.join([*right, 'i'])} -> {result}", x, y)
 
 
 @rule("aten.outer")
@@ -85,8 +92,6 @@ def einsum(op: Operator) -> Tensor:
     if "->" not in equation:
         letters = sorted({c for c in left if c.isalpha() and left.count(c) == 1})
         right = ("..." if "..." in left else "") + "".join(letters)
-    if any(len(set(o)) < len(o.replace("...", "")) for o in (*operands, right)):
-        return op.freeze("not understood", f"einsum {equation} takes a diagonal")
 
     def axes(term: str) -> str:
         head, dots, tail = term.partition("...")

@@ -4,14 +4,15 @@ A tensor whose axis is a sum (a concatenation, a fused projection) is several bo
 Inside a box every axis is an offset and row-major digits, each digit one index set.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from math import prod
 
 from zooalign.graph.index_sets import Axis, IndexSets
 
-__all__ = ["Box", "Digit", "Side", "boxes"]
+__all__ = ["Box", "Depends", "Digit", "Side", "boxes", "uncut"]
+
+Depends = Mapping[int, frozenset[int]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Side:
         """Number of positions."""
         return prod(d.size for d in self.digits)
 
+    def count(self, atom: int) -> int:
+        """How often an index set stands here, as a digit or as a sum that was cut."""
+        digits = sum(d.atom == atom for d in self.digits)
+        return digits + sum(x == atom for x, _ in self.chosen)
+
 
 @dataclass(frozen=True)
 class Box:
@@ -56,37 +62,75 @@ class Box:
         return [(n, x, z) for n, side in enumerate(self.sides) for x, z in side.chosen]
 
 
-def boxes(sets: IndexSets, tensor: int, axes: Sequence[Axis]) -> Iterator[Box]:
-    """All boxes of a tensor with the given axes."""
-    for sides in product(*(_sides(sets, axis) for axis in axes)):
-        yield Box(tensor, sides)
+def uncut(sets: IndexSets, tensor: int, axes: Sequence[Axis]) -> Box:
+    """A whole tensor as one box, whose digits may be sums."""
+    return Box(tensor, tuple(Side(0, _digits(sets, axis, 1), ()) for axis in axes))
 
 
-def _sides(sets: IndexSets, axis: Axis) -> list[Side]:
-    found = [Side(0, (), ())]
-    stride = 1
-    for atom in reversed(sets.digits(axis)):
-        size = sets.sizes[atom]
-        if not sets.is_sum(atom):
-            digit = Digit(atom, size, stride)
-            found = [replace(side, digits=(digit, *side.digits)) for side in found]
-        else:
-            found = [
-                Side(
-                    tail.offset + (start + head.offset) * stride,
-                    (*(replace(d, stride=d.stride * stride) for d in head.digits), *tail.digits),
-                    ((atom, piece), *head.chosen, *tail.chosen),
-                )
-                for start, piece in _starts(sets, atom)
-                for head in _sides(sets, (piece,))
-                for tail in found
-            ]
-        stride *= size
-    return found
+def boxes(sets: IndexSets, whole: Box, depends: Depends) -> Iterator[tuple[Box, bool]]:
+    """Cut a box along its sums, one by one, until there are none.
+
+    Sums are cut in the order of their numbers, which is the same in all tensors: what a set is
+    called in a part does not depend on the layout.
+
+    Yields
+    ------
+    Every box on the way, and whether it is a last one.
+    """
+    stack = [whole]
+    while stack:
+        box = stack.pop()
+        sums = [
+            (digit.atom, n, place)
+            for n, side in enumerate(box.sides)
+            for place, digit in enumerate(side.digits)
+            if sets.is_sum(digit.atom)
+        ]
+        yield box, not sums
+        if sums:
+            _, n, place = min(sums)
+            stack.extend(_cut(sets, box, n, place, depends)[::-1])
 
 
-def _starts(sets: IndexSets, atom: int) -> Iterator[tuple[int, int]]:
-    start = 0
-    for piece in sets.pieces(atom):
-        yield start, piece
+def may_restrict(sets: IndexSets, atom: int, on: int, depends: Depends) -> bool:
+    """Whether a set is a different one in each piece of the sum ``on``.
+
+    Of two sums that depend on each other only the one cut later depends on the other.
+    """
+    if atom == on or sets.fixed(atom) or (sets.is_sum(atom) and atom < on):
+        return False
+    return on in depends.get(atom, ())
+
+
+def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -> list[Box]:
+    on = box.sides[number].digits[place].atom
+    once = sum(side.count(on) for side in box.sides) == 1
+    beside = box.sides[number].count(on) == 1
+    made, start = [], 0
+    for piece in sets.pieces(on):
+        sides = list(box.sides)
+        for n, side in enumerate(box.sides):
+            digits: list[Digit] = []
+            for at, digit in enumerate(side.digits):
+                own = digit.atom
+                if (n, at) == (number, place):
+                    own = piece
+                elif (once or (beside and n == number)) and may_restrict(sets, own, on, depends):
+                    own = sets.own(own, on, piece)
+                digits.extend(_digits(sets, (own,), digit.stride))
+            sides[n] = replace(side, digits=tuple(digits))
+        cut = box.sides[number]
+        offset = cut.offset + start * cut.digits[place].stride
+        chosen = (*cut.chosen, (on, piece))
+        sides[number] = replace(sides[number], offset=offset, chosen=chosen)
+        made.append(Box(box.tensor, tuple(sides)))
         start += sets.sizes[piece]
+    return made
+
+
+def _digits(sets: IndexSets, axis: Axis, stride: int) -> tuple[Digit, ...]:
+    found: list[Digit] = []
+    for atom in reversed(sets.digits(axis)):
+        found.insert(0, Digit(atom, sets.sizes[atom], stride))
+        stride *= sets.sizes[atom]
+    return tuple(found)

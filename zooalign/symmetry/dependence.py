@@ -9,16 +9,15 @@ each other are one joint set.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import combinations, product
 
-from zooalign.graph.index_sets import IndexSets
-from zooalign.symmetry.boxes import Box, Digit, Side, boxes
+from zooalign.graph.index_sets import Axis, Cause, IndexSets
+from zooalign.symmetry.boxes import Box, Depends, boxes, may_restrict, uncut
 
 __all__ = ["dependence", "settle"]
 
-_Key = tuple[int, frozenset[int]]
-
-# Each round merges classes, so a fixed point comes early; this only bounds a defect.
+# Each round merges or refines sets, so an end comes early; this only bounds a defect.
 _MOST_ROUNDS = 200
 
 
@@ -29,19 +28,24 @@ def dependence(all_boxes: Iterable[Box]) -> dict[int, frozenset[int]]:
     the axis of the dependent set: otherwise it would not be said which of the two is meant.
     """
     found: dict[int, set[int]] = {}
+    known: set[tuple[tuple[int, int], ...]] = set()
     for box in all_boxes:
-        present = [*box.atoms(), *((n, x) for n, x, _ in box.chosen())]
+        atoms = box.atoms()
+        present = [*atoms, *((n, x) for n, x, _ in box.chosen())]
+        if tuple(present) in known:
+            continue
+        known.add(tuple(present))
         total = Counter(atom for _, atom in present)
         single = {atom for atom, count in total.items() if count == 1}
         beside: dict[int, Counter[int]] = defaultdict(Counter)
         for number, atom in present:
             beside[number][atom] += 1
-        for number, atom in box.atoms():
+        for number, atom in atoms:
             allowed = single | {other for other, count in beside[number].items() if count == 1}
             if atom in found:
                 found[atom] &= allowed
             else:
-                found[atom] = set(allowed)
+                found[atom] = allowed
     return {atom: frozenset(on - {atom}) for atom, on in found.items()}
 
 
@@ -49,118 +53,94 @@ def settle(sets: IndexSets) -> list[Box]:
     """Bring all restrictions to an end and return the boxes of all tensors, in order.
 
     Where a set turns out not to depend on the sum it was restricted along, the restricted sets
-    are the set itself; where it does, each box gets its own.
+    are the set itself; where it does, each box gets its own. The first guess, from whole tensors,
+    lets sets depend on too much rather than too little: what was taken apart can still be made
+    one, not the other way round.
     """
-    table: dict[_Key, int] = {}
+    depends = dependence(uncut(sets, n, axes) for n, axes in enumerate(sets.tensors))
     for _ in range(_MOST_ROUNDS):
-        raw = [b for n, axes in enumerate(sets.tensors) for b in boxes(sets, n, axes)]
-        if not sets.restrictions and not any(b.chosen() for b in raw):
-            return raw
-        family = _Families(sets, table, dependence(raw))
-        if not family.close():
-            renamed = [family.rename(box) for box in raw]
-            if not family.changed:
-                return renamed
-        table = family.table
-    raise AssertionError("restrictions of index sets did not come to an end")
+        before = sets.version
+        seen = list(_all_boxes(sets, depends))
+        now = dependence(box for box, _ in seen)
+        _agree(sets, now)
+        if sets.version == before and now == depends:
+            return [box for box, is_last in seen if is_last]
+        depends = now
+    cause = Cause("relations without an end", "the solution of all relations")
+    for axes in sets.tensors:
+        for axis in axes:
+            sets.fix(axis, cause)
+    return [part for part, is_last in _all_boxes(sets, {}) if is_last]
 
 
-class _Families:
-    """Restricted sets by (set, pieces), under one state of the dependence relation."""
+def _all_boxes(sets: IndexSets, depends: Depends) -> Iterator[tuple[Box, bool]]:
+    for number, axes in enumerate(sets.tensors):
+        yield from boxes(sets, uncut(sets, number, axes), depends)
 
-    def __init__(
-        self, sets: IndexSets, table: dict[_Key, int], depends: dict[int, frozenset[int]]
-    ) -> None:
-        self.sets, self.depends = sets, depends
-        self.table: dict[_Key, int] = {}
-        self.changed = False
-        self.bases: dict[int, list[_Key]] = defaultdict(list)
-        for (atom, pieces), restricted in table.items():
-            self._state(atom, pieces, restricted)
-        for (atom, _, piece), restricted in list(sets.restrictions.items()):
-            leaves = sets.pieces(piece)
-            if leaves == (sets.find(piece),):
-                self._state(atom, frozenset(leaves), restricted)
-            else:
-                for leaf in leaves:
-                    only = frozenset((leaf,))
-                    self._unify(self.at(atom, only), self.at(restricted, only))
 
-    def _unify(self, left: int, right: int) -> None:
-        if self.sets.find(left) != self.sets.find(right):
-            self.sets.unify_axes((left,), (right,))
-            self.changed = True
+def _agree(sets: IndexSets, depends: Depends) -> None:
+    """Draw the consequences of what is known about sets in parts of sums."""
+    sets.tidy_restrictions()
+    for (atom, on, piece), restricted in list(sets.restrictions.items()):
+        for leaf in sets.pieces(piece):
+            if _known(sets, atom, depends) and _known(sets, restricted, depends):
+                left = _where(sets, (atom,), on, leaf, depends)
+                right = _where(sets, (restricted,), piece, leaf, depends)
+                _one(sets, left, right)
+    _commute(sets, depends)
 
-    def _key(self, atom: int, pieces: Iterable[int]) -> _Key:
-        return self.sets.find(atom), frozenset(self.sets.find(p) for p in pieces)
 
-    def _state(self, atom: int, pieces: frozenset[int], restricted: int) -> None:
-        key = self._key(atom, pieces)
-        if key in self.table:
-            self._unify(self.table[key], restricted)
-        else:
-            self.table[key] = restricted
-            self.bases[self.sets.find(restricted)].append(key)
+def _one(sets: IndexSets, left: Axis, right: Axis) -> None:
+    if sets.digits(left) != sets.digits(right):
+        sets.unify_axes(left, right)
 
-    def at(self, atom: int, pieces: frozenset[int]) -> int:
-        """The set ``atom`` where the sums have the given pieces."""
-        if not pieces or self.sets.fixed(atom):
-            return atom
-        key = self._key(atom, pieces)
-        if key in self.table:
-            return self.table[key]
-        # A set that is itself a restriction: both ways to it are one.
-        for base, already in list(self.bases.get(self.sets.find(atom), ())):
-            if base != key[0] and not already >= key[1]:
-                self._state(*key, self.at(base, already | key[1]))
-        if key not in self.table:
-            self._state(*key, self.sets.new(self.sets.sizes[key[0]]))
-        return self.table[key]
 
-    def close(self) -> bool:
-        """One round of consequences; whether anything changed."""
-        for (atom, pieces), restricted in list(self.table.items()):
-            root = self.sets.find(atom)
-            if self.sets.fixed(root):
-                self._unify(restricted, root)
-                continue
-            digits = self.sets.digits((root,))
-            if digits != (root,):
-                whole = tuple(self.at(d, pieces) for d in digits)
-                if self.sets.digits((restricted,)) != self.sets.digits(whole):
-                    self.sets.unify_axes((restricted,), whole)
-                    self.changed = True
-                continue
-            if self.sets.is_sum(root):
-                parts = [(self.at(p, pieces),) for p in self.sets.pieces(root)]
-                (joined,) = self.sets.concatenate(parts)
-                self._unify(restricted, joined)
-                continue
-            for piece in pieces:
-                if not self._depends_on_piece(root, piece):
-                    self._unify(restricted, self.at(root, pieces - {piece}))
-        return self.changed
+def _commute(sets: IndexSets, depends: Depends) -> None:
+    """A set in parts of two sums is the same whichever of the two is cut first."""
+    along: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    for (atom, on, piece), restricted in sets.restrictions.items():
+        if sets.pieces(piece) == (piece,) and _known(sets, restricted, depends):
+            along[atom].append((on, piece, restricted))
+    for found in along.values():
+        for (p, p_piece, at_p), (q, q_piece, at_q) in combinations(found, 2):
+            if p != q and sets.is_sum(p) and sets.is_sum(q):
+                q_there = [sets.wrap(_where(sets, (x,), p, p_piece, depends)) for x in (q, q_piece)]
+                p_there = [sets.wrap(_where(sets, (x,), q, q_piece, depends)) for x in (p, p_piece)]
+                for x, y in product(sets.pieces(q_there[1]), sets.pieces(p_there[1])):
+                    left = _where(sets, (at_p,), q_there[0], x, depends)
+                    right = _where(sets, (at_q,), p_there[0], y, depends)
+                    _one(
+                        sets,
+                        _where(sets, left, p_there[1], y, depends),
+                        _where(sets, right, q_there[1], x, depends),
+                    )
 
-    def _depends_on_piece(self, atom: int, piece: int) -> bool:
-        return any(
-            self.sets.is_sum(on) and self.sets.find(piece) in self.sets.pieces(on)
-            for on in self.depends.get(atom, ())
-        )
 
-    def rename(self, box: Box) -> Box:
-        """The box with every set replaced by what it is in this box."""
-        chosen = box.chosen()
-        if not chosen:
-            return box
+def _known(sets: IndexSets, atom: int, depends: Depends) -> bool:
+    """Whether the set stands in any tensor: what is nowhere has no consequences."""
+    return all(digit in depends or sets.fixed(digit) for digit in sets.digits((atom,)))
 
-        def own(digit: Digit) -> Digit:
-            on = self.depends.get(digit.atom, frozenset())
-            pieces = frozenset(z for _, x, z in chosen if x in on)
-            atom = self.sets.find(self.at(digit.atom, pieces))
-            return Digit(atom, digit.size, digit.stride)
 
-        sides = tuple(
-            Side(side.offset, tuple(own(d) for d in side.digits), side.chosen)
-            for side in box.sides
-        )
-        return Box(box.tensor, sides)
+def _where(sets: IndexSets, axis: Axis, on: int, leaf: int, depends: Depends) -> Axis:
+    """The axis where the sum ``on`` has the value ``leaf``."""
+    on, found = sets.find(on), []
+    for digit in sets.digits(axis):
+        if on == leaf or not may_restrict(sets, digit, on, depends):
+            found.append(digit)
+            continue
+        own = sets.own(digit, on, leaf)
+        if sets.is_sum(digit):
+            _as_parts(sets, digit, own, on, leaf, depends)
+        found.append(own)
+    return tuple(found)
+
+
+def _as_parts(sets: IndexSets, whole: int, own: int, on: int, leaf: int, depends: Depends) -> None:
+    """A sum, where another has one value, is the sum of its pieces there."""
+    parts = [
+        (piece,) if sets.sizes[piece] == 1 else _where(sets, (piece,), on, leaf, depends)
+        for piece in sets.pieces(whole)
+    ]
+    joined = sets.concatenate(parts)
+    if sets.digits((own,)) != sets.digits(joined):
+        sets.unify_axes((own,), joined)

@@ -118,27 +118,40 @@ def _interchangeable(
             for _, atom in box.atoms():
                 signatures[atom].append((box.tensor,))
             continue
-        whole = tuple(tuple(d.atom for d in side.digits) for side in box.sides)
         for number, side in enumerate(box.sides):
             for place, digit in enumerate(side.digits):
-                if digit.atom in single:
-                    here = (*whole[number][:place], -1, *whole[number][place + 1 :])
-                    strides = tuple(d.stride for d in side.digits)
-                    context = (*whole[:number], here, *whole[number + 1 :])
-                    signatures[digit.atom].append((box.tensor, number, strides, context))
+                piece_of = [c for c in side.chosen if c[1] == digit.atom]
+                if digit.atom in single and len(piece_of) == 1:
+                    signatures[digit.atom].append(_signature(box, number, place, piece_of[0]))
+                else:
+                    signatures[digit.atom].append((box.tensor,))
     same: dict[object, list[tuple[int, ...]]] = defaultdict(list)
     result: list[list[tuple[int, ...]]] = []
     for group in joint:
         atom = group[0]
         marks = signatures.get(atom, [])
         # Where a piece stands twice in an axis it would not be said which copy meets which.
-        once = len({mark[:2] for mark in marks}) == len(marks)
+        once = len(set(marks)) == len(marks)
         if atom in single and once and marks and all(len(mark) == 4 for mark in marks):
             same[tuple(sorted(marks, key=repr))].append(group)
         else:
             result.append([group])
     result.extend(sorted(groups) for groups in same.values())
     return result
+
+
+def _signature(box: Box, number: int, place: int, piece_of: tuple[int, int]) -> tuple[object, ...]:
+    """Where a piece stands in a box: all that is beside it, but not where in the sum it is."""
+    sides: list[object] = []
+    for n, side in enumerate(box.sides):
+        atoms = [d.atom for d in side.digits]
+        chosen = side.chosen
+        if n == number:
+            atoms[place] = -1
+            chosen = tuple((x, -1) if (x, z) == piece_of else (x, z) for x, z in chosen)
+        offset = -1 if n == number else side.offset
+        sides.append((offset, tuple(atoms), tuple(d.stride for d in side.digits), chosen))
+    return (box.tensor, number, place, tuple(sides))
 
 
 def _outer_first(
