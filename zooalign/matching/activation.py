@@ -11,21 +11,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
 from zooalign.graph.execute import lockstep
-from zooalign.matching.assignment import AssignmentSolver, assign, linear, whole
+from zooalign.matching.assignment import (
+    AssignmentSolver,
+    assign,
+    linear,
+    unit_order,
+    whole,
+)
 from zooalign.matching.places import Place, activation_places, families
 from zooalign.matching.result import Match
 from zooalign.matching.statistics import Moments, Statistics
 from zooalign.symmetry.apply import Permuted
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
-from zooalign.symmetry.permutation import Permutation, compose, old_contexts
+from zooalign.symmetry.permutation import Permutation, compose
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["activation_matching", "collect", "match_statistics", "rounds"]
@@ -156,7 +161,7 @@ def match_statistics(
     permutation = whole(spec, parts)
     paired = total = before = 0.0
     for group, matrix in similarity.items():
-        order = _unit_order(spec, group, permutation.indices)
+        order = unit_order(spec, group, permutation)
         places = statistics.places(group)
         before += float(matrix.trace()) / places
         paired += float(matrix[range(len(order)), order].sum()) / places
@@ -168,15 +173,6 @@ def match_statistics(
         paired / total if total else 0.0,
         {"samples": statistics.samples, "places": len(statistics.moments), "units": total},
     )
-
-
-def _unit_order(spec: PermutationSpec, name: str, indices: Mapping[str, Any]) -> Any:
-    """For every unit of a group in every context (row-major), the source unit it is paired with."""
-    group = spec.by_id[name]
-    permutation = Permutation(spec.hash, indices)
-    units = np.arange(group.copies * group.size).reshape(*group.contexts, group.size)
-    source = units[old_contexts(spec, group, permutation)] if group.over else units
-    return np.take_along_axis(source, np.asarray(indices[name]), axis=-1).reshape(-1)
 
 
 def collect(

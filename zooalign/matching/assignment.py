@@ -7,10 +7,10 @@ from itertools import product
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.permutation import Permutation, old_contexts
 from zooalign.symmetry.spec import Group, PermutationSpec
 
-__all__ = ["AssignmentSolver", "assign", "linear"]
+__all__ = ["AssignmentSolver", "assign", "linear", "unit_order", "whole"]
 
 AssignmentSolver = Callable[[np.ndarray], np.ndarray]
 
@@ -25,7 +25,8 @@ def linear(similarity: np.ndarray) -> np.ndarray:
     algorithm of Crouse (2016) through :func:`scipy.optimize.linear_sum_assignment`.
     """
     scale = np.abs(similarity).max(initial=0.0) or 1.0
-    biased = similarity + np.eye(len(similarity)) * (scale * _STAY)
+    biased = np.array(similarity, dtype=np.float64)
+    biased.flat[:: len(biased) + 1] += scale * _STAY
     return np.asarray(linear_sum_assignment(biased, maximize=True)[1], dtype=np.int64)
 
 
@@ -42,7 +43,7 @@ def assign(
     spec:
         Says how groups are nested.
     similarity:
-        Per group id a float64 matrix of shape (units, units), target by source, units being all
+        Per group id a floating matrix of shape (units, units), target by source, units being all
         units in all contexts, row-major. Groups that are not named keep the identity, unless a
         group nested in them is named.
     solver:
@@ -90,7 +91,7 @@ class _Assignment:
 
     def _table(self, group: Group, matrix: np.ndarray) -> np.ndarray:
         shape = (*group.contexts, group.size)
-        return np.asarray(matrix, dtype=np.float64).reshape(*shape, *shape)
+        return np.asarray(matrix).reshape(*shape, *shape)
 
     def _chained(self, group: Group) -> bool:
         """Whether the group is nested directly in one group, as in a tree."""
@@ -114,7 +115,9 @@ class _Assignment:
         """Best permutation of a group for a pair of contexts; its total similarity."""
         size = group.size
         if group.id in self.tables:
-            similarity = self.tables[group.id][(*target, slice(None), *source, slice(None))].copy()
+            similarity = self.tables[group.id][(*target, slice(None), *source, slice(None))]
+            if self.inner[group.id]:
+                similarity = similarity.astype(np.float64)
         else:
             similarity = np.zeros((size, size))
         for inner in self.inner[group.id]:
@@ -155,3 +158,11 @@ class _Assignment:
 def whole(spec: PermutationSpec, parts: Mapping[str, np.ndarray]) -> Permutation:
     """A permutation with the given groups, and the identity elsewhere."""
     return Permutation(spec.hash, {**spec.identity().indices, **parts})
+
+
+def unit_order(spec: PermutationSpec, name: str, permutation: Permutation) -> np.ndarray:
+    """For every unit of a group in every context (row-major), the source unit paired with it."""
+    group = spec.by_id[name]
+    units = np.arange(group.copies * group.size).reshape(*group.contexts, group.size)
+    source = units[old_contexts(spec, group, permutation)] if group.over else units
+    return np.take_along_axis(source, permutation.indices[name], axis=-1).reshape(-1)
