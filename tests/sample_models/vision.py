@@ -4,49 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zooalign.testing.models import cifar_resnet20
+
 from .case import Case, L
 
-__all__ = ["CASES", "CifarResNet"]
-
-
-class _PaddedBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.border = (outputs - inputs) // 2
-        self.changes = stride != 1 or inputs != outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.changes:
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.border, self.border))
-        return F.relu(out + x)
-
-
-class CifarResNet(nn.Module):
-    """ResNet for CIFAR with option-A shortcuts: every second pixel, channels padded by zeros."""
-
-    def __init__(self, blocks: int = 3, classes: int = 10) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, blocks, 1)
-        self.layer2 = self._stage(16, 32, blocks, 2)
-        self.layer3 = self._stage(32, 64, blocks, 2)
-        self.linear = nn.Linear(64, classes)
-
-    @staticmethod
-    def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
-        first = _PaddedBlock(inputs, outputs, stride)
-        return nn.Sequential(first, *(_PaddedBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(F.avg_pool2d(x, x.shape[3]).flatten(1))
+__all__ = ["CASES"]
 
 
 def _vgg() -> nn.Module:
@@ -296,7 +258,7 @@ CASES: dict[str, Case] = {
     # Stage two's channels 8..23 are stage one's 16, stage three's 16..47 stage two's 32: the new
     # units of stage two are 8 + 8 = 16 that nothing tells apart, of stage three 16 + 16 = 32.
     "cifar_resnet20": Case(
-        CifarResNet,
+        cifar_resnet20,
         lambda: _image(32),
         2 * L(16) + L(32) + 3 * (L(16) + L(32) + L(64)),
     ),

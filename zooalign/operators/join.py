@@ -19,7 +19,7 @@ def part(op: Operator, x: Tensor, number: int, low: int, high: int) -> list[Axis
         axes = list(x.axes)
         axes[number] = op.fixed_axis(high - low, "position") if high - low > 1 else ()
         return axes
-    return op.sets.cut_out(x.axes, number, low, high)
+    return list(op.sets.register(op.sets.cut_out(x.axes, number, low, high)))
 
 
 def _independent(op: Operator, x: Tensor, number: int) -> bool:
@@ -124,7 +124,7 @@ def joined(op: Operator, parts: Sequence[Tensor], number: int) -> list[Axis]:
         whole if n == number else _beside(op, [p.axes[n] for p in parts], whole, pieces)
         for n in range(parts[0].ndim)
     ]
-    return axes
+    return list(sets.register(axes))
 
 
 def _beside(op: Operator, others: Sequence[Axis], whole: Axis, pieces: list[int] | None) -> Axis:

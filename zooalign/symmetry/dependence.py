@@ -81,9 +81,10 @@ def _all_boxes(sets: IndexSets, depends: Depends) -> Iterator[tuple[Box, bool]]:
 def _agree(sets: IndexSets, depends: Depends) -> None:
     """Draw the consequences of what is known about sets in parts of sums."""
     sets.tidy_restrictions()
+    depends = _inherited(sets, depends)
     for (atom, on, piece), restricted in list(sets.restrictions.items()):
         for leaf in sets.pieces(piece):
-            if _known(sets, atom, depends) and _known(sets, restricted, depends):
+            if _known(sets, atom, depends):
                 left = _where(sets, (atom,), on, leaf, depends)
                 right = _where(sets, (restricted,), piece, leaf, depends)
                 _one(sets, left, right)
@@ -99,11 +100,12 @@ def _commute(sets: IndexSets, depends: Depends) -> None:
     """A set in parts of two sums is the same whichever of the two is cut first."""
     along: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     for (atom, on, piece), restricted in sets.restrictions.items():
-        if sets.pieces(piece) == (piece,) and _known(sets, restricted, depends):
+        own = sets.find(restricted) != atom and sets.pieces(piece) == (piece,)
+        if own and sets.is_sum(on) and _known(sets, restricted, depends):
             along[atom].append((on, piece, restricted))
     for found in along.values():
         for (p, p_piece, at_p), (q, q_piece, at_q) in combinations(found, 2):
-            if p != q and sets.is_sum(p) and sets.is_sum(q):
+            if p != q:
                 q_there = [sets.wrap(_where(sets, (x,), p, p_piece, depends)) for x in (q, q_piece)]
                 p_there = [sets.wrap(_where(sets, (x,), q, q_piece, depends)) for x in (p, p_piece)]
                 for x, y in product(sets.pieces(q_there[1]), sets.pieces(p_there[1])):
@@ -116,9 +118,39 @@ def _commute(sets: IndexSets, depends: Depends) -> None:
                     )
 
 
+def _inherited(sets: IndexSets, depends: Depends) -> Depends:
+    """Sets that stand in no tensor by themselves depend on what the set they are part of does."""
+    found = dict(depends)
+    waiting = [(a, piece, x) for (a, _, piece), r in sets.restrictions.items() for x in _leaves(sets, r)]
+    while True:
+        rest = []
+        for atom, piece, leaf in waiting:
+            if leaf in found:
+                continue
+            if atom in found:
+                found[leaf] = found[atom] | {piece}
+            else:
+                rest.append((atom, piece, leaf))
+        if len(rest) == len(waiting):
+            return found
+        waiting = rest
+
+
+def _leaves(sets: IndexSets, atom: int) -> Iterator[int]:
+    for digit in sets.digits((atom,)):
+        for piece in sets.pieces(digit):
+            if piece == digit or sets.sizes[piece] == 1:
+                yield piece
+            else:
+                yield from _leaves(sets, piece)
+
+
 def _known(sets: IndexSets, atom: int, depends: Depends) -> bool:
     """Whether the set stands in any tensor: what is nowhere has no consequences."""
-    return all(digit in depends or sets.fixed(digit) for digit in sets.digits((atom,)))
+    return any(
+        leaf in depends or sets.fixed(leaf) or sets.sizes[leaf] == 1
+        for leaf in _leaves(sets, atom)
+    )
 
 
 def _where(sets: IndexSets, axis: Axis, on: int, leaf: int, depends: Depends) -> Axis:

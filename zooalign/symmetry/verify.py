@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -207,7 +208,12 @@ def _chosen(spec: PermutationSpec, alone: bool | int) -> list[str]:
 
 def _only(spec: PermutationSpec, name: str, seed: int) -> Permutation:
     whole, still = spec.random(seed), spec.identity()
-    return Permutation(spec.hash, {**still.indices, name: whole.indices[name]})
+    index = whole.indices[name]
+    if np.array_equal(index, still.indices[name]):  # small groups: it has to move something
+        index = index.copy()
+        first = (0,) * (index.ndim - 1)
+        index[first] = index[first][::-1]
+    return Permutation(spec.hash, {**still.indices, name: index})
 
 
 def _sensitivity(

@@ -1,0 +1,95 @@
+"""The order of the group equals the closed form derived by hand, and members are symmetries."""
+
+import pytest
+import timm
+import torch
+from sample_models import CASES, L
+from torch import nn
+
+from zooalign.symmetry import PermutationSpec, extract_spec, verify
+
+# log10 of the order, with the parts it is made of where they are short; and the image size the
+# numeric proof runs at, where a smaller one changes no operator.
+TIMM: dict[str, tuple[float, int]] = {
+    "resnet18": (5934.49, 64),
+    "resnet50": (
+        L(64)
+        + 3 * 2 * L(64)
+        + L(256)
+        + 4 * 2 * L(128)
+        + L(512)
+        + 6 * 2 * L(256)
+        + L(1024)
+        + 3 * 2 * L(512)
+        + L(2048),
+        64,
+    ),
+    "vgg11_bn": (32023.84, 32),
+    "densenet121": (L(64) + 59 * L(128) + 58 * L(32) + L(256) + L(512), 64),
+    # Streams as in resnet50, one set inside each block, 32 groups of c in and c out.
+    "resnext50_32x4d": (24223.06, 64),
+    "regnety_002": (6472.23, 64),
+    "efficientnet_b0": (27049.63, 64),
+    "mobilenetv3_small_100": (10225.97, 64),
+    "convnext_tiny": (77559.77, 64),
+    "mixer_s16_224": (L(512) + 8 * (L(256) + L(2048)), 224),
+    "vit_tiny_patch16_224": (L(192) + 12 * (L(768) + L(3) + 6 * L(64)), 224),
+    "swin_tiny_patch4_window7_224": (62662.13, 224),
+}
+
+
+def _extract(name: str) -> PermutationSpec:
+    with torch.device("meta"):
+        module = timm.create_model(name)
+        size = module.default_cfg["input_size"]
+        return extract_spec(module, (torch.empty(2, *size),), architecture=name)
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_timm_architectures(name: str) -> None:
+    expected, size = TIMM[name]
+    spec = _extract(name)
+    assert spec.log10_order == pytest.approx(expected, abs=0.01)
+    assert not spec.unknown_operators
+    assert not spec.unused
+    if name == "vgg11_bn":
+        pytest.skip("order checked; its 1 GB of float64 weights are not verified here")
+    proof = verify(timm.create_model(name), spec, (torch.zeros(1, 3, size, size),), alone=2)
+    assert proof.ok, proof
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sample_models(name: str) -> None:
+    case = CASES[name]
+    torch.manual_seed(0)
+    module, inputs = case.build(), case.inputs()
+    spec = extract_spec(module, inputs)
+    if case.complete:
+        assert spec.log10_order == pytest.approx(case.log10_order, abs=0.01)
+        assert not spec.unknown_operators
+    assert spec.log10_order <= case.log10_order + 0.01
+    proof = verify(module, spec, inputs, alone=True, trials=2)
+    assert proof.max_relative_error <= proof.tolerance, proof
+    assert proof.ok or not spec.groups, proof
+
+
+def test_every_group_of_an_attention_block_is_named_after_where_it_is_made() -> None:
+    case = CASES["attention_3hd"]
+    spec = extract_spec(case.build(), case.inputs())
+    assert [(g.id, g.structure) for g in spec.groups] == [
+        ("embed.weight:0", "S_12"),
+        ("attention.qkv.weight:0", "S_3"),
+        ("attention.qkv.weight:0#2", "S_4 in each of 3 (attention.qkv.weight:0)"),
+        ("attention.qkv.weight:0#3", "S_4 in each of 3 (attention.qkv.weight:0)"),
+    ]
+    reads = {m.parameter: m.axis for m in spec.groups[3].members}
+    assert reads == {"attention.qkv.weight": 0, "attention.qkv.bias": 0, "attention.proj.weight": 1}
+
+
+def test_outputs_that_are_not_asked_for_leave_projections_free() -> None:
+    """The stream is free behind a head, fixed where it is the output."""
+    body = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5))
+    inputs = (torch.zeros(1, 4),)
+    assert extract_spec(body, inputs).log10_order == pytest.approx(L(6))
+    headed = nn.Sequential(*body, nn.Linear(5, 2))
+    assert extract_spec(headed, inputs).log10_order == pytest.approx(L(6) + L(5))
