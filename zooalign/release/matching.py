@@ -18,7 +18,7 @@ from zooalign.symmetry import Permutation, Permuted
 from zooalign.symmetry.permutation import moved_fraction
 from zooalign.zoo.plugins import plugin_manager
 
-__all__ = ["Aligned", "align_member", "require_data", "runnable"]
+__all__ = ["Aligned", "align_member", "plugin_solvers", "require_data", "runnable"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def align_member(
             module=family.module,
             seed=seed,
             progress=_counted(progress, f"{method} matching"),
-            extra_solvers=_plugin_solvers(),
+            extra_solvers=plugin_solvers(),
             **(options or {}),
         )
         permutation = found.permutation
@@ -151,7 +151,7 @@ def _counted(progress: Progress, name: str) -> Any:
     return lambda done: report(done, 0)
 
 
-def _plugin_solvers() -> dict[str, Any]:
+def plugin_solvers() -> dict[str, Any]:
     """Solvers of plugins, by their attribute ``name`` or the function's name."""
     found = plugin_manager().hook.zooalign_solvers()
     return {

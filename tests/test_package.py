@@ -1,0 +1,80 @@
+"""The package itself: public names, light imports, metadata."""
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import zooalign
+
+PUBLIC = {
+    "Alignment",
+    "BarrierCurve",
+    "Match",
+    "Merged",
+    "Permutation",
+    "PermutationSpec",
+    "Verification",
+    "align",
+    "barrier",
+    "errors",
+    "explain",
+    "extract_spec",
+    "match",
+    "merge",
+    "verify",
+}
+HEAVY = ("torch", "timm", "numpy", "scipy", "networkx", "huggingface_hub", "click", "rich")
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
+    ).stdout
+
+
+def test_public_names_exactly() -> None:
+    assert set(zooalign.__all__) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(zooalign, name) is not None
+        assert name in dir(zooalign)
+    assert callable(zooalign.merge)
+    assert callable(zooalign.match)
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="rebasin"):
+        _ = zooalign.rebasin
+
+
+@pytest.mark.parametrize("module", ["zooalign", "zooalign.errors", "zooalign.testing"])
+def test_import_is_light(module: str) -> None:
+    found = json.loads(run(f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"))
+    assert [name for name in HEAVY if name in found] == []
+
+
+def test_functions_are_not_shadowed_by_modules() -> None:
+    """Importing everything, in any order, leaves the public names what they are."""
+    print(
+        run(
+            "import importlib, pkgutil, zooalign\n"
+            "for found in pkgutil.walk_packages(zooalign.__path__, 'zooalign.'):\n"
+            "    if not found.name.endswith(('__main__', 'fixtures')):\n"
+            "        importlib.import_module(found.name)\n"
+            "import zooalign.merging.plot as plot\n"
+            "from zooalign.merging import average\n"
+            "for name in ('align', 'barrier', 'explain', 'extract_spec', 'match', 'merge', "
+            "'verify'):\n"
+            "    assert callable(getattr(zooalign, name)), name\n"
+        )
+    )
+
+
+def test_typed_and_versioned() -> None:
+    assert (Path(zooalign.__file__).parent / "py.typed").is_file()
+    assert metadata.version("zooalign").count(".") >= 1
+    scripts = metadata.entry_points(group="console_scripts")
+    assert any(script.value == "zooalign.cli:main" for script in scripts)

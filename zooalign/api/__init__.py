@@ -1,0 +1,17 @@
+"""The functions of ``zooalign`` that take modules in memory; see ``docs/python.md``."""
+
+from zooalign.api.aligning import Alignment, align, match
+from zooalign.api.merging import Merged, barrier, merge
+from zooalign.api.symmetries import explain, extract_spec, verify
+
+__all__ = [
+    "Alignment",
+    "Merged",
+    "align",
+    "barrier",
+    "explain",
+    "extract_spec",
+    "match",
+    "merge",
+    "verify",
+]

@@ -1,0 +1,84 @@
+"""What users pass: modules or state dicts, example inputs or data to take them from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zooalign.errors import DataError, MergeError
+from zooalign.graph.batches import read_batches, require_repeatable
+
+__all__ = ["Inputs", "Model", "as_inputs", "inputs_from", "module_of", "state_of", "widened"]
+
+Model = nn.Module | Mapping[str, Tensor]
+Inputs = Tensor | Sequence[Any]
+
+# Two rows, so that nothing takes the batch for an axis of size one.
+_ROWS = 2
+
+
+def as_inputs(inputs: Inputs) -> tuple[Any, ...]:
+    """Positional inputs; a tensor alone is the only one."""
+    return (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+
+
+def inputs_from(example_inputs: Inputs | None, data: Iterable[Any] | None) -> tuple[Any, ...]:
+    """The example inputs given, or else the first rows of the data's first batch.
+
+    Raises
+    ------
+    DataError
+        If there are neither, or the data can be read once only or holds keyword inputs.
+    """
+    if example_inputs is not None:
+        return as_inputs(example_inputs)
+    if data is None:
+        raise DataError(
+            "the module is traced with example inputs, and there is neither data to take them "
+            "from nor example_inputs: pass example_inputs=(tensor, ...)"
+        )
+    require_repeatable(data, "data")
+    batch = next(read_batches(data))
+    if batch.kwargs:
+        raise DataError(
+            "batches are mappings of keyword inputs, and a module is traced with positional ones: "
+            "give ((x1, x2), targets), or wrap the module"
+        )
+    rows = {x.shape[0] if x.ndim else 0 for x in batch.args if isinstance(x, Tensor)}
+    if len(rows) == 1 and rows.pop() >= _ROWS:
+        return tuple(x[:_ROWS] if isinstance(x, Tensor) else x for x in batch.args)
+    return batch.args
+
+
+def state_of(model: Model) -> Mapping[str, Tensor]:
+    """The state dict of a module, or the one given."""
+    return model.state_dict() if isinstance(model, nn.Module) else model
+
+
+def module_of(module: nn.Module | None, *models: Model) -> nn.Module:
+    """The module given, or the first one among the models.
+
+    Raises
+    ------
+    MergeError
+        If there is none.
+    """
+    found = next((m for m in (module, *models) if isinstance(m, nn.Module)), None)
+    if found is None:
+        raise MergeError(
+            "only state dicts were given, and nothing says which architecture they are of: pass "
+            "module="
+        )
+    return found
+
+
+def widened(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` on the device of ``like``, to compute with: 16-bit values as float32."""
+    device = next((t.device for t in like.values()), torch.device("cpu"))
+
+    def placed(tensor: Tensor) -> Tensor:
+        narrow = tensor.is_floating_point() and tensor.dtype.itemsize < 4
+        return tensor.to(device=device, dtype=torch.float32 if narrow else tensor.dtype)
+
+    return {name: placed(tensor) for name, tensor in state.items()}

@@ -1,0 +1,249 @@
+"""Merge models in memory, and measure the barrier between two."""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from zooalign.api.aligning import Progress, match, proof
+from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of, widened
+from zooalign.api.symmetries import extract_spec
+from zooalign.errors import DataError, MergeError, ZooalignWarning
+from zooalign.graph.batches import read_batches, require_repeatable
+from zooalign.graph.capture import capture
+from zooalign.matching import Match
+from zooalign.merging import (
+    BarrierCurve,
+    LazyAverage,
+    correct,
+    cross_entropy,
+    has_running_statistics,
+    reset_statistics,
+)
+from zooalign.merging import barrier as measure_barrier
+from zooalign.merging.repair import repair as repair_units
+from zooalign.symmetry import Permutation, PermutationSpec
+
+__all__ = ["Merged", "barrier", "merge"]
+
+Statistics = Literal["reset", "stale", "repaired", "none"]
+Measure = Callable[[Any, Any], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """The average of models brought in one order.
+
+    Attributes
+    ----------
+    state_dict:
+        New tensors, of the dtypes and on the device of the first model's.
+    weights:
+        One a model; they sum to one.
+    permutations:
+        One a model; the first is the identity.
+    spec:
+        The architecture's permutation spec.
+    matches:
+        One a model: how its permutation was found; None for the first, and for ``method="none"``.
+    statistics:
+        What became of normalisation statistics: ``reset`` on the data; ``stale``, the average of
+        the models', which does not fit the merged weights; ``repaired`` (REPAIR); or ``none``,
+        where the architecture has none.
+    """
+
+    state_dict: dict[str, Tensor]
+    weights: tuple[float, ...]
+    permutations: tuple[Permutation, ...]
+    spec: PermutationSpec
+    matches: tuple[Match | None, ...]
+    statistics: Statistics
+
+
+def merge(
+    *models: Model,
+    weights: Sequence[float] | None = None,
+    data: Iterable[Any] | None = None,
+    method: str = "activation",
+    example_inputs: Inputs | None = None,
+    spec: PermutationSpec | None = None,
+    module: nn.Module | None = None,
+    reset: bool = True,
+    repair: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Merged:
+    """Average two or more models, each brought in the order of the first one's units.
+
+    Parameters
+    ----------
+    models:
+        Modules, or state dicts (then ``module`` gives the architecture). None is changed.
+    weights:
+        One number a model, divided by their sum; equal if None.
+    data:
+        Batches to match activations on, and to reset normalisation statistics on. It is read
+        several times: a list or a ``DataLoader``, not an iterator. Batches of a hundred examples
+        and more are best.
+    method:
+        ``activation`` (needs ``data``), ``weight``, a plugin's, or ``none`` to average as is.
+    example_inputs, spec, seed, progress, options:
+        As for :func:`zooalign.align`.
+    reset:
+        Recompute running statistics on ``data`` where the architecture has them.
+    repair:
+        REPAIR a network without running statistics (Jordan et al. 2211.08403); needs ``data``.
+
+    Raises
+    ------
+    MergeError
+        If there are fewer than two models, or they do not fit each other.
+    TraceError, DataError, SpecError
+        As for :func:`zooalign.align`.
+
+    Warns
+    -----
+    ZooalignWarning
+        If running statistics are left stale.
+    """
+    if len(models) < 2:
+        raise MergeError(f"a merge takes two models or more, as merge(a, b): got {len(models)}")
+    if repair and data is None:
+        raise DataError("REPAIR measures activations and needs data=")
+    if data is not None:
+        require_repeatable(data, "data")
+    architecture = module_of(module, *models)
+    inputs = inputs_from(example_inputs, data)
+    spec = spec if spec is not None else extract_spec(architecture, inputs)
+    states = [state_of(model) for model in models]
+    matches: list[Match | None] = [None]
+    permutations = [spec.identity()]
+    for state in states[1:]:
+        found = None
+        if method != "none":
+            found = match(
+                spec,
+                states[0],
+                state,
+                method=method,
+                data=data,
+                module=architecture,
+                seed=seed,
+                progress=progress,
+                **options,
+            )
+            proof(architecture, spec, found.permutation, state, inputs)
+        matches.append(found)
+        permutations.append(found.permutation if found else spec.identity())
+    parents = [spec.apply(p, s) for p, s in zip(permutations, states, strict=True)]
+    averaged = LazyAverage(parents, weights)
+    merged, statistics = _corrected(
+        architecture, dict(averaged), parents, averaged.weights, data, reset=reset, repair=repair
+    )
+    return Merged(merged, averaged.weights, tuple(permutations), spec, tuple(matches), statistics)
+
+
+def _corrected(
+    module: nn.Module,
+    state: dict[str, Tensor],
+    parents: Sequence[Mapping[str, Tensor]],
+    weights: Sequence[float],
+    data: Iterable[Any] | None,
+    *,
+    reset: bool,
+    repair: bool,
+) -> tuple[dict[str, Tensor], Statistics]:
+    wide = widened(state, state)
+    if has_running_statistics(module):
+        if data is None or not reset:
+            warnings.warn(
+                "the merged running statistics are STALE: they are the average of the models', "
+                "which does not fit the merged weights. Pass calibration batches as data=, or use "
+                "zooalign.merging.reset_statistics on the result",
+                ZooalignWarning,
+                stacklevel=3,
+            )
+            return state, "stale"
+        return _changed(state, wide, reset_statistics(module, wide, data)), "reset"
+    if not repair or data is None:
+        return state, "none"
+    captured = capture(module, next(read_batches(data)).args)
+    done = repair_units(captured, wide, [widened(p, state) for p in parents], weights, data)
+    return _changed(state, wide, done.state), "repaired"
+
+
+def _changed(
+    state: Mapping[str, Tensor], before: Mapping[str, Tensor], after: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """``state`` with what a correction changed, in its dtypes."""
+    return {
+        name: tensor if after[name] is before[name] else after[name].to(tensor)
+        for name, tensor in state.items()
+    }
+
+
+def barrier(
+    a: Model,
+    b: Model,
+    *,
+    data: Iterable[Any],
+    test: Iterable[Any] | None = None,
+    calibration: Iterable[Any] | None = None,
+    module: nn.Module | None = None,
+    alphas: int | Sequence[float] = 25,
+    reset: bool = True,
+    loss: Measure = cross_entropy,
+    metric: Measure | None = correct,
+    progress: Callable[[int, int], None] | None = None,
+) -> BarrierCurve:
+    """Loss and error on the straight line from ``a`` to ``b``, as they are.
+
+    To measure the line to an aligned model, pass ``align(b, to=a, ...).state_dict`` as ``b``.
+
+    Parameters
+    ----------
+    a, b:
+        Modules, or state dicts (then ``module`` gives the architecture). Neither is changed.
+    data, test:
+        Pairs (inputs, targets) to score on. They are read at every alpha.
+    calibration:
+        Batches to reset running statistics on; default: ``data``.
+    alphas:
+        How many, evenly spaced with both endpoints, or which.
+    reset:
+        Recompute running statistics strictly between the endpoints, where there are any.
+    loss, metric:
+        See :func:`zooalign.merging.evaluate`.
+    progress:
+        Called with (alphas done, alphas in all).
+
+    Returns
+    -------
+    BarrierCurve
+        ``barrier["loss"].over_line`` and ``.over_mean`` are the two definitions in use.
+
+    Raises
+    ------
+    DataError
+        If a data set is empty, has no targets, or can be read once only.
+    MergeError
+        If the models do not fit each other, or a score is not finite.
+    """
+    architecture = module_of(module, a, b)
+    first = state_of(a)
+    needed = reset and has_running_statistics(architecture)
+    return measure_barrier(
+        architecture,
+        widened(first, first),
+        widened(state_of(b), first),
+        data,
+        test=test,
+        alphas=alphas,
+        reset=(data if calibration is None else calibration) if needed else None,
+        loss=loss,
+        metric=metric,
+        progress=progress,
+    )

@@ -1,0 +1,92 @@
+"""The symmetries of a module in memory."""
+
+from typing import Any
+
+from torch import nn
+
+from zooalign.api.arguments import Inputs, as_inputs
+from zooalign.release.spec_of import operator_rules
+from zooalign.symmetry import PermutationSpec, Verification, derive_spec
+from zooalign.symmetry import verify as verify_spec
+from zooalign.symmetry.explain import explain as explain_axis
+from zooalign.symmetry.explanation import Explanation
+
+__all__ = ["explain", "extract_spec", "verify"]
+
+
+def extract_spec(
+    model: nn.Module, example_inputs: Inputs, *, architecture: str = ""
+) -> PermutationSpec:
+    """The permutation symmetries of a module, derived from what it computes.
+
+    Parameters
+    ----------
+    model:
+        Any module that ``torch.export`` can trace; on the meta device too. It is traced in eval
+        mode and left as it was. No weight is read.
+    example_inputs:
+        A tensor, or a sequence of positional inputs. Only shapes and dtypes matter.
+    architecture:
+        A name for people.
+
+    Returns
+    -------
+    PermutationSpec
+        What is not understood is frozen, and listed in ``frozen`` and ``unknown_operators``.
+        Operator rules of plugins are used too.
+
+    Raises
+    ------
+    TraceError
+        If the module cannot be traced.
+    """
+    inputs = as_inputs(example_inputs)
+    return derive_spec(model, inputs, architecture=architecture, rules=operator_rules()).spec
+
+
+def verify(
+    model: nn.Module, spec: PermutationSpec, example_inputs: Inputs, **options: Any
+) -> Verification:
+    """Check numerically that random members of the spec's group leave the function as it is.
+
+    Random parameters and inputs in float64 are used; ``model`` is not changed.
+
+    Parameters
+    ----------
+    options:
+        ``seed``, ``trials`` and ``alone`` of :func:`zooalign.symmetry.verify`.
+
+    Raises
+    ------
+    SpecError
+        If the module gives no finite floating output to compare.
+    """
+    return verify_spec(model, spec, as_inputs(example_inputs), **options)
+
+
+def explain(
+    model: nn.Module, example_inputs: Inputs, parameter: str, axis: int | None = None
+) -> Explanation:
+    """Why an axis of a parameter is in its group, or what froze it.
+
+    Parameters
+    ----------
+    parameter:
+        A name of the state dict.
+    axis:
+        None for all of its axes.
+
+    Returns
+    -------
+    Explanation
+        ``text()`` is for people, ``to_dict()`` for programs.
+
+    Raises
+    ------
+    TraceError
+        If the module cannot be traced.
+    SpecError
+        If there is no such parameter or axis.
+    """
+    derived = derive_spec(model, as_inputs(example_inputs), rules=operator_rules())
+    return explain_axis(derived, parameter, axis)
