@@ -18,6 +18,7 @@ COMMANDS = (
     "check",
     "publish",
     "plugins",
+    "demo",
 )
 
 main = LazyGroup(

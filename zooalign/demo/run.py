@@ -1,0 +1,222 @@
+"""The demo from training to download, in one folder that appears whole."""
+
+import contextlib
+import json
+import time
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from zooalign.demo import digits, training
+from zooalign.demo.hub import round_trip
+from zooalign.demo.report import DemoReport, Line
+from zooalign.errors import ZooalignError
+from zooalign.merging import BarrierCurve, plot_barrier
+from zooalign.release import layout
+from zooalign.release.barrier import barrier_models
+from zooalign.release.check import check
+from zooalign.release.layout import json_bytes
+from zooalign.release.merge import MergeReport, merge_models
+from zooalign.release.progress import Progress, silent, stage
+from zooalign.release.spec_of import verify_model
+from zooalign.testing import assert_equivalent
+from zooalign.zoo.data import Batches, open_data
+from zooalign.zoo.files import new_directory
+from zooalign.zoo.models import open_model
+
+__all__ = ["DEFAULT_OUTPUT", "Budget", "run_demo"]
+
+DEFAULT_OUTPUT = "zooalign-demo"
+A, B, MERGED, DOWNLOADED = "seed-a", "seed-b", "merged", "downloaded"
+PLOTS = ("barrier.svg", "barrier.png")
+_NEEDED_BYTES = 50_000_000
+
+_CARD = """---
+license: apache-2.0
+library_name: timm
+tags:
+- image-classification
+---
+
+A `{architecture}` trained on scikit-learn's handwritten digits from seed {seed} by `zooalign demo`.
+"""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is computed: epochs of training, rows to calibrate on, points of a curve."""
+
+    epochs: int = 10
+    calibration: int = 512
+    alphas: int = 25
+
+
+def run_demo(
+    output: str | None = None,
+    *,
+    seed: int = 0,
+    budget: Budget | None = None,
+    progress: Progress = silent,
+) -> DemoReport:
+    """Train, align, merge, check, publish and download; write everything to one folder.
+
+    The working directory of the process is changed while it runs, so that records hold no path
+    of this machine, and torch is kept to one thread an operation.
+
+    Parameters
+    ----------
+    output:
+        A folder that is not there yet, or is empty; default: the first free one of
+        ``zooalign-demo``, ``zooalign-demo-2``, ...
+    seed:
+        The networks are trained from the seeds ``2 * seed`` and ``2 * seed + 1``.
+
+    Raises
+    ------
+    ZooalignError
+        If scikit-learn or matplotlib is not installed, or something fails. Nothing is left behind.
+    """
+    start = time.perf_counter()
+    digits.require_extras()
+    if seed < 0:
+        raise ZooalignError(f"a seed is not negative: {seed}")
+    target = Path(output or _free(DEFAULT_OUTPUT))
+    with new_directory(target, needed=_NEEDED_BYTES) as folder, training.one_thread():
+        with contextlib.chdir(folder):
+            report = _run(seed, budget or Budget(), start, progress).at(target)
+        (folder / "demo.json").write_bytes(json_bytes(report.to_dict()))
+    return report
+
+
+def _free(name: str) -> str:
+    """The first of ``name``, ``name-2``, ... that is not there."""
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(found for found in names if not Path(found).exists())
+
+
+def _run(seed: int, budget: Budget, start: float, progress: Progress) -> DemoReport:
+    rows = digits.write_digits(Path())
+    parameters = _train((2 * seed, 2 * seed + 1), budget.epochs, progress)
+    progress("verify the symmetries", 0, 1)
+    spec, verification = verify_model(f"./{A}", seed=seed)
+    calibration = f"{digits.TRAIN}?slice=0:{budget.calibration}"
+    before = barrier_models(
+        f"./{A}",
+        f"./{B}",
+        data=digits.TEST,
+        calibration=calibration,
+        alphas=budget.alphas,
+        seed=seed,
+        progress=progress,
+    ).measured.curve
+    merge_command = (
+        f"zooalign merge ./{A} ./{B} -o {MERGED} --data '{calibration}' "
+        f"--evaluate {digits.TEST} --alphas {budget.alphas} --seed {seed}"
+    )
+    merged = merge_models(
+        [f"./{A}", f"./{B}"],
+        MERGED,
+        data=calibration,
+        evaluate=digits.TEST,
+        alphas=budget.alphas,
+        seed=seed,
+        command=merge_command,
+        progress=progress,
+    )
+    after = _curve_of(Path(MERGED))
+    for name in PLOTS:
+        plot_barrier({"as they are": before, "aligned": after}, name)
+    gate = check(f"./{MERGED}", [f"./{A}", f"./{B}"], progress=progress)
+    progress("publish and download", 0, 1)
+    hub = round_trip(MERGED, "digits-merged", DOWNLOADED)
+    error, accuracy = _compare(_loaded(MERGED), _loaded(DOWNLOADED))
+    assert before.train.accuracy is not None
+    return DemoReport(
+        output="",
+        seed=seed,
+        architecture=training.ARCHITECTURE,
+        parameters=parameters,
+        rows=rows,
+        networks=(A, B),
+        accuracies=(before.train.accuracy[0], before.train.accuracy[-1]),
+        groups=len(spec.derived.spec.groups),
+        verification=verification,
+        before=Line.of(before),
+        after=Line.of(after),
+        merge=merged.provenance,
+        merged_accuracy=_accuracy(merged),
+        check=gate,
+        hub=hub,
+        downloaded_relative_error=error,
+        downloaded_accuracy=accuracy,
+        plots=PLOTS,
+        commands=(
+            f"zooalign verify ./{A} --seed {seed}",
+            f"zooalign barrier ./{A} ./{B} --data {digits.TEST} --calibration '{calibration}' "
+            f"--alphas {budget.alphas}",
+            merge_command,
+            f"zooalign check ./{MERGED} --parent ./{A} --parent ./{B}",
+            f"zooalign publish {MERGED} --to {hub.repo}",
+        ),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _train(seeds: tuple[int, int], epochs: int, progress: Progress) -> int:
+    """Train and save both networks; the number of parameters of one."""
+    networks = [training.make_network(seed) for seed in seeds]
+
+    def save() -> None:
+        for network, name, seed in zip(networks, (A, B), seeds, strict=True):
+            card = _CARD.format(architecture=training.ARCHITECTURE, seed=seed)
+            training.save(network, Path(name), card=card)
+
+    save()  # the saved configuration says how images are prepared
+    images, labels = _tensors(digits.TRAIN)
+    training.train(
+        networks, seeds, images, labels, epochs=epochs, progress=stage(progress, "train")
+    )
+    save()
+    return sum(parameter.numel() for parameter in networks[0].parameters())
+
+
+def _open(name: str) -> Batches:
+    """Data preprocessed as the saved networks' configuration says."""
+    model = open_model(f"./{A}")
+    return open_data(name, preprocess=model.adapter.preprocess(model.architecture), batch_size=256)
+
+
+def _tensors(name: str) -> tuple[Tensor, Tensor]:
+    batches = [(inputs[0], targets) for inputs, targets in _open(name) if targets is not None]
+    return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+
+
+def _curve_of(directory: Path) -> BarrierCurve:
+    """The curve that a merge wrote beside its weights."""
+    body = json.loads((directory / layout.BARRIER).read_text(encoding="utf-8"))
+    return BarrierCurve.from_dict(body["curves"][0])
+
+
+def _accuracy(merged: MergeReport) -> float:
+    score = merged.provenance.score
+    assert score is not None and score["accuracy"] is not None
+    return float(score["accuracy"])
+
+
+def _loaded(name: str) -> nn.Module:
+    """A directory as timm loads it."""
+    network: nn.Module = timm.create_model(f"local-dir:{Path(name).absolute()}", pretrained=True)
+    return network.eval()
+
+
+def _compare(ours: nn.Module, theirs: nn.Module) -> tuple[float, float]:
+    """Relative error between two networks' outputs on the test digits; the second's accuracy."""
+    images, labels = _tensors(digits.TEST)
+    error = assert_equivalent(ours, theirs, images)
+    with torch.no_grad():
+        right = theirs(images).argmax(1) == labels
+    return error, float(right.double().mean())
