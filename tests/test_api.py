@@ -178,6 +178,7 @@ def test_merge_weights_and_inputs() -> None:
     expected = 0.75 * a.state_dict()["0.weight"] + 0.25 * moved["0.weight"]
     torch.testing.assert_close(found.state_dict["0.weight"], expected)
     assert found.weights == (0.75, 0.25)
+    assert same(zooalign.merge([a, b], weights=(3, 1), data=batches()).state_dict, found.state_dict)
     assert same(a.state_dict(), before[0])
     assert same(b.state_dict(), before[1])
     with pytest.raises(MergeError, match="two models"):
@@ -197,6 +198,8 @@ def test_merge_resets_statistics_or_says_that_they_are_stale() -> None:
     with pytest.warns(ZooalignWarning, match="STALE"):
         stale = zooalign.merge(a, b, method="weight", example_inputs=torch.zeros(2, 6))
     assert stale.statistics == "stale"
+    assert stale.stale_statistics
+    assert not reset.stale_statistics
 
 
 def test_merge_repairs() -> None:

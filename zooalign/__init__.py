@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from zooalign.merging import BarrierCurve
     from zooalign.symmetry import Permutation, PermutationSpec, Verification
 
+    __version__: str
+
 __all__ = [
     "Alignment",
     "BarrierCurve",
@@ -32,6 +34,7 @@ __all__ = [
     "Permutation",
     "PermutationSpec",
     "Verification",
+    "__version__",
     "align",
     "barrier",
     "errors",
@@ -55,6 +58,8 @@ _ELSEWHERE = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "__version__":
+        return import_module("importlib.metadata").version("zooalign")
     if name == "errors":
         return import_module("zooalign.errors")
     return getattr(import_module(_ELSEWHERE.get(name, "zooalign.api")), name)

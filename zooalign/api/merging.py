@@ -61,9 +61,14 @@ class Merged:
     matches: tuple[Match | None, ...]
     statistics: Statistics
 
+    @property
+    def stale_statistics(self) -> bool:
+        """Whether normalisation statistics must be recomputed before the merge is of use."""
+        return self.statistics == "stale"
+
 
 def merge(
-    *models: Model,
+    *models: Model | Sequence[Model],
     weights: Sequence[float] | None = None,
     data: Iterable[Any] | None = None,
     method: str = "activation",
@@ -81,7 +86,8 @@ def merge(
     Parameters
     ----------
     models:
-        Modules, or state dicts (then ``module`` gives the architecture). None is changed.
+        Modules, or state dicts (then ``module`` gives the architecture): ``merge(a, b, c)`` or
+        ``merge([a, b, c])``. None is changed.
     weights:
         One number a model, divided by their sum; equal if None.
     data:
@@ -109,16 +115,17 @@ def merge(
     ZooalignWarning
         If running statistics are left stale.
     """
-    if len(models) < 2:
-        raise MergeError(f"a merge takes two models or more, as merge(a, b): got {len(models)}")
+    given = _listed(models)
+    if len(given) < 2:
+        raise MergeError(f"a merge takes two models or more, as merge(a, b): got {len(given)}")
     if repair and data is None:
         raise DataError("REPAIR measures activations and needs data=")
     if data is not None:
         require_repeatable(data, "data")
-    architecture = module_of(module, *models)
+    architecture = module_of(module, *given)
     inputs = inputs_from(example_inputs, data)
     spec = spec if spec is not None else extract_spec(architecture, inputs)
-    states = [state_of(model) for model in models]
+    states = [state_of(model) for model in given]
     matches: list[Match | None] = [None]
     permutations = [spec.identity()]
     for state in states[1:]:
@@ -144,6 +151,14 @@ def merge(
         architecture, dict(averaged), parents, averaged.weights, data, reset=reset, repair=repair
     )
     return Merged(merged, averaged.weights, tuple(permutations), spec, tuple(matches), statistics)
+
+
+def _listed(models: tuple[Model | Sequence[Model], ...]) -> list[Model]:
+    """The models, given one by one or as one list (a module may be a sequence too)."""
+    listed: list[Model] = []
+    for model in models:
+        listed += [model] if isinstance(model, (nn.Module, Mapping)) else list(model)
+    return listed
 
 
 def _corrected(

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from itertools import product
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -115,7 +116,8 @@ class _Assignment:
         """Best permutation of a group for a pair of contexts; its total similarity."""
         size = group.size
         if group.id in self.tables:
-            similarity = self.tables[group.id][(*target, slice(None), *source, slice(None))]
+            where: tuple[Any, ...] = (*target, slice(None), *source, slice(None))
+            similarity = self.tables[group.id][where]
             if self.inner[group.id]:
                 similarity = similarity.astype(np.float64)
         else:

@@ -97,7 +97,7 @@ def activation_places(derived: Derived, which: str = "activations") -> dict[str,
         if node.op != "call_function" or _base_name(str(node.target)) in _COPIES:
             continue
         axes = getattr(value, "axes", None)
-        if axes is None or id(axes) not in numbers:
+        if value is None or axes is None or id(axes) not in numbers:
             continue
         members = [
             (group_of[number], member)
