@@ -71,6 +71,7 @@ def derive(traced: Traced, architecture: str = "") -> Derived:
         frozen=tuple(frozen_axes(traced, solution, parameters)),
         unused=traced.unused,
         unknown_operators=dict(traced.unknown_operators),
+        tied=dict(traced.captured.tied),
         buffers=tuple(n for n in traced.captured.shapes if n not in traced.captured.trainable),
         architecture=architecture,
     )
@@ -99,6 +100,7 @@ def _names(
     """A group is called after the first place it stands in: ``parameter:axis``, with a count."""
     names: dict[int, str] = {}
     taken: dict[str, int] = defaultdict(int)
+    fixed = 0
     for number in used:
         # A weight's first axis is where units are made; a name by it reads best.
         first = min(
@@ -109,7 +111,8 @@ def _names(
         names[number] = base if taken[base] == 1 else f"{base}#{taken[base]}"
         for outer in solution.classes[number].over:
             if solution.classes[outer].fixed and outer not in names:
-                names[outer] = f"fixed#{outer}"
+                fixed += 1  # counted apart: class numbers depend on the batch size
+                names[outer] = f"fixed#{fixed}"
     return names
 
 

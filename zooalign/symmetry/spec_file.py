@@ -31,6 +31,9 @@ __all__ = [
 
 PERMUTATION_FORMAT = "zooalign.permutation"
 
+# Positions are held as arrays: a file must not ask for more memory than a tensor's axes can.
+_MOST_POSITIONS = 2**26
+
 
 def to_dict(spec: PermutationSpec) -> dict[str, Any]:
     """The spec as plain lists, dicts, strings and numbers (``hash`` not included)."""
@@ -46,6 +49,7 @@ def to_dict(spec: PermutationSpec) -> dict[str, Any]:
         "unused": list(spec.unused),
         "unknown_operators": dict(spec.unknown_operators),
         "buffers": list(spec.buffers),
+        "tied": dict(spec.tied),
     }
 
 
@@ -129,6 +133,9 @@ def from_json(text: str, where: str = "the spec") -> PermutationSpec:
 def from_dict(body: Mapping[str, Any], where: str = "the spec") -> PermutationSpec:
     """A spec from plain values, as :func:`to_dict` gives them."""
     try:
+        for name in ("groups", "frozen", "unused", "buffers"):
+            if not isinstance(body.get(name, []), list):
+                raise TypeError(f"'{name}' is no list")
         spec = PermutationSpec(
             shapes={str(k): tuple(_whole(n) for n in v) for k, v in body["shapes"].items()},
             groups=tuple(_group(g) for g in body["groups"]),
@@ -138,6 +145,7 @@ def from_dict(body: Mapping[str, Any], where: str = "the spec") -> PermutationSp
             unknown_operators={
                 str(k): _whole(n) for k, n in body.get("unknown_operators", {}).items()
             },
+            tied={str(k): str(v) for k, v in body.get("tied", {}).items()},
             buffers=tuple(str(n) for n in body.get("buffers", ())),
             architecture=str(body.get("architecture", "")),
         )
@@ -203,9 +211,12 @@ def _validate(spec: PermutationSpec, where: str) -> None:
     from zooalign.symmetry.apply import unit_positions
 
     known = dict(spec.fixed_sets)
-    if len(spec.by_id) != len(spec.groups):
+    names = [*spec.fixed_sets, *(group.id for group in spec.groups)]
+    if len(set(names)) != len(names):
         raise SpecError(f"{where}: two groups have one id")
     for group in spec.groups:
+        if not group.members or not group.size or len(set(group.over)) != len(group.over):
+            raise SpecError(f"{where}: group '{group.id}' stands nowhere, or twice in one other")
         sizes = tuple(known.get(name, -1) for name in group.over)
         if sizes != group.contexts:
             raise SpecError(
@@ -222,20 +233,26 @@ def _validate(spec: PermutationSpec, where: str) -> None:
                 raise SpecError(f"{at}: axes {member.axes} are not in order or lack the axis")
             if member.axes[-1] >= len(shape):
                 raise SpecError(f"{at}: the tensor has only {len(shape)} axes")
-            extent = math.prod(shape[a] for a in member.axes)
-            _check_blocks(group, member, extent, at)
+            _check_blocks(group, member, math.prod(shape[a] for a in member.axes), at)
             positions = unit_positions(group, member).reshape(-1)
-            if positions.max(initial=0) >= extent or np.unique(positions).size != positions.size:
-                raise SpecError(f"{at}: positions repeat or lie outside 0 to {extent}")
+            if np.unique(positions).size != positions.size:
+                raise SpecError(f"{at}: positions repeat")
 
 
 def _check_blocks(group: Group, member: Member, extent: int, at: str) -> None:
     """Bounds before anything is allocated from them."""
+    if extent > _MOST_POSITIONS or group.size * group.copies > extent:
+        raise SpecError(f"{at}: {group.copies} x {group.size} units in {extent} positions")
+    left = extent
     for block in member.blocks:
-        volume = block.count * math.prod(o.count for o in block.over)
-        volume *= math.prod(n for n, _ in block.repeat)
-        if not 0 < volume <= extent:
+        counts = [(block.count, block.stride), *((o.count, o.stride) for o in block.over)]
+        counts.extend(block.repeat)
+        volume = math.prod(count for count, _ in counts)
+        left -= volume
+        if not 0 < volume or left < 0:
             raise SpecError(f"{at}: a block of {volume} positions in {extent}")
+        if block.offset + sum((count - 1) * stride for count, stride in counts) >= extent:
+            raise SpecError(f"{at}: positions lie outside 0 to {extent}")
         if block.first + block.count > group.size or len(block.over) != len(group.over):
             raise SpecError(f"{at}: a block does not fit the group's size or nesting")
         for over, size in zip(block.over, group.contexts, strict=True):
