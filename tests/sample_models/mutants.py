@@ -24,12 +24,18 @@ def mutants(spec: PermutationSpec, *, freed: bool = True) -> Iterator[tuple[str,
         if len(group.members) > 1:
             for place in range(len(group.members)):
                 kept = group.members[:place] + group.members[place + 1 :]
-                yield f"{group.id} without member {place}", _with(spec, number, members=kept)
+                yield (
+                    f"{group.id} without {group.members[place].parameter}",
+                    _with(spec, number, members=kept),
+                )
         if len(group.members) > 1 and group.size > 2:
             for place, member in enumerate(group.members):
                 turned = replace(member, blocks=tuple(_turned(group, member)))
                 members = (*group.members[:place], turned, *group.members[place + 1 :])
-                yield f"{group.id} turned at member {place}", _with(spec, number, members=members)
+                yield (
+                    f"{group.id} turned at {member.parameter}",
+                    _with(spec, number, members=members),
+                )
         if group.over and group.size > 1 and group.copies > 1:
             yield f"{group.id} flat", _flattened(spec, number)
     for entry in spec.frozen if freed else ():

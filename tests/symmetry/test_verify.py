@@ -1,0 +1,140 @@
+"""The numeric proof: it passes for true specs, fails for false ones, and leaves the module alone."""
+
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+from sample_models import CASES
+from sample_models.mutants import mutants
+from torch import Tensor, nn
+
+from zooalign.errors import SpecError
+from zooalign.symmetry import Block, Group, Member, extract_spec, verify
+from zooalign.symmetry.verify import random_state
+
+ARCHITECTURES = ["resnet18", "vit_tiny_patch16_224", "convnext_atto"]
+SAMPLES = ["cifar_resnet20", "grouped_query_expand", "experts_einsum", "densenet", "res2net"]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_one_axis_tied_wrongly_is_caught(name: str) -> None:
+    """Each member dropped or turned, each nested group flattened, each frozen axis freed."""
+    module, inputs = CASES[name].build(), CASES[name].inputs()
+    spec = extract_spec(module, inputs)
+    # A softmax over the keys does not see what is added to all of them: their bias.
+    found = [m for m in mutants(spec) if not m[0].endswith("attention.k.bias")]
+    for what, wrong in found[:: max(1, len(found) // 12)]:
+        errors = (
+            verify(module, wrong, inputs, alone=True, seed=seed).max_relative_error
+            for seed in range(10)
+        )
+        assert any(error > 1e-6 for error in errors), what
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_one_axis_tied_wrongly_is_caught_in_real_architectures(name: str) -> None:
+    module = timm.create_model(name)
+    inputs = (torch.zeros(1, 3, 224, 224) if "vit" in name else torch.zeros(1, 3, 64, 64),)
+    spec = extract_spec(module, inputs)
+    group = max(spec.groups, key=lambda g: len(g.members))
+    number = spec.groups.index(group)
+    kept = replace(group, members=group.members[:-1])
+    wrong = replace(spec, groups=(*spec.groups[:number], kept, *spec.groups[number + 1 :]))
+    assert verify(module, spec, inputs).ok
+    proof = verify(module, wrong, inputs)
+    assert not proof.ok
+    assert proof.max_relative_error > 1e6 * proof.tolerance
+
+
+def test_the_tolerance_follows_the_lowest_precision() -> None:
+    class Mixed(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self[0](x)
+            return self[1](hidden.float().relu().to(hidden.dtype))
+
+    exact = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
+    mixed = Mixed(nn.Linear(4, 6), nn.Linear(6, 2))
+    inputs = (torch.zeros(3, 4),)
+    fine = verify(exact, extract_spec(exact, inputs), inputs)
+    coarse = verify(mixed, extract_spec(mixed, inputs), inputs)
+    assert fine.ok and coarse.ok
+    ratio = torch.finfo(torch.float32).eps / torch.finfo(torch.float64).eps
+    assert coarse.tolerance == pytest.approx(fine.tolerance * ratio)
+
+
+def test_a_check_that_can_see_nothing_does_not_pass() -> None:
+    class Blind(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(4, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 0 * self.inner(x).sum()
+
+    module, inputs = Blind(), (torch.zeros(2, 4),)
+    spec = extract_spec(module, inputs)
+    assert spec.groups
+    proof = verify(module, spec, inputs)
+    assert proof.max_relative_error == 0.0
+    assert proof.sensitivity == 0.0
+    assert not proof.ok
+
+
+def test_alone_checks_as_many_groups_as_asked() -> None:
+    module, inputs = CASES["cifar_resnet20"].build(), CASES["cifar_resnet20"].inputs()
+    spec = extract_spec(module, inputs)
+    assert verify(module, spec, inputs).groups == 0
+    assert verify(module, spec, inputs, alone=3).groups == 3
+    assert verify(module, spec, inputs, alone=10**6).groups == len(spec.groups)
+    assert verify(module, spec, inputs, alone=True).groups == len(spec.groups)
+
+
+def test_the_worst_group_is_named() -> None:
+    module, inputs = CASES["mlp"].build(), CASES["mlp"].inputs()
+    spec = extract_spec(module, inputs)
+    free = Member("4.weight", 0, (0,), (Block(0, 3, 0, 1),))
+    wrong = replace(spec, groups=(*spec.groups, Group("outputs", 3, (free,))))
+    worst = {verify(module, wrong, inputs, alone=True, seed=seed).worst for seed in range(8)}
+    assert worst <= {"outputs", "all"} and "outputs" in worst
+
+
+def test_the_module_is_left_as_it_was() -> None:
+    module, inputs = CASES["vgg_flatten"].build().train(), CASES["vgg_flatten"].inputs()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    spec = extract_spec(module, inputs)
+    verify(module, spec, inputs)
+    assert all(m.training for m in module.modules())
+    assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_meta_modules_are_verified_on_random_values() -> None:
+    with torch.device("meta"):
+        module = CASES["vgg_flatten"].build()
+    inputs = tuple(x.to("meta") for x in CASES["vgg_flatten"].inputs())
+    assert verify(module, extract_spec(module, inputs), inputs).ok
+
+
+def test_random_state_hides_nothing() -> None:
+    """No zero and no one: initial values would let mistakes pass."""
+    module = CASES["layer_scale"].build()
+    state = random_state(module, 0)
+    assert state.keys() == module.state_dict().keys()
+    for name, value in state.items():
+        assert value.dtype == torch.float64
+        assert value.abs().min() > 0, name
+        assert value.unique().numel() == value.numel(), name
+    tied = random_state(CASES["tied_embedding"].build(), 0)
+    assert tied["embed.weight"] is tied["unembed.weight"]
+    assert not torch.equal(random_state(module, 1)["gamma"], state["gamma"])
+
+
+def test_an_output_that_is_not_finite_proves_nothing() -> None:
+    class Infinite(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) / 0
+
+    module, inputs = Infinite(3, 2), (torch.zeros(1, 3),)
+    with pytest.raises(SpecError, match="no finite floating output"):
+        verify(module, extract_spec(module, inputs), inputs)
