@@ -100,12 +100,12 @@ def _state(
     spec: PermutationSpec, model: nn.Module | Mapping[str, Tensor], name: str
 ) -> Mapping[str, Tensor]:
     state = model.state_dict() if isinstance(model, nn.Module) else model
-    missing = [n for n in spec.by_parameter if n not in state]
     # Tied names are often left out of files: one of them is enough.
-    present = [n for n in missing if not _tied_present(spec, n, state)]
-    if present:
+    present = {spec.tied.get(n, n) for n in state}
+    missing = [n for n in spec.by_parameter if spec.tied.get(n, n) not in present]
+    if missing:
         raise MergeError(
-            f"the {name} has no '{present[0]}' ({len(present)} missing in all): it is not of the "
+            f"the {name} has no '{missing[0]}' ({len(missing)} missing in all): it is not of the "
             "architecture the spec is for"
         )
     for n in spec.by_parameter:
@@ -116,11 +116,3 @@ def _state(
             )
     return state
 
-
-def _tied_present(spec: PermutationSpec, name: str, state: Mapping[str, Tensor]) -> bool:
-    places = [(g.id, m.axis, m.blocks) for g, m in spec.by_parameter[name]]
-    return any(
-        other in state and [(g.id, m.axis, m.blocks) for g, m in found] == places
-        for other, found in spec.by_parameter.items()
-        if other != name and spec.shapes[other] == spec.shapes[name]
-    )

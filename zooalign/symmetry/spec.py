@@ -162,6 +162,8 @@ class PermutationSpec:
         Operators zooalign has no rule for, with their count; what they touch is frozen.
     buffers:
         Tensors of the state dict that are no parameters (running statistics, counters).
+    tied:
+        Names of the state dict that are the same tensor as another, with the first such name.
     architecture:
         A name for people; not part of the hash.
     """
@@ -173,6 +175,7 @@ class PermutationSpec:
     unused: tuple[str, ...] = ()
     unknown_operators: Mapping[str, int] = field(default_factory=dict)
     buffers: tuple[str, ...] = ()
+    tied: Mapping[str, str] = field(default_factory=dict)
     architecture: str = ""
 
     @cached_property
