@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
-from zooalign.merging import Score, evaluate
 from zooalign.graph.batches import read_batches
+from zooalign.merging import Score, evaluate
 
 
 def net() -> nn.Sequential:

@@ -115,4 +115,3 @@ def _state(
                 f"{spec.shapes[n]}: the two are not of one architecture"
             )
     return state
-

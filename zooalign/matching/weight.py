@@ -114,9 +114,7 @@ class _Descent:
     ) -> None:
         self.spec, self.solver, self.permutation = spec, solver, begin
         buffers = set(spec.buffers)
-        names = [
-            n for n in spec.by_parameter if n in target and n in source and n not in buffers
-        ]
+        names = [n for n in spec.by_parameter if n in target and n in source and n not in buffers]
         self.target = {n: _wide(target[n]) for n in names}
         self.current = {n: apply_to_tensor(spec, begin, n, _wide(source[n])) for n in names}
         norms = {n: _norm(n, self.target[n]) * _norm(n, self.current[n]) for n in names}

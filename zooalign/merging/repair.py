@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, fx
 
 from zooalign.errors import DataError, MergeError
+from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import Capture
 from zooalign.graph.execute import steps
-from zooalign.graph.batches import read_batches
 from zooalign.merging.interpolate import normalised
 from zooalign.merging.layers import Layer, find_layers
 from zooalign.merging.moments import Moments

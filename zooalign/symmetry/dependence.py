@@ -121,7 +121,9 @@ def _commute(sets: IndexSets, depends: Depends) -> None:
 def _inherited(sets: IndexSets, depends: Depends) -> Depends:
     """Sets that stand in no tensor by themselves depend on what the set they are part of does."""
     found = dict(depends)
-    waiting = [(a, piece, x) for (a, _, piece), r in sets.restrictions.items() for x in _leaves(sets, r)]
+    waiting = [
+        (a, piece, x) for (a, _, piece), r in sets.restrictions.items() for x in _leaves(sets, r)
+    ]
     while True:
         rest = []
         for atom, piece, leaf in waiting:
@@ -148,8 +150,7 @@ def _leaves(sets: IndexSets, atom: int) -> Iterator[int]:
 def _known(sets: IndexSets, atom: int, depends: Depends) -> bool:
     """Whether the set stands in any tensor: what is nowhere has no consequences."""
     return any(
-        leaf in depends or sets.fixed(leaf) or sets.sizes[leaf] == 1
-        for leaf in _leaves(sets, atom)
+        leaf in depends or sets.fixed(leaf) or sets.sizes[leaf] == 1 for leaf in _leaves(sets, atom)
     )
 
 

@@ -9,7 +9,16 @@ import numpy as np
 from zooalign.errors import SpecError
 from zooalign.symmetry.spec import Group, PermutationSpec
 
-__all__ = ["Permutation", "compose", "identity", "invert", "is_identity", "moved_fraction", "old_contexts", "random"]
+__all__ = [
+    "Permutation",
+    "compose",
+    "identity",
+    "invert",
+    "is_identity",
+    "moved_fraction",
+    "old_contexts",
+    "random",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +75,9 @@ def check(spec: PermutationSpec, permutation: Permutation) -> None:
                 f"group '{group.id}': indices of shape {index.shape}, "
                 f"{(*group.contexts, group.size)} needed"
             )
-        if not np.array_equal(np.sort(index, axis=-1), np.broadcast_to(_arange(group), index.shape)):
+        if not np.array_equal(
+            np.sort(index, axis=-1), np.broadcast_to(_arange(group), index.shape)
+        ):
             raise SpecError(f"group '{group.id}': indices are not a permutation of {group.size}")
 
 

@@ -249,7 +249,7 @@ def _check_blocks(group: Group, member: Member, extent: int, at: str) -> None:
         counts.extend(block.repeat)
         volume = math.prod(count for count, _ in counts)
         left -= volume
-        if not 0 < volume or left < 0:
+        if not volume > 0 or left < 0:
             raise SpecError(f"{at}: a block of {volume} positions in {extent}")
         if block.offset + sum((count - 1) * stride for count, stride in counts) >= extent:
             raise SpecError(f"{at}: positions lie outside 0 to {extent}")

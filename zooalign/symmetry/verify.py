@@ -24,6 +24,7 @@ from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["Verification", "random_state", "verify"]
 
+
 @dataclass(frozen=True)
 class Verification:
     """What the numeric check found.
