@@ -232,3 +232,19 @@ def test_timm_models_on_meta_and_real_agree() -> None:
     assert (
         extract_spec(meta, inputs).hash == extract_spec(timm.create_model("resnet18"), inputs).hash
     )
+
+
+def test_a_no_grad_inside_the_module_is_no_operator() -> None:
+    class Quiet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                hidden = self.a(x).relu()
+            return self.b(hidden)
+
+    spec = extract_spec(Quiet(), (torch.zeros(2, 4),))
+    assert spec.log10_order == pytest.approx(L(6))
+    assert not spec.unknown_operators

@@ -362,6 +362,7 @@ CASES: list[OperatorCase] = [
     ),
     _case("aten.cumsum.default", lambda x: x.cumsum(1), 0),
     _case("aten.cumsum.default", lambda x: x[:, :, None].expand(-1, -1, 3).cumsum(2), _SIX),
+    _case("aten.diff.default", lambda x: torch.cat([x, x.diff(dim=1)], 1), 0),
     _case("aten.argmax.default", lambda x: x.view(-1, 2, 3).argmax(2) * x[:, :1], 0),
     _case("aten.sort.default", lambda x, p: x * p.sort()[0][:1] * p[:1] * p, 0, p=(6,)),
     # ---- positions

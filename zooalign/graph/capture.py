@@ -80,7 +80,9 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
     if device is not None:
         inputs = tuple(x.to(device) if isinstance(x, Tensor) else x for x in inputs)
     values = _constant_values(module)
-    with _evaluating(module), _on_meta(module, on_meta), warnings.catch_warnings():
+    # Without gradients, a no_grad inside the module is no operator of its own.
+    quiet = warnings.catch_warnings()
+    with torch.no_grad(), _evaluating(module), _on_meta(module, on_meta), quiet:
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(module, inputs, strict=False)

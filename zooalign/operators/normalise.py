@@ -117,6 +117,21 @@ def var_mean(op: Operator) -> list[Tensor]:
     return [op.tensor(axes, i) for i in range(2)]
 
 
+@rule("aten.diff")
+def differences(op: Operator) -> Tensor:
+    """Neighbours along an axis: its order matters."""
+    x: Tensor = op["self"]
+    number = op["dim"] % x.ndim
+    for border in (op["prepend"], op["append"]):
+        if border is not None:
+            made: Tensor = op.freeze("order")
+            return made
+    axes = list(x.axes)
+    op.sets.fix(axes[number], op.cause("order"))
+    axes[number] = op.fixed_axis(op.results[0][number], "order")
+    return op.tensor(axes)
+
+
 @rule("aten.cumsum", "aten.cumprod", "aten.argmax", "aten.argmin", "aten.sort", "aten.argsort")
 def ordered(op: Operator) -> Tensor | list[Tensor]:
     """The order along an axis matters: it is fixed."""
