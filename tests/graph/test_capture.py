@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import TraceError
 from zooalign.graph.capture import capture
+from zooalign.graph.execute import evaluate
 from zooalign.symmetry import extract_spec, verify
 from zooalign.symmetry.spec import log10_factorial as L
 
@@ -248,3 +249,23 @@ def test_a_no_grad_inside_the_module_is_no_operator() -> None:
     spec = extract_spec(Quiet(), (torch.zeros(2, 4),))
     assert spec.log10_order == pytest.approx(L(6))
     assert not spec.unknown_operators
+
+
+def test_blocks_that_set_a_mode_are_put_in_their_place() -> None:
+    class Careful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast(x.device.type, enabled=False):
+                hidden = self.a(x).relu()
+                low, high = hidden.chunk(2, -1)
+            return self.b(torch.cat([high, low], -1))
+
+    module, inputs = Careful(), (torch.randn(2, 4),)
+    spec = extract_spec(module, inputs)
+    assert not spec.unknown_operators
+    assert spec.log10_order == pytest.approx(2 * L(3))
+    (made,) = evaluate(capture(module, inputs), module.state_dict(), inputs)
+    assert torch.equal(made, module(*inputs))

@@ -97,6 +97,7 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
         if any(_seen_elsewhere(node) for node in program.graph.nodes if _writes(node)):
             program = program.run_decompositions({})
     _keep_outputs(program)
+    _inline(program.graph_module)
     parameters: dict[str, str] = {}
     constants: dict[str, Tensor | None] = {}
     users: list[str] = []
@@ -156,6 +157,38 @@ def _aliased(node: torch.fx.Node) -> list[Any]:
         for place, argument in enumerate(schema.arguments)
         if argument.alias_info is not None
     ]
+
+
+def _inline(module: torch.fx.GraphModule) -> None:
+    """Put the insides of blocks that only set a mode (autocast, gradients) in their place.
+
+    What is computed in another precision inside such a block is the same function of its units.
+    """
+    graph = module.graph
+    for node in list(graph.nodes):
+        inner = next((a for a in node.args if _is_graph(module, a)), None)
+        if inner is None or not str(node.target).startswith("wrap_with_"):
+            continue
+        block = getattr(module, inner.target)
+        _inline(block)
+        given = node.args[node.args.index(inner) + 1 :]
+        slots = [n for n in block.graph.nodes if n.op == "placeholder"]
+        with graph.inserting_before(node):
+            made = graph.graph_copy(block.graph, dict(zip(slots, given, strict=True)))
+        for user in list(node.users):
+            user.replace_all_uses_with(made[user.args[1]])
+            graph.erase_node(user)
+        graph.erase_node(node)
+        if not inner.users:
+            graph.erase_node(inner)
+
+
+def _is_graph(module: torch.fx.GraphModule, value: Any) -> bool:
+    return (
+        isinstance(value, torch.fx.Node)
+        and value.op == "get_attr"
+        and isinstance(getattr(module, str(value.target), None), torch.fx.GraphModule)
+    )
 
 
 def _keep_outputs(program: torch.export.ExportedProgram) -> None:

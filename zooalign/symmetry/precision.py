@@ -10,9 +10,9 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["LowestPrecision", "tolerance"]
 
 # Rounding errors of a deep network, in units of the precision of its least precise step: sums
-# over thousands of terms in another order, through tens of layers. The largest seen on timm's
-# architectures is 18.
-_SLACK = 2.0**9
+# over thousands of terms in another order, through tens of layers. Most of timm's architectures
+# stay under 20; the largest seen is 640 (`efficientvit_m0` on random parameters).
+_SLACK = 2.0**12
 
 
 def tolerance(lowest: torch.dtype) -> float:
