@@ -174,9 +174,9 @@ def _inline(module: torch.fx.GraphModule) -> None:
         given = node.args[node.args.index(inner) + 1 :]
         slots = [n for n in block.graph.nodes if n.op == "placeholder"]
         with graph.inserting_before(node):
-            made = graph.graph_copy(block.graph, dict(zip(slots, given, strict=True)))
+            results: Any = graph.graph_copy(block.graph, dict(zip(slots, given, strict=True)))
         for user in list(node.users):
-            user.replace_all_uses_with(made[user.args[1]])
+            user.replace_all_uses_with(results[user.args[1]])
             graph.erase_node(user)
         graph.erase_node(node)
         if not inner.users:
