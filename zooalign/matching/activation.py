@@ -268,6 +268,6 @@ def _moments(
     for node, (a, b) in lockstep(derived.traced.captured, (target, source), inputs):
         for number, place in enumerate(places.get(node.name, ())):
             key = (place.group, f"{node.name}.{number}")
-            moments[key] = Moments.of(place.rows(a), place.rows(b))
+            moments[key] = Moments.of(place.rows(a), place.rows(b), place.weight)
     rows = next((x.shape[0] for x in inputs if isinstance(x, Tensor) and x.ndim), 0)
     return Statistics(moments, rows)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,9 @@ _FUNCTIONS = {
     "prelu", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "tanh",
 }  # fmt: skip
 
+# Small enough to decide between units only where the places behind functions say nothing.
+_RESCUE = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class Place:
@@ -40,6 +43,7 @@ class Place:
     ``positions`` has shape (units, repetitions) and counts in the row-major flattening of
     ``axes``; units are all units of the group in all contexts, row-major. ``beside`` names the
     groups that stand along other axes: until their order is known the samples do not pair up.
+    ``weight`` is what the place counts among others.
     """
 
     group: str
@@ -47,6 +51,7 @@ class Place:
     axes: tuple[int, ...]
     positions: np.ndarray
     beside: frozenset[str] = frozenset()
+    weight: float = 1.0
 
     @cached_property
     def whole(self) -> bool:
@@ -120,11 +125,18 @@ def _behind_functions(derived: Derived, places: dict[str, list[Place]]) -> dict[
     }
     # A place that has to wait for another group's order is no reason to drop one that has not.
     served = {p.group for name in functions for p in places.get(name, ()) if not p.beside}
-    kept = {
-        name: [p for p in at if name in functions or p.group not in served]
-        for name, at in places.items()
-    }
-    return {name: at for name, at in kept.items() if at}
+    kept: dict[str, list[Place]] = {}
+    rescued: set[str] = set()
+    for name, at in places.items():
+        chosen = [p for p in at if name in functions or p.group not in served]
+        for place in at:
+            # One place before the functions tells apart units that never fire.
+            if name not in functions and place.group in served - rescued and not place.beside:
+                chosen.append(replace(place, weight=_RESCUE))
+                rescued.add(place.group)
+        if chosen:
+            kept[name] = chosen
+    return kept
 
 
 def _base_name(target: str) -> str:

@@ -29,6 +29,8 @@ class Moments:
         Sums of squares, of shape (units,).
     cross:
         Sums of products, of shape (target units, source units).
+    weight:
+        What the place counts among others.
     """
 
     count: int
@@ -37,12 +39,14 @@ class Moments:
     target_square: Tensor
     source_square: Tensor
     cross: Tensor
+    weight: float = 1.0
 
     @classmethod
-    def of(cls, target: Tensor, source: Tensor) -> "Moments":
+    def of(cls, target: Tensor, source: Tensor, weight: float = 1.0) -> "Moments":
         """Moments of two matrices of shape (units, samples), of any floating dtype."""
         a, b = target.double(), source.double()
-        return cls(a.shape[1], a.sum(1), b.sum(1), a.square().sum(1), b.square().sum(1), a @ b.T)
+        squares = (a.square().sum(1), b.square().sum(1))
+        return cls(a.shape[1], a.sum(1), b.sum(1), *squares, a @ b.T, weight)
 
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(
@@ -52,6 +56,7 @@ class Moments:
             self.target_square + other.target_square,
             self.source_square + other.source_square,
             self.cross + other.cross,
+            self.weight,
         )
 
     def covariance(self) -> Tensor:
@@ -98,9 +103,9 @@ class Statistics:
         found: dict[str, list[Tensor]] = {}
         for (group, _), moments in self.moments.items():
             matrix = moments.correlation() if kind == "correlation" else moments.covariance()
-            found.setdefault(group, []).append(matrix)
+            found.setdefault(group, []).append(matrix * moments.weight)
         return {group: reduce(torch.add, matrices) for group, matrices in found.items()}
 
-    def places(self, group: str) -> int:
-        """At how many places the group was seen."""
-        return sum(1 for name, _ in self.moments if name == group)
+    def places(self, group: str) -> float:
+        """At how many places the group was seen, by their weight."""
+        return sum(m.weight for (name, _), m in self.moments.items() if name == group)
