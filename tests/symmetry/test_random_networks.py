@@ -103,6 +103,15 @@ FOUND = {
         ),
         ((2, 4), (2,), (2, 2)),
     ),
+    "a piece had an own order for each piece of the sum it was cut from": (
+        (3, 4),
+        (
+            _HIDDEN,
+            _step("linear", (1,), 2, 1, axis=2),
+            _step("chunk", (2,), axis=1, parts=2),
+        ),
+        ((3, 3), (3,), (3, 4)),
+    ),
     "every second unit, and a half": (
         (4,),
         (

@@ -5,7 +5,7 @@ Inside a box every axis is an offset and row-major digits, each digit one index 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from zooalign.graph.index_sets import Axis, IndexSets
@@ -17,11 +17,15 @@ Depends = Mapping[int, frozenset[int]]
 
 @dataclass(frozen=True)
 class Digit:
-    """One index set in an axis: position = offset + stride * index + other digits."""
+    """One index set in an axis: position = offset + stride * index + other digits.
+
+    ``of`` are the sums it was cut out of: it cannot have an own order for each of their pieces.
+    """
 
     atom: int
     size: int
     stride: int
+    of: frozenset[int] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,12 @@ def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -
         for n, side in enumerate(box.sides):
             digits: list[Digit] = []
             for at, digit in enumerate(side.digits):
-                own = digit.atom
+                own, of = digit.atom, digit.of
                 if (n, at) == (number, place):
-                    own = piece
+                    own, of = piece, of | {on}
                 elif (once or (beside and n == number)) and may_restrict(sets, own, on, depends):
                     own = sets.own(own, on, piece)
-                digits.extend(_digits(sets, (own,), digit.stride))
+                digits.extend(_digits(sets, (own,), digit.stride, of))
             sides[n] = replace(side, digits=tuple(digits))
         cut = box.sides[number]
         offset = cut.offset + start * cut.digits[place].stride
@@ -128,9 +132,11 @@ def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -
     return made
 
 
-def _digits(sets: IndexSets, axis: Axis, stride: int) -> tuple[Digit, ...]:
+def _digits(
+    sets: IndexSets, axis: Axis, stride: int, of: frozenset[int] = frozenset()
+) -> tuple[Digit, ...]:
     found: list[Digit] = []
     for atom in reversed(sets.digits(axis)):
-        found.insert(0, Digit(atom, sets.sizes[atom], stride))
+        found.insert(0, Digit(atom, sets.sizes[atom], stride, of))
         stride *= sets.sizes[atom]
     return tuple(found)

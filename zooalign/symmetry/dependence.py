@@ -28,24 +28,23 @@ def dependence(all_boxes: Iterable[Box]) -> dict[int, frozenset[int]]:
     the axis of the dependent set: otherwise it would not be said which of the two is meant.
     """
     found: dict[int, set[int]] = {}
-    known: set[tuple[tuple[int, int], ...]] = set()
+    known: set[object] = set()
     for box in all_boxes:
-        atoms = box.atoms()
-        present = [*atoms, *((n, x) for n, x, _ in box.chosen())]
-        if tuple(present) in known:
+        digits = [(n, d) for n, side in enumerate(box.sides) for d in side.digits]
+        present = [*box.atoms(), *((n, x) for n, x, _ in box.chosen())]
+        key = (tuple(present), tuple(d.of for _, d in digits))
+        if key in known:
             continue
-        known.add(tuple(present))
+        known.add(key)
         total = Counter(atom for _, atom in present)
         single = {atom for atom, count in total.items() if count == 1}
         beside: dict[int, Counter[int]] = defaultdict(Counter)
         for number, atom in present:
             beside[number][atom] += 1
-        for number, atom in atoms:
+        for number, digit in digits:
             allowed = single | {other for other, count in beside[number].items() if count == 1}
-            if atom in found:
-                found[atom] &= allowed
-            else:
-                found[atom] = allowed
+            allowed -= digit.of
+            found[digit.atom] = found.get(digit.atom, allowed) & allowed
     return {atom: frozenset(on - {atom}) for atom, on in found.items()}
 
 

@@ -207,14 +207,21 @@ def _chosen(spec: PermutationSpec, alone: bool | int) -> list[str]:
     return [names[i * len(names) // count] for i in range(count)]
 
 
+def _moving(spec: PermutationSpec, seed: int) -> dict[str, np.ndarray]:
+    """A random member in which every group moves something: small groups often would not."""
+    indices = dict(spec.random(seed).indices)
+    for name, still in spec.identity().indices.items():
+        if np.array_equal(indices[name], still):
+            moved = still.copy()
+            first = (0,) * (still.ndim - 1)
+            moved[first] = still[first][::-1]
+            indices[name] = moved
+    return indices
+
+
 def _only(spec: PermutationSpec, name: str, seed: int) -> Permutation:
-    whole, still = spec.random(seed), spec.identity()
-    index = whole.indices[name]
-    if np.array_equal(index, still.indices[name]):  # small groups: it has to move something
-        index = index.copy()
-        first = (0,) * (index.ndim - 1)
-        index[first] = index[first][::-1]
-    return Permutation(spec.hash, {**still.indices, name: index})
+    still = spec.identity().indices
+    return Permutation(spec.hash, {**still, name: _moving(spec, seed)[name]})
 
 
 def _sensitivity(
@@ -232,7 +239,7 @@ def _sensitivity(
     A spec whose every group stands in one place only can not show this; random noise on one
     tensor stands in for it.
     """
-    moved = apply(spec, spec.random(seed), state)
+    moved = apply(spec, Permutation(spec.hash, _moving(spec, seed)), state)
     changed = [n for n in moved if moved[n] is not state[n] and n in spec.by_parameter]
     tried = [changed[(2 * i + 1) * len(changed) // 6] for i in range(3)] if changed else []
     error = 0.0
