@@ -76,7 +76,7 @@ def prepare(source: Path, folder: Path) -> None:
     np.savez(folder / "modadd.npz", x=pairs, y=pairs.sum(1) % 59)
 
 
-def measure(pair: Pair, source: Path, folder: Path, alphas: int) -> list[dict]:
+def measure(pair: Pair, source: Path, folder: Path, alphas: int, only: str) -> list[dict]:
     """All methods on one pair."""
     a, b = (str(source / f"{name}.safetensors") for name in (pair.a, pair.b))
     model = f"py:zooalign.testing.models:{pair.model}"
@@ -84,6 +84,8 @@ def measure(pair: Pair, source: Path, folder: Path, alphas: int) -> list[dict]:
     held_out = f"{folder / pair.data}?slice={pair.held_out}{pair.normalize}"
     rows = []
     for label, method, options in METHODS:
+        if only not in label:
+            continue
         start, other, aligned = time.perf_counter(), b, None
         if method is not None:
             other = str(folder / f"{pair.name}-{len(rows)}")
@@ -135,6 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only")
+    parser.add_argument("--method", default="", help="part of a method's label")
     parser.add_argument("--alphas", type=int, default=25)
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
@@ -149,7 +152,9 @@ def main() -> None:
         prepare(arguments.data, Path(name))
         for pair in PAIRS:
             if arguments.only in (None, pair.name):
-                rows += measure(pair, arguments.data, Path(name), arguments.alphas)
+                rows += measure(
+                    pair, arguments.data, Path(name), arguments.alphas, arguments.method
+                )
     if arguments.output:
         arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
 

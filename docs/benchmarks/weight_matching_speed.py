@@ -32,7 +32,7 @@ torch.manual_seed(0); a = timm.create_model(sys.argv[1]).eval()
 torch.manual_seed(1); b = timm.create_model(sys.argv[1]).eval()
 x = torch.randn(1, *a.default_cfg["input_size"])
 import rebasin
-rebasin.PermutationCoordinateDescent(a, b, input_data_b=x, verbose=False).rebasin()
+rebasin.PermutationCoordinateDescent(a, b, input_data_b=x, logging_level="error").rebasin()
 """
 
 MEASURE = """
