@@ -138,3 +138,28 @@ def test_an_output_that_is_not_finite_proves_nothing() -> None:
     module, inputs = Infinite(3, 2), (torch.zeros(1, 3),)
     with pytest.raises(SpecError, match="no finite floating output"):
         verify(module, extract_spec(module, inputs), inputs)
+
+
+class _Chaotic(nn.Module):
+    """A logistic map: each step doubles what rounding did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(4, 64), nn.Linear(64, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = torch.sigmoid(self.inner(x)).mean(-1, keepdim=True)
+        for _ in range(24):
+            mean = 4 * mean * (1 - mean)
+        return self.outer(mean * self.inner(x))
+
+
+def test_a_module_that_amplifies_rounding_is_no_mistake() -> None:
+    module, inputs = _Chaotic(), (torch.zeros(8, 4),)
+    spec = extract_spec(module, inputs)
+    proof = verify(module, spec, inputs)
+    assert proof.ok, proof
+    assert 1e-11 < proof.tolerance <= 1e-6
+    (group,) = spec.groups
+    wrong = replace(spec, groups=(replace(group, members=group.members[:-1]),))
+    assert not verify(module, wrong, inputs).ok
