@@ -25,10 +25,10 @@ def linear(similarity: np.ndarray) -> np.ndarray:
     Ties within rounding are resolved towards the identity. Uses the shortest augmenting path
     algorithm of Crouse (2016) through :func:`scipy.optimize.linear_sum_assignment`.
     """
-    scale = np.abs(similarity).max(initial=0.0) or 1.0
-    biased = np.array(similarity, dtype=np.float64)
-    biased.flat[:: len(biased) + 1] += scale * _STAY
-    return np.asarray(linear_sum_assignment(biased, maximize=True)[1], dtype=np.int64)
+    scale = max(similarity.max(initial=0.0), -similarity.min(initial=0.0)) or 1.0
+    cost = np.negative(similarity, dtype=np.float64)  # maximize=True would copy it once more
+    cost.flat[:: len(cost) + 1] -= scale * _STAY
+    return np.asarray(linear_sum_assignment(cost)[1], dtype=np.int64)
 
 
 def assign(

@@ -35,10 +35,10 @@ Progress = Callable[[int], None]
 # A gain smaller than this share of what a family could hold at most may be rounding of float32.
 _ROUNDING = 1e-6
 # The descent goes on while a family gains this share of its value; the last sweeps take any gain.
-_WORTH = 1e-3
+_WORTH = 3e-3
 _LAST_SWEEPS = 2
 # Products of unchanged tensors are kept up to this many numbers (4 bytes each).
-_MOST_KEPT = 15_000_000
+_MOST_KEPT = 4_000_000
 _MOST_SWEEPS = 200
 
 _POWER = {"plain": 0.0, "balanced": 0.5, "cosine": 1.0}
@@ -136,7 +136,7 @@ class _Descent:
         """The scaled inner product with the current (or another) source, in float64."""
         other = self.current if source is None else source
         return sum(
-            float(torch.sum(t.double() * other[n].double())) * self.share[n]
+            float(torch.sum(t * other[n], dtype=torch.float64)) * self.share[n]
             for n, t in self.target.items()
         )
 
@@ -202,7 +202,7 @@ class _Descent:
 
     def _gain(self, changed: Mapping[str, Tensor]) -> float:
         return sum(
-            float(torch.sum(self.target[n].double() * (t.double() - self.current[n].double())))
+            float(torch.sum(self.target[n] * (t - self.current[n]), dtype=torch.float64))
             * self.share[n]
             for n, t in changed.items()
         )
