@@ -40,6 +40,7 @@ _LAST_SWEEPS = 2
 # Products of unchanged tensors are kept up to this many numbers (4 bytes each).
 _MOST_KEPT = 4_000_000
 _MOST_SWEEPS = 200
+_PIECE = 1 << 20
 
 _POWER = {"plain": 0.0, "balanced": 0.5, "cosine": 1.0}
 
@@ -135,10 +136,7 @@ class _Descent:
     def objective(self, source: Mapping[str, Tensor] | None = None) -> float:
         """The scaled inner product with the current (or another) source, in float64."""
         other = self.current if source is None else source
-        return sum(
-            float(torch.sum(t * other[n], dtype=torch.float64)) * self.share[n]
-            for n, t in self.target.items()
-        )
+        return sum(_inner(t, other[n]) * self.share[n] for n, t in self.target.items())
 
     def run(self, generator: np.random.Generator) -> int:
         """Sweep over the families in random order until none gains; the number of sweeps."""
@@ -202,8 +200,7 @@ class _Descent:
 
     def _gain(self, changed: Mapping[str, Tensor]) -> float:
         return sum(
-            float(torch.sum(self.target[n] * (t - self.current[n]), dtype=torch.float64))
-            * self.share[n]
+            (_inner(self.target[n], t) - _inner(self.target[n], self.current[n])) * self.share[n]
             for n, t in changed.items()
         )
 
@@ -234,6 +231,12 @@ class _Descent:
 
 def _wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _inner(a: Tensor, b: Tensor) -> float:
+    """The inner product in float64, without a float64 copy of a whole tensor."""
+    pieces = zip(a.reshape(-1).split(_PIECE), b.reshape(-1).split(_PIECE), strict=True)
+    return sum(float(torch.dot(x.double(), y.double())) for x, y in pieces)
 
 
 def _norm(name: str, tensor: Tensor) -> float:
