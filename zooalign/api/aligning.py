@@ -14,6 +14,7 @@ from zooalign.matching import match as match_states
 from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.release.matching import plugin_solvers
 from zooalign.release.same_function import Comparison, compare_functions
+from zooalign.release.spec_of import operator_rules
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.symmetry.permutation import moved_fraction
 
@@ -110,6 +111,7 @@ def match(
         module=known,
         seed=seed,
         progress=progress,
+        rules=operator_rules(),
         extra_solvers=plugin_solvers(),
         **options,
     )

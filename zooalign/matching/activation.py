@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
 from zooalign.graph.execute import lockstep
+from zooalign.graph.registry import Rule
 from zooalign.matching.assignment import (
     AssignmentSolver,
     assign,
@@ -48,6 +49,7 @@ def activation_matching(
     kind: str = "correlation",
     places: str = "activations",
     solver: AssignmentSolver = linear,
+    rules: Mapping[str, Rule] | None = None,
     progress: Progress | None = None,
 ) -> Match:
     """The permutation of ``source`` whose units respond most like those of ``target``.
@@ -68,6 +70,8 @@ def activation_matching(
     places:
         ``activations``: behind activation functions, for every group that stands there, and
         everywhere for the others; ``all``: everywhere for all.
+    rules:
+        The operator rules the spec was derived with, where they are not zooalign's own.
 
     Raises
     ------
@@ -76,7 +80,7 @@ def activation_matching(
     MergeError
         If the graph of the module has other symmetries than the spec.
     """
-    graphs = _Graphs(spec, module, _device(target), places)
+    graphs = _Graphs(spec, module, _device(target), places, rules)
     found = spec.identity()
     known: frozenset[str] = frozenset()
     reports: list[Match] = []
@@ -185,6 +189,7 @@ def collect(
     groups: frozenset[str] | None = None,
     known: frozenset[str] = frozenset(),
     places: str = "activations",
+    rules: Mapping[str, Rule] | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
     """Cross-statistics of the first round's groups (or those named) over all batches, in one pass.
@@ -196,7 +201,7 @@ def collect(
     known:
         Groups in which ``source`` is in the order of ``target`` already.
     """
-    graphs = _Graphs(spec, module, _device(target), places)
+    graphs = _Graphs(spec, module, _device(target), places, rules)
     return _collect(graphs, target, source, read_batches(data), groups, known, progress)
 
 
@@ -233,11 +238,17 @@ class _Graphs:
     """The module's graph and places for each shape of inputs, traced when first met."""
 
     def __init__(
-        self, spec: PermutationSpec, module: nn.Module, device: torch.device, places: str
+        self,
+        spec: PermutationSpec,
+        module: nn.Module,
+        device: torch.device,
+        places: str,
+        rules: Mapping[str, Rule] | None,
     ) -> None:
         if places not in ("activations", "all"):
             raise MergeError(f"no places '{places}'; there are 'activations' and 'all'")
-        self.spec, self.module, self.device, self.places = spec, module, device, places
+        self.spec, self.module, self.device = spec, module, device
+        self.places, self.rules = places, rules
         self._known: dict[Any, tuple[Derived, dict[str, list[Place]]]] = {}
 
     def __call__(self, batch: Batch) -> tuple[Derived, dict[str, list[Place]]]:
@@ -246,7 +257,7 @@ class _Graphs:
         inputs = batch.args
         key = tuple((tuple(x.shape), x.dtype) for x in inputs if isinstance(x, Tensor))
         if key not in self._known:
-            derived = derive_spec(self.module, inputs)
+            derived = derive_spec(self.module, inputs, rules=self.rules)
             if derived.spec.hash != self.spec.hash:
                 raise MergeError(
                     f"with inputs of shapes {[shape for shape, _ in key]} the module has the "

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
+from zooalign.graph.registry import Rule
 from zooalign.matching.activation import activation_matching
 from zooalign.matching.result import Match
 from zooalign.matching.weight import weight_matching
@@ -14,7 +15,7 @@ from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["Solver", "match", "solvers"]
 
-# Called as solver(spec, target, source, module=, data=, seed=, progress=, **options).
+# Called as solver(spec, target, source, module=, data=, rules=, seed=, progress=, **options).
 Solver = Callable[..., Match]
 
 
@@ -32,6 +33,7 @@ def _activation(spec: PermutationSpec, target: Any, source: Any, **options: Any)
 def _weight(spec: PermutationSpec, target: Any, source: Any, **options: Any) -> Match:
     options.pop("data", None)
     options.pop("module", None)
+    options.pop("rules", None)
     return weight_matching(spec, target, source, **options)
 
 
@@ -53,6 +55,7 @@ def match(
     module: nn.Module | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    rules: Mapping[str, Rule] | None = None,
     extra_solvers: Mapping[str, Solver] | None = None,
     **options: Any,
 ) -> Match:
@@ -70,6 +73,11 @@ def match(
         Batches of inputs, or of (inputs, targets).
     seed:
         For methods that draw random numbers.
+    rules:
+        The operator rules the spec was derived with, for methods that run the graph; zooalign's
+        own if not given.
+    extra_solvers:
+        Methods beside the built-in ones, by name.
     options:
         Passed to the solver: ``kind="covariance"`` for activation matching, ``starts=5`` for
         weight matching.
@@ -92,7 +100,14 @@ def match(
     states = [_state(spec, m, name) for m, name in ((target, "target"), (source, "source"))]
     with torch.no_grad():
         return table[method](
-            spec, *states, module=module, data=data, seed=seed, progress=progress, **options
+            spec,
+            *states,
+            module=module,
+            data=data,
+            rules=rules,
+            seed=seed,
+            progress=progress,
+            **options,
         )
 
 

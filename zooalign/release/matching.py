@@ -14,6 +14,7 @@ from zooalign.release.opening import CastLike, Family
 from zooalign.release.progress import Progress, stage
 from zooalign.release.provenance import Alignment
 from zooalign.release.same_function import Comparison, compare_functions
+from zooalign.release.spec_of import operator_rules
 from zooalign.symmetry import Permutation, Permuted
 from zooalign.symmetry.permutation import moved_fraction
 from zooalign.zoo.plugins import plugin_manager
@@ -104,6 +105,7 @@ def align_member(
             module=family.module,
             seed=seed,
             progress=_counted(progress, f"{method} matching"),
+            rules=operator_rules(),
             extra_solvers=plugin_solvers(),
             **(options or {}),
         )
