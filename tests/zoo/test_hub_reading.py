@@ -12,7 +12,7 @@ from huggingface_hub import HfApi
 
 from zooalign.errors import CheckpointError, HubError, ModelReferenceError
 from zooalign.testing import Corrupt, Cut, Drop, Fault, LoopbackHub, Reply
-from zooalign.zoo.models import Model, open_model
+from zooalign.zoo.models import Model, open_architecture, open_model
 from zooalign.zoo.writer import write_model
 
 TEXT = "timm:test_vit?num_classes=3"
@@ -68,6 +68,35 @@ def test_a_repo(hub: LoopbackHub, opened, files: dict[str, bytes]) -> None:
     assert list(found) == list(expected)
     assert all(torch.equal(found[key], expected[key]) for key in expected)
     assert model.config_files()["config.json"] == files["config.json"]
+
+
+def test_the_architecture_alone_needs_no_weights(
+    hub: LoopbackHub, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    where = {"token": hub.token, "cache_dir": tmp_path / "cache"}
+    commit = hub.add_repo("tester/vit", files)
+    model = open_architecture("tester/vit", **where)
+    assert model.repo is not None and model.repo.commit == commit
+    assert model.architecture.config["model_args"] == {"num_classes": 3}
+    assert downloaded(hub) == {"config.json"}
+    with pytest.raises(CheckpointError, match="architecture alone"):  # never random weights instead
+        model.state_dict()
+    hub.add_repo("tester/config-only", {"config.json": files["config.json"]})
+    assert open_architecture("tester/config-only", **where).architecture == model.architecture
+    hub.add_repo("tester/bare", {"model.safetensors": files["model.safetensors"]})
+    with pytest.raises(ModelReferenceError, match=r"no config\.json"):
+        open_architecture("tester/bare", **where)
+    named = open_architecture("tester/bare", model=TEXT, **where)
+    assert named.architecture == open_architecture(TEXT).architecture
+    assert downloaded(hub) == {"config.json"}
+
+
+def test_a_directory_may_hold_a_config_alone(tmp_path: Path, files: dict[str, bytes]) -> None:
+    (tmp_path / "config.json").write_bytes(files["config.json"])
+    (tmp_path / "pytorch_model.bin").write_bytes(b"never read")
+    assert open_architecture(str(tmp_path)).build() is not None
+    with pytest.raises(CheckpointError):
+        open_model(str(tmp_path))
 
 
 def test_revisions(hub: LoopbackHub, opened, files: dict[str, bytes]) -> None:

@@ -10,7 +10,7 @@ from zooalign.graph.registry import Rule, collect
 from zooalign.operators import FAMILIES
 from zooalign.symmetry import Derived, Verification, derive_spec, verify
 from zooalign.symmetry.spec_file import frozen_to_dict, group_to_dict
-from zooalign.zoo.models import Model, open_model
+from zooalign.zoo.models import Model, open_architecture
 from zooalign.zoo.plugins import plugin_manager
 
 __all__ = ["SpecReport", "derive_for", "operator_rules", "spec_for", "verify_model"]
@@ -60,6 +60,8 @@ def derive_for(model: Model, module: nn.Module) -> Derived:
 def spec_for(reference: str, *, model: str | None = None, allow_pickle: bool = False) -> SpecReport:
     """Derive the symmetries of the architecture that ``reference`` names. No weight is read.
 
+    From a hub only the config is fetched.
+
     Raises
     ------
     ModelReferenceError, CheckpointError, HubError
@@ -67,7 +69,7 @@ def spec_for(reference: str, *, model: str | None = None, allow_pickle: bool = F
     TraceError
         If the architecture cannot be traced.
     """
-    opened = open_model(reference, model=model, allow_pickle=allow_pickle)
+    opened = open_architecture(reference, model=model, allow_pickle=allow_pickle)
     start = time.perf_counter()
     derived = derive_for(opened, opened.build())
     return SpecReport(opened, derived, time.perf_counter() - start)

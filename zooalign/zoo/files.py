@@ -3,13 +3,13 @@
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from zooalign.errors import CheckpointError
+from zooalign.zoo import leftovers
 
 __all__ = ["atomic_write", "new_directory", "safe_name"]
 
@@ -23,13 +23,14 @@ def atomic_write(path: Path | str, content: bytes) -> None:
         CheckpointError: the disk is full or the directory cannot be written to.
     """
     path = Path(path)
-    aside = path.parent / _aside(path.name)
+    aside = path.parent / leftovers.partial_name(path.name)
     try:
-        with aside.open("xb") as file:
+        leftovers.recover(path)
+        with aside.open("xb") as file, leftovers.locked(aside):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+            aside.replace(path)
         _sync_directory(path.parent)
     except OSError as error:
         raise CheckpointError(_explain(error, path, len(content))) from error
@@ -43,40 +44,37 @@ def new_directory(path: Path | str, *, needed: int, overwrite: bool = False) -> 
 
     It lies beside ``path`` until then, and is removed, with every parent that was made for it,
     on any error and on Ctrl-C. With ``overwrite`` an existing directory is replaced at the end;
-    if that fails it is put back.
+    if that fails it is put back. What a process that was killed left beside ``path`` is put back
+    or removed first (:mod:`zooalign.zoo.leftovers`).
 
     Args:
         needed: bytes that will be written; more than is free is an error before the start.
 
     Raises:
         CheckpointError: ``path`` is a file or a directory that is not empty (with ``overwrite``:
-            one that is no model's), or the disk is full.
+            one that is no model's), also if it became one meanwhile; or the disk is full.
     """
     path = Path(path).absolute()
     if path.is_symlink():
         path = path.resolve()
-    if path.exists() and not path.is_dir():
-        raise CheckpointError(f"{path}: is a file; name a directory to write to")
-    if path.is_dir() and any(path.iterdir()):
-        if not overwrite:
-            raise CheckpointError(
-                f"{path}: is not empty; name another directory, or ask to overwrite it"
-            )
-        _check_replaceable(path)
-    made = [parent for parent in path.parents if not parent.exists()]
-    aside = path.parent / _aside(path.name)
+    made: list[Path] = []
+    aside = path.parent / leftovers.partial_name(path.name)
     try:
+        leftovers.recover(path)
+        _check_target(path, overwrite=overwrite)
+        made = [parent for parent in path.parents if not parent.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
         if needed > free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         aside.mkdir()
-        yield aside
-        for folder, _, names in os.walk(aside):
-            for name in names:
-                _sync_file(Path(folder) / name)
-            _sync_directory(Path(folder))
-        _put_in_place(aside, path)
+        with leftovers.locked(aside):
+            yield aside
+            for folder, _, names in os.walk(aside):
+                for name in names:
+                    _sync_file(Path(folder) / name)
+                _sync_directory(Path(folder))
+            _put_in_place(aside, path, overwrite=overwrite)
     except BaseException as error:
         # The space is measured before what was written is given back.
         full = isinstance(error, OSError) and _explain(error, path, needed)
@@ -101,8 +99,16 @@ def safe_name(name: str) -> str:
     return name
 
 
-def _check_replaceable(path: Path) -> None:
-    """Refuse to replace, and so to delete, what is not plainly a model's directory."""
+def _check_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse what must not be replaced, and so deleted."""
+    if path.exists() and not path.is_dir():
+        raise CheckpointError(f"{path}: is a file; name a directory to write to")
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not overwrite:
+        raise CheckpointError(
+            f"{path}: is not empty; name another directory, or ask to overwrite it"
+        )
     if (path / ".git").exists() or not any(path.glob("*.safetensors")):
         raise CheckpointError(
             f"{path}: is not overwritten, as it does not look like a model's directory (no "
@@ -110,24 +116,24 @@ def _check_replaceable(path: Path) -> None:
         )
 
 
-def _aside(name: str) -> str:
-    return f".{name}.{secrets.token_hex(4)}.partial"
-
-
-def _put_in_place(aside: Path, path: Path) -> None:
-    if not path.exists():
-        aside.rename(path)
+def _put_in_place(aside: Path, path: Path, *, overwrite: bool) -> None:
+    """Rename, one run at a time: another may have written ``path`` since the start."""
+    with leftovers.locked(path.parent, wait=True):
+        _check_target(path, overwrite=overwrite)
+        if not path.exists():
+            aside.rename(path)
+            _sync_directory(path.parent)
+            return
+        old = path.parent / leftovers.replaced_name(path.name)
+        path.rename(old)
+        try:
+            aside.rename(path)
+        except BaseException:
+            old.rename(path)
+            raise
         _sync_directory(path.parent)
-        return
-    old = path.parent / _aside(f"{path.name}.old")
-    path.rename(old)
-    try:
-        aside.rename(path)
-    except BaseException:
-        old.rename(path)
-        raise
-    _sync_directory(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+        with leftovers.locked(old):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _sync_file(path: Path) -> None:

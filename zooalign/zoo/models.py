@@ -16,10 +16,11 @@ from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.checkpoint import INDEX_NAME, Checkpoint, open_checkpoint, open_pickle
 from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.layout import CONFIG_NAME, choose_weights, read_config
-from zooalign.zoo.plugins import adapter_named, library_adapters
+from zooalign.zoo.plugins import adapter_named
+from zooalign.zoo.recognition import fetch_config, named_architecture, recognise
 from zooalign.zoo.references import PICKLE_SUFFIXES, Reference, parse_reference
 
-__all__ = ["Model", "open_model"]
+__all__ = ["Model", "open_architecture", "open_model"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Model:
         """
         kind = self.adapter.name if self.checkpoint is None else "local"
         found: dict[str, Any] = {"kind": kind, "reference": self.reference}
-        if self.checkpoint is None:
+        if self.checkpoint is None:  # of the registry, or opened without weights
             return found
         if self.repo is not None:
             found |= {"kind": "hub", "repo": self.repo.repo_id, "commit": self.repo.commit}
@@ -77,9 +78,17 @@ class Model:
         Raises:
             CheckpointError: the checkpoint does not fit the architecture.
         """
-        if self.checkpoint is None:
+        if self._without_weights():
             return self.adapter.build_initialised(self.architecture, seed).state_dict()
+        assert self.checkpoint is not None
         return state_dict_for(self.build(), self.checkpoint, where=self.reference)
+
+    def _without_weights(self) -> bool:
+        if self.checkpoint is None and (self.directory is not None or self.repo is not None):
+            raise CheckpointError(
+                f"'{self.reference}' was opened for its architecture alone; open_model gives weights"
+            )
+        return self.checkpoint is None
 
     def module(
         self,
@@ -91,7 +100,7 @@ class Model:
 
         On the CPU without ``dtype`` the weights stay memory-mapped.
         """
-        if self.checkpoint is None:
+        if self._without_weights():
             module = self.adapter.build_initialised(self.architecture, seed)
             return module.to(device=device, dtype=dtype)
         return self.adapter.build_with_weights(
@@ -152,11 +161,54 @@ def open_model(
     else:
         directory, weights = _local_file(parsed, model, allow_pickle)
     if model is None:
-        adapter, architecture = _recognise(directory, str(parsed), repo)
+        adapter, architecture = recognise(directory, str(parsed), repo)
     else:
-        adapter, architecture = _architecture(model, token=token, cache_dir=cache_dir)
+        adapter, architecture = named_architecture(model, token=token, cache_dir=cache_dir)
     opener = open_pickle if weights.name.lower().endswith(PICKLE_SUFFIXES) else open_checkpoint
     return Model(str(parsed), architecture, adapter, opener(weights), directory, repo)
+
+
+def open_architecture(
+    reference: str,
+    *,
+    model: str | None = None,
+    allow_pickle: bool = False,
+    token: str | None = None,
+    cache_dir: Path | None = None,
+) -> Model:
+    """As :func:`open_model`, for those who need no weights: none are downloaded from a hub.
+
+    A local directory's weights are opened where there are some; it may hold a config alone.
+
+    Raises:
+        ModelReferenceError, CheckpointError, HubError: as :func:`open_model`.
+    """
+    parsed = parse_reference(reference)
+    if parsed.kind == "hub":
+        repo = hub.resolve(parsed.target, parsed.revision, token=token, cache_dir=cache_dir)
+        if model is not None:
+            adapter, architecture = named_architecture(model, token=token, cache_dir=cache_dir)
+            return Model(str(parsed), architecture, adapter, repo=repo)
+        directory = fetch_config(repo, token=token, cache_dir=cache_dir).parent
+        adapter, architecture = recognise(directory, str(parsed), repo)
+        return Model(str(parsed), architecture, adapter, None, directory, repo)
+    directory = Path(parsed.target)
+    if parsed.kind == "directory" and directory.is_dir() and not _has_weights(directory):
+        adapter, architecture = (
+            named_architecture(model, token=token, cache_dir=cache_dir)
+            if model is not None
+            else recognise(directory, str(parsed), None)
+        )
+        return Model(str(parsed), architecture, adapter, None, directory)
+    return open_model(
+        reference, model=model, allow_pickle=allow_pickle, token=token, cache_dir=cache_dir
+    )
+
+
+def _has_weights(directory: Path) -> bool:
+    """Whether there is anything but pickles that may hold weights."""
+    names = [path.name for path in directory.iterdir() if path.is_file()]
+    return INDEX_NAME in names or any(name.endswith(".safetensors") for name in names)
 
 
 def _with_revision(reference: Reference, revision: str) -> Reference:
@@ -215,49 +267,6 @@ def _local_file(reference: Reference, model: str | None, allow_pickle: bool) -> 
             "timm:resnet18?num_classes=10 or py:package.module:callable"
         )
     return path.parent, path
-
-
-def _recognise(
-    directory: Path, where: str, repo: hub.HubRepo | None
-) -> tuple[LibraryAdapter, Architecture]:
-    """The one adapter that knows the ``config.json`` in ``directory``."""
-    config = read_config(directory / CONFIG_NAME)
-    names = repo.names if repo is not None else sorted(path.name for path in directory.iterdir())
-    found = []
-    for adapter in library_adapters():
-        architecture = adapter.recognise(config, names)
-        if architecture is not None:
-            found.append((adapter, architecture))
-    if len(found) == 1:
-        return found[0]
-    known = ", ".join(adapter.name for adapter in library_adapters())
-    if not found:
-        raise ModelReferenceError(
-            f"'{where}': no library knows its config.json (asked: {known}); install the plugin of "
-            "its library, or name the architecture (model)"
-        )
-    claimed = ", ".join(adapter.name for adapter, _ in found)
-    raise ModelReferenceError(
-        f"'{where}': several libraries claim its config.json ({claimed}); name the architecture "
-        "(model)"
-    )
-
-
-def _architecture(
-    text: str, *, token: str | None, cache_dir: Path | None
-) -> tuple[LibraryAdapter, Architecture]:
-    """The architecture that a second reference names; its weights are not looked at."""
-    parsed = parse_reference(text)
-    if parsed.kind == "registry":
-        adapter = adapter_named(parsed.library or "")
-        return adapter, adapter.from_reference(parsed)
-    if parsed.kind == "directory":
-        return _recognise(Path(parsed.target), str(parsed), None)
-    if parsed.kind == "hub":
-        repo = hub.resolve(parsed.target, parsed.revision, token=token, cache_dir=cache_dir)
-        [path] = hub.fetch(repo, [CONFIG_NAME], token=token, cache_dir=cache_dir)
-        return _recognise(path.parent, str(parsed), repo)
-    raise ModelReferenceError(f"model {text!r} is a file of weights and names no architecture")
 
 
 def _file_facts(path: Path) -> dict[str, Any]:
