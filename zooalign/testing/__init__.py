@@ -6,7 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zooalign.testing._faults import Corrupt, Cut, Drop, Fault, RedirectLoop, Reply, Slow
+    from zooalign.testing._faults import (
+        Corrupt,
+        Cut,
+        Drop,
+        EndlessPages,
+        Fault,
+        RedirectLoop,
+        Reply,
+        Shorten,
+        Slow,
+    )
     from zooalign.testing._server import LoggedRequest
     from zooalign.testing.equivalence import assert_equivalent
     from zooalign.testing.hub import LoopbackHub
@@ -15,11 +25,13 @@ __all__ = [
     "Corrupt",
     "Cut",
     "Drop",
+    "EndlessPages",
     "Fault",
     "LoggedRequest",
     "LoopbackHub",
     "RedirectLoop",
     "Reply",
+    "Shorten",
     "Slow",
     "assert_equivalent",
 ]

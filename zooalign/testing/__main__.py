@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--token", help="the token to accept (default: a random one)")
     parser.add_argument("--user", default="tester", help="name of the token's user")
     parser.add_argument("--org", action="append", default=[], help="organisation of the user")
+    parser.add_argument("--part-size", type=int, help="upload larger LFS files in such parts")
     parser.add_argument("--no-xet", action="store_true", help="serve large files by LFS only")
     args = parser.parse_args(argv)
     end = threading.Event()
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         user=args.user,
         orgs=args.org,
         port=args.port,
+        part_size=args.part_size,
         xet=not args.no_xet,
     )
     with hub:

@@ -13,12 +13,15 @@ __all__ = [
     "Corrupt",
     "Cut",
     "Drop",
+    "EndlessPages",
     "Fault",
     "Faults",
     "RedirectLoop",
     "Reply",
+    "Shorten",
     "Slow",
     "corrupted",
+    "shortened",
 ]
 
 
@@ -60,6 +63,21 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Shorten:
+    """Send only the first ``to`` bytes (None: half) and say that this is all of it."""
+
+    to: int | None = None
+
+
+@dataclass(frozen=True)
+class EndlessPages:
+    """Serve the request, and say in its ``Link`` header that the next page is this one again.
+
+    Each page is a use: give ``times=None``.
+    """
+
+
+@dataclass(frozen=True)
 class Slow:
     """Take ``seconds`` to send the body, in eight parts (an empty body waits before it)."""
 
@@ -88,7 +106,7 @@ class Drop:
     handled: bool = False
 
 
-Action = Reply | Cut | Slow | Corrupt | RedirectLoop | Drop
+Action = Reply | Cut | Slow | Corrupt | RedirectLoop | Drop | Shorten | EndlessPages
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,7 @@ class Fault:
 
     Args:
         action: One of :class:`Reply`, :class:`Cut`, :class:`Slow`, :class:`Corrupt`,
-            :class:`RedirectLoop`, :class:`Drop`; an int is short for ``Reply(status)``.
+            :class:`RedirectLoop`, :class:`Drop`, :class:`Shorten`, :class:`EndlessPages`; an int is short for ``Reply(status)``.
         path: Regular expression searched for in the decoded path (no query), for instance
             ``r"/resolve/.*\\.safetensors$"``, ``"/commit/"``, or ``"^/lfs/"`` for the CDN port.
         method: HTTP method, or ``"*"``.
@@ -171,3 +189,11 @@ def corrupted(body: bytes | FileSlice, at: int | None) -> Iterator[bytes]:
             piece = bytes(changed)
         position -= len(piece)
         yield piece
+
+
+def shortened(body: bytes | FileSlice, to: int | None) -> bytes | FileSlice:
+    """The beginning of a body."""
+    count = min(length(body), length(body) // 2 if to is None else to)
+    if isinstance(body, FileSlice):
+        return FileSlice(body.path, body.start, count)
+    return body[:count]

@@ -9,6 +9,8 @@ from typing import Any
 
 from zooalign.testing._http import Refusal, Request, Response, json_response
 from zooalign.testing._model import Repo
+from zooalign.testing._multipart import CDN_ROUTES as _MULTIPART_ROUTES
+from zooalign.testing._multipart import upload_action
 from zooalign.testing._routes_read import send_blob
 from zooalign.testing._routing import Context, route
 
@@ -25,7 +27,7 @@ def batch(context: Context, request: Request, parts: Parts) -> Response:
     value = request.json()
     if value.get("operation") != "upload" or value.get("hash_algo", "sha256") != "sha256":
         raise Refusal(422, "only uploads of sha256 objects")
-    answers = []
+    answers, in_parts = [], False
     for item in value.get("objects") or ():
         oid, size = str(item.get("oid")), item.get("size")
         answer: dict[str, Any] = {"oid": oid, "size": size}
@@ -34,12 +36,13 @@ def batch(context: Context, request: Request, parts: Parts) -> Response:
         elif not context.store.blob(oid).is_file():
             base = f"{context.endpoint}{request.path.removesuffix('/batch')}"
             answer["actions"] = {
-                "upload": {"href": context.sign("put", oid)},
+                "upload": upload_action(context, oid, size),
                 "verify": {"href": f"{base}/verify"},
             }
+            in_parts |= "header" in answer["actions"]["upload"]
         answers.append(answer)
     return json_response(
-        {"transfer": "basic", "objects": answers},
+        {"transfer": "multipart" if in_parts else "basic", "objects": answers},
         headers={"Content-Type": "application/vnd.git-lfs+json"},
     )
 
@@ -111,4 +114,5 @@ ROUTES = (
 CDN_ROUTES = (
     route("PUT", "/lfs/put/{oid}", upload),
     route("GET", "/lfs/get/{oid}", download),
+    *_MULTIPART_ROUTES,
 )

@@ -43,6 +43,7 @@ class Context:
     orgs: tuple[str, ...]
     secret: bytes
     page_size: int
+    part_size: int | None
     xet: XetStore | None
 
     def sign(self, action: str, sha256: str) -> str:

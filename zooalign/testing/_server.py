@@ -19,11 +19,14 @@ from zooalign.testing._faults import (
     Corrupt,
     Cut,
     Drop,
+    EndlessPages,
     Faults,
     RedirectLoop,
     Reply,
+    Shorten,
     Slow,
     corrupted,
+    shortened,
 )
 from zooalign.testing._http import Body, Refusal, Request, Response, length, pieces
 from zooalign.testing._routing import Context, Route
@@ -204,8 +207,15 @@ class _Handler(BaseHTTPRequestHandler):
             return Refusal(500, f"error in the loopback hub: {error!r}").response()
 
     def _send(self, response: Response, action: Action | None) -> None:
+        if isinstance(action, Shorten):
+            response = replace(response, body=shortened(response.body, action.to))
         total = length(response.body)
         response = replace(response, headers=dict(response.headers))
+        if isinstance(action, EndlessPages):
+            here = f"http://127.0.0.1:{self.hub.port}{self.path}"
+            response = replace(
+                response, headers={**response.headers, "Link": f'<{here}>; rel="next"'}
+            )
         self.send_response(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value.encode("latin-1", "replace").decode("latin-1"))

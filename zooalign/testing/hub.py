@@ -47,6 +47,8 @@ class LoopbackHub:
         port: Port of the hub; 0: a free one. (The CDN's is always free.)
         xet: Whether to serve Xet routes; see :meth:`env`.
         page_size: Entries in one page of a listing (the Hub has 1000).
+        part_size: LFS files of more bytes are uploaded in parts of this size (multipart LFS);
+            None: always in one piece.
 
     Example:
         >>> from huggingface_hub import HfApi
@@ -67,6 +69,7 @@ class LoopbackHub:
         port: int = 0,
         xet: bool = True,
         page_size: int = 1000,
+        part_size: int | None = None,
     ) -> None:
         self.token = token or f"hf_loopback_{secrets.token_hex(8)}"
         self.user = user
@@ -87,6 +90,7 @@ class LoopbackHub:
             orgs=tuple(orgs),
             secret=secrets.token_bytes(32),
             page_size=page_size,
+            part_size=part_size,
             xet=XetStore(self._store) if xet else None,
         )
         self._running = False

@@ -132,8 +132,10 @@ def _put_in_place(aside: Path, path: Path, *, overwrite: bool) -> None:
             old.rename(path)
             raise
         _sync_directory(path.parent)
-        with leftovers.locked(old):
-            shutil.rmtree(old, ignore_errors=True)
+        # Under the name of something half-written: half of it must never be put back.
+        doomed = old.rename(path.parent / leftovers.partial_name(path.name))
+        with leftovers.locked(doomed):
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _sync_file(path: Path) -> None:
