@@ -1,7 +1,7 @@
 """What a model library has to offer so that zooalign can use its models."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zooalign.zoo.preprocess import Preprocess
 from zooalign.zoo.references import Reference
 
-__all__ = ["Architecture", "LibraryAdapter"]
+__all__ = ["Architecture", "Catalogue", "LibraryAdapter", "Reduction"]
 
 
 @dataclass(frozen=True)
@@ -99,4 +99,41 @@ class LibraryAdapter(Protocol):
 
     def load(self, directory: Path) -> nn.Module:
         """The model in ``directory`` by the library's own way of loading it, in eval mode."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """The same kind of computation at less cost, to run it where the whole is too large.
+
+    ``how`` says in a few words what is smaller; ``inputs`` are example inputs of
+    ``architecture``, which is the original one where only the inputs are smaller.
+    """
+
+    how: str
+    architecture: Architecture
+    inputs: tuple[Tensor, ...]
+
+
+@runtime_checkable
+class Catalogue(Protocol):
+    """What an adapter may offer besides: the list of its library's architectures.
+
+    An adapter with these methods can be swept by ``zooalign coverage``.
+    """
+
+    def names(self) -> Sequence[str]:
+        """Every architecture of the library, as behind the colon of a reference."""
+        ...
+
+    def family(self, name: str) -> str:
+        """A short name of the group of architectures that share their code."""
+        ...
+
+    def parameters(self, name: str) -> int:
+        """Number of parameters, by the cheapest way: the smallest of a family is found by it."""
+        ...
+
+    def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:
+        """Ways to run an architecture at less cost, best first; some may turn out not to run."""
         ...

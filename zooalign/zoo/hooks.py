@@ -20,7 +20,10 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def zooalign_library_adapters() -> "list[LibraryAdapter]":
-    """Adapters that build, load and save the models of a library (``timm:``, ``py:``)."""
+    """Adapters that build, load and save the models of a library (``timm:``, ``py:``).
+
+    One with the methods of :class:`~zooalign.zoo.adapters.Catalogue` lists what its library has.
+    """
     return []
 
 

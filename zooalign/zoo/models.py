@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zooalign.errors import HubError, ModelReferenceError
+from zooalign.errors import CheckpointError, HubError, ModelReferenceError
 from zooalign.zoo import hub
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.checkpoint import INDEX_NAME, Checkpoint, open_checkpoint, open_pickle

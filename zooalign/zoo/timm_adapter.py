@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, ModelReferenceError
-from zooalign.zoo import building
-from zooalign.zoo.adapters import Architecture, LibraryAdapter
+from zooalign.zoo import building, timm_catalogue
+from zooalign.zoo.adapters import Architecture, LibraryAdapter, Reduction
 from zooalign.zoo.hooks import hookimpl
 from zooalign.zoo.preprocess import Preprocess
 from zooalign.zoo.references import Reference
@@ -134,6 +134,20 @@ class TimmAdapter:
             raise CheckpointError(
                 f"timm {timm.__version__} does not load {directory}: {type(error).__name__}: {error}"
             ) from error
+
+    def names(self) -> Sequence[str]:
+        return timm_catalogue.names()
+
+    def family(self, name: str) -> str:
+        return timm_catalogue.family(name)
+
+    def parameters(self, name: str) -> int:
+        return timm_catalogue.parameters(name)
+
+    def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:
+        if "pretrained_cfg" not in architecture.config:
+            whole = self.example_inputs(architecture, batch_size)
+            yield from timm_catalogue.reductions(architecture, whole, self.build(architecture))
 
 
 def _known(name: str, where: str) -> None:
