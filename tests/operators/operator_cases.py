@@ -116,11 +116,56 @@ def _native_norm(x: Tensor, p: Tensor, q: Tensor) -> Tensor:
     return F.batch_norm(x, q.detach(), p.detach().abs() + 1, p, q, training=False)
 
 
-def _lstm(x: Tensor) -> Tensor:
-    """Units as a sequence through a recurrent layer of constant weights."""
-    cell = (torch.ones(4, 1), torch.ones(4, 1), torch.ones(4), torch.ones(4))
-    zero = torch.zeros(1, x.shape[0], 1)
-    return torch.lstm(x[:, :, None], (zero, zero), list(cell), True, 1, 0.0, False, False, True)[0]
+def _masked_write(x: Tensor, p: Tensor, rows: bool = False) -> Tensor:
+    """One value where a mask says so: in a matrix, or in all of a row at once."""
+    made = x.view(-1, 2, 3) * 2
+    mask = (p.sum(1) if rows else p) > 0
+    made[mask.expand(made.shape[0], *mask.shape)] = p.sum()
+    return made + x.view(-1, 2, 3) * p
+
+
+def _written_rows(x: Tensor, p: Tensor, q: Tensor) -> Tensor:
+    """Two of four rows are replaced: rows are told apart, units are not."""
+    made = x[:, None] * p
+    made[:, torch.tensor([1, 3])] = q * x[:, None]
+    return made
+
+
+def _recurrent(function: Any, x: Tensor, state: int, *p: Tensor, **given: Any) -> Tensor:
+    """Six features over four steps through a recurrent layer; ``p`` are its parameters."""
+    steps = torch.stack([x, x.square(), x.exp(), x.sin()], 1)
+    both, layers = given.get("both", False), given.get("layers", 1)
+    zeros = [torch.zeros(layers * (1 + both), x.shape[0], n) for n in given.get("states", [state])]
+    start = zeros if function is torch.lstm else zeros[0]
+    arguments = (given.get("biases", True), layers, 0.0, False, both, True)
+    found = function(steps, start, list(p), *arguments)
+    return torch.cat([found[0].flatten(1), *(h.transpose(0, 1).flatten(1) for h in found[1:])], 1)
+
+
+def _two_way(x: Tensor, **p: Tensor) -> Tensor:
+    return _recurrent(torch.lstm, x, 3, *p.values(), both=True, layers=2, states=[3, 3])
+
+
+def _projected(x: Tensor, **p: Tensor) -> Tensor:
+    return _recurrent(torch.lstm, x, 2, *p.values(), states=[2, 3])
+
+
+def _two_steps(function: Any, x: Tensor, *p: Tensor, states: int = 1) -> Tensor:
+    """Two steps of a cell, the second from the states of the first."""
+    state: Any = [torch.zeros(x.shape[0], 3)] * states
+    for step in (x, x.square()):
+        found = function(step, state if states > 1 else state[0], *p)
+        state = list(found) if states > 1 else [found]
+    return torch.cat(state, 1)
+
+
+def _cell(gates: int, inputs: int, units: int, states: int = 0, layer: int = 1) -> dict[str, Any]:
+    """Shapes of the parameters of one direction of one recurrent layer."""
+    states = states or units
+    shapes = [(gates * units, inputs), (gates * units, states), (gates * units,), (gates * units,)]
+    if states != units:
+        shapes.append((states, units))
+    return {f"p{layer}_{n}": shape for n, shape in enumerate(shapes)}
 
 
 _INDEX = torch.tensor([2, 0, 1, 5, 4, 3])
@@ -531,6 +576,65 @@ CASES: list[OperatorCase] = [
         found=0,
         missed="grids of equal rows",
     ),
-    _case("aten.index_put_.default", _indexed_write, 0),
-    _case("aten.lstm.input", _lstm, 0),
+    # Units written over are read nowhere, or elsewhere; the other three are alike.
+    _case(
+        "aten.index_put_.default",
+        _indexed_write,
+        L(3),
+        found=0,
+        missed="positions that a constant table does not name",
+    ),
+    _case("aten.index_put_.default", _written_rows, _SIX, p=(4, 1), q=(2, 6)),
+    _case("aten.index_put_.default", _masked_write, _SIX, p=(2, 3)),
+    _case("aten.index_put_.default", lambda x, p: _masked_write(x, p, True), _TWO_THREE, p=(2, 3)),
+    # ---- recurrent layers
+    _case(
+        "aten.lstm.input",
+        lambda x, **p: _recurrent(torch.lstm, x, 3, *p.values(), states=[3, 3]),
+        _SIX + L(3),
+        **_cell(4, 6, 3),
+    ),
+    # Two layers of two directions: a set for each of the four.
+    _case(
+        "aten.lstm.input",
+        _two_way,
+        _SIX + 4 * L(3),
+        **_cell(4, 6, 3, layer=1),
+        **_cell(4, 6, 3, layer=2),
+        **_cell(4, 6, 3, layer=3),
+        **_cell(4, 6, 3, layer=4),
+    ),
+    # Three units of the cell, two of the state that is a projection of them.
+    _case("aten.lstm.input", _projected, _SIX + L(3) + L(2), **_cell(4, 6, 3, 2)),
+    _case(
+        "aten.gru.input",
+        lambda x, **p: _recurrent(torch.gru, x, 3, *p.values()),
+        _SIX + L(3),
+        **_cell(3, 6, 3),
+    ),
+    _case(
+        "aten.gru.input",
+        lambda x, p, q: _recurrent(torch.gru, x, 3, p, q, biases=False),
+        _SIX + L(3),
+        p=(9, 6),
+        q=(9, 3),
+    ),
+    _case(
+        "aten.rnn_tanh.input",
+        lambda x, **p: _recurrent(torch.rnn_tanh, x, 3, *p.values()),
+        _SIX + L(3),
+        **_cell(1, 6, 3),
+    ),
+    _case(
+        "aten.lstm_cell.default",
+        lambda x, **p: _two_steps(torch.lstm_cell, x, *p.values(), states=2),
+        _SIX + L(3),
+        **_cell(4, 6, 3),
+    ),
+    _case(
+        "aten.gru_cell.default",
+        lambda x, **p: _two_steps(torch.gru_cell, x, *p.values()),
+        _SIX + L(3),
+        **_cell(3, 6, 3),
+    ),
 ]

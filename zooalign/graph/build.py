@@ -125,7 +125,7 @@ def _call(
     kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values.get(n.name))
     shapes = _shapes(node.meta.get("val"))
     sets.operator = f"{name} '{node.name}'"
-    op = Operator(sets, name, node.name, _named(node, args, kwargs), shapes)
+    op = Operator(sets, name, node.name, _named(node, args, kwargs), shapes, _boolean(node))
     rule = lookup(rules, name)
     if rule is None:
         unknown[name] = unknown.get(name, 0) + 1
@@ -173,6 +173,19 @@ def _named(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dic
         else:
             named[argument.name] = argument.default_value if argument.has_default_value() else None
     return named
+
+
+def _boolean(node: fx.Node) -> frozenset[str]:
+    """Names of the arguments that are boolean tensors, or lists of them."""
+
+    def is_boolean(value: Any) -> bool:
+        if isinstance(value, (list, tuple)):
+            return any(is_boolean(v) for v in value)
+        tensor = value.meta.get("val") if isinstance(value, fx.Node) else None
+        return isinstance(tensor, torch.Tensor) and tensor.dtype == torch.bool
+
+    given = _named(node, node.args, node.kwargs)
+    return frozenset(name for name, value in given.items() if is_boolean(value))
 
 
 def _flat(value: Any) -> list[Tensor]:

@@ -43,6 +43,8 @@ class Operator:
         All arguments by their name in the operator's schema, defaults filled in.
     results:
         Shapes of the results, in order.
+    boolean:
+        Names of arguments that are boolean tensors, or lists of them.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Operator:
         node: str,
         arguments: Mapping[str, Any],
         results: Sequence[tuple[int, ...]],
+        boolean: frozenset[str] = frozenset(),
     ) -> None:
         self.sets = sets
         self.name = name
         self.node = node
         self.arguments = arguments
         self.results = tuple(results)
+        self.boolean = boolean
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]

@@ -6,7 +6,16 @@ the same way, through the ``zooalign_operators`` hook.
 
 from types import ModuleType
 
-from zooalign.operators import contraction, elementwise, index, join, normalise, spatial, view
+from zooalign.operators import (
+    contraction,
+    elementwise,
+    index,
+    join,
+    normalise,
+    recurrent,
+    spatial,
+    view,
+)
 
 __all__ = ["FAMILIES"]
 
@@ -18,4 +27,5 @@ FAMILIES: tuple[ModuleType, ...] = (
     view,
     join,
     index,
+    recurrent,
 )

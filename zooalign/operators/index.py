@@ -1,8 +1,11 @@
 """Operators that read positions by number: embedding, gather, index tables, ranges."""
 
+from collections.abc import Sequence
+
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
+from zooalign.operators.elementwise import same
 
 __all__: list[str] = []
 
@@ -114,15 +117,45 @@ def nothing(op: Operator) -> None:
     return None
 
 
-@rule("aten.lstm", "aten.gru", "aten.rnn_tanh")
-def recurrent(op: Operator) -> list[Tensor]:
-    """Not resolved yet: all axes are fixed."""
-    made: list[Tensor] = op.freeze("not understood", "recurrent layer")
-    return made
-
-
-@rule("aten.index_put", "aten.index_put_")
+@rule("aten.index_put", "aten.index_put_", "aten._unsafe_index_put")
 def index_put(op: Operator) -> Tensor:
-    """Writing by number tables."""
-    made: Tensor = op.freeze("not understood", "writing by index")
-    return made
+    """Values written at positions of some axes, named by number tables or by one mask."""
+    x, values = op["self"], op["values"]
+    tables = list(op["indices"]) + [None] * (x.ndim - len(op["indices"]))
+    used = [n for n, table in enumerate(tables) if table is not None]
+    if "indices" in op.boolean:
+        return _masked_put(op, x, tables, values)
+    count = max(tables[n].ndim for n in used)
+    adjacent = used == list(range(used[0], used[0] + len(used)))
+    kept = [n for n in range(x.ndim) if n not in used]
+    place = used[0] if adjacent else 0
+    cause = op.cause("index", "written by number")
+    axes = list(x.axes)
+    for number in used:
+        op.sets.fix((*axes[number], *(a for axis in tables[number].axes for a in axis)), cause)
+        axes[number] = op.fixed_axis(x.shape[number], "index", "written by number")
+    # Values are laid out as what the same tables would read: the tables' axes, and those kept.
+    layout: list[int | None] = [*kept[:place], *([None] * count), *kept[place:]]
+    for number, axis in zip(layout[::-1], values.axes[::-1], strict=False):
+        if number is None:
+            op.sets.fix(axis, cause)
+        elif axis and axes[number]:
+            op.sets.unify_axes(axes[number], axis)
+        else:
+            axes[number] = axes[number] or axis
+    return op.tensor(axes)
+
+
+def _masked_put(op: Operator, x: Tensor, tables: Sequence[Tensor | None], values: Tensor) -> Tensor:
+    """Where a mask says so, a value that is the same for all positions of the mask."""
+    masks = [(n, table) for n, table in enumerate(tables) if table is not None]
+    (start, mask), *others = masks
+    behind = x.ndim - start - mask.ndim
+    per_position = values.ndim > behind and values.shape[-behind - 1] != 1
+    if others or per_position or values.ndim > behind + 1:
+        made: Tensor = op.freeze(
+            "not understood", "values of their own for the positions of a mask"
+        )
+        return made
+    shape = (*mask.shape, *([1] * behind))
+    return same(op, x, Tensor(shape, (*mask.axes, *([()] * behind))), values)

@@ -1,0 +1,105 @@
+"""Recurrent layers as one operator: LSTM, GRU and plain RNN, stacked and in both directions."""
+
+from collections.abc import Sequence
+
+from zooalign.graph.index_sets import Axis
+from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.registry import rule
+from zooalign.operators.join import joined, part
+
+__all__: list[str] = []
+
+
+@rule("aten.lstm.input")
+def lstm(op: Operator) -> list[Tensor]:
+    """Four gates that read the input and the state; with a projection the state is another set."""
+    return _layers(op, gates=4)
+
+
+@rule("aten.gru.input")
+def gru(op: Operator) -> list[Tensor]:
+    """Three gates."""
+    return _layers(op, gates=3)
+
+
+@rule("aten.rnn_tanh.input", "aten.rnn_relu.input")
+def rnn(op: Operator) -> list[Tensor]:
+    """One matrix for the input and one for the state."""
+    return _layers(op, gates=1)
+
+
+@rule("aten.lstm_cell", "aten.gru_cell", "aten.rnn_tanh_cell", "aten.rnn_relu_cell")
+def cell(op: Operator) -> Tensor | list[Tensor]:
+    """One step of one layer."""
+    start = op["hx"] if isinstance(op["hx"], (list, tuple)) else [op["hx"]]
+    w_ih, w_hh = op["w_ih"], op["w_hh"]
+    states = ", ".join(["b h"] * len(start))
+    found: Tensor | list[Tensor] = op.relate(
+        f"b i, (g! h) i, (g h) h, ?(g h), ?(g h), {states} -> {states}",
+        *(op["input"], w_ih, w_hh, op["b_ih"], op["b_hh"], *start),
+        sizes={"g": w_ih.shape[0] // w_hh.shape[1]},
+        fixed="gate",
+    )
+    return found
+
+
+def _layers(op: Operator, gates: int) -> list[Tensor]:
+    """Every layer reads what the directions of the layer before it made, side by side."""
+    x: Tensor = op["input"]
+    start: list[Tensor] = op["hx"] if isinstance(op["hx"], (list, tuple)) else [op["hx"]]
+    directions = 2 if op["bidirectional"] else 1
+    cells = op["num_layers"] * directions
+    each = len(op["params"]) // cells
+    ends: list[list[Tensor]] = []
+    for layer in range(op["num_layers"]):
+        made = []
+        for number in range(layer * directions, (layer + 1) * directions):
+            parameters = op["params"][number * each : (number + 1) * each]
+            first = [_states(op, h, number, number + 1) for h in start]
+            made.append(_cell(op, x, parameters, first, gates))
+        ends.extend(end for _, end in made)
+        outs = [out for out, _ in made]
+        shape = (*outs[0].shape[:-1], sum(out.shape[-1] for out in outs))
+        x = Tensor(shape, tuple(joined(op, outs, 2)))
+    last = [joined(op, [end[state] for end in ends], 0) for state in range(len(start))]
+    return [op.tensor(x.axes), *(op.tensor(axes, n + 1) for n, axes in enumerate(last))]
+
+
+def _states(op: Operator, h: Tensor, low: int, high: int) -> Tensor:
+    """The states of one layer and direction out of those of all."""
+    return op.shaped((high - low, *h.shape[1:]), part(op, h, 0, low, high))
+
+
+def _cell(
+    op: Operator, x: Tensor, parameters: Sequence[Tensor], start: Sequence[Tensor], gates: int
+) -> tuple[Tensor, list[Tensor]]:
+    """One direction of one layer: its output, and the states it ends with.
+
+    Each gate block of the weights has the same hidden units in its rows, which are the columns
+    of the recurrent weights too. Steps are told apart by their order.
+    """
+    w_ih, w_hh, *others = parameters
+    biases: list[Tensor | None] = [*others[:2]] if op["has_biases"] else [None, None]
+    projection = others[2 * op["has_biases"] :]
+    steps = "b s! i" if op["batch_first"] else "s! b i"
+    output = "b t! {}" if op["batch_first"] else "t! b {}"
+    state = "p" if projection else "h"
+    rows = f"(g! h) i, (g h) {state}, ?(g h), ?(g h), ?{state} h"
+    first = f"_ b {state}" + (", _ b h" if len(start) == 2 else "")
+    length = x.shape[1 if op["batch_first"] else 0]
+    batch = x.shape[0 if op["batch_first"] else 1]
+    made = [(*x.shape[:-1], w_hh.shape[1]), *(h.shape for h in start)]
+    inner = Operator(op.sets, op.name, op.node, op.arguments, made)
+    out: Tensor
+    out, *end = inner.relate(
+        f"{steps}, {rows}, {first} -> {output.format(state)}, {first.replace('_', '1')}",
+        x,
+        w_ih,
+        w_hh,
+        *biases,
+        projection[0] if projection else None,
+        *start,
+        sizes={"g": gates, "h": w_ih.shape[0] // gates, "t": length, "b": batch},
+        fixed="order",
+    )
+    return out, end
