@@ -17,6 +17,7 @@ COMMANDS = (
     "merge",
     "check",
     "publish",
+    "coverage",
     "plugins",
     "demo",
 )

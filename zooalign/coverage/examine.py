@@ -1,0 +1,201 @@
+"""One architecture: everything the table says about it, as one JSON-able dict."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from zooalign.coverage import memory, proof, shares
+from zooalign.coverage.reasons import limits, reasons
+from zooalign.graph.build import trace
+from zooalign.graph.capture import capture
+from zooalign.release.environment import versions
+from zooalign.release.spec_of import operator_rules
+from zooalign.symmetry.converse import Converse, frozen_sets
+from zooalign.symmetry.derive import Derived, derive
+from zooalign.zoo.models import Model, open_model
+
+__all__ = ["NOT_ASKED", "Task", "blank", "examine"]
+
+NOT_ASKED = "not asked for"
+_VERSIONS = ("zooalign", "torch", "timm", "python")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to examine: a registry reference, its name and family, and the checks wanted."""
+
+    reference: str
+    name: str
+    family: str
+    verify: bool = False
+    converse: bool = True
+    budget: int = 300_000_000
+
+
+def blank(task: Task) -> dict[str, Any]:
+    """A row in which nothing is known yet; all rows have these fields."""
+    return {
+        "reference": task.reference,
+        "name": task.name,
+        "family": task.family,
+        "error": None,
+        "inputs": None,
+        "parameters": None,
+        "log10_order": None,
+        "groups": None,
+        "hidden_units": None,
+        "free_hidden_units": None,
+        "free_parameters": None,
+        "frozen": None,
+        "limits": None,
+        "unused": None,
+        "unknown_operators": None,
+        "operators": None,
+        "hash": None,
+        "verification": None,
+        "not_verified": NOT_ASKED,
+        "converse": None,
+        "seconds": {},
+        "peak_bytes": None,
+        "versions": {name: versions()[name] for name in _VERSIONS if name in versions()},
+    }
+
+
+def examine(task: Task) -> dict[str, Any]:
+    """Build, trace, solve, and verify where it was asked for.
+
+    An error is part of the row: ``stage``, ``type`` and ``message``.
+    """
+    row = blank(task)
+    memory.fresh_peak()
+    stages = _Stages(row["seconds"])
+    try:
+        model = open_model(task.reference)
+        derived = _derive(model, row, stages)
+        row["peak_bytes"] = memory.peak()
+        if task.verify:
+            stages.name = "verify"
+            _prove(task, model, derived, row)
+    except Exception as error:  # whatever one model does, it is one row of the table
+        row["error"] = failure(stages.name, error)
+        if task.verify and row["verification"] is None:
+            row["not_verified"] = f"error in stage {stages.name}"
+    row["seconds"] = {name: round(value, 4) for name, value in row["seconds"].items()}
+    return row
+
+
+def failure(stage: str, error: BaseException) -> dict[str, str]:
+    """An error as JSON; one line of its message."""
+    lines = str(error).splitlines()
+    message = lines[0][:500] if lines else ""
+    return {"stage": stage, "type": type(error).__name__, "message": message}
+
+
+class _Stages:
+    """The stage that runs, and the seconds of those that ran."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.name, self._seconds = "open", seconds
+
+    def __call__(self, name: str, run: Callable[[], T]) -> T:
+        self.name = name
+        start = time.perf_counter()
+        result = run()
+        self._seconds[name] = time.perf_counter() - start
+        return result
+
+
+def _derive(model: Model, row: dict[str, Any], stages: _Stages) -> Derived:
+    seconds = row["seconds"]
+    module = stages("build", model.build)
+    row["parameters"] = sum(p.numel() for p in module.parameters())
+    inputs = stages("inputs", lambda: model.example_inputs(proof.BATCH))
+    row["inputs"] = [list(x.shape) for x in inputs if isinstance(x, Tensor)]
+    captured = stages("export", lambda: capture(module, inputs))
+    traced = stages("graph", lambda: trace(captured, operator_rules()))
+    # What a capture does after torch.export is part of making the graph.
+    inside = getattr(captured, "export_seconds", seconds["export"])
+    seconds["graph"] += seconds["export"] - inside
+    seconds["export"] = inside
+    derived = stages("spec", lambda: derive(traced, model.architecture.name))
+    seconds["after_export"] = sum(
+        seconds[name] for name in ("graph", "groups", "spec") if name in seconds
+    )
+    stages.name = "measure"
+    _describe(derived, row)
+    return derived
+
+
+def _describe(derived: Derived, row: dict[str, Any]) -> None:
+    spec = derived.spec
+    free, hidden = shares.hidden_units(spec, frozen_sets(derived))
+    touched, parameters = shares.free_parameters(spec)
+    nodes = derived.traced.captured.graph.nodes
+    row |= {
+        "log10_order": round(spec.log10_order, 4),
+        "groups": len(spec.groups),
+        "hidden_units": hidden,
+        "free_hidden_units": _share(free, hidden),
+        "free_parameters": _share(touched, parameters),
+        "frozen": reasons(spec.frozen),
+        "limits": limits(spec.frozen),
+        "unused": len(spec.unused),
+        "unknown_operators": dict(spec.unknown_operators),
+        "operators": sum(node.op == "call_function" for node in nodes),
+        "hash": spec.hash,
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 6) if whole else None
+
+
+def _prove(task: Task, model: Model, derived: Derived, row: dict[str, Any]) -> None:
+    memory.fresh_peak()
+    found = proof.prove(model, derived, budget=task.budget, with_converse=task.converse)
+    if isinstance(found, str):
+        row["not_verified"] = found
+        return
+    row["not_verified"] = None
+    row["seconds"]["verify"] = found.verify_seconds
+    if found.converse_seconds is not None:
+        row["seconds"]["converse"] = found.converse_seconds
+    verification = found.verification
+    row["verification"] = {
+        "ok": verification.ok,
+        "max_relative_error": verification.max_relative_error,
+        "tolerance": verification.tolerance,
+        "sensitivity": verification.sensitivity,
+        "worst": verification.worst,
+        "how": found.how,
+        "inputs": found.inputs,
+        "peak_bytes": memory.peak(),
+    }
+    if found.converse is not None:
+        row["converse"] = _converse(found.converse)
+
+
+def _converse(found: Converse) -> dict[str, Any]:
+    return {
+        "ok": found.ok,
+        "sets": found.sets,
+        "hidden": found.hidden,
+        "tested": found.tested,
+        "hidden_tested": found.hidden_tested,
+        "transpositions": found.transpositions,
+        "unchanged": [
+            {
+                "set": pair.name,
+                "size": pair.size,
+                "units": list(pair.units),
+                "reason": str(pair.cause),
+                "relative_error": pair.relative_error,
+            }
+            for pair in found.unchanged
+        ],
+    }

@@ -1,0 +1,163 @@
+"""The numeric checks of one architecture: as it is where that is cheap, else reduced."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zooalign.errors import ZooalignError
+from zooalign.release.spec_of import operator_rules
+from zooalign.symmetry.converse import Converse, converse
+from zooalign.symmetry.derive import Derived
+from zooalign.symmetry.extract import derive_spec
+from zooalign.symmetry.verify import Verification, verify
+from zooalign.zoo.adapters import Architecture, Catalogue
+from zooalign.zoo.models import Model
+
+__all__ = ["BATCH", "Proof", "prove"]
+
+BATCH = 2
+AS_IT_IS = "as it is"
+
+# An architecture is run as it is up to this many parameters times positions of its input: what
+# takes seconds a run in float64 on one core.
+_CHEAP = 30e6 * 256**2
+_MOST_WAYS = 6  # that run, but where a check proves nothing or fails
+_MOST_HIDDEN_SETS = 48
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A verification, how the architecture was run for it, and the converse test of the same."""
+
+    verification: Verification
+    how: str
+    inputs: list[list[int]]
+    converse: Converse | None
+    verify_seconds: float
+    converse_seconds: float | None
+
+
+@dataclass(frozen=True)
+class _Way:
+    how: str
+    module: nn.Module
+    inputs: tuple[Any, ...]
+    derived: Derived | None
+
+
+def prove(
+    model: Model, derived: Derived, *, budget: int, with_converse: bool, seed: int = 0
+) -> Proof | str:
+    """Verify an architecture's spec, and let frozen units change places.
+
+    Ways to run it are tried from the best one on. A check that fails on smaller inputs counts
+    only if it fails as it is too, where that is within the budget.
+
+    Parameters
+    ----------
+    budget:
+        Most parameters of a module that is run: it takes about 16 bytes for each.
+
+    Returns
+    -------
+    The proof, or in words why there is none.
+    """
+    failed: Proof | None = None
+    why = f"more than {budget} parameters, and no smaller version runs"
+    tried = 0
+    for way in _ways(model, derived, budget):
+        try:
+            found = _prove(model, way, with_converse, seed)
+        except (ZooalignError, RuntimeError, ValueError, TypeError, IndexError) as error:
+            lines = str(error).splitlines()
+            why = f"{way.how}: {type(error).__name__}: {lines[0] if lines else ''}"[:300]
+            continue
+        missed = found.converse is not None and not found.converse.ok
+        if (found.verification.ok and not missed) or way.how == AS_IT_IS:
+            return found
+        failed = failed or found
+        tried += 1
+        if tried == _MOST_WAYS:
+            break
+    return failed or why
+
+
+def _prove(model: Model, way: _Way, with_converse: bool, seed: int) -> Proof:
+    derived = way.derived
+    if derived is None:
+        derived = derive_spec(
+            way.module, way.inputs, architecture=model.architecture.name, rules=operator_rules()
+        )
+    start = time.perf_counter()
+    verification = verify(way.module, derived.spec, way.inputs, seed=seed)
+    middle = time.perf_counter()
+    found = None
+    if with_converse and verification.ok:
+        found = converse(way.module, derived, way.inputs, seed=seed, most_hidden=_MOST_HIDDEN_SETS)
+    end = time.perf_counter()
+    return Proof(
+        verification,
+        way.how,
+        [list(x.shape) for x in way.inputs if isinstance(x, Tensor)],
+        found,
+        middle - start,
+        end - middle if found is not None else None,
+    )
+
+
+def _ways(model: Model, derived: Derived, budget: int) -> Iterator[_Way]:
+    """Ways to run an architecture that are within the budget and that it accepts."""
+    module, inputs = model.build(), model.example_inputs(BATCH)
+    size = _parameters(module)
+    largest = max((prod(x.shape[2:]) for x in inputs if isinstance(x, Tensor)), default=1)
+    whole = _Way(AS_IT_IS, module, inputs, derived)
+    if size <= budget and size * largest <= _CHEAP:
+        yield whole
+        return
+    if isinstance(model.adapter, Catalogue):
+        built: dict[str, nn.Module | None] = {}
+        for reduction in model.adapter.reductions(model.architecture, BATCH):
+            same = reduction.architecture == model.architecture
+            if same:
+                smaller: nn.Module | None = module
+            else:
+                key = repr(reduction.architecture.to_json())
+                if key not in built:
+                    built = {key: _built(model, reduction.architecture)}
+                smaller = built[key]
+            if (
+                smaller is not None
+                and _parameters(smaller) <= budget
+                and _accepts(smaller, reduction.inputs)
+            ):
+                yield _Way(reduction.how, smaller, reduction.inputs, derived if same else None)
+    if size <= budget:
+        yield whole
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _built(model: Model, architecture: Architecture) -> nn.Module | None:
+    try:
+        return model.adapter.build(architecture)
+    except ZooalignError:  # it has no such option
+        return None
+
+
+def _accepts(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
+    """Whether the module runs on inputs of these shapes, tried without any values."""
+    tensors = dict(module.named_buffers(remove_duplicate=False))
+    on_meta = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    try:
+        with torch.no_grad():
+            torch.func.functional_call(module, on_meta, tuple(x.to("meta") for x in inputs))
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,45 @@
+"""Reasons for frozen axes: which are facts about a network, and which are zooalign's limits."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from zooalign.symmetry.spec import Frozen
+
+__all__ = ["MATHEMATICAL", "MEANING", "limits", "reasons"]
+
+# What the kinds of reasons mean; every other kind is a limit of zooalign.
+MEANING = {
+    "input": "a position of the network's input",
+    "output": "a position of the network's output",
+    "kernel position": "a position of a kernel, or of the image it slides over",
+    "position": "positions are told apart: padding, strided slices, grids, coordinates",
+    "constant": "a constant of the architecture differs from position to position",
+    "index": "positions are named by an index",
+    "order": "the operator depends on the order: cumulative sums, causal masks, sorting",
+    "single unit": "a single unit: nothing could change places with it",
+}
+MATHEMATICAL = frozenset(MEANING)
+
+
+def reasons(frozen: Iterable[Frozen]) -> dict[str, int]:
+    """How many axes (or parts of axes) each kind of reason holds."""
+    return dict(Counter(entry.kind for entry in frozen).most_common())
+
+
+def limits(frozen: Iterable[Frozen], most: int = 20) -> list[dict[str, Any]]:
+    """Axes that are frozen because zooalign does not know better, a few of each kind of reason."""
+    found: dict[tuple[str, str], list[Frozen]] = {}
+    for entry in frozen:
+        if entry.kind not in MATHEMATICAL:
+            found.setdefault((entry.kind, entry.operator), []).append(entry)
+    return [
+        {
+            "kind": kind,
+            "operator": operator,
+            "detail": entries[0].detail,
+            "first": f"{entries[0].parameter}:{entries[0].axis}",
+            "count": len(entries),
+        }
+        for (kind, operator), entries in list(found.items())[:most]
+    ]

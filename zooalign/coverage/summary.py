@@ -1,0 +1,66 @@
+"""Totals of a sweep."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any
+
+from zooalign.coverage.reasons import MATHEMATICAL
+
+__all__ = ["findings", "summarise"]
+
+Row = Mapping[str, Any]
+
+
+def summarise(rows: Iterable[Row]) -> dict[str, Any]:
+    """Counts, times and the findings of a sweep, as documented for ``zooalign coverage``."""
+    all_rows = list(rows)
+    good = [row for row in all_rows if row["error"] is None]
+    verified = [row for row in good if row["verification"] is not None]
+    tested = [row for row in good if row["converse"] is not None]
+    reasons: Counter[str] = Counter()
+    for row in good:
+        reasons.update(row["frozen"])
+    after = [row["seconds"]["after_export"] for row in good]
+    export = [row["seconds"]["export"] for row in good]
+    ratios = [a / e for a, e in zip(after, export, strict=True) if e > 0]
+    peaks = [row["peak_bytes"] for row in good if row["peak_bytes"] is not None]
+    return {
+        "architectures": len(all_rows),
+        "families": len({row["family"] for row in all_rows}),
+        "extracted": len(good),
+        "verified": sum(row["verification"]["ok"] for row in verified),
+        "unsound": sum(not row["verification"]["ok"] for row in verified),
+        "converse": sum(row["converse"]["ok"] for row in tested),
+        "missed": sum(not row["converse"]["ok"] for row in tested),
+        "unknown_operators": sum(bool(row["unknown_operators"]) for row in good),
+        "reasons": dict(reasons.most_common()),
+        "limits": sum(count for kind, count in reasons.items() if kind not in MATHEMATICAL),
+        "seconds": {"export": round(sum(export), 2), "after_export": round(sum(after), 2)},
+        "after_over_export": {
+            "median": round(median(ratios), 3) if ratios else None,
+            "max": round(max(ratios), 3) if ratios else None,
+        },
+        "peak_bytes": max(peaks, default=None),
+        "findings": [f for row in all_rows for f in findings(row)],
+    }
+
+
+def findings(row: Row) -> list[dict[str, str]]:
+    """What is wrong with one architecture, in words; nothing for most."""
+    found = []
+    if row["error"] is not None:
+        error = row["error"]
+        found.append(f"{error['type']} in stage {error['stage']}: {error['message']}")
+    if row["unknown_operators"]:
+        found.append(f"unknown operators: {', '.join(row['unknown_operators'])}")
+    check = row["verification"]
+    if check is not None and not check["ok"]:
+        found.append(
+            f"not sound ({check['how']}): relative error {check['max_relative_error']:.1e}, "
+            f"rounding explains {check['tolerance']:.1e}, sensitivity {check['sensitivity']:.1e}"
+        )
+    if row["converse"] is not None:
+        for pair in row["converse"]["unchanged"][:3]:
+            found.append(f"missed symmetry: {pair['set']} ({pair['reason']})")
+    return [{"name": row["name"], "what": what} for what in found]

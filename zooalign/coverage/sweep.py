@@ -1,0 +1,174 @@
+"""Examine a library's architectures in worker processes, and continue where one stopped."""
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from zooalign.coverage.examine import NOT_ASKED, Task, blank, examine
+from zooalign.coverage.pool import Failure, Limits, run_all
+from zooalign.coverage.results import Results
+from zooalign.errors import ModelReferenceError
+from zooalign.zoo.adapters import Catalogue
+from zooalign.zoo.plugins import adapter_named, library_adapters
+from zooalign.zoo.query import Options, format_query
+
+__all__ = ["Plan", "Verify", "sweep"]
+
+Verify = Literal["none", "family", "all"]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to sweep.
+
+    Attributes
+    ----------
+    library:
+        Name of an adapter that is a :class:`~zooalign.zoo.adapters.Catalogue`.
+    filters:
+        Shell patterns of names; all names without any.
+    smallest:
+        Only the smallest architecture of each family.
+    options:
+        Options of every reference (``num_classes=0``).
+    verify:
+        Which architectures are verified: none, the smallest of each family, or all.
+    converse:
+        Whether those that are verified have the converse test too.
+    budget:
+        Most parameters of a module that is run with values.
+    jobs:
+        Worker processes.
+    limits:
+        Of one architecture.
+    retry:
+        Whether architectures that failed are tried again.
+    """
+
+    library: str
+    filters: Sequence[str] = ()
+    smallest: bool = False
+    options: Options = ()
+    verify: Verify = "family"
+    converse: bool = True
+    budget: int = 300_000_000
+    jobs: int = 1
+    limits: Limits = field(default_factory=Limits)
+    retry: bool = False
+
+
+def catalogue(library: str) -> Catalogue:
+    """The adapter of a library that lists its architectures.
+
+    Raises
+    ------
+    ModelReferenceError
+        If there is no such library, or its adapter has no list.
+    """
+    adapter = adapter_named(library)
+    if not isinstance(adapter, Catalogue):
+        able = [a.name for a in library_adapters() if isinstance(a, Catalogue)]
+        raise ModelReferenceError(
+            f"the adapter of {library!r} does not list architectures; these do: {', '.join(able)}"
+        )
+    return adapter
+
+
+def sweep(plan: Plan, output: Path | str, progress: Progress) -> dict[str, dict[str, Any]]:
+    """Examine what the plan asks for and ``output`` does not hold yet; one JSON line a model.
+
+    Interrupted, it leaves whole lines; started again, it continues.
+
+    Returns
+    -------
+    The rows of the plan's architectures, by reference.
+
+    Raises
+    ------
+    ModelReferenceError
+        If the library has no list, or no name fits the filters.
+    DataError
+        If ``output`` is another kind of file or in use.
+    """
+    listed = catalogue(plan.library)
+    names = _filtered(listed.names(), plan.filters)
+    families = {name: listed.family(name) for name in names}
+    with Results(output) as results:
+        smallest: set[str] = set()
+        if plan.smallest or plan.verify == "family":
+            smallest = _smallest(plan, families, results.rows, progress)
+        if plan.smallest:
+            names = [name for name in names if name in smallest]
+        tasks = [_task(plan, name, families[name], name in smallest) for name in names]
+        missing = [task for task in tasks if _missing(plan, task, results.rows)]
+        done = len(tasks) - len(missing)
+        progress("architectures", done, len(tasks))
+        for task, found in run_all(examine, missing, plan.jobs, plan.limits):
+            results.add(_failed(task, found) if isinstance(found, Failure) else found)
+            done += 1
+            progress("architectures", done, len(tasks))
+        results.tidy()
+        return {task.reference: results.rows[task.reference] for task in tasks}
+
+
+def _filtered(names: Sequence[str], filters: Sequence[str]) -> list[str]:
+    found = [n for n in names if not filters or any(fnmatch.fnmatchcase(n, f) for f in filters)]
+    if not found:
+        raise ModelReferenceError(f"no architecture fits {', '.join(filters)}")
+    return found
+
+
+def _reference(plan: Plan, name: str) -> str:
+    query = f"?{format_query(plan.options)}" if plan.options else ""
+    return f"{plan.library}:{name}{query}"
+
+
+def _task(plan: Plan, name: str, family: str, smallest: bool) -> Task:
+    wanted = plan.verify == "all" or (plan.verify == "family" and smallest)
+    return Task(_reference(plan, name), name, family, wanted, plan.converse, plan.budget)
+
+
+def _missing(plan: Plan, task: Task, rows: Mapping[str, Mapping[str, Any]]) -> bool:
+    row = rows.get(task.reference)
+    if row is None or (plan.retry and row["error"] is not None):
+        return True
+    return task.verify and row["error"] is None and row["not_verified"] == NOT_ASKED
+
+
+def _failed(task: Task, failure: Failure) -> dict[str, Any]:
+    row = blank(task)
+    row["error"] = {"stage": "process", "type": failure.type, "message": failure.message}
+    if task.verify:
+        row["not_verified"] = "error in stage process"
+    return row
+
+
+def _smallest(
+    plan: Plan,
+    families: Mapping[str, str],
+    rows: Mapping[str, Mapping[str, Any]],
+    progress: Progress,
+) -> set[str]:
+    """The architecture with the fewest parameters of each family; by name where two have as many."""
+    known = {name: rows.get(_reference(plan, name), {}).get("parameters") for name in families}
+    sizes = {name: int(size) for name, size in known.items() if size is not None}
+    missing = [name for name in families if name not in sizes]
+    measure = partial(parameters_of, plan.library)
+    progress("sizes", 0, len(missing))
+    for number, (name, size) in enumerate(run_all(measure, missing, plan.jobs, plan.limits), 1):
+        if not isinstance(size, Failure):
+            sizes[name] = size
+        progress("sizes", number, len(missing))
+    best: dict[str, tuple[int, str]] = {}
+    for name, size in sizes.items():
+        best[families[name]] = min(best.get(families[name], (size, name)), (size, name))
+    return {name for _, name in best.values()}
+
+
+def parameters_of(library: str, name: str) -> int:
+    """The number of parameters of an architecture (run in workers)."""
+    return catalogue(library).parameters(name)

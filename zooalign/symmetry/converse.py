@@ -1,0 +1,219 @@
+"""The converse test: two units of a set that is held frozen change places, and the output changes.
+
+Where it does not, a symmetry was missed. A set is moved as a missed symmetry would move it:
+through every place of the state dict in which its units stand, with all that lies beside them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from zooalign.graph.index_sets import Cause
+from zooalign.symmetry.apply import apply
+from zooalign.symmetry.derive import Derived, _parameter_boxes, members_of
+from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.precision import LowestPrecision, tolerance
+from zooalign.symmetry.spec import Group, Member, PermutationSpec
+from zooalign.symmetry.verify import _error, _outputs, _random_inputs, random_state
+
+__all__ = ["POSITIONAL", "Converse", "FrozenSet", "Unchanged", "converse", "frozen_sets"]
+
+# Positions of the world outside and of kernels: no hidden units.
+POSITIONAL = frozenset({"input", "output", "kernel position"})
+
+_UNSTATED = Cause("not stated", "the solution of all relations")
+
+
+@dataclass(frozen=True)
+class FrozenSet:
+    """A set of positions that no group moves, with every place of the state dict it stands in.
+
+    ``group`` is what it would be if it were free.
+    """
+
+    group: Group
+    cause: Cause
+
+    @property
+    def name(self) -> str:
+        """The first place, as ``parameter:axis``."""
+        return self.group.id
+
+    @property
+    def hidden(self) -> bool:
+        """Whether its positions are units inside the network."""
+        return self.cause.kind not in POSITIONAL
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """Two units of a frozen set that changed places without changing the output."""
+
+    name: str
+    cause: Cause
+    size: int
+    units: tuple[int, int]
+    relative_error: float
+
+
+@dataclass(frozen=True)
+class Converse:
+    """What the converse test found.
+
+    Attributes
+    ----------
+    sets, hidden:
+        How many frozen sets stand in the state dict, and how many of them are of hidden units.
+    tested, hidden_tested:
+        How many were tested.
+    transpositions:
+        How many pairs of units changed places.
+    unchanged:
+        Pairs that left the output as it was: missed symmetries.
+    """
+
+    sets: int
+    hidden: int
+    tested: int
+    hidden_tested: int
+    transpositions: int
+    unchanged: tuple[Unchanged, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no symmetry was seen to be missed."""
+        return not self.unchanged
+
+
+def frozen_sets(derived: Derived) -> tuple[FrozenSet, ...]:
+    """Every set of two positions or more that stands in the state dict and that no group moves."""
+    solution, traced = derived.solution, derived.traced
+    open_classes = tuple(replace(c, fixed=False, over=()) for c in solution.classes)
+    opened = replace(solution, classes=open_classes)
+    members: dict[int, list[Member]] = {}
+    for name, boxes in _parameter_boxes(traced, solution).items():
+        for number, member in members_of(opened, name, traced.captured.shapes[name], boxes):
+            members.setdefault(number, []).append(member)
+    grouped = set(derived.class_of.values())
+    found = []
+    for number, places in members.items():
+        cls = solution.classes[number]
+        if cls.size > 1 and (cls.fixed or number not in grouped):
+            cause = traced.sets.fixed(cls.alternatives[0][0]) or _UNSTATED
+            first = min(places, key=lambda m: (m.axis != 0, not m.parameter.endswith("weight")))
+            name = f"{first.parameter}:{first.axis}"
+            found.append(FrozenSet(Group(name, cls.size, tuple(places)), cause))
+    return tuple(found)
+
+
+def converse(
+    module: nn.Module,
+    derived: Derived,
+    example_inputs: Sequence[Any],
+    *,
+    seed: int = 0,
+    pairs: int = 2,
+    most_hidden: int | None = None,
+    most_positional: int = 8,
+) -> Converse:
+    """Let two units of frozen sets change places and see whether the output changes.
+
+    Parameters and inputs are random and in float64, as in :func:`~zooalign.symmetry.verify`. A
+    pair that changes nothing is tried again on other random values before it is reported: a
+    saturated activation may hide one.
+
+    Parameters
+    ----------
+    module:
+        The module the spec was derived from; parameters may be on the meta device.
+    derived:
+        Its spec with the graph and the solution.
+    example_inputs:
+        Positional inputs.
+    seed:
+        Of parameters, inputs and pairs.
+    pairs:
+        Pairs of units a hidden set; positional ones are tested with one.
+    most_hidden, most_positional:
+        At most so many sets of each kind, evenly chosen; None for all.
+
+    Raises
+    ------
+    SpecError
+        If the module computes no finite floating output.
+    """
+    found = frozen_sets(derived)
+    hidden = [s for s in found if s.hidden]
+    chosen = _evenly(hidden, most_hidden)
+    others = _evenly([s for s in found if not s.hidden], most_positional)
+    first, again = (_Trial(module, example_inputs, seed + n) for n in (0, 1))
+    generator = np.random.default_rng(seed)
+    count, unchanged = 0, []
+    for frozen in (*chosen, *others):
+        opened = replace(derived.spec, groups=(frozen.group,), fixed_sets={})
+        for units in _pairs(frozen.group.size, pairs if frozen.hidden else 1, generator):
+            count += 1
+            moved = _transposition(opened, *units)
+            error = first.error(opened, moved)
+            if error <= first.limit:
+                error = max(error, again.error(opened, moved))
+            if error <= first.limit:
+                size = frozen.group.size
+                unchanged.append(Unchanged(frozen.name, frozen.cause, size, units, error))
+    return Converse(
+        sets=len(found),
+        hidden=len(hidden),
+        tested=len(chosen) + len(others),
+        hidden_tested=len(chosen),
+        transpositions=count,
+        unchanged=tuple(unchanged),
+    )
+
+
+class _Trial:
+    """A module with one draw of random values; made when it is first needed."""
+
+    def __init__(self, module: nn.Module, example_inputs: Sequence[Any], seed: int) -> None:
+        self._module, self._example, self._seed = module, example_inputs, seed
+        self._state: Mapping[str, Tensor] | None = None
+
+    def _start(self) -> None:
+        self._state = random_state(self._module, self._seed)
+        self._inputs = _random_inputs(self._example, self._seed)
+        with LowestPrecision() as precision:
+            self._reference = _outputs(self._module, self._state, self._inputs)
+        self.limit = tolerance(precision.lowest)
+
+    def error(self, spec: PermutationSpec, permutation: Permutation) -> float:
+        """The relative change of the outputs under a permutation."""
+        if self._state is None:
+            self._start()
+        assert self._state is not None
+        moved = apply(spec, permutation, self._state)
+        return _error(self._reference, _outputs(self._module, moved, self._inputs))
+
+
+def _transposition(spec: PermutationSpec, first: int, second: int) -> Permutation:
+    (group,) = spec.groups
+    index = np.arange(group.size)
+    index[[first, second]] = second, first
+    return Permutation(spec.hash, {group.id: index})
+
+
+def _pairs(size: int, wanted: int, generator: np.random.Generator) -> Iterator[tuple[int, int]]:
+    """The middle and an end (a kernel's centre always counts), then random pairs."""
+    seen = {(0, size // 2)}
+    yield (0, size // 2)
+    while len(seen) < min(wanted, size * (size - 1) // 2):
+        a, b = sorted(int(i) for i in generator.choice(size, 2, replace=False))
+        if (a, b) not in seen:
+            seen.add((a, b))
+            yield (a, b)
+
+
+def _evenly(found: Sequence[FrozenSet], most: int | None) -> list[FrozenSet]:
+    count = len(found) if most is None else min(most, len(found))
+    return [found[i * len(found) // count] for i in range(count)]

@@ -1,0 +1,86 @@
+"""timm's registry as a list: names, families, sizes, and ways to run a model at less cost."""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import timm
+import torch
+from timm.models import model_entrypoint
+from torch import Tensor, nn
+
+from zooalign.zoo import building
+from zooalign.zoo.adapters import Architecture, Reduction
+
+__all__ = ["family", "names", "parameters", "reductions"]
+
+# Sides of images: most strides and windows of timm's models divide one of the first.
+_SIDES = (64, 96, 128, 160, 192, 224, 256, 288, 384, 448, 512)
+_LAYERS = 2  # of each stage: alternating blocks (shifted windows) come in pairs
+
+
+def names() -> Sequence[str]:
+    """All architectures of timm's registry, without the deprecated names."""
+    return tuple(timm.list_models())
+
+
+def family(name: str) -> str:
+    """The module of timm that makes the model, such as ``resnet``."""
+    return str(model_entrypoint(name).__module__).rpartition(".")[2]
+
+
+def parameters(name: str) -> int:
+    """Number of parameters. Buffers need no values for this, so all is made on meta."""
+    try:
+        with torch.device("meta"):
+            module = timm.create_model(name)
+    except Exception:  # a few constructors compute with values
+        module = building.build_on_meta(lambda: timm.create_model(name))
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def reductions(
+    architecture: Architecture, whole: Sequence[Tensor], module: nn.Module
+) -> Iterator[Reduction]:
+    """Smaller images for the same model, then a model for smaller images, then fewer layers."""
+    (image,) = whole
+    sides = [side for side in _SIDES if side < min(image.shape[2:])]
+    for side in sides:
+        yield Reduction(f"input of {side} x {side}", architecture, _image(image, side))
+    for side in sides:
+        yield Reduction(f"img_size={side}", _with(architecture, img_size=side), _image(image, side))
+    fewer = _fewer_layers(module)
+    if fewer:
+        shallow = _with(architecture, **fewer)
+        how = ", ".join(f"{key}={value}" for key, value in fewer.items())
+        for side in sides:
+            yield Reduction(f"{how}, input of {side} x {side}", shallow, _image(image, side))
+        for side in sides:
+            small = _with(shallow, img_size=side)
+            yield Reduction(f"{how}, img_size={side}", small, _image(image, side))
+        yield Reduction(how, shallow, tuple(whole))
+
+
+def _with(architecture: Architecture, **options: Any) -> Architecture:
+    config: Mapping[str, Any] = architecture.config
+    return Architecture(
+        architecture.library,
+        architecture.name,
+        {**config, "model_args": {**config.get("model_args", {}), **options}},
+    )
+
+
+def _image(image: Tensor, side: int) -> tuple[Tensor, ...]:
+    return (image[..., :side, :side].contiguous(),)
+
+
+def _fewer_layers(module: nn.Module) -> dict[str, Any]:
+    """Options that make the model's class build fewer layers, if it has such options."""
+    options = inspect.signature(type(module)).parameters
+    if "depth" in options:
+        return {"depth": _LAYERS}
+    stages = getattr(module, "stages", None) or getattr(module, "layers", None)
+    for name in ("depths", "layers"):
+        if name in options and isinstance(stages, (nn.Sequential, nn.ModuleList)):
+            return {name: [_LAYERS] * len(stages)}
+    return {}
