@@ -15,6 +15,7 @@ from zooalign.errors import ZooalignError, ZooalignWarning
 __all__ = ["COULD_NOT_RUN", "DEBUG", "FINDINGS", "FINE", "run_safely"]
 
 FINE, FINDINGS, COULD_NOT_RUN = 0, 1, 2
+_NO_MEMORY = "out of memory; nothing half-written was left behind"
 DEBUG = "ZOOALIGN_DEBUG"
 
 
@@ -39,8 +40,10 @@ def run_safely(run: Callable[[], Any], arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _failed("Interrupted", "interrupted; nothing half-written was left behind", json)
     except MemoryError:
-        return _failed("MemoryError", "out of memory; nothing half-written was left behind", json)
+        return _failed("MemoryError", _NO_MEMORY, json)
     except Exception as error:
+        if _is_out_of_memory(error):
+            return _failed("MemoryError", _NO_MEMORY, json)
         message = f"unexpected {type(error).__name__}: {_first_line(error)}"
         hint = f"this is a bug in zooalign or a plugin; set {DEBUG}=1 for the traceback"
         return _failed(type(error).__name__, message, json, hint)
@@ -57,6 +60,14 @@ def _failed(kind: str, message: str, json: bool, hint: str = "") -> int:
 
 def _debugging() -> bool:
     return os.environ.get(DEBUG, "") not in ("", "0")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch has had no memory; on the CPU it says so by a RuntimeError."""
+    text = str(error)
+    return (isinstance(error, RuntimeError) and "allocate memory" in text) or (
+        type(error).__name__ == "OutOfMemoryError"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from zooalign.text import escape_json, printable
+
 __all__ = [
     "Result",
     "command_line",
@@ -59,7 +61,7 @@ def formatted(function: Callable[..., Result]) -> Callable[..., None]:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(escape_json(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def print_error(message: str, hint: str = "") -> None:
@@ -70,9 +72,10 @@ def print_error(message: str, hint: str = "") -> None:
 
 
 def print_note(kind: str, message: str) -> None:
-    """``kind: message`` on stderr, coloured on a terminal."""
+    """``kind: message`` on stderr, coloured on a terminal; further lines are indented."""
     colour = {"error": "red", "warning": "yellow"}.get(kind, "cyan")
-    click.echo(f"{click.style(f'{kind}:', fg=colour, bold=True)} {message}", err=True)
+    text = printable(message, keep="\n").replace("\n", "\n  ")
+    click.echo(f"{click.style(f'{kind}:', fg=colour, bold=True)} {text}", err=True)
 
 
 def command_line() -> str:
@@ -113,5 +116,11 @@ def progress_bar() -> Iterator[Progress]:
 def _console() -> Any:
     from rich.console import Console
 
+    class SafeConsole(Console):
+        """Whatever is printed as a string, cells of tables too, goes through here."""
+
+        def render_str(self, text: str, **settings: Any) -> Any:
+            return super().render_str(printable(text, keep="\n\t"), **settings)
+
     width = None if sys.stdout.isatty() else 120
-    return Console(file=sys.stdout, highlight=False, width=width, soft_wrap=True)
+    return SafeConsole(file=sys.stdout, highlight=False, width=width, soft_wrap=True)

@@ -17,7 +17,9 @@ __all__ = ["command"]
 @click.option("--pr", is_flag=True, help="Open a pull request instead of a commit.")
 @click.option("--dry-run", is_flag=True, help="Check, and list what would be pushed.")
 @click.option("--force", is_flag=True, help="Publish although the check finds faults.")
-@click.option("--private", is_flag=True, help="Make a new repo private.")
+@click.option("--private", is_flag=True, help="Make a new repo private; refuse a public one.")
+@click.option("--permutation-only", is_flag=True, help="Spec, permutation, provenance and card.")
+@click.option("--parent-commit", metavar="COMMIT", help="The head that the repo must have.")
 @click.option("--message", metavar="TEXT", help="The commit's title.")
 @_options.model
 @formatted
@@ -28,6 +30,8 @@ def command(
     dry_run: bool,
     force: bool,
     private: bool,
+    permutation_only: bool,
+    parent_commit: str | None,
     message: str | None,
     model: str | None,
 ) -> Result:
@@ -46,6 +50,8 @@ def command(
                 dry_run=dry_run,
                 force=force,
                 private=private,
+                permutation_only=permutation_only,
+                parent_commit=parent_commit,
                 message=message,
                 model=model,
                 progress=progress,

@@ -79,6 +79,7 @@ def write_release(
         library=release.like.model.adapter.name,
         curves=release.curves,
         plot=None if plot is None else layout.PLOT,
+        spec=release.spec,
     ).encode()
     written = 0
 

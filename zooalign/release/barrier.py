@@ -1,5 +1,6 @@
 """Barriers between referenced models, as they are or after alignment."""
 
+import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ __all__ = [
     "MeasuredCurve",
     "barrier_models",
     "barrier_summary",
+    "curves_from_json",
     "curves_to_dict",
     "measure",
     "render_plot",
@@ -169,6 +171,27 @@ def measure(
 def curves_to_dict(curves: Sequence[MeasuredCurve]) -> dict[str, Any]:
     """The content of ``zooalign/barrier.json``."""
     return {"version": 1, "curves": [curve.to_dict() for curve in curves]}
+
+
+def curves_from_json(text: str) -> tuple[MeasuredCurve, ...]:
+    """Read what :func:`curves_to_dict` gave; the file may come from anybody.
+
+    Raises
+    ------
+    MergeError
+        If it is malformed.
+    """
+    try:
+        body = json.loads(text)
+        found = []
+        for entry in body["curves"]:
+            texts = {name: entry[name] for name in ("label", "a", "b", "align", "data")}
+            if not all(isinstance(value, str) for value in texts.values()):
+                raise TypeError("a label or reference is not text")
+            found.append(MeasuredCurve(**texts, curve=BarrierCurve.from_dict(entry)))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise MergeError(f"not a file of curves: {type(error).__name__}: {error}") from error
+    return tuple(found)
 
 
 def barrier_summary(curves: Sequence[MeasuredCurve]) -> list[dict[str, Any]] | None:

@@ -1,5 +1,6 @@
 """The model card of a released directory."""
 
+import html
 from collections.abc import Iterable, Sequence
 
 from huggingface_hub import ModelCardData
@@ -7,11 +8,14 @@ from huggingface_hub import ModelCardData
 from zooalign.release.barrier import MeasuredCurve
 from zooalign.release.provenance import Provenance
 from zooalign.release.sources import Ancestor, Source
+from zooalign.symmetry import PermutationSpec
+from zooalign.text import printable
 
 __all__ = ["card_license", "make_card"]
 
 _LIBRARIES = {"timm": "timm", "transformers": "transformers"}
 _RELATION = {"merge": "merge", "align": "finetune"}
+_GROUPS_SHOWN = 12
 
 
 def make_card(
@@ -21,11 +25,14 @@ def make_card(
     library: str,
     curves: Sequence[MeasuredCurve] = (),
     plot: str | None = None,
+    spec: PermutationSpec | None = None,
+    permutation_only: str | None = None,
 ) -> str:
     """The text of ``README.md``: YAML for the hub, then what was done, in words and numbers.
 
     ``base_model`` lists every hub repo behind the sources. The licence is theirs where all state
-    one and the same; else it is ``other``, and the card says why.
+    one and the same; else it is ``other``, and the card says why. With ``spec`` the permuted
+    groups are summed up. ``permutation_only`` is the repo of a release without weights.
     """
     repos = list(dict.fromkeys(r.repo for source in provenance.sources for r in source.repos))
     licence, reason = card_license(provenance.sources)
@@ -36,16 +43,21 @@ def make_card(
         base_model=repos or None,
         tags=["zooalign", provenance.operation, "permutation-symmetry", *_extra_tags(provenance)],
     )
-    if repos:
+    if permutation_only is not None:
+        data.library_name = None
+        data["tags"].append("permutation-only")
+    elif repos:
         data["base_model_relation"] = _RELATION[provenance.operation]
     parts = [
         f"# {_plain(title)}",
         _summary(provenance),
+        *([] if permutation_only is None else [_apply(provenance, permutation_only)]),
         *([_stale()] if provenance.stale_statistics else []),
         "## Parents",
         _parents(provenance),
         f"Licence: {reason}",
         *(["## Alignment", _alignments(provenance)] if provenance.alignments else []),
+        *([_groups(spec)] if spec is not None and spec.groups else []),
         *(["## Barrier", _barriers(curves)] if curves else []),
         *([f"![Loss and error along the line between the networks]({plot})"] if plot else []),
         *([_score(provenance)] if provenance.score else []),
@@ -101,6 +113,32 @@ def _summary(provenance: Provenance) -> str:
             "repaired": "Activation statistics were repaired (REPAIR, arXiv 2211.08403).",
         }.get(provenance.statistics, "")
     ).strip()
+
+
+def _apply(provenance: Provenance, repo: str) -> str:
+    source = provenance.sources[1]
+    parent = f"{source.repo}@{source.commit}" if source.repo else source.reference
+    return (
+        "> **The permutation alone.** This repo holds no weights. Apply it to the model it was "
+        f"made for:\n\n```sh\nzooalign apply {_plain(parent)} {repo} -o aligned\n```"
+    )
+
+
+def _groups(spec: PermutationSpec) -> str:
+    rows = sorted(spec.summary(), key=lambda row: -row[1])
+    lines = [
+        f"{len(spec.groups)} groups of units are permuted:",
+        "",
+        "| structure | groups | axes |",
+        "|---|---|---|",
+        *(f"| {_cell(kind)} | {count} | {axes} |" for kind, count, axes in rows[:_GROUPS_SHOWN]),
+    ]
+    if len(rows) > _GROUPS_SHOWN:
+        rest = rows[_GROUPS_SHOWN:]
+        lines.append(
+            f"| {len(rest)} others | {sum(r[1] for r in rest)} | {sum(r[2] for r in rest)} |"
+        )
+    return "\n".join(lines)
 
 
 def _stale() -> str:
@@ -194,8 +232,10 @@ def _reproduce(provenance: Provenance) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.replace("`", "'").split())
+    """One line for a code span or block, which the text cannot end."""
+    return printable(" ".join(text.replace("`", "'").split()))
 
 
 def _cell(text: str) -> str:
-    return _plain(text).replace("|", "\\|")
+    """For a cell of a table: names come from strangers, and are neither HTML nor links."""
+    return html.escape(_plain(text), quote=False).replace("|", "\\|").replace("[", "\\[")

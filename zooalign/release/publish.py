@@ -1,21 +1,28 @@
 """Publish a directory to a hub in one commit, or as a pull request, and read it back."""
 
 import re
-import tempfile
-from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub import HfApi
 
-from zooalign.errors import HubError, ModelReferenceError, ZooalignError
+from zooalign.errors import ModelReferenceError, ZooalignError
 from zooalign.release.check import check
 from zooalign.release.findings import CheckReport
-from zooalign.release.listing import PublishedFile, hash_file, list_files
+from zooalign.release.listing import PublishedFile, list_files
+from zooalign.release.permutation_only import permutation_release
 from zooalign.release.progress import Progress, silent
-from zooalign.zoo.hub import endpoint, hub_errors
+from zooalign.release.upload import (
+    create,
+    look_up,
+    read_back,
+    require_head,
+    require_no_other_weights,
+    upload,
+)
+from zooalign.zoo.hub import endpoint
 
 __all__ = ["FaultyReleaseError", "PublishReport", "publish"]
 
@@ -71,12 +78,17 @@ def publish(
     dry_run: bool = False,
     force: bool = False,
     private: bool = False,
+    permutation_only: bool = False,
+    parent_commit: str | None = None,
     message: str | None = None,
     model: str | None = None,
     token: str | None = None,
     progress: Progress = silent,
 ) -> PublishReport:
     """Publish every file of ``directory`` (hidden ones excepted) to ``repo``.
+
+    The repo's head is looked up before the check, and the commit is made on that head alone: if
+    somebody commits in between, nothing is published.
 
     Parameters
     ----------
@@ -89,7 +101,11 @@ def publish(
     force:
         Publish what the release gate finds faulty.
     private:
-        Make a new repo private.
+        Make a new repo private; a repo that is there and public is refused.
+    permutation_only:
+        Publish the permutation, spec, provenance and a card, without weights and configuration.
+    parent_commit:
+        The head (at least seven digits) that an existing repo must have.
     token:
         Default is the client's own (``HF_TOKEN``).
 
@@ -97,33 +113,48 @@ def publish(
     ------
     FaultyReleaseError
         If the gate finds an error and ``force`` is off.
+    CheckpointError
+        If the directory cannot be read, or changes while it is published.
     HubError
-        If the hub refuses, cannot be reached, or holds something else than was sent.
+        If the hub refuses, cannot be reached, was changed by others meanwhile, or holds
+        something else than was sent.
     """
     if not _REPO.fullmatch(repo):
         raise ModelReferenceError(f"{repo!r} is no repo name; write org/name")
-    files = list_files(Path(directory))
+    listed = list_files(Path(directory))
+    api = HfApi(endpoint=endpoint(), token=token)
+    head = None
+    if not dry_run:
+        progress("head", 0, 1)
+        head = look_up(api, repo)
+        require_head(repo, head, private=private, expected=parent_commit)
     progress("check", 0, 1)
     # A path like a repo's name would be taken for one.
     here = directory if directory.startswith((".", "/")) else f"./{directory}"
     report = check(here, model=model)
     if not report.ok and not force:
-        errors = [finding for finding in report.findings if finding.severity == "error"]
         raise FaultyReleaseError(
-            f"{directory} is not published: {len(errors)} "
-            f"{'error' if len(errors) == 1 else 'errors'} found, first {errors[0].id} at "
-            f"{errors[0].where}: {errors[0].message}. Correct it, or publish it all the same "
-            "(--force)",
-            PublishReport(directory, repo, files, dry_run, report),
+            _refusal(directory, report), PublishReport(directory, repo, listed, dry_run, report)
         )
-    if dry_run:
-        return PublishReport(directory, repo, files, True, report)
-    api = HfApi(endpoint=endpoint(), token=token)
-    with hub_errors(repo, None):
-        parent = _prepare(api, repo, files, private=private)
+    source = Path(directory)
+    stage = permutation_release(source, repo) if permutation_only else nullcontext(source)
+    with stage as folder:
+        files = list_files(folder) if permutation_only else listed
+        if dry_run:
+            return PublishReport(directory, repo, files, True, report)
+        head = head or create(api, repo, private=private)
+        require_no_other_weights(repo, head, [file.path for file in files])
         progress("upload", 0, len(files))
-        made = _commit(api, repo, directory, files, parent, message, pull_request)
-    _verify(api, repo, made.oid, files, progress)
+        made = upload(
+            api,
+            repo,
+            folder,
+            files,
+            parent=head.commit,
+            message=message or "Publish with zooalign",
+            pull_request=pull_request,
+        )
+        read_back(api, repo, made.oid, files, progress)
     return PublishReport(
         directory,
         repo,
@@ -137,79 +168,10 @@ def publish(
     )
 
 
-def _prepare(api: HfApi, repo: str, files: Sequence[PublishedFile], *, private: bool) -> str | None:
-    """Make the repo if need be; the commit on its main branch that the new one builds on."""
-    try:
-        info = api.model_info(repo)
-    except RepositoryNotFoundError:
-        api.create_repo(repo, private=private, exist_ok=True)
-        info = api.model_info(repo)
-    ours = {file.path for file in files}
-    theirs = [
-        sibling.rfilename
-        for sibling in info.siblings or []
-        if sibling.rfilename not in ours
-        and sibling.rfilename.endswith((".safetensors", ".safetensors.index.json", ".bin"))
-    ]
-    if theirs:
-        raise HubError(
-            f"{repo} holds weights that are not part of this release ({', '.join(theirs[:3])}), "
-            "and both would be mixed; delete them there first, or publish to another repo"
-        )
-    return info.sha
-
-
-def _commit(
-    api: HfApi,
-    repo: str,
-    directory: str,
-    files: Sequence[PublishedFile],
-    parent: str | None,
-    message: str | None,
-    pull_request: bool,
-) -> CommitInfo:
-    operations = [
-        CommitOperationAdd(path_in_repo=file.path, path_or_fileobj=Path(directory) / file.path)
-        for file in files
-    ]
-    try:
-        return api.create_commit(
-            repo,
-            operations,
-            commit_message=message or "Publish with zooalign",
-            parent_commit=parent,
-            create_pr=pull_request,
-        )
-    except ValueError as error:
-        # What the hub says of the card's metadata, and of large files.
-        raise HubError(f"{repo}: the hub refuses a file: {str(error).splitlines()[0]}") from None
-    except HfHubHTTPError as error:
-        if error.response is not None and error.response.status_code == 412:
-            raise HubError(
-                f"{repo}: somebody committed to it meanwhile, and nothing was published; look at "
-                "their commit and try again"
-            ) from None
-        raise
-
-
-def _verify(
-    api: HfApi, repo: str, commit: str, files: Sequence[PublishedFile], progress: Progress
-) -> None:
-    """Read every file back at the commit, into a cache that is new and dropped."""
-    for number, file in enumerate(files):
-        progress("read back", number, len(files))
-        with tempfile.TemporaryDirectory() as cache, hub_errors(repo, commit):
-            path = hf_hub_download(
-                repo,
-                file.path,
-                revision=commit,
-                token=api.token,
-                endpoint=endpoint(),
-                cache_dir=cache,
-            )
-            found = hash_file(Path(path))
-        if found != file.sha256:
-            raise HubError(
-                f"{repo}@{commit}: {file.path} read back is not what was sent (SHA-256 "
-                f"{found[:16]} instead of {file.sha256[:16]}); publish again"
-            )
+def _refusal(directory: str, report: CheckReport) -> str:
+    errors = report.failures
+    return (
+        f"{directory} is not published: {len(errors)} "
+        f"{'error' if len(errors) == 1 else 'errors'} found, first {errors[0].id} at "
+        f"{errors[0].where}: {errors[0].message}. Correct it, or publish it all the same (--force)"
+    )

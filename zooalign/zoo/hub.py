@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, get_token, hf_hub_download
 from huggingface_hub.errors import (
     DisabledRepoError,
     EntryNotFoundError,
@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 from zooalign.errors import HubError, ZooalignError
 from zooalign.zoo.layout import CONFIG_NAME
 
-__all__ = ["HubRepo", "endpoint", "fetch", "hub_errors", "resolve"]
+__all__ = ["HubRepo", "endpoint", "fetch", "hub_errors", "resolve", "without_token"]
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,8 @@ def _explain(error: Exception) -> str:
     for kinds, explain in _EXPLANATIONS:
         if isinstance(error, kinds):
             return explain(error, at)
+    if isinstance(error, OSError) and "onsistency check" in str(error):
+        return f"{at} sent a file of another length than it announced; try again"
     name = type(error).__name__
     return (
         f"{at} cannot be reached or broke off ({name}); check the network and HF_ENDPOINT and try "
@@ -145,9 +147,22 @@ def _http(error: Exception, at: str) -> str:
         return f"{at} does not accept the token; check HF_TOKEN or log in anew (hf auth login)"
     if status == 403:
         return f"{at} forbids this to the token's user; check the token's permissions"
+    if status == 429:
+        wait = str(getattr(response, "headers", {}).get("Retry-After") or "")
+        after = f"in {wait} seconds" if wait.isdecimal() else "later"
+        return f"{at} has had too many requests (HTTP 429); try again {after}"
     if status is not None and status >= 500:
         return f"{at} has a fault (HTTP {status}); try again later"
-    return f"{at} answered HTTP {status}: {getattr(error, 'server_message', None) or 'no reason'}"
+    reason = without_token(getattr(error, "server_message", None) or "no reason")
+    return f"{at} answered HTTP {status}: {reason}"
+
+
+def without_token(text: str) -> str:
+    """What the hub says, should it repeat what it was sent."""
+    for token in (get_token(), os.environ.get("HF_TOKEN")):
+        if token:
+            text = text.replace(token, "***")
+    return text
 
 
 _Explain = Callable[[Exception, str], str]

@@ -1,0 +1,242 @@
+"""Publishing beside others: races, interruptions, private repos, both storage protocols."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from huggingface_hub import HfApi
+from released_pairs import Pairs
+
+import zooalign
+from zooalign.errors import CheckpointError, HubError, SpecError
+from zooalign.release import publish as publishing
+from zooalign.release import upload as uploading
+from zooalign.release.align import align_models
+from zooalign.release.listing import list_files
+from zooalign.release.merge import merge_models
+from zooalign.release.publish import publish
+from zooalign.testing import Drop, Fault, LoopbackHub, Reply, Slow
+from zooalign.zoo.models import open_model
+from zooalign.zoo.writer import write_model
+
+PART = 50_000
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with LoopbackHub(part_size=PART) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def released(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("released") / "out"
+    align_models(*pairs.vit, str(out), method="weight", evaluate=pairs.data, alphas=3)
+    return out
+
+
+@pytest.fixture(scope="module")
+def sharded(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights in several files; the gate is not asked about it."""
+    model = open_model(str(released))
+    return write_model(
+        tmp_path_factory.mktemp("sharded") / "out",
+        model.state_dict(),
+        config_files=model.config_files(),
+        max_shard_size=200_000,
+    )
+
+
+def commits(hub: LoopbackHub, repo: str) -> list[str]:
+    found = HfApi(endpoint=hub.endpoint, token=hub.token).list_repo_commits(repo)
+    return [commit.title for commit in found]
+
+
+def uploads(hub: LoopbackHub) -> list[str]:
+    return [r.path for r in hub.requests if r.path.startswith(("/lfs/put/", "/lfs/part/"))]
+
+
+def test_multipart_lfs(hub: LoopbackHub, released: Path) -> None:
+    report = publish(str(released), "tester/m")
+    weights = released / "model.safetensors"
+    assert len([p for p in uploads(hub) if "/part/" in p]) == -(-weights.stat().st_size // PART)
+    assert hub.read("tester/m", "model.safetensors") == weights.read_bytes()
+    assert report.verified and commits(hub, "tester/m") == [
+        "Publish with zooalign",
+        "initial commit",
+    ]
+
+
+def test_a_commit_during_the_check_is_a_race(
+    hub: LoopbackHub, released: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add_repo("tester/m", {"notes.txt": b"old"})
+    real = publishing.check
+
+    def slow_check(*args: object, **kwargs: object) -> object:
+        hub.add_repo("tester/m", {"README.md": b"theirs"}, title="Theirs")
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(publishing, "check", slow_check)
+    with pytest.raises(HubError, match="somebody committed to it meanwhile, and nothing was"):
+        publish(str(released), "tester/m")
+    assert commits(hub, "tester/m") == ["Theirs", "Add files", "initial commit"]
+    assert hub.read("tester/m", "README.md") == b"theirs"
+
+
+def test_the_head_that_was_looked_at(hub: LoopbackHub, released: Path) -> None:
+    first = hub.add_repo("tester/m", {"notes.txt": b"one"})
+    second = hub.add_repo("tester/m", {"notes.txt": b"two"})
+    for wrong in (first, first[:10], second[:5]):
+        with pytest.raises(HubError, match=f"its head is {second}, not {wrong}"):
+            publish(str(released), "tester/m", parent_commit=wrong)
+    with pytest.raises(HubError, match="its head is missing"):
+        publish(str(released), "tester/new", parent_commit=first)
+    assert len(commits(hub, "tester/m")) == 3
+    assert publish(str(released), "tester/m", parent_commit=second[:10]).verified
+
+
+def test_private_repos(hub: LoopbackHub, released: Path) -> None:
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    publish(str(released), "tester/secret", private=True)
+    assert api.model_info("tester/secret").private
+    assert publish(str(released), "tester/secret", private=True).verified
+    api.create_repo("tester/open")
+    with pytest.raises(HubError, match=r"tester/open is public, and a private repo was asked"):
+        publish(str(released), "tester/open", private=True)
+    assert hub.files("tester/open") == [".gitattributes"]
+
+
+def test_an_upload_that_was_interrupted_goes_on(hub: LoopbackHub, sharded: Path) -> None:
+    files = {file.path: file for file in list_files(sharded)}
+    large = [file for name, file in files.items() if name.endswith(".safetensors")]
+    assert len(large) > 2
+    hub.inject(Fault(Reply(403), path=f"^/lfs/.*{large[1].sha256}", times=None))
+    with pytest.raises(HubError):
+        publish(str(sharded), "tester/m", force=True)
+    assert hub.files("tester/m") == [".gitattributes"], "half a release is none"
+    hub.clear_faults()
+    hub.clear_requests()
+    assert publish(str(sharded), "tester/m", force=True).verified
+    assert uploads(hub) and all(large[1].sha256 in path for path in uploads(hub))
+
+
+def test_an_answer_that_got_lost(hub: LoopbackHub, released: Path) -> None:
+    """The commit was made: another run finds it, and makes no second one."""
+    hub.inject(Fault(Drop(handled=True), path="/commit/main$"))
+    with pytest.raises(HubError, match="broke off"):
+        publish(str(released), "tester/m")
+    report = publish(str(released), "tester/m")
+    assert report.verified and len(commits(hub, "tester/m")) == 2
+
+
+def test_a_file_that_changes_while_it_is_checked(
+    hub: LoopbackHub, released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = list_files(released)
+    changed = [
+        file if file.path != "config.json" else type(file)(file.path, file.size, "0" * 64)
+        for file in files
+    ]
+    monkeypatch.setattr(publishing, "list_files", lambda folder: tuple(changed))
+    with pytest.raises(CheckpointError, match=r"config\.json: has changed since it was checked"):
+        publish(str(released), "tester/m")
+    assert uploads(hub) == [] and uploading.__doc__
+
+
+@pytest.mark.parametrize("xet", [False, True])
+def test_the_command_by_both_protocols(hub: LoopbackHub, released: Path, xet: bool) -> None:
+    done = command(hub, released, xet=xet)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["verified"]
+    assert (
+        hub.read("tester/m", "model.safetensors") == (released / "model.safetensors").read_bytes()
+    )
+    assert any("xet-write-token" in r.path for r in hub.requests) == xet
+    assert bool(uploads(hub)) != xet
+    assert hub.token not in done.stdout + done.stderr
+
+
+def test_killed_while_it_uploads(hub: LoopbackHub, sharded: Path) -> None:
+    hub.inject(Fault(Slow(60), path="^/lfs/complete/"))
+    child = subprocess.Popen(**arguments(hub, sharded, xet=False))
+    until = time.monotonic() + 60
+    while not hub.requests or not any("/lfs/complete/" in r.path for r in hub.requests):
+        assert child.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert hub.files("tester/m") == [".gitattributes"]
+    hub.clear_faults()
+    report = publish(str(sharded), "tester/m", force=True)
+    assert report.verified and len(commits(hub, "tester/m")) == 2
+
+
+def command(hub: LoopbackHub, directory: Path, *, xet: bool) -> subprocess.CompletedProcess[str]:
+    child = subprocess.Popen(**arguments(hub, directory, xet=xet))
+    out, err = child.communicate(timeout=120)
+    return subprocess.CompletedProcess([], child.returncode, out, err)
+
+
+def arguments(hub: LoopbackHub, directory: Path, *, xet: bool) -> dict:
+    root = str(Path(zooalign.__file__).parents[1])
+    words = ["publish", str(directory), "--to", "tester/m", "--force", "--format", "json"]
+    return {
+        "args": [sys.executable, "-m", "zooalign", *words],
+        "env": os.environ | hub.env(xet=xet) | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+
+
+def test_the_permutation_alone(hub: LoopbackHub, released: Path, pairs: Pairs) -> None:
+    report = publish(str(released), "tester/permutation", permutation_only=True)
+    names = [file.path for file in report.files]
+    assert names == [
+        "README.md",
+        "zooalign/barrier.json",
+        "zooalign/barrier.svg",
+        "zooalign/digests.json",
+        "zooalign/permutation.json",
+        "zooalign/provenance.json",
+        "zooalign/spec.json",
+    ]
+    assert report.verified and uploads(hub) == []
+    for name in names[1:]:
+        assert hub.read("tester/permutation", name) == (released / name).read_bytes()
+    card = hub.read("tester/permutation", "README.md").decode()
+    assert f"zooalign apply {pairs.vit[1]} tester/permutation -o aligned" in card
+    assert "holds no weights" in card and "| structure | groups |" in card
+    assert "over the line" in card and "base_model_relation" not in card
+
+
+def test_only_an_alignment_is_a_permutation(
+    hub: LoopbackHub, pairs: Pairs, released: Path, tmp_path: Path
+) -> None:
+    merge_models(list(pairs.vit), str(tmp_path / "merge"), method="weight")
+    with pytest.raises(SpecError, match="made by 'merge', which is more than a permutation"):
+        publish(str(tmp_path / "merge"), "tester/m", permutation_only=True)
+    with pytest.raises(CheckpointError, match=r"zooalign/provenance\.json: cannot be read"):
+        publish(pairs.vit[0], "tester/m", permutation_only=True, force=True)
+    assert not any(r.method != "GET" for r in hub.requests)
+
+
+def test_groups_are_in_the_card(released: Path) -> None:
+    card = (released / "README.md").read_text()
+    assert "groups of units are permuted" in card and "| S_64 |" in card
