@@ -27,6 +27,8 @@ Axis = tuple[int, ...]
 # A sum of more pieces than this comes only from matching a set with its own shifted copy;
 # such a set has no symmetry worth the work.
 _MOST_PIECES = 4096
+# Cut at more points than this, hardly two of its units would be left alike.
+_MOST_SHIFTS = 2
 
 
 @dataclass(frozen=True)
@@ -319,8 +321,12 @@ class IndexSets:
         outer_size = self.sizes[root] // inner
         if outer_size == 1 or inner == 1:
             return (root,)
-        outer, within = self._part(outer_size, root), self._part(inner, root)
         pieces, cuts = self.pieces(root), self._cuts(root)
+        if self._shifts(pieces, inner) > _MOST_SHIFTS:
+            shifted = Cause("order", self.operator, "laid against shifted copies of itself")
+            self.fix((root,), shifted)
+            pieces, cuts = (root,), []
+        outer, within = self._part(outer_size, root), self._part(inner, root)
         self._sum.pop(root, None)
         self._define_product(root, (outer, within))
         if len(pieces) == 1:
@@ -351,6 +357,21 @@ class IndexSets:
                 ]
                 self.unify_axes(here, self.concatenate(parts))
         return (outer, within)
+
+    def _shifts(self, pieces: Sequence[int], inner: int) -> int:
+        """How many blocks of ``inner`` positions begin within a block of a piece that has some.
+
+        Each is shifted against the others, as when relative positions become absolute ones.
+        """
+        count = start = 0
+        for piece in pieces:
+            size, digits = self.sizes[piece], self.digits((piece,))
+            if len(digits) > 1:
+                block = self.sizes[digits[-1]]
+                bounds = range(-(-start // inner) * inner, start + size, inner)
+                count += sum((bound - start) % block != 0 for bound in bounds)
+            start += size
+        return count
 
     def _split_axis(self, axis: Axis, inner: int) -> Axis:
         outer, within = self.factor(axis, inner)

@@ -136,13 +136,13 @@ def index_put(op: Operator) -> Tensor:
         axes[number] = op.fixed_axis(x.shape[number], "index", "written by number")
     # Values are laid out as what the same tables would read: the tables' axes, and those kept.
     layout: list[int | None] = [*kept[:place], *([None] * count), *kept[place:]]
-    for number, axis in zip(layout[::-1], values.axes[::-1], strict=False):
-        if number is None:
+    for where, axis in zip(layout[::-1], values.axes[::-1], strict=False):
+        if where is None:
             op.sets.fix(axis, cause)
-        elif axis and axes[number]:
-            op.sets.unify_axes(axes[number], axis)
+        elif axis and axes[where]:
+            op.sets.unify_axes(axes[where], axis)
         else:
-            axes[number] = axes[number] or axis
+            axes[where] = axes[where] or axis
     return op.tensor(axes)
 
 

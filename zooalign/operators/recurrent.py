@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.join import joined, part
@@ -31,7 +30,7 @@ def rnn(op: Operator) -> list[Tensor]:
 @rule("aten.lstm_cell", "aten.gru_cell", "aten.rnn_tanh_cell", "aten.rnn_relu_cell")
 def cell(op: Operator) -> Tensor | list[Tensor]:
     """One step of one layer."""
-    start = op["hx"] if isinstance(op["hx"], (list, tuple)) else [op["hx"]]
+    start = _start(op)
     w_ih, w_hh = op["w_ih"], op["w_hh"]
     states = ", ".join(["b h"] * len(start))
     found: Tensor | list[Tensor] = op.relate(
@@ -46,7 +45,7 @@ def cell(op: Operator) -> Tensor | list[Tensor]:
 def _layers(op: Operator, gates: int) -> list[Tensor]:
     """Every layer reads what the directions of the layer before it made, side by side."""
     x: Tensor = op["input"]
-    start: list[Tensor] = op["hx"] if isinstance(op["hx"], (list, tuple)) else [op["hx"]]
+    start = _start(op)
     directions = 2 if op["bidirectional"] else 1
     cells = op["num_layers"] * directions
     each = len(op["params"]) // cells
@@ -63,6 +62,11 @@ def _layers(op: Operator, gates: int) -> list[Tensor]:
         x = Tensor(shape, tuple(joined(op, outs, 2)))
     last = [joined(op, [end[state] for end in ends], 0) for state in range(len(start))]
     return [op.tensor(x.axes), *(op.tensor(axes, n + 1) for n, axes in enumerate(last))]
+
+
+def _start(op: Operator) -> list[Tensor]:
+    """The states before the first step: one tensor, or two of an LSTM."""
+    return list(op["hx"]) if isinstance(op["hx"], (list, tuple)) else [op["hx"]]
 
 
 def _states(op: Operator, h: Tensor, low: int, high: int) -> Tensor:

@@ -10,7 +10,7 @@ from math import prod
 
 from zooalign.graph.index_sets import Axis, IndexSets
 
-__all__ = ["Box", "Depends", "Digit", "Side", "boxes", "uncut"]
+__all__ = ["Box", "Depends", "Digit", "Side", "boxes", "depended_on", "uncut"]
 
 Depends = Mapping[int, frozenset[int]]
 
@@ -71,10 +71,19 @@ def uncut(sets: IndexSets, tensor: int, axes: Sequence[Axis]) -> Box:
     return Box(tensor, tuple(Side(0, _digits(sets, axis, 1), ()) for axis in axes))
 
 
-def boxes(sets: IndexSets, whole: Box, depends: Depends) -> Iterator[tuple[Box, bool]]:
-    """Cut a box along its sums, one by one, until there are none.
+def depended_on(sets: IndexSets, depends: Depends) -> frozenset[int]:
+    """All sets that the order of some free set may depend on."""
+    free = (on for atom, on in depends.items() if not sets.fixed(atom))
+    return frozenset[int]().union(*free)
 
-    Sums are cut in the order of their numbers, which is the same in all tensors: what a set is
+
+def boxes(
+    sets: IndexSets, whole: Box, depends: Depends, matters: frozenset[int]
+) -> Iterator[tuple[Box, bool]]:
+    """Cut a box along its sums, one by one, until there are none that matter.
+
+    A fixed sum on which no order depends (``matters`` are those on which one does) says the same
+    cut or whole: products of positions would be thousands of boxes. Sums are cut in the order of their numbers, which is the same in all tensors: what a set is
     called in a part does not depend on the layout.
 
     Yields
@@ -88,7 +97,7 @@ def boxes(sets: IndexSets, whole: Box, depends: Depends) -> Iterator[tuple[Box, 
             (digit.atom, n, place)
             for n, side in enumerate(box.sides)
             for place, digit in enumerate(side.digits)
-            if sets.is_sum(digit.atom)
+            if sets.is_sum(digit.atom) and (digit.atom in matters or not sets.fixed(digit.atom))
         ]
         yield box, not sums
         if sums:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations, product
 
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
-from zooalign.symmetry.boxes import Box, Depends, boxes, may_restrict, uncut
+from zooalign.symmetry.boxes import Box, Depends, boxes, depended_on, may_restrict, uncut
 
 __all__ = ["dependence", "settle"]
 
@@ -73,8 +73,9 @@ def settle(sets: IndexSets) -> list[Box]:
 
 
 def _all_boxes(sets: IndexSets, depends: Depends) -> Iterator[tuple[Box, bool]]:
+    matters = depended_on(sets, depends)
     for number, axes in enumerate(sets.tensors):
-        yield from boxes(sets, uncut(sets, number, axes), depends)
+        yield from boxes(sets, uncut(sets, number, axes), depends, matters)
 
 
 def _agree(sets: IndexSets, depends: Depends) -> None:
