@@ -96,7 +96,7 @@ HOSTILE = {
             b'{"w": {"dtype":"U8","shape":[4],"data_offsets":[0,4]},'
             b' "w": {"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
         ),
-        "'w' is in its header twice",
+        "in its header: the key 'w' is there twice",
     ),
 }
 

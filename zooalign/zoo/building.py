@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from zooalign.errors import CheckpointError
+from zooalign.errors import CheckpointError, ModelReferenceError
+
+# A configuration may ask for a billion layers. The largest published models have some 100,000.
+_MOST_PARAMETERS = 2**17
 
 __all__ = ["assign_state_dict", "build_initialised", "build_on_meta", "tied_names"]
 
@@ -23,8 +26,11 @@ def build_on_meta(make: Callable[[], nn.Module]) -> nn.Module:
 
     A few constructors need values (timm's Swin V2 and hybrids run a part of themselves) or place
     buffers where their parameters are (Swin). Those are built with values that are then dropped.
+
+    Raises:
+        ModelReferenceError: it has more parameter tensors than any model.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _parameters_counted():
         try:
             with _parameters_on_meta():
                 module = make()
@@ -57,8 +63,31 @@ def build_initialised(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     """``make()`` in eval mode on the CPU under ``seed``; the caller's random state is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = make()
+        with _parameters_counted():
+            module = make()
     return module.eval()
+
+
+@contextmanager
+def _parameters_counted() -> Iterator[None]:
+    """Stop a constructor that does not end."""
+    thread, seen = threading.get_ident(), 0
+
+    def count(module: nn.Module, name: str, parameter: Any) -> None:
+        nonlocal seen
+        if threading.get_ident() != thread:
+            return
+        seen += 1
+        if seen > _MOST_PARAMETERS:
+            raise ModelReferenceError(
+                f"an architecture of more than {_MOST_PARAMETERS} parameters is not built"
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Checkpoints read lazily: shapes and dtypes from headers, one tensor at a time from the map."""
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
-from zooalign.zoo.headers import Header, TensorInfo, read_header
+from zooalign.zoo.headers import Header, TensorInfo, no_key_twice, read_header
 
 __all__ = [
     "INDEX_NAME",
@@ -198,7 +199,9 @@ def _read_index(path: Path) -> dict[str, str]:
     try:
         if path.stat().st_size > _MAX_INDEX:
             raise CheckpointError(f"{path}: an index over {_MAX_INDEX} bytes is not read")
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(
+            path.read_text(encoding="utf-8"), object_pairs_hook=no_key_twice(str(path))
+        )
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -244,6 +247,8 @@ def _reader(
             # them, see what is written to each other, and a module in training mode writes.
             raw = np.memmap(shards[name], np.uint8, mode="c", offset=offset, shape=(info.nbytes,))
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+                raise MemoryError from error
             raise CheckpointError(
                 f"{shards[name]}: {key}: cannot be mapped, the file has changed: {error}"
             ) from error

@@ -8,7 +8,7 @@ that name the file and the key; files come from strangers.
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ import torch
 
 from zooalign.errors import CheckpointError
 
-__all__ = ["Header", "TensorInfo", "make_header", "read_header"]
+__all__ = ["Header", "TensorInfo", "make_header", "no_key_twice", "read_header"]
 
 # The limit of the safetensors library itself.
 _MAX_HEADER = 100_000_000
 _LENGTH = struct.Struct("<Q")
+# Far above any model's, far below what a header can list.
+_MOST_TENSORS = 2**18
+_MOST_AXES = 64
 _CODES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -138,21 +141,32 @@ def make_header(
 
 
 def _parse(path: Path, raw: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise CheckpointError(f"{path}: the key {key!r} is in its header twice")
-            found[key] = value
-        return found
-
+    unique = no_key_twice(f"{path}: in its header")
     try:
         entries = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its header is not JSON: {error}") from None
     if not isinstance(entries, dict):
         raise CheckpointError(f"{path}: its header is not a JSON object")
+    if len(entries) > _MOST_TENSORS:
+        raise CheckpointError(
+            f"{path}: its header lists {len(entries)} tensors, the limit is {_MOST_TENSORS}"
+        )
     return entries
+
+
+def no_key_twice(where: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """An ``object_pairs_hook`` for ``json.loads`` that refuses an object with one key twice."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            seen: set[str] = set()
+            key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise CheckpointError(f"{where}: the key {key!r} is there twice")
+        return found
+
+    return unique
 
 
 def _is_count(value: Any) -> bool:
@@ -172,7 +186,9 @@ def _checked(
         if dtype is None:
             raise CheckpointError(f"{where}: dtype {entry['dtype']!r} is not supported")
         shape, span = entry["shape"], entry["data_offsets"]
-        if not isinstance(shape, list) or not all(map(_is_count, shape)):
+        if not isinstance(shape, list) or len(shape) > _MOST_AXES:
+            raise CheckpointError(f"{where}: its shape is no list of at most {_MOST_AXES} sizes")
+        if not all(map(_is_count, shape)):
             raise CheckpointError(f"{where}: {shape!r} is no shape")
         if not isinstance(span, list) or len(span) != 2 or not all(map(_is_count, span)):
             raise CheckpointError(f"{where}: {span!r} are no offsets")

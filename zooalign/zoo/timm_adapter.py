@@ -1,6 +1,7 @@
 """timm as a plugin: models of its registry and directories or repos in its hub layout."""
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -40,6 +41,9 @@ _SOURCE_KEYS = (
     "custom_load",
 )
 _SEED = 0
+# Layers and widths are counted in thousands; constructors make lists of as many entries.
+_LARGEST_NUMBER = 2**22
+_MOST_INPUTS = 2**26
 
 
 @hookimpl
@@ -62,6 +66,7 @@ class TimmAdapter:
                     f"'{reference}': {reserved} is not an option of an architecture; trained "
                     "weights are named by their hub repo, e.g. timm/resnet18.a1_in1k"
                 )
+        _require_sensible(options, str(reference))
         return Architecture(
             self.name, reference.target, {"architecture": reference.target, "model_args": options}
         )
@@ -84,6 +89,7 @@ class TimmAdapter:
             raise ModelReferenceError(
                 f"config.json: model_args must not hold {', '.join(reserved)}"
             )
+        _require_sensible(split.get("model_args", {}), "config.json: model_args")
         return Architecture(self.name, name, split)
 
     def build(self, architecture: Architecture) -> nn.Module:
@@ -159,6 +165,18 @@ def _known(name: str, where: str) -> None:
         )
 
 
+def _require_sensible(value: Any, where: str) -> None:
+    """Refuse numbers that no architecture has, anywhere in the arguments of a constructor."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _require_sensible(item, f"{where}: {key}")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _require_sensible(item, where)
+    elif isinstance(value, int | float) and not abs(value) <= _LARGEST_NUMBER:
+        raise ModelReferenceError(f"{where} is {value}, which is no size of a network")
+
+
 def _create(architecture: Architecture) -> nn.Module:
     config = architecture.config
     try:
@@ -206,7 +224,10 @@ def _resolve_data_config(module: nn.Module, config: Mapping[str, Any]) -> dict[s
         if len(values) not in (1, channels):
             values = (sum(values) / len(values),)
         resolved[key] = values * (channels if len(values) == 1 else 1)
-    return {**resolved, "input_size": (channels, *size)}
+    shape = (channels, *size)
+    if not all(isinstance(n, int) and n > 0 for n in shape) or math.prod(shape) > _MOST_INPUTS:
+        raise ModelReferenceError(f"an input of size {shape} (channels, height, width) is no image")
+    return {**resolved, "input_size": shape}
 
 
 def _hub_config(architecture: Architecture) -> dict[str, Any]:
