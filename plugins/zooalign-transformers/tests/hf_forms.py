@@ -1,0 +1,23 @@
+"""Orders of symmetry groups worked out on paper, and the way to compare them."""
+
+from math import lgamma, log
+
+from zooalign.release.spec_of import SpecReport, verify_model
+from zooalign.symmetry import Verification
+
+__all__ = ["L", "proven"]
+
+
+def L(n: int) -> float:
+    """``log10(n!)``."""
+    return lgamma(n + 1) / log(10)
+
+
+def proven(reference: str) -> tuple[SpecReport, Verification]:
+    """The spec of a reference, verified: rounding only, nothing unknown."""
+    report, found = verify_model(reference)
+    assert found.ok, (reference, found)
+    assert found.max_relative_error < 2e-6, found
+    assert found.sensitivity > 1e-3, found
+    assert not report.derived.spec.unknown_operators
+    return report, found

@@ -1,0 +1,126 @@
+"""The library adapter: references, ``config.json``, modules, inputs and files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from zooalign.errors import CheckpointError, ModelReferenceError
+from zooalign.zoo import building
+from zooalign.zoo.adapters import Architecture
+from zooalign.zoo.preprocess import Preprocess
+from zooalign.zoo.references import Reference
+
+__all__ = ["TransformersAdapter"]
+
+_NAME = "transformers"
+
+
+class TransformersAdapter:
+    """An architecture's config has the model's ``class`` and its ``config`` with ``model_type``."""
+
+    name = _NAME
+
+    def from_reference(self, reference: Reference) -> Architecture:
+        from zooalign_transformers import classes, configuring, small
+
+        where, model_type = str(reference), reference.target
+        options = dict(reference.kwargs)
+        task = options.pop("task", None)
+        size = options.pop("size", None)
+        if size not in (None, "small"):
+            raise ModelReferenceError(f"'{where}': size={size!r}; there is size=small only")
+        name = classes.class_for_task(model_type, task, where)
+        fields = configuring.nested(model_type, options, where)
+        config = {"model_type": model_type, **fields}
+        if size == "small":
+            config = small.small_config(name, config, where)
+        configuring.make_config(config, where)
+        return Architecture(_NAME, model_type, {"class": name, "config": config})
+
+    def recognise(self, config: Mapping[str, Any], files: Sequence[str]) -> Architecture | None:
+        model_type = config.get("model_type")
+        if not isinstance(model_type, str) or "pretrained_cfg" in config:
+            return None
+        from zooalign_transformers import classes
+
+        where = "config.json"
+        named = config.get("architectures")
+        if isinstance(named, list) and named and isinstance(named[0], str):
+            if "auto_map" in config and not _is_own(model_type):
+                raise ModelReferenceError(
+                    f"{where}: {named[0]} is code of the repo, which is not run; there is no model "
+                    f"type {model_type!r} in transformers itself"
+                )
+            name = str(classes.class_named(named[0], where).__name__)
+        else:
+            name = classes.class_for_task(model_type, None, where)
+        kept = {k: v for k, v in config.items() if k not in ("auto_map", "quantization_config")}
+        if "quantization_config" in config:
+            raise ModelReferenceError(f"{where}: quantised weights have no permutation spec yet")
+        return Architecture(_NAME, model_type, {"class": name, "config": kept})
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        from zooalign_transformers.building import create
+
+        return building.build_on_meta(lambda: create(architecture))
+
+    def build_initialised(self, architecture: Architecture, seed: int) -> nn.Module:
+        from zooalign_transformers.building import create
+
+        return building.build_initialised(lambda: create(architecture), seed)
+
+    def build_with_weights(
+        self,
+        architecture: Architecture,
+        state_dict: Mapping[str, Tensor],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> nn.Module:
+        return building.assign_state_dict(self.build(architecture), state_dict, device, dtype)
+
+    def example_inputs(
+        self, architecture: Architecture, batch_size: int, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, ...]:
+        from zooalign_transformers.building import inputs_for
+
+        tensors, _ = inputs_for(architecture, batch_size)
+        return tuple(x.to(device) for x in tensors.values())
+
+    def preprocess(self, architecture: Architecture) -> Preprocess:
+        raise ModelReferenceError(
+            f"transformers:{architecture.name}: image files are not preprocessed for it; give "
+            "arrays (.npz) or py:module:callable as data"
+        )
+
+    def config_files(self, architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
+        from zooalign_transformers.files import config_files
+
+        return config_files(architecture, source_dir)
+
+    def load(self, directory: Path) -> nn.Module:
+        import transformers
+
+        from zooalign_transformers.building import positional_like
+
+        try:
+            config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+            architecture = self.recognise(config, [])
+            if architecture is None:
+                raise ValueError("its config.json names no model type")
+            found = getattr(transformers, architecture.config["class"])
+            model = found.from_pretrained(directory, local_files_only=True, use_safetensors=True)
+        except Exception as error:
+            raise CheckpointError(
+                f"transformers {transformers.__version__} does not load {directory}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return positional_like(architecture, model).eval()
+
+
+def _is_own(model_type: str) -> bool:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    return model_type in CONFIG_MAPPING

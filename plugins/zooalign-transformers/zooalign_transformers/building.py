@@ -1,0 +1,74 @@
+"""From an architecture to a module of positional inputs."""
+
+import copy
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from zooalign.errors import ModelReferenceError, ZooalignError
+from zooalign.zoo import building
+from zooalign.zoo.adapters import Architecture
+
+from zooalign_transformers.classes import class_named
+from zooalign_transformers.configuring import make_config
+from zooalign_transformers.inputs import example_inputs
+from zooalign_transformers.quiet import quiet
+from zooalign_transformers.wrapping import positional
+
+__all__ = ["create", "inputs_for", "plain", "positional_like"]
+
+
+def plain(architecture: Architecture) -> nn.Module:
+    """The model as transformers builds it from its configuration, in float32."""
+    where = f"transformers:{architecture.name}"
+    config = make_config(architecture.config["config"], where)
+    found = class_named(architecture.config["class"], where)
+    _padding(found.__name__, config)
+    try:
+        with quiet():
+            return found._from_config(config, dtype=torch.float32)
+    except ZooalignError:
+        raise
+    except Exception as error:
+        raise ModelReferenceError(
+            f"{where}: transformers cannot build {found.__name__} from this configuration: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def _padding(name: str, config: Any) -> None:
+    """A classifier of whole texts looks for the last token that is no padding: name one."""
+    part = config.get_text_config()
+    if "SequenceClassification" in name and getattr(part, "pad_token_id", 0) is None:
+        part.pad_token_id = 0
+
+
+def create(architecture: Architecture) -> nn.Module:
+    """:func:`plain`, called with its inputs by position."""
+    tensors, constants = inputs_for(architecture, 2)
+    return positional(plain(architecture), tuple(tensors), constants)
+
+
+def inputs_for(architecture: Architecture, batch: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Example inputs of an architecture: tensors by name, and arguments that are none."""
+    key = json.dumps(architecture.to_json(), sort_keys=True)
+    tensors, constants = _inputs(key, batch)
+    return {name: x.clone() for name, x in tensors.items()}, copy.deepcopy(dict(constants))
+
+
+@lru_cache(maxsize=32)
+def _inputs(key: str, batch: int) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    architecture = Architecture(**json.loads(key))
+    model = building.build_on_meta(lambda: plain(architecture))
+    made = example_inputs(model, model.config, batch)
+    tensors = {name: value for name, value in made.items() if isinstance(value, Tensor)}
+    return tensors, {name: value for name, value in made.items() if name not in tensors}
+
+
+def positional_like(architecture: Architecture, model: nn.Module) -> nn.Module:
+    """A loaded model, called as :func:`create` calls its own."""
+    tensors, constants = inputs_for(architecture, 2)
+    return positional(model, tuple(tensors), constants)

@@ -1,0 +1,81 @@
+"""Configurations from options: typed, nested, and refused where a field is not known."""
+
+import dataclasses
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from zooalign.errors import ModelReferenceError
+
+from zooalign_transformers.classes import config_class
+from zooalign_transformers.quiet import quiet
+
+__all__ = ["fields_of", "make_config", "nested", "sub_configs"]
+
+# Set by loading and saving; an architecture is not described by them.
+_RESERVED = {"architectures", "attn_implementation", "auto_map", "dtype", "torch_dtype"}
+
+
+def make_config(config: Mapping[str, Any], where: str) -> Any:
+    """The configuration object of a ``config.json`` (or of fields beside ``model_type``).
+
+    Raises:
+        ModelReferenceError: a value is not what the configuration class takes.
+    """
+    found = config_class(str(config.get("model_type")), where)
+    try:
+        with quiet():
+            return found.from_dict({k: v for k, v in config.items() if k not in ("auto_map",)})
+    except Exception as error:  # strict dataclasses of transformers raise types of their own
+        text = " ".join(str(error).split())
+        raise ModelReferenceError(
+            f"{where}: {found.__name__} refuses its fields: {type(error).__name__}: {text[:300]}"
+        ) from error
+
+
+def nested(model_type: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Options as a dict of fields: ``text_config__num_hidden_layers`` is one of ``text_config``.
+
+    Raises:
+        ModelReferenceError: the configuration has no such field; the nearest name is given.
+    """
+    found = config_class(model_type, where)
+    known = fields_of(found)
+    result: dict[str, Any] = {}
+    for key, value in options.items():
+        outer, mark, inner = key.partition("__")
+        if mark and outer in sub_configs(found):
+            part = result.setdefault(outer, {})
+            part.update(_inside(found, outer, inner, value, where))
+            continue
+        if key not in known:
+            close = get_close_matches(key, known, n=3)
+            hint = f"; similar: {', '.join(close)}" if close else ""
+            raise ModelReferenceError(f"{where}: {found.__name__} has no field {key!r}{hint}")
+        if key in _RESERVED:
+            raise ModelReferenceError(f"{where}: {key} is no option of an architecture")
+        result[key] = value
+    return result
+
+
+def _inside(found: Any, outer: str, inner: str, value: Any, where: str) -> dict[str, Any]:
+    spec = sub_configs(found)[outer]
+    if spec is None or not spec.model_type:
+        return {inner: value}
+    known = fields_of(spec.get_config_class(spec.model_type))
+    if inner not in known and inner != "model_type":
+        close = get_close_matches(inner, known, n=3)
+        hint = f"; similar: {', '.join(close)}" if close else ""
+        raise ModelReferenceError(f"{where}: {outer} has no field {inner!r}{hint}")
+    return {inner: value}
+
+
+def fields_of(found: Any) -> tuple[str, ...]:
+    """The fields of a configuration class, under their own and their general names."""
+    own = [field.name for field in dataclasses.fields(found) if not field.name.startswith("_")]
+    return (*own, *found.attribute_map, "num_labels")
+
+
+def sub_configs(found: Any) -> Mapping[str, Any]:
+    """The configurations inside a configuration, by field."""
+    return dict(found.sub_configs_defaults)

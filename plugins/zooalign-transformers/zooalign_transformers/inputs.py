@@ -1,0 +1,175 @@
+"""Example inputs by what a model's ``forward`` takes: text, images, sound, or several."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["example_inputs"]
+
+_SEED = 0
+_TOKENS = 8
+_LOWEST = 5  # below are often the special tokens: padding, begin, end, unknown, mask
+
+Make = Callable[[nn.Module, Any, int, torch.Generator], dict[str, Any]]
+
+
+def example_inputs(model: nn.Module, config: Any, batch: int) -> dict[str, Any]:
+    """Seeded inputs by the names of ``forward``'s arguments, main one first.
+
+    Integers and masks are what transformers' own processors would make for text without padding.
+    """
+    generator = torch.Generator().manual_seed(_SEED)
+    takes = inspect.signature(type(model).forward).parameters
+    from zooalign_transformers.special import SPECIAL
+
+    special = SPECIAL.get(config.model_type)
+    made = special(model, config, batch, generator) if special else None
+    if made is None:
+        made = _generic(model, config, batch, generator)
+    return {name: value for name, value in made.items() if _takes(takes, name)}
+
+
+def _takes(takes: Any, name: str) -> bool:
+    return name in takes or any(p.kind == p.VAR_KEYWORD for p in takes.values())
+
+
+def _generic(
+    model: nn.Module, config: Any, batch: int, generator: torch.Generator
+) -> dict[str, Any]:
+    takes = inspect.signature(type(model).forward).parameters
+    main = getattr(model, "main_input_name", "input_ids")
+    made: dict[str, Any] = {}
+    if main in takes and main in _SOUND:
+        made[main] = _SOUND[main](config, batch, generator)
+    elif "pixel_values" in takes and (main.startswith("pixel_values") or "input_ids" not in takes):
+        made["pixel_values"] = image(config, batch, generator)
+    elif "pixel_values_videos" in takes and main == "pixel_values_videos":
+        made["pixel_values_videos"] = video(config, batch, generator)
+    elif "input_ids" not in takes:
+        for name, make in _SOUND.items():
+            if name in takes:
+                made[name] = make(config, batch, generator)
+                break
+    if "input_ids" in takes and (not made or _both_towers(config)):
+        made |= text(config, batch, generator)
+        if _both_towers(config) and "pixel_values" in takes:
+            made["pixel_values"] = image(config, batch, generator)
+        elif _both_towers(config):
+            for name, make in _SOUND.items():
+                if name in takes:
+                    made[name] = make(config, batch, generator)
+    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in takes:
+        made["decoder_input_ids"] = tokens(_text_config(config, decoder=True), batch, generator)
+    return {name: value for name, value in made.items() if name in takes}
+
+
+def _both_towers(config: Any) -> bool:
+    """Whether this is a contrastive model: two encoders whose embeddings meet."""
+    towers = {"text_config", "vision_config", "audio_config"} & set(vars(config))
+    return len(towers) > 1 and (
+        hasattr(config, "projection_dim") or hasattr(config, "logit_scale_init_value")
+    )
+
+
+def _text_config(config: Any, decoder: bool = False) -> Any:
+    try:
+        return config.get_text_config(decoder=decoder)
+    except Exception:  # several text parts
+        return config
+
+
+def text(config: Any, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """``input_ids`` and an ``attention_mask`` of ones."""
+    ids = tokens(_text_config(config), batch, generator)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def tokens(config: Any, batch: int, generator: torch.Generator, count: int = _TOKENS) -> Tensor:
+    """Random tokens, the last one the end of text, where the config names one."""
+    size = getattr(config, "vocab_size", None) or 99
+    size = min(size) if isinstance(size, (list, tuple)) else size
+    ids = torch.randint(min(_LOWEST, size - 1), size, (batch, count), generator=generator)
+    end = getattr(config, "eos_token_id", None)
+    if isinstance(end, int) and 0 <= end < size:
+        ids[ids == end] = min(_LOWEST, size - 1) + (end == min(_LOWEST, size - 1))
+        ids[:, -1] = end
+    return ids
+
+
+def image(config: Any, batch: int, generator: torch.Generator) -> Tensor:
+    """Normalised pixels (batch, channels, height, width) at the config's size."""
+    part = vision_config(config)
+    channels = _first(part, "num_channels", "in_channels", "in_chans", "num_image_channels") or 3
+    return torch.randn((batch, channels, *image_size(part)), generator=generator)
+
+
+def video(config: Any, batch: int, generator: torch.Generator) -> Tensor:
+    """Pixels (batch, frames, channels, height, width)."""
+    part = vision_config(config)
+    frames = _first(part, "num_frames", "frames_per_clip") or 4
+    channels = _first(part, "num_channels", "in_channels", "in_chans") or 3
+    return torch.randn((batch, frames, channels, *image_size(part)), generator=generator)
+
+
+def vision_config(config: Any) -> Any:
+    """The part of a config that says what images are."""
+    for name in ("vision_config", "backbone_config", "vision_encoder_config", "encoder"):
+        part = getattr(config, name, None)
+        if part is not None and not isinstance(part, dict):
+            return part
+    return config
+
+
+def image_size(config: Any) -> tuple[int, int]:
+    """Height and width."""
+    for name in ("image_size", "img_size", "input_size", "crop_size"):
+        found = getattr(config, name, None)
+        if isinstance(found, int) and found > 3:
+            return found, found
+        if isinstance(found, (list, tuple)) and len(found) >= 2:
+            return int(found[-2]), int(found[-1])
+        if isinstance(found, dict) and "height" in found:
+            return int(found["height"]), int(found["width"])
+    return 64, 64
+
+
+def _first(config: Any, *names: str) -> Any:
+    for name in names:
+        if isinstance(getattr(config, name, None), int):
+            return getattr(config, name)
+    return None
+
+
+def _audio_config(config: Any) -> Any:
+    return getattr(config, "audio_config", None) or config
+
+
+def _wave(config: Any, batch: int, generator: torch.Generator) -> Tensor:
+    """Sound waves (batch, samples), or spectrograms where the config counts mel bins."""
+    config = _audio_config(config)
+    bins = _first(config, "num_mel_bins", "audio_features")
+    if bins and hasattr(config, "max_length") and not hasattr(config, "conv_kernel"):
+        return torch.randn((batch, config.max_length, bins), generator=generator)
+    channels = _first(config, "audio_channels")
+    shape = (batch, channels, 3200) if channels else (batch, 3200)
+    return torch.randn(shape, generator=generator)
+
+
+def _spectrogram(config: Any, batch: int, generator: torch.Generator) -> Tensor:
+    """Log-mel features: (batch, bins, frames) for Whisper's kind, else (batch, frames, bins)."""
+    config = _audio_config(config)
+    bins = _first(config, "num_mel_bins", "feature_projection_input_dim", "input_feat_per_channel")
+    bins = bins or _first(config, "input_dim", "mel_bins", "n_mels", "feature_size") or 80
+    frames = _first(config, "max_source_positions")
+    if frames and not hasattr(config, "num_conv_layers"):
+        return torch.randn((batch, bins, 2 * frames), generator=generator)
+    return torch.randn((batch, 64, bins), generator=generator)
+
+
+_SOUND: dict[str, Callable[[Any, int, torch.Generator], Tensor]] = {
+    "input_values": _wave,
+    "input_features": _spectrogram,
+}

@@ -1,0 +1,3 @@
+"""Rules of operators that only transformers has."""
+
+__all__: list[str] = []

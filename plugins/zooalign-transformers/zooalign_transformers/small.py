@@ -1,0 +1,157 @@
+"""Small configurations of any model type: the same computation at little cost.
+
+Numbers are made smaller by what their field is called. Each rule keeps what the others need (a
+width is a multiple of its heads), so most configurations hold together; those that need more are
+in :data:`OWN`, by model type.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from zooalign_transformers.configuring import sub_configs
+from zooalign_transformers.quiet import quiet
+from zooalign_transformers.small_own import OWN
+
+__all__ = ["small_config"]
+
+VOCABULARY = 99
+_LAYERS = re.compile(
+    r"^(num_hidden_layers|n_layers?|num_layers|encoder_layers|decoder_layers|num_decoder_layers"
+    r"|num_encoder_layers|depth|(\w+_)?num_hidden_layers|(\w+_)?num_layers|encoder_depth"
+    r"|decoder_depth|vision_layers|text_layers|e_layers|(\w+_)?(encoder|decoder)_layers"
+    r"|num_(\w+_)?(layers|blocks)|sem_num_layers)$"
+)
+_KEPT_LAYERS = {"num_encoder_blocks", "num_residual_layers", "num_mtp_layers", "num_feature_layers"}
+_SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64, "d_model": 64, "n_embd": 64, "dim": 64, "hidden_dim": 64, "emb_dim": 64,
+    "embed_dim": 64, "encoder_hidden_size": 64, "decoder_hidden_size": 64,
+    "encoder_hidden_dim": 64, "out_hidden_size": 64, "projection_dim": 64,
+    "projector_hidden_size": 64, "text_embed_dim": 64, "embedding_size": 64,
+    "intermediate_size": 96, "ffn_dim": 96, "encoder_ffn_dim": 96, "decoder_ffn_dim": 96,
+    "d_ff": 96, "d_inner": 96, "n_inner": 96, "moe_intermediate_size": 48,
+    "shared_expert_intermediate_size": 48, "shared_intermediate_size": 48,
+    "decoder_intermediate_size": 96, "ffn_hidden_size": 96, "intermediate_dim": 96,
+    "num_attention_heads": 4, "n_head": 4, "n_heads": 4, "num_heads": 4,
+    "encoder_attention_heads": 4, "decoder_attention_heads": 4, "num_key_value_heads": 2,
+    "decoder_num_attention_heads": 4, "encoder_num_attention_heads": 4,
+    "decoder_num_key_value_heads": 2, "encoder_num_key_value_heads": 2,
+    "head_dim": 16, "d_head": 16, "d_kv": 16, "attention_head_dim": 16,
+    "kv_lora_rank": 24, "q_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16,
+    "v_head_dim": 16, "index_head_dim": 16, "index_n_heads": 4, "index_topk": 4,
+    "num_experts": 4, "n_routed_experts": 4, "num_local_experts": 4, "moe_num_experts": 4,
+    "num_experts_per_tok": 2, "moe_topk": 2, "n_group": 2, "topk_group": 1, "moe_k": 2,
+    "first_k_dense_replace": 1, "num_dense_layers": 1,
+    "max_position_embeddings": 128, "n_positions": 128, "max_seq_len": 128, "n_ctx": 128,
+    "max_source_positions": 40, "max_target_positions": 40,
+    "sliding_window": 4, "attention_window": 4,
+    "mamba_d_state": 8, "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_chunk_size": 8,
+    "state_size": 8, "chunk_size": 8, "time_step_rank": 6,
+    "linear_key_head_dim": 16, "linear_value_head_dim": 16, "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "num_mel_bins": 16, "classifier_proj_size": 32, "codevector_dim": 32, "proj_codevector_dim": 32,
+    "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "num_queries": 10,
+    "image_text_hidden_size": 32, "num_query_tokens": 4, "max_length": 64,
+    "hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": VOCABULARY,
+    "fusion_hidden_size": 32, "pooler_output_size": 64, "attn_hidden_size": 64,
+    "codebook_size": 32, "vision_embed_dim": 64, "num_frames": 4,
+    "global_num_attention_heads": 4, "projection_size": 64, "conv_dim": None,
+}  # fmt: skip
+_SPECIAL_TOKENS = {
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "sep_token_id": 2, "cls_token_id": 1,
+    "decoder_start_token_id": 1, "forced_eos_token_id": 2, "forced_bos_token_id": 1,
+    "mask_token_id": 4, "unk_token_id": 3, "unk_index": 3, "mask_index": 4,
+}  # fmt: skip
+_PATCHES = 4  # along each side of an image
+
+
+def small_config(name: str, config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """``config`` with small values for all it does not say itself; ``name`` is the model class."""
+    from zooalign_transformers.classes import config_class
+
+    model_type = str(config["model_type"])
+    found = config_class(model_type, where)
+    made = _small(found, model_type)
+    return {**_merged(made, config), "model_type": model_type}
+
+
+def _small(found: Any, model_type: str, vocabulary: bool = True) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    places = iter(range(5, 40))
+    for field in dataclasses.fields(found):
+        value = _default(field)
+        name = field.name
+        if field.name.startswith("_") or value is None or isinstance(value, bool):
+            continue
+        if isinstance(value, int):
+            small = _small_number(name, value, places)
+            if small is not None and small != value:
+                made[name] = small
+        elif name == "depths" and isinstance(value, (list, tuple)):
+            made[name] = [min(int(n), 2) for n in value]
+    _fit_image(found, made)
+    for name, spec in sub_configs(found).items():
+        inner = _sub_class(spec)
+        if inner is not None and inner is not found:
+            made[name] = _small(inner, inner.model_type)
+            if not issubclass(spec.config_class, _base()):
+                made[name]["model_type"] = inner.model_type
+            made[name] = {**dict(spec.init_kwargs), **made[name]}
+            made[name] = _merged(_small(inner, inner.model_type), made[name])
+    return _merged(made, OWN.get(model_type, {}))
+
+
+def _base() -> Any:
+    import transformers
+
+    return transformers.PreTrainedConfig
+
+
+def _sub_class(spec: Any) -> Any:
+    try:
+        if issubclass(spec.config_class, _base()):
+            return spec.config_class
+        return spec.get_config_class(spec.model_type) if spec.model_type else None
+    except Exception:  # a part that is another library's
+        return None
+
+
+def _default(field: Any) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        with quiet():
+            return field.default_factory()
+    return None
+
+
+def _small_number(name: str, value: int, places: Any) -> int | None:
+    if name in _SPECIAL_TOKENS:
+        return _SPECIAL_TOKENS[name] if value >= VOCABULARY or value < 0 else None
+    if name.endswith(("_token_id", "_token_index", "_token", "_token_idx")):
+        return next(places) + 50 if value >= VOCABULARY else None
+    if _LAYERS.match(name) and name not in _KEPT_LAYERS:
+        return min(value, 2)
+    small = _SIZES.get(name)
+    return min(value, small) if small is not None else None
+
+
+def _fit_image(found: Any, made: dict[str, Any]) -> None:
+    """Few patches, where the image's size and the patch's are numbers."""
+    fields = {f.name: _default(f) for f in dataclasses.fields(found)}
+    size, patch = fields.get("image_size"), fields.get("patch_size")
+    if isinstance(size, int) and isinstance(patch, int) and not isinstance(size, bool):
+        sides = _PATCHES if patch >= 8 else 64 // patch
+        made["image_size"] = min(size, sides * patch)
+
+
+def _merged(made: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(made)
+    for name, value in given.items():
+        if isinstance(value, Mapping) and isinstance(result.get(name), Mapping):
+            result[name] = _merged(result[name], value)
+        else:
+            result[name] = value
+    return result

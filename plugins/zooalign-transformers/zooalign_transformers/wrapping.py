@@ -1,0 +1,86 @@
+"""A transformers model as a module of positional tensors whose result is its answers alone.
+
+The instance keeps its class's name, its parameters and their names; only its class is exchanged
+for a subclass with another ``forward``. So ``torch.export``, ``functional_call`` and a deep copy
+work as for any module.
+"""
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zooalign_transformers.outputs import answers
+
+__all__ = ["positional"]
+
+
+def positional(
+    model: nn.Module, names: Sequence[str], constants: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """``model``, called with the inputs ``names`` by position; later ones may be left out.
+
+    ``constants`` are further arguments of every call.
+    """
+    original: Any = type(model)
+    model.__class__ = _adapted(original, tuple(names))
+    model.__dict__["_zooalign_constants"] = dict(constants or {})
+    return model
+
+
+@cache
+def _adapted(original: Any, names: tuple[str, ...]) -> type[nn.Module]:
+    takes = inspect.signature(original.forward).parameters
+
+    def forward(self: Any, *tensors: Tensor) -> dict[str, Tensor]:
+        given: dict[str, Any] = dict(zip(names, tensors, strict=False))
+        given.update(self.__dict__["_zooalign_constants"])
+        if "return_dict" in takes:
+            given["return_dict"] = True
+        if "use_cache" in takes:
+            given["use_cache"] = False
+        with _export_safe():
+            return answers(original.forward(self, **given))
+
+    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter("self", kinds)]
+    parameters += [inspect.Parameter(name, kinds, default=None) for name in names]
+    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    body = {
+        "forward": forward,
+        "__module__": original.__module__,
+        "__qualname__": original.__qualname__,
+        "__doc__": original.__doc__,
+    }
+    return type(original.__name__, (original,), body)
+
+
+@contextlib.contextmanager
+def _export_safe() -> Iterator[None]:
+    """While torch.export runs, transformers' own replacements of what it cannot trace."""
+    if not torch.compiler.is_exporting():
+        yield
+        return
+    from transformers.exporters import exporter_dynamo, utils
+
+    del exporter_dynamo  # imported for what it registers
+    loaded = [
+        (utils.import_dotted_path(path, missing_ok=True), attribute, factory)
+        for path, attribute, factory in utils._PATCHES.get("dynamo", [])
+        if _loaded(path) and path != "torch.nn.functional"
+    ]
+    with utils.patch_attributes([found for found in loaded if found[0] is not None]):
+        yield
+
+
+def _loaded(path: str) -> bool:
+    """Whether the module of an object is there already: other models' are not imported."""
+    parts = path.split(".")
+    if parts[:2] != ["transformers", "models"]:
+        return True
+    return ".".join(parts[:4]) in sys.modules
