@@ -34,7 +34,9 @@ def make_pairs(folder: Path) -> Pairs:
         for seed in (0, 1):
             model = open_model(reference)
             write_model(
-                folder / f"{name}{seed}", model.state_dict(seed), config_files=model.config_files()
+                folder / f"{name}{seed}",
+                model.state_dict(seed),
+                config_files=model.config_files() | {"README.md": b"---\nlicense: mit\n---\n"},
             )
     generator = np.random.default_rng(0)
     np.savez(
@@ -59,8 +61,9 @@ def rewrite(
     directory: str | Path, out: Path, change: Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
 ) -> str:
     """A copy of a model's directory with other tensors."""
-    config = (Path(directory) / "config.json").read_bytes()
-    write_model(out, change(weights(directory)), config_files={"config.json": config})
+    kept = [Path(directory) / name for name in ("config.json", "README.md")]
+    config = {path.name: path.read_bytes() for path in kept}
+    write_model(out, change(weights(directory)), config_files=config)
     return str(out)
 
 

@@ -63,7 +63,8 @@ def test_bf16_shards_and_key_names_stay(pairs: Pairs, tmp_path: Path) -> None:
         for name, t in weights(pairs.resnet[1]).items()
         if "num_batches_tracked" not in name
     }
-    config = {"config.json": (Path(pairs.resnet[1]) / "config.json").read_bytes()}
+    kept = [Path(pairs.resnet[1]) / name for name in ("config.json", "README.md")]
+    config = {path.name: path.read_bytes() for path in kept}
     write_model(tmp_path / "half", half, config_files=config, max_shard_size=200_000)
     out = tmp_path / "out"
     report = align_models(pairs.resnet[0], str(tmp_path / "half"), str(out), method="weight")
@@ -72,7 +73,9 @@ def test_bf16_shards_and_key_names_stay(pairs: Pairs, tmp_path: Path) -> None:
     assert written.keys() == half.keys() and written.layout == source.layout
     assert all(written.dtype(name) == torch.bfloat16 for name in written)
     assert report.to_dict()["max_relative_error"] < 1e-3
-    assert check(str(out), [str(tmp_path / "half")]).findings == ()
+    # All is as it was, which timm itself does not load: it reads no shards.
+    found = check(str(out), [str(tmp_path / "half")]).findings
+    assert [finding.id for finding in found] == ["loads.library"]
 
 
 def test_activation_matching_finds_a_planted_permutation(pairs: Pairs, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ COMMANDS = (
     "barrier",
     "merge",
     "check",
+    "reproduce",
+    "apply",
     "publish",
     "coverage",
     "plugins",

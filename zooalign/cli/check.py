@@ -1,11 +1,10 @@
 """``zooalign check``: the release gate."""
 
-from typing import Any
-
 import click
 
 from zooalign.cli import _options
-from zooalign.cli._output import Result, formatted, progress_bar
+from zooalign.cli._output import progress_bar
+from zooalign.cli._reports import FORMATS, print_report, show_findings
 
 __all__ = ["command", "show_findings"]
 
@@ -19,39 +18,71 @@ __all__ = ["command", "show_findings"]
     multiple=True,
     help="A model it was made from; the weights are made anew and compared. Repeatable.",
 )
+@click.option(
+    "--recorded-parents", is_flag=True, help="Take the sources that the provenance records."
+)
+@click.option("--headers-only", is_flag=True, help="Download and read no values of weights.")
+@click.option("--data", metavar="DATA", help="Measure barrier and statistics on this data.")
+@_options.data_options
+@click.option("--against", metavar="DIR", help="The directory that REF must equal, file by file.")
+@click.option("--reproduce", is_flag=True, help="Make it again from the provenance, and compare.")
+@click.option(
+    "--policy",
+    metavar="FILE",
+    help="TOML; default: [tool.zooalign.check] of the nearest pyproject.toml.",
+)
 @_options.opening
-@formatted
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    default="human",
+    show_default=True,
+    help="JSON's fields are documented in docs/cli.md; SARIF 2.1.0 and JUnit XML are standards.",
+)
+@click.option("-o", "--output", metavar="FILE", help="Write the report there, text to stdout.")
 def command(
-    reference: str, parents: tuple[str, ...], model: str | None, allow_pickle: bool
-) -> Result:
-    """Check the directory or hub repo REF. Exit code 0 (in order), 1 (findings) or 2."""
-    from zooalign.release.check import check
+    reference: str,
+    parents: tuple[str, ...],
+    recorded_parents: bool,
+    headers_only: bool,
+    data: str | None,
+    batch_size: int,
+    limit: int | None,
+    against: str | None,
+    reproduce: bool,
+    policy: str | None,
+    model: str | None,
+    allow_pickle: bool,
+    format_: str,
+    output: str | None,
+) -> None:
+    """Check the directory or hub repo REF. Exit code 0 (in order), 1 (findings) or 2.
 
-    with progress_bar() as progress:
-        report = check(
-            reference, parents, model=model, allow_pickle=allow_pickle, progress=progress
+    A pull request is the revision refs/pr/N: org/name@refs/pr/1.
+    """
+    from zooalign.release.calibration import Loading
+    from zooalign.release.check import Asked, check_with
+    from zooalign.release.policy import find_policy, read_policy
+
+    if output is not None and format_ == "human":
+        raise click.UsageError(
+            "-o writes a report for machines: give --format json, sarif or junit"
         )
-
-    def show(console: Any) -> None:
-        show_findings(console, report)
-
-    return Result(report.to_dict(), show, 0 if report.ok else 1)
-
-
-def show_findings(console: Any, report: Any) -> None:
-    """Print a :class:`zooalign.release.findings.CheckReport`."""
-    from rich.markup import escape
-
-    for finding in report.findings:
-        colour = "red" if finding.severity == "error" else "yellow"
-        console.print(
-            f"[{colour}]{finding.severity}[/{colour}] {finding.id}: {escape(finding.where)}: "
-            f"{escape(finding.message)}"
-        )
-        if finding.fix:
-            console.print(f"    fix: {escape(finding.fix)}")
-    word = "[green]in order[/green]" if report.ok else "[red]not in order[/red]"
-    console.print(
-        f"{escape(report.reference)}: {word} ({len(report.checks)} checks ran, "
-        f"{len(report.skipped)} skipped)"
+    asked = Asked(
+        parents=parents,
+        recorded_parents=recorded_parents,
+        model=model,
+        allow_pickle=allow_pickle,
+        headers_only=headers_only,
+        data=data,
+        loading=Loading(batch_size, limit),
+        against=against,
+        rerun=reproduce,
     )
+    rules = find_policy() if policy is None else read_policy(policy)
+    with progress_bar() as progress:
+        report = check_with(reference, asked, policy=rules, progress=progress)
+    print_report(report, format_, output)
+    if not report.ok:
+        click.get_current_context().exit(1)

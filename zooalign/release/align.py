@@ -155,6 +155,14 @@ def align_models(
             versions=versions(),
             warnings=notes(),
             command=command,
+            settings={
+                "model": model,
+                "evaluate": evaluate,
+                "alphas": alphas,
+                "device": device,
+                "options": dict(options or {}),
+                "allow_pickle": allow_pickle,
+            },
         )
         release = Release(
             like=second,

@@ -183,6 +183,16 @@ def merge_models(
             versions=versions(),
             warnings=notes(),
             command=command,
+            settings={
+                "model": model,
+                "evaluate": evaluate,
+                "alphas": alphas,
+                "device": device,
+                "options": dict(options or {}),
+                "allow_pickle": allow_pickle,
+                "reset": reset,
+                "repair": repair,
+            },
         )
         release = Release(
             like=family.members[0],

@@ -72,6 +72,8 @@ class Provenance:
         Loss and accuracy of a merge on the evaluation data; None if not measured.
     versions, warnings, command:
         What it ran with, what it warned of, and the command line that does it again.
+    settings:
+        The other arguments of the operation, by name, for :mod:`zooalign.release.reproduce`.
     """
 
     operation: str
@@ -91,6 +93,7 @@ class Provenance:
     versions: Mapping[str, str]
     warnings: tuple[str, ...]
     command: str | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stale_statistics(self) -> bool:
@@ -120,6 +123,7 @@ class Provenance:
             "versions": dict(self.versions),
             "warnings": list(self.warnings),
             "command": self.command,
+            "settings": dict(self.settings),
         }
 
     @classmethod
@@ -141,7 +145,7 @@ class Provenance:
             raise SpecError(f"{where} has version {body.get('version')!r}, {VERSION} is known")
         try:
             return _from_dict(body)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise SpecError(
                 f"{where} is incomplete or malformed: {type(error).__name__}: {error}"
             ) from error
@@ -168,6 +172,7 @@ def _from_dict(body: Mapping[str, Any]) -> Provenance:
         versions={str(k): str(v) for k, v in body["versions"].items()},
         warnings=tuple(str(w) for w in body["warnings"]),
         command=None if body["command"] is None else str(body["command"]),
+        settings=_settings(body["settings"]),
     )
     if found.operation not in ("align", "merge"):
         raise ValueError(f"operation {found.operation!r} is not known")
@@ -178,6 +183,17 @@ def _from_dict(body: Mapping[str, Any]) -> Provenance:
     if not found.sources or any(not 0 < a.source < len(found.sources) for a in found.alignments):
         raise ValueError("an alignment is of no listed source")
     return found
+
+
+def _settings(value: Any) -> dict[str, Any]:
+    """Names to texts, numbers and booleans; one table of them inside."""
+    if not isinstance(value, dict):
+        raise TypeError("settings are no table")
+    for name, item in value.items():
+        inner = item.values() if isinstance(item, dict) else [item]
+        if not all(part is None or isinstance(part, (str, bool, int, float)) for part in inner):
+            raise TypeError(f"settings: {name} is no plain value")
+    return value
 
 
 def _number(value: Any) -> float:

@@ -1,16 +1,20 @@
 """A directory or repo under the release gate, opened as far as it can be."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from zooalign.errors import CheckpointError, SpecError
 from zooalign.release import layout
+from zooalign.release.asked import Asked, pinned
+from zooalign.release.contents import Contents
+from zooalign.release.mirror import Fault, faults_of
 from zooalign.release.opening import Member
 from zooalign.release.provenance import Provenance
 from zooalign.release.sources import source_of
@@ -18,15 +22,16 @@ from zooalign.release.spec_of import derive_for
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo import hub
-from zooalign.zoo.checkpoint import Checkpoint
+from zooalign.zoo.checkpoint import Checkpoint, LazyTensors, open_checkpoint, open_pickle
 from zooalign.zoo.fitting import state_dict_for
+from zooalign.zoo.layout import CONFIG_NAME
 from zooalign.zoo.models import Model, open_model
-from zooalign.zoo.references import parse_reference
+from zooalign.zoo.references import PICKLE_SUFFIXES
 
-__all__ = ["Parent", "Subject", "open_subject"]
+__all__ = ["Parent", "Subject"]
 
 _MAX_TEXT = 500_000_000
-_WANTED = (layout.CARD, layout.SPEC, layout.PROVENANCE, layout.BARRIER, layout.DIGESTS)
+_EMPTY = torch.empty(0, dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -41,29 +46,75 @@ class Parent:
 class Subject:
     """What is checked.
 
-    ``model`` is None where the weights cannot be opened at all; ``unreadable`` says why.
-    ``names`` are all its files, relative to ``directory``.
+    Attributes
+    ----------
+    reference:
+        In normal form.
+    contents:
+        Its files.
+    headers:
+        A directory that has the header of every file of weights; for a repo no values.
+    model:
+        The architecture, with a checkpoint that has shapes and dtypes but no values; None where
+        the weights cannot be opened at all, and ``unreadable`` says why.
+    repo:
+        Of a hub repo: its name and resolved commit.
+    asked:
+        What the caller wants looked at besides.
+    settings:
+        Per check its parameters.
     """
 
     reference: str
-    directory: Path
-    names: tuple[str, ...]
+    contents: Contents
+    headers: Path
     model: Model | None
     unreadable: str | None
-    on_hub: bool
-    parent_references: tuple[str, ...] = ()
-    allow_pickle: bool = False
-    architecture: str | None = None
+    repo: hub.HubRepo | None
+    asked: Asked
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a repo."""
+        return self.repo is not None
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All its files."""
+        return tuple(entry.name for entry in self.contents.entries)
+
+    @property
+    def parent_references(self) -> tuple[str, ...]:
+        """The parents to compare with: those given, or those that the record names."""
+        if self.asked.recorded_parents and self.provenance is not None:
+            return (*self.asked.parents, *map(pinned, self.provenance.sources))
+        return self.asked.parents
 
     def has(self, need: str) -> bool:
-        """Whether what a check needs is there and readable."""
-        return {
+        """Whether what a check needs is there and readable.
+
+        ``weights``: shapes and dtypes; ``shapes``: they fit the architecture; ``values``: the
+        numbers too; ``fit``: the numbers as a state dict of the architecture; ``spec``,
+        ``provenance``, ``parents``; and what a caller asks for: ``data``, ``rerun``, ``against``.
+        """
+        known: dict[str, Callable[[], bool]] = {
             "weights": lambda: self.model is not None,
-            "fit": lambda: self.state_problem is None,
+            "shapes": lambda: self.shapes_problem is None,
+            "values": lambda: self.model is not None and not self.asked.headers_only,
+            "fit": lambda: not self.asked.headers_only and self.state_problem is None,
             "spec": lambda: self.spec is not None,
             "provenance": lambda: self.provenance is not None,
-            "parents": lambda: bool(self.parent_references),
-        }[need]()
+            "parents": lambda: bool(self.parent_references) and not self.asked.headers_only,
+            "data": lambda: self.asked.data is not None and not self.asked.headers_only,
+            "rerun": lambda: self.asked.rerun and not self.asked.headers_only,
+            "against": lambda: self.asked.against is not None,
+        }
+        return known[need]()
+
+    def setting(self, check: str, name: str) -> Any:
+        """A parameter of a check, by the policy or its default."""
+        return self.settings[check][name]
 
     def text(self, name: str) -> str | None:
         """A file's text, None if it is absent.
@@ -73,14 +124,14 @@ class Subject:
         SpecError
             If it is not UTF-8 text of a sensible size.
         """
-        path = self.directory / name
         if name not in self.names:
             return None
         try:
+            path = self.contents.path(name)
             if path.stat().st_size > _MAX_TEXT:
                 raise SpecError(f"{name} is over {_MAX_TEXT} bytes and is not read")
             return path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, CheckpointError) as error:
             raise SpecError(f"{name} cannot be read as text: {error}") from error
 
     def json(self, name: str) -> Any:
@@ -91,11 +142,31 @@ class Subject:
         except (ValueError, RecursionError) as error:
             raise SpecError(f"{name} is not JSON: {error}") from error
 
+    @cached_property
+    def faults(self) -> tuple[Fault, ...]:
+        """Files of weights that break the format."""
+        return faults_of(self.headers, self.names)
+
     @property
-    def checkpoint(self) -> Checkpoint:
-        """The weights."""
+    def shapes(self) -> Checkpoint:
+        """The weights' names, shapes, dtypes and files, without values."""
         assert self.model is not None and self.model.checkpoint is not None
         return self.model.checkpoint
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The weights with their values; a repo's are downloaded now."""
+        named = [file.relative_to(self.headers).as_posix() for file in self.shapes.files]
+        paths = [self.contents.path(name) for name in named]
+        pickled = named[-1].lower().endswith(PICKLE_SUFFIXES)
+        return open_pickle(paths[-1]) if pickled else open_checkpoint(paths[-1])
+
+    @property
+    def weights_directory(self) -> Path:
+        """The directory of the weights' files and the configuration, as a library loads it."""
+        if CONFIG_NAME in self.names:
+            self.contents.path(CONFIG_NAME)
+        return self.checkpoint.files[0].parent
 
     @cached_property
     def module(self) -> nn.Module:
@@ -156,15 +227,30 @@ class Subject:
         return permutation_from_dict(body, self.spec, name)
 
     @cached_property
-    def state(self) -> Any:
+    def shapes_problem(self) -> str | None:
+        """Why names and shapes do not fit the architecture, None if they do."""
+        if self.model is None:
+            return self.unreadable
+        infos = {name: self.shapes.info(name) for name in self.shapes}
+        try:
+            # Tied tensors' values are compared elsewhere: here all are equally empty.
+            state_dict_for(
+                self.module, LazyTensors(infos, lambda name: _EMPTY), where=self.reference
+            )
+        except CheckpointError as error:
+            return str(error)
+        return None
+
+    @cached_property
+    def state(self) -> LazyTensors:
         """The weights under the architecture's keys; CheckpointError if they do not fit."""
         return state_dict_for(self.module, self.checkpoint, where=self.reference)
 
     @cached_property
     def state_problem(self) -> str | None:
         """Why the weights do not fit the architecture, None if they do."""
-        if self.model is None:
-            return self.unreadable
+        if self.shapes_problem is not None:
+            return self.shapes_problem
         try:
             _ = self.state
         except CheckpointError as error:
@@ -180,80 +266,19 @@ class Subject:
         ZooalignError
             If one cannot be opened, or does not fit the architecture.
         """
-        return tuple(self._parent(reference) for reference in self.parent_references)
+        found: list[Parent] = []
+        for reference in self.parent_references:
+            found.append(self._parent(reference, {parent.index for parent in found}))
+        return tuple(found)
 
-    def _parent(self, reference: str) -> Parent:
-        opened = open_model(reference, model=self.architecture, allow_pickle=self.allow_pickle)
+    def _parent(self, reference: str, taken: set[int | None]) -> Parent:
+        opened = open_model(reference, model=self.asked.model, allow_pickle=self.asked.allow_pickle)
         if opened.checkpoint is None:
             raise CheckpointError(f"'{reference}' has no weights to compare with")
         state = state_dict_for(self.module, opened.checkpoint, where=reference)
         hashes = {file.sha256 for file in source_of(opened, "parent").files}
         recorded = self.provenance.sources if self.provenance else ()
-        index = next(
-            (i for i, s in enumerate(recorded) if {f.sha256 for f in s.files} == hashes), None
-        )
+        same = [i for i, s in enumerate(recorded) if {f.sha256 for f in s.files} == hashes]
+        # A model may be its own partner: its second mention is the second source.
+        index = next((i for i in same if i not in taken), same[0] if same else None)
         return Parent(Member(opened, opened.checkpoint, state), index)
-
-
-def open_subject(
-    reference: str,
-    *,
-    parents: Sequence[str] = (),
-    model: str | None = None,
-    allow_pickle: bool = False,
-) -> Subject:
-    """Open what is to be checked.
-
-    Weights that cannot be read are something to report, not an error.
-
-    Raises
-    ------
-    ModelReferenceError, HubError
-        If there is no such directory or repo, or its architecture is not known.
-    """
-    parsed = parse_reference(reference)
-    if parsed.kind not in ("hub", "directory"):
-        raise SpecError(
-            f"'{reference}' is neither a directory nor a hub repo, which is what a release is"
-        )
-    found: Model | None = None
-    unreadable = None
-    directory = Path(parsed.target)
-    try:
-        found = open_model(reference, model=model, allow_pickle=allow_pickle)
-    except CheckpointError as error:
-        if parsed.kind == "hub":
-            raise
-        unreadable = str(error)
-    names: Sequence[str]
-    if found is not None and found.repo is not None:
-        names = _fetched(found.repo)
-        directory = found.directory or directory
-    else:
-        names = _listed(directory)
-    return Subject(
-        reference=str(parsed),
-        directory=directory,
-        names=tuple(names),
-        model=found,
-        unreadable=unreadable,
-        on_hub=parsed.kind == "hub",
-        parent_references=tuple(parents),
-        allow_pickle=allow_pickle,
-        architecture=model,
-    )
-
-
-def _fetched(repo: hub.HubRepo) -> list[str]:
-    """Download the small files that checks read; the names of all of the repo's files."""
-    permutations = [n for n in repo.names if n.startswith(f"{layout.FOLDER}/permutation")]
-    hub.fetch(repo, [n for n in (*_WANTED, *permutations) if n in repo.names], token=None)
-    return list(repo.names)
-
-
-def _listed(directory: Path) -> list[str]:
-    return sorted(
-        path.relative_to(directory).as_posix()
-        for path in directory.rglob("*")
-        if path.is_file() or path.is_symlink()
-    )

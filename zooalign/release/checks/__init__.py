@@ -1,16 +1,34 @@
 """The checks of the release gate, one file per family; plugins add theirs through a hook."""
 
-from zooalign.release.checks import card, files, parent, permutation, provenance, spec, weights
+from zooalign.release.checks import (
+    card,
+    files,
+    licence,
+    loads,
+    merge,
+    parent,
+    permutation,
+    provenance,
+    shards,
+    spec,
+    values,
+    weights,
+)
 from zooalign.release.findings import Check
 
 __all__ = ["BUILT_IN"]
 
 BUILT_IN: tuple[Check, ...] = (
     *files.CHECKS,
+    *shards.CHECKS,
     *weights.CHECKS,
+    *values.CHECKS,
     *spec.CHECKS,
     *permutation.CHECKS,
     *provenance.CHECKS,
+    *merge.CHECKS,
+    *loads.CHECKS,
     *card.CHECKS,
+    *licence.CHECKS,
     *parent.CHECKS,
 )

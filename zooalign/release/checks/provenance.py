@@ -1,5 +1,6 @@
 """The provenance: present, complete, and in agreement with the other files."""
 
+import re
 from collections.abc import Iterator
 
 from zooalign.release import layout
@@ -8,10 +9,17 @@ from zooalign.release.subject import Subject
 
 __all__ = ["CHECKS"]
 
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
 
 @check_of("provenance.present", "the provenance is there and complete")
 def present(subject: Subject) -> Iterator[Finding]:
-    """Every field is required."""
+    """``zooalign/provenance.json`` is missing, malformed, or lacks a field: where the weights come
+    from is not recorded.
+
+    Fix: make the release with ``zooalign align`` or ``zooalign merge``.
+    """
     problem = subject.provenance_problem
     if problem is None and subject.provenance is None:
         problem = "is missing: where the weights come from is not recorded"
@@ -27,7 +35,11 @@ def present(subject: Subject) -> Iterator[Finding]:
 
 @check_of("provenance.consistent", "the provenance agrees with the spec", "spec", "provenance")
 def consistent(subject: Subject) -> Iterator[Finding]:
-    """Spec hash and order, and one alignment per aligned source."""
+    """The record names another spec, another order of its group, not one alignment per aligned
+    source, or a source without a repo, commit or file.
+
+    Fix: make the release again; do not edit its files by hand.
+    """
     made, spec = subject.provenance, subject.spec
     assert made is not None and spec is not None
     if made.spec_hash != spec.hash:
@@ -43,18 +55,74 @@ def consistent(subject: Subject) -> Iterator[Finding]:
             yield _odd("sources", f"{source.reference}: no file of weights is recorded")
 
 
-@check_of("statistics.stale", "running statistics belong to the weights", "provenance")
-def stale(subject: Subject) -> Iterator[Finding]:
-    """A merge without calibration data leaves them as the average of the parents'."""
-    assert subject.provenance is not None
-    if subject.provenance.stale_statistics:
+@check_of(
+    "provenance.complete",
+    "the provenance is enough to make the release again",
+    "provenance",
+    parameters={"require_hub": False},
+)
+def complete(subject: Subject) -> Iterator[Finding]:
+    """A commit is no full hash, a file has no SHA-256, the data has no digest, the versions are
+    not recorded, or the recorded command is of another operation. With ``require_hub`` a source
+    that is on no hub is one too: nobody else can get it.
+
+    Fix: make the release again with this version of zooalign.
+    """
+    made = subject.provenance
+    assert made is not None
+    for source in made.sources:
+        if source.commit is not None and not _COMMIT.fullmatch(source.commit):
+            yield _lacking("sources", f"{source.reference}: {source.commit!r} is no full commit")
+        for file in source.files:
+            if not _SHA256.fullmatch(file.sha256):
+                yield _lacking("sources", f"{source.reference}: {file.name} has no SHA-256")
+        hubless = source.kind != "hub" and not source.ancestors
+        if hubless and subject.setting("provenance.complete", "require_hub"):
+            yield _lacking("sources", f"{source.reference} is on no hub, where others could get it")
+    data = made.data
+    if data is not None and data.digest is None and not data.reference.startswith("py:"):
+        yield _lacking("data", f"{data.reference} has no digest")
+    if made.method == "activation" and data is None:
+        yield _lacking("data", "activation matching runs on data, and none is recorded")
+    for name in ("zooalign", "torch", "python"):
+        if not made.versions.get(name):
+            yield _lacking("versions", f"the version of {name} is not recorded")
+    if made.command is not None and made.operation not in made.command.split()[:4]:
+        yield _lacking("command", f"is of no {made.operation}: {made.command}")
+
+
+@check_of(
+    "provenance.reproduces", "making the release again gives the same bytes", "provenance", "rerun"
+)
+def reproduces(subject: Subject) -> Iterator[Finding]:
+    """The operation, run again from the provenance in a temporary folder, gives another file or
+    tensor. It runs with ``--reproduce`` only, and takes as long as the operation did.
+
+    Fix: install the recorded versions and try again; if it still differs, the release was changed
+    after it was made, or its record is wrong.
+    """
+    from zooalign.release.reproduce import reproduce_subject
+
+    report = reproduce_subject(subject)
+    for difference in report.differences:
         yield Finding(
-            "statistics.stale",
+            "provenance.reproduces",
             "error",
-            layout.PROVENANCE,
-            "running statistics are the average of the parents' and do not fit the weights",
-            "merge again with calibration data (--data)",
+            difference.where,
+            difference.message,
+            report.advice,
+            file=difference.file,
         )
+
+
+def _lacking(field: str, message: str) -> Finding:
+    return Finding(
+        "provenance.complete",
+        "error",
+        f"{layout.PROVENANCE}: {field}",
+        message,
+        "make the release again with this version of zooalign",
+    )
 
 
 def _odd(field: str, message: str) -> Finding:
@@ -67,4 +135,4 @@ def _odd(field: str, message: str) -> Finding:
     )
 
 
-CHECKS = (present, consistent, stale)
+CHECKS = (present, consistent, complete, reproduces)

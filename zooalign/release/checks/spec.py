@@ -11,7 +11,11 @@ __all__ = ["CHECKS"]
 
 @check_of("spec.present", "the permutation spec is there and valid")
 def present(subject: Subject) -> Iterator[Finding]:
-    """Reading it checks sizes, positions and its hash."""
+    """``zooalign/spec.json`` is missing or no valid spec. Reading it checks sizes, positions and
+    its own hash.
+
+    Fix: make the release again, or write the file with ``zooalign spec``.
+    """
     if subject.spec_problem is not None:
         yield Finding(
             "spec.present", "error", layout.SPEC, subject.spec_problem, "make the release again"
@@ -28,7 +32,12 @@ def present(subject: Subject) -> Iterator[Finding]:
 
 @check_of("spec.hash", "the spec is the architecture's", "spec", "weights")
 def matches(subject: Subject) -> Iterator[Finding]:
-    """Derived from the architecture as it is built here and now."""
+    """The spec's hash is not that of the spec derived anew, here and now, from the architecture
+    that the configuration gives.
+
+    Fix: the configuration was changed, or the libraries differ from those in the provenance;
+    make the release again. ``permutation.coverage`` names the parameters.
+    """
     assert subject.spec is not None
     derived = subject.derived_spec
     if derived.hash != subject.spec.hash:

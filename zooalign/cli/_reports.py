@@ -1,0 +1,76 @@
+"""Printing a check's report: for people, as JSON, SARIF or JUnit XML, to stdout or a file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zooalign.cli._output import _console, print_note
+
+__all__ = ["FORMATS", "print_report", "show_findings"]
+
+FORMATS = ("human", "json", "sarif", "junit")
+_SHOWN = 20
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def print_report(report: Any, format_: str, output: str | None) -> None:
+    """Print a :class:`zooalign.release.findings.CheckReport`.
+
+    With ``output`` the report goes to that file, and text for people to stdout. Where
+    ``GITHUB_STEP_SUMMARY`` is set, a summary is appended there.
+    """
+    from zooalign.release.reports import write_step_summary
+    from zooalign.zoo.files import atomic_write
+
+    if format_ == "human" or output is not None:
+        show_findings(_console(), report, limit=_SHOWN)
+    if format_ != "human":
+        content = _content(report, format_)
+        if output is None:
+            click.echo(content, nl=False)
+        else:
+            atomic_write(Path(output), content.encode())
+    problem = write_step_summary(report)
+    if problem is not None:
+        print_note("warning", problem)
+
+
+def show_findings(console: Any, report: Any, limit: int | None = None) -> None:
+    """Print findings for people, at most ``limit`` of each check."""
+    from rich.markup import escape
+
+    shown: dict[str, int] = {}
+    for finding in report.findings:
+        shown[finding.id] = shown.get(finding.id, 0) + 1
+        if limit is not None and shown[finding.id] > limit:
+            continue
+        colour = _COLOURS[finding.severity]
+        where = escape(finding.where)
+        if finding.file is not None and finding.file not in finding.where:
+            where += f" in {escape(finding.file)}"
+        console.print(
+            f"[{colour}]{finding.severity}[/{colour}] {finding.id}: {where}: "
+            f"{escape(finding.message)}"
+        )
+        if finding.fix:
+            console.print(f"    fix: {escape(finding.fix)}")
+    for name, count in shown.items():
+        if limit is not None and count > limit:
+            console.print(f"{name}: and {count - limit} more")
+    word = "[green]in order[/green]" if report.ok else "[red]not in order[/red]"
+    console.print(
+        f"{escape(report.reference)}: {word} ({len(report.checks)} checks ran, "
+        f"{len(report.skipped)} skipped, {len(report.unasked)} not asked for)"
+    )
+
+
+def _content(report: Any, format_: str) -> str:
+    from zooalign.release.check import all_checks
+    from zooalign.release.reports import to_junit, to_sarif
+
+    if format_ == "junit":
+        return to_junit(report).decode()
+    body = to_sarif(report, all_checks()) if format_ == "sarif" else report.to_dict()
+    return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,50 @@
+"""``zooalign apply``: make the aligned checkpoint from its parent and a published permutation."""
+
+from typing import Any
+
+import click
+
+from zooalign.cli import _options
+from zooalign.cli._output import Result, formatted, progress_bar
+
+__all__ = ["command"]
+
+
+@click.command("apply", short_help="Permute a parent as a published permutation says.")
+@click.argument("parent")
+@click.argument("release", metavar="PERMUTATION")
+@_options.output_options
+@_options.opening
+@formatted
+def command(
+    parent: str,
+    release: str,
+    output: str,
+    overwrite: bool,
+    model: str | None,
+    allow_pickle: bool,
+) -> Result:
+    """Permute PARENT as the release PERMUTATION (a directory or repo) says, and write DIR.
+
+    The parent must be the recorded one, and every tensor the published one, by SHA-256.
+    """
+    from zooalign.release.apply import apply_permutation
+
+    with progress_bar() as progress:
+        report = apply_permutation(
+            parent,
+            release,
+            output,
+            model=model,
+            allow_pickle=allow_pickle,
+            overwrite=overwrite,
+            progress=progress,
+        )
+
+    def show(console: Any) -> None:
+        from rich.markup import escape
+
+        console.print(f"[bold]{escape(report.output)}[/bold] written, {len(report.files)} files")
+        console.print(f"proved by {escape(report.proved)}")
+
+    return Result(report.to_dict(), show)

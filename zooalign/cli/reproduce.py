@@ -1,0 +1,51 @@
+"""``zooalign reproduce``: make a release again from its provenance and compare the bytes."""
+
+from typing import Any
+
+import click
+
+from zooalign.cli._output import Result, formatted, progress_bar
+
+__all__ = ["command"]
+
+
+@click.command("reproduce", short_help="Make a release again and compare the bytes.")
+@click.argument("reference", metavar="DIR")
+@click.option("--root", metavar="DIR", help="Where recorded relative paths start from.")
+@click.option("--allow-code", is_flag=True, help="Follow py: references of the record.")
+@click.option("--allow-pickle", is_flag=True, help="Read pickled weights where the record did.")
+@click.option("--device", metavar="NAME", help="Run there, in place of the recorded device.")
+@formatted
+def command(
+    reference: str, root: str | None, allow_code: bool, allow_pickle: bool, device: str | None
+) -> Result:
+    """Run the operation of DIR (or a repo) again in a temporary folder and compare every file.
+
+    Exit code 0 (the same bytes), 1 (something differs, the first tensor or file is named) or 2.
+    """
+    from zooalign.release.reproduce import reproduce
+
+    with progress_bar() as progress:
+        report = reproduce(
+            reference,
+            root=root,
+            allow_code=allow_code,
+            allow_pickle=allow_pickle,
+            device=device,
+            progress=progress,
+        )
+
+    def show(console: Any) -> None:
+        from rich.markup import escape
+
+        for found in report.differences:
+            console.print(f"[red]differs[/red] {escape(found.where)}: {escape(found.message)}")
+        for name, (recorded, here) in report.versions.items():
+            console.print(f"{escape(name)}: recorded {escape(recorded)}, here {escape(here)}")
+        if report.same:
+            count = len(report.compared)
+            console.print(f"{escape(report.reference)}: {count} files, the same bytes")
+        else:
+            console.print(f"{escape(report.reference)}: not the same; {escape(report.advice)}")
+
+    return Result(report.to_dict(), show, 0 if report.same else 1)

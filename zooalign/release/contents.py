@@ -1,0 +1,194 @@
+"""The files of a release, wherever it is: listed first, read by their first bytes, or whole."""
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from huggingface_hub import HfApi, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
+
+from zooalign.errors import CheckpointError, HubError
+from zooalign.zoo import hub
+from zooalign.zoo.files import safe_name
+
+__all__ = ["Contents", "Entry", "HubContents", "LocalContents", "heads", "is_inside", "open_repo"]
+
+_WORKERS = 8
+_TIMEOUT = 30.0  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file: its name, bytes, and what the hub states of it.
+
+    ``sha256`` is stated for large files, ``blob`` (git's SHA-1 of a blob) for the others.
+    """
+
+    name: str
+    size: int | None = None
+    sha256: str | None = None
+    blob: str | None = None
+
+
+class Contents(Protocol):
+    """``unsafe`` are listed names that no file here may have; they are never asked for."""
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All files, by name."""
+        ...
+
+    @property
+    def unsafe(self) -> tuple[str, ...]:
+        """Names that would leave the directory."""
+        ...
+
+    def path(self, name: str) -> Path:
+        """The whole file on this machine."""
+        ...
+
+    def head(self, name: str, count: int) -> bytes:
+        """At most the first ``count`` bytes of a file."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalContents:
+    """A directory; hidden files are no part of a release, as they are not published."""
+
+    directory: Path
+    entries: tuple[Entry, ...]
+    unsafe: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, directory: Path) -> "LocalContents":
+        """List a directory."""
+        found = []
+        for path in sorted(directory.rglob("*")):
+            name = path.relative_to(directory)
+            if any(part.startswith(".") for part in name.parts):
+                continue
+            if path.is_symlink() or path.is_file():
+                found.append(Entry(name.as_posix(), path.stat().st_size if path.exists() else None))
+        return cls(directory, tuple(found))
+
+    def path(self, name: str) -> Path:
+        path = self.directory / name
+        if not is_inside(self.directory, path):
+            raise CheckpointError(f"{name} is a link out of the directory, and is not read")
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{name} is no ordinary file, and is not read")
+        return path
+
+    def head(self, name: str, count: int) -> bytes:
+        try:
+            with self.path(name).open("rb") as file:
+                return file.read(count)
+        except OSError as error:
+            raise CheckpointError(f"{name} cannot be read: {error.strerror or error}") from error
+
+
+def is_inside(directory: Path, path: Path) -> bool:
+    """Whether a path stays in a directory, links followed.
+
+    The hub's own cache is the exception: its snapshots consist of links to ``../../blobs``.
+    """
+    root = directory.resolve()
+    allowed = [root]
+    if root.parent.name == "snapshots":
+        allowed.append(root.parent.parent / "blobs")
+    return any(path.resolve().is_relative_to(folder) for folder in allowed)
+
+
+@dataclass(frozen=True)
+class HubContents:
+    """A repo at one commit."""
+
+    repo: hub.HubRepo
+    entries: tuple[Entry, ...]
+    unsafe: tuple[str, ...] = ()
+
+    def path(self, name: str) -> Path:
+        [found] = hub.fetch(self.repo, [safe_name(name)], token=None)
+        return found
+
+    def head(self, name: str, count: int) -> bytes:
+        safe_name(name)
+        cached = try_to_load_from_cache(self.repo.repo_id, name, revision=self.repo.commit)
+        if isinstance(cached, str):
+            with Path(cached).open("rb") as file:
+                return file.read(count)
+        sizes = {entry.name: entry.size for entry in self.entries}
+        if not count or sizes.get(name) == 0:
+            return b""
+        url = hf_hub_url(
+            self.repo.repo_id, name, revision=self.repo.commit, endpoint=hub.endpoint()
+        )
+        asked = {"range": f"bytes=0-{count - 1}", "accept-encoding": "identity"}
+        found = bytearray()
+        with (
+            hub.hub_errors(self.repo.repo_id, self.repo.commit),
+            http_stream_backoff(
+                "GET", url, headers={**build_hf_headers(), **asked}, timeout=_TIMEOUT
+            ) as response,
+        ):
+            hf_raise_for_status(response)
+            # A server that knows no ranges sends everything: read no more than was asked for.
+            for chunk in response.iter_raw():
+                found += chunk
+                if len(found) >= count:
+                    break
+        return bytes(found[:count])
+
+
+def heads(contents: Contents, names: Sequence[str], count: int) -> dict[str, bytes]:
+    """The first bytes of many files, several at a time.
+
+    Raises
+    ------
+    CheckpointError, HubError
+        If one cannot be read.
+    """
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        return dict(
+            zip(names, pool.map(lambda name: contents.head(name, count), names), strict=True)
+        )
+
+
+def open_repo(repo_id: str, revision: str | None) -> tuple[hub.HubRepo, Contents]:
+    """List a repo; nothing is downloaded. Offline, what the cache holds of it.
+
+    Raises
+    ------
+    HubError
+        As for :func:`zooalign.zoo.hub.resolve`.
+    """
+    repo = hub.resolve(repo_id, revision, token=None)
+    with hub.hub_errors(repo_id, revision):
+        try:
+            info = HfApi(endpoint=hub.endpoint()).model_info(
+                repo_id, revision=repo.commit, files_metadata=True
+            )
+        except OfflineModeIsEnabled:
+            info = None
+    if info is None:
+        found = try_to_load_from_cache(repo_id, "config.json", revision=repo.commit)
+        if not isinstance(found, str):
+            raise HubError(f"{repo_id}: not in the local cache, and HF_HUB_OFFLINE is set")
+        return repo, LocalContents.of(Path(found).parent)
+    entries, unsafe = [], []
+    for sibling in sorted(info.siblings or [], key=lambda s: s.rfilename):
+        try:
+            safe_name(sibling.rfilename)
+        except CheckpointError:
+            unsafe.append(sibling.rfilename)
+            continue
+        sha256 = sibling.lfs.sha256 if sibling.lfs is not None else None
+        size = sibling.lfs.size if sibling.lfs is not None else sibling.size
+        entries.append(Entry(sibling.rfilename, size, sha256, sibling.blob_id))
+    names = tuple(entry.name for entry in entries)
+    return dataclasses.replace(repo, names=names), HubContents(repo, tuple(entries), tuple(unsafe))

@@ -1,0 +1,102 @@
+"""Does a recorded spec move every coupled axis, and each exactly once?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from zooalign.symmetry import PermutationSpec
+from zooalign.symmetry.apply import unit_positions
+from zooalign.symmetry.spec import Group, Member
+
+__all__ = ["Gap", "gaps"]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A parameter that a spec treats otherwise than the architecture needs."""
+
+    parameter: str
+    message: str
+
+
+def gaps(recorded: PermutationSpec, derived: PermutationSpec) -> Iterator[Gap]:
+    """What ``recorded`` misses, moves too often or moves apart, by the ``derived`` spec."""
+    yield from _twice(recorded)
+    if recorded.hash == derived.hash:
+        return
+    for name in derived.shapes:
+        if name not in recorded.shapes:
+            yield Gap(name, "the recorded spec does not know this tensor")
+    ours, theirs = _places(recorded), _places(derived)
+    for (name, axis), places in theirs.items():
+        if (name, axis) not in ours:
+            owner = places[0][0].id
+            yield Gap(name, f"its axis {axis} belongs to group {owner}, and nothing moves it")
+        elif _covered(places) != _covered(ours[name, axis]):
+            yield Gap(name, f"other positions of its axis {axis} are moved than belong together")
+    for name, axis in ours.keys() - theirs.keys():
+        yield Gap(name, f"its axis {axis} is moved, and the architecture does not allow it")
+    for group in derived.groups:
+        yield from _apart(group, recorded)
+
+
+def _places(spec: PermutationSpec) -> dict[tuple[str, int], list[tuple[Group, Member]]]:
+    found: dict[tuple[str, int], list[tuple[Group, Member]]] = {}
+    for group in spec.groups:
+        for member in group.members:
+            found.setdefault((member.parameter, member.axis), []).append((group, member))
+    return found
+
+
+def _covered(places: list[tuple[Group, Member]]) -> set[tuple[tuple[int, ...], bytes]]:
+    """The positions of each place, as a set that does not depend on the groups' names."""
+    return {
+        (member.axes, np.sort(unit_positions(group, member).reshape(-1)).tobytes())
+        for group, member in places
+    }
+
+
+def _twice(spec: PermutationSpec) -> Iterator[Gap]:
+    """Positions under two groups of which none is nested in the other."""
+    for (name, axis), places in _places(spec).items():
+        for index, (one, first) in enumerate(places):
+            for other, second in places[index + 1 :]:
+                if first.axes != second.axes or _nested(spec, one, other):
+                    continue
+                a, b = unit_positions(one, first), unit_positions(other, second)
+                if np.intersect1d(a, b).size:
+                    yield Gap(name, f"its axis {axis} is moved twice: by {one.id} and {other.id}")
+
+
+def _nested(spec: PermutationSpec, one: Group, other: Group) -> bool:
+    return one.id in _outer(spec, other) or other.id in _outer(spec, one)
+
+
+def _outer(spec: PermutationSpec, group: Group) -> set[str]:
+    found: set[str] = set()
+    waiting = list(group.over)
+    while waiting:
+        name = waiting.pop()
+        if name in spec.by_id and name not in found:
+            found.add(name)
+            waiting.extend(spec.by_id[name].over)
+    return found
+
+
+def _apart(group: Group, recorded: PermutationSpec) -> Iterator[Gap]:
+    """Members of one group that the recorded spec moves by different groups."""
+    table = _places(recorded)
+    owners: dict[str, str] = {}
+    for member in group.members:
+        found = {g.id for g, m in table.get((member.parameter, member.axis), ())}
+        if len(found) == 1:
+            owners.setdefault(found.pop(), member.parameter)
+    if len(owners) > 1:
+        (_, first), *others = owners.items()
+        for name, parameter in others:
+            yield Gap(
+                parameter,
+                f"moves together with {first} in the architecture (group {group.id}), and the "
+                f"recorded spec moves it by itself, by group {name}",
+            )
