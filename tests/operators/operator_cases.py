@@ -409,6 +409,17 @@ CASES: list[OperatorCase] = [
     _case("aten.cumsum.default", lambda x: x[:, :, None].expand(-1, -1, 3).cumsum(2), _SIX),
     _case("aten.diff.default", lambda x: torch.cat([x, x.diff(dim=1)], 1), 0),
     _case("aten.argmax.default", lambda x: x.view(-1, 2, 3).argmax(2) * x[:, :1], 0),
+    # The best of three by rank, and the numbers of the best: experts of a router stay free.
+    _case("aten.topk.default", lambda x: x.topk(3)[0], _SIX),
+    _case("aten.scatter.src", lambda x: x * torch.zeros_like(x).scatter(1, *x.topk(3)[::-1]), _SIX),
+    _case("aten.clone.default", lambda x: x * x.clone(), _SIX),
+    _case(
+        "aten.scatter.value",
+        lambda x: x * x.scatter(1, _INDEX[:3].expand(2, -1), 2.0),
+        2 * L(3),
+        found=0,
+        missed="positions that are written are alike, and so are the others",
+    ),
     _case("aten.sort.default", lambda x, p: x * p.sort()[0][:1] * p[:1] * p, 0, p=(6,)),
     # ---- positions
     _case("aten.avg_pool1d.default", lambda x: F.avg_pool1d(_line(x), 2), _SIX),

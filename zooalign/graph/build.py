@@ -10,7 +10,7 @@ from torch import fx
 from zooalign.graph.capture import Capture
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
 from zooalign.graph.operator import Operator, Tensor
-from zooalign.graph.registry import Rule, lookup
+from zooalign.graph.registry import Rule, knows_labels, lookup
 
 __all__ = ["Traced", "trace"]
 
@@ -59,7 +59,7 @@ def trace(captured: Capture, rules: Mapping[str, Rule]) -> Traced:
         elif node.op == "output":
             sets.operator = "output"
             for made in _flat(fx.node.map_arg(node.args[0], lambda n: values.get(n.name))):
-                for axis in made.axes:
+                for axis in (*made.axes, made.labels):
                     sets.fix(axis, Cause("output", "the network's output"))
         elif node.op == "call_function":
             values[node.name] = _call(sets, node, values, rules, unknown)
@@ -133,6 +133,9 @@ def _call(
         return made if shapes else None
     if not shapes and not op.tensors():
         return None
+    if not knows_labels(rule):
+        for tensor in op.tensors():
+            sets.fix(tensor.labels, op.cause("index", "a number of a position, used as a value"))
     try:
         return rule(op)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, StopIteration) as error:

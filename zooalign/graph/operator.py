@@ -17,10 +17,15 @@ class Tensor:
 
     The empty axis ``()`` says that the tensor does not vary along it (one position, an expanded
     axis, a constant): such an axis is related to nothing.
+
+    ``labels`` is the axis whose positions the values are numbers of, where they are: what ``topk``
+    chose. Permuting that axis changes these numbers, and an operator that does not know what to
+    do with them pins it.
     """
 
     shape: tuple[int, ...]
     axes: tuple[Axis, ...]
+    labels: Axis = ()
 
     @property
     def ndim(self) -> int:
@@ -110,7 +115,7 @@ class Operator:
         """Fix all axes of all operands; the results get new fixed axes."""
         cause = self.cause(kind, detail)
         for tensor in self.tensors():
-            for axis in tensor.axes:
+            for axis in (*tensor.axes, tensor.labels):
                 self.sets.fix(axis, cause)
         made = [
             self.tensor([self.sets.axis(n, cause) for n in shape], i)

@@ -12,21 +12,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zooalign.graph.operator import Operator
 
-__all__ = ["Rule", "collect", "lookup", "rule"]
+__all__ = ["Rule", "collect", "knows_labels", "lookup", "rule"]
 
 Rule = Callable[["Operator"], Any]
 
 _MARK = "_zooalign_operators"
+_LABELS = "_zooalign_labels"
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Mark a function as the rule of the named operators."""
+def rule(*names: str, labels: bool = False) -> Callable[[Rule], Rule]:
+    """Mark a function as the rule of the named operators.
+
+    ``labels`` says that it knows what to do with numbers of positions among its operands
+    (:class:`~zooalign.graph.operator.Tensor`); those of any other operator are pinned.
+    """
 
     def mark(function: Rule) -> Rule:
         setattr(function, _MARK, (*getattr(function, _MARK, ()), *names))
+        setattr(function, _LABELS, labels)
         return function
 
     return mark
+
+
+def knows_labels(function: Rule) -> bool:
+    """Whether a rule was marked as knowing numbers of positions."""
+    return bool(getattr(function, _LABELS, False))
 
 
 def collect(*modules: ModuleType) -> dict[str, Rule]:

@@ -13,6 +13,7 @@ from zooalign.operators import (
     join,
     normalise,
     recurrent,
+    routing,
     spatial,
     view,
 )
@@ -28,4 +29,5 @@ FAMILIES: tuple[ModuleType, ...] = (
     join,
     index,
     recurrent,
+    routing,  # after those whose operators it knows numbers of positions for
 )

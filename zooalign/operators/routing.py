@@ -1,0 +1,210 @@
+"""Operators that choose positions by value, and use the numbers of what was chosen.
+
+A router scores experts, ``topk`` takes the numbers of the best, and their weights are gathered or
+scattered by these numbers. Permuting the experts permutes the numbers with them: nothing tells
+experts apart, as long as the numbers name only them. So a tensor of numbers carries the axis that
+it chose from as its ``labels``, and an operator that meets them takes that axis for its own. All
+that use such numbers in any other way pin the axis (:func:`zooalign.graph.build.trace`).
+
+Ties would be broken by position; scores that a network computes have none.
+"""
+
+from dataclasses import replace
+
+from zooalign.graph.index_sets import Axis
+from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.registry import rule
+from zooalign.operators import elementwise, index, join, view
+
+__all__: list[str] = []
+
+
+@rule("aten.topk")
+def topk(op: Operator) -> list[Tensor]:
+    """The largest values along an axis by rank, and the numbers of their positions."""
+    x: Tensor = op["self"]
+    if x.ndim == 0:
+        made: list[Tensor] = op.freeze("order")
+        return made
+    dim = op["dim"] % x.ndim
+    axes: list[Axis] = list(x.axes)
+    axes[dim] = op.fixed_axis(op.results[0][dim], "order", "rank")
+    return [op.tensor(axes), _labelled(op, op.tensor(axes, 1), x.axes[dim])]
+
+
+def _labelled(op: Operator, numbers: Tensor, labels: Axis) -> Tensor:
+    """A tensor of numbers that name positions of ``labels``: where it is, that axis is too."""
+    if labels:
+        op.computed([*numbers.axes, labels])
+    return replace(numbers, labels=labels)
+
+
+@rule("aten.argmax", "aten.argmin")
+def extreme(op: Operator) -> Tensor:
+    """The number of the largest value along an axis."""
+    x: Tensor = op["self"]
+    if op["dim"] is None or x.ndim == 0:
+        made: Tensor = op.freeze("order")
+        return made
+    dim = op["dim"] % x.ndim
+    kept = [axis for number, axis in enumerate(x.axes) if number != dim]
+    if op["keepdim"]:
+        kept.insert(dim, ())
+    return _labelled(op, op.tensor(kept), x.axes[dim])
+
+
+_SAME = """
+alias clone contiguous detach lift_fresh lift_fresh_copy to type_as _to_copy long int
+""".split()  # noqa: SIM905
+
+
+@rule(*(f"aten.{name}" for name in _SAME), labels=True)
+def same(op: Operator) -> Tensor:
+    """The numbers stay what they are."""
+    return _labelled(op, elementwise.unary(op), op.tensors()[0].labels)
+
+
+@rule(
+    "aten.view", "aten.reshape", "aten._unsafe_view", "aten.flatten", "aten.unflatten", labels=True
+)
+def reshape(op: Operator) -> Tensor:
+    """Numbers laid out anew."""
+    return _labelled(op, view.reshape(op), op.tensors()[0].labels)
+
+
+@rule("aten.permute", labels=True)
+def permute(op: Operator) -> Tensor:
+    """Axes of the numbers in another order."""
+    return _labelled(op, view.permute(op), op["self"].labels)
+
+
+@rule("aten.transpose", "aten.t", "aten.mT", labels=True)
+def transpose(op: Operator) -> Tensor:
+    """Two axes of the numbers change places."""
+    made = view.transpose(op) if "transpose" in op.name else view.turn(op)
+    return _labelled(op, made, op["self"].labels)
+
+
+@rule("aten.squeeze", "aten.unsqueeze", labels=True)
+def squeeze(op: Operator) -> Tensor:
+    """Axes of one position come and go."""
+    return _labelled(op, view.squeeze(op), op["self"].labels)
+
+
+@rule("aten.expand", "aten.expand_as", "aten.broadcast_to", labels=True)
+def expand(op: Operator) -> Tensor:
+    """Numbers repeated."""
+    return _labelled(op, view.expand(op), op.tensors()[0].labels)
+
+
+@rule("aten.slice", labels=True)
+def slice_(op: Operator) -> Tensor:
+    """Some of the numbers."""
+    return _labelled(op, join.slice_(op), op["self"].labels)
+
+
+@rule("aten.select", labels=True)
+def select(op: Operator) -> Tensor:
+    """One of the numbers."""
+    return _labelled(op, join.select(op), op["self"].labels)
+
+
+@rule("aten.one_hot", labels=True)
+def one_hot(op: Operator) -> Tensor:
+    """A new axis for the value: the one that the numbers chose from."""
+    x: Tensor = op["self"]
+    size = op.results[0][-1]
+    if not x.labels or op.sets.size(x.labels) != size:
+        op.sets.fix(x.labels, op.cause("index"))
+        return index.one_hot(op)
+    return op.tensor([*x.axes, x.labels])
+
+
+@rule("aten.gather", labels=True)
+def gather(op: Operator) -> Tensor:
+    """Each result position reads along one axis by a number of its own."""
+    x, table = op["self"], op["index"]
+    dim = op["dim"] % max(x.ndim, 1)
+    if not _names(op, table, x, dim):
+        return _labelled(op, index.gather(op), x.labels)
+    axes: list[Axis] = []
+    for number, axis in enumerate(table.axes):
+        axes.append(axis if number == dim else _met(op, x, table, number))
+    return _labelled(op, op.tensor(axes), x.labels)
+
+
+@rule("aten.scatter", "aten.scatter_", "aten.scatter_add", labels=True)
+def scatter(op: Operator) -> Tensor:
+    """Values written along one axis at positions named by numbers."""
+    x, table = op["self"], op["index"]
+    dim = op["dim"] % max(x.ndim, 1)
+    source = op.get("src")
+    parts = [t for t in (table, source) if isinstance(t, Tensor)]
+    for part in parts:
+        if part is not table:
+            op.sets.fix(part.labels, op.cause("index", "a number of a position, used as a value"))
+    if x.labels or not _names(op, table, x, dim):
+        for tensor in (x, *parts):
+            op.sets.fix(tensor.labels, op.cause("index"))
+        return _scatter_by_constants(op, x, parts, dim)
+    axes: list[Axis] = []
+    for number in range(x.ndim):
+        if number == dim:
+            axes.append(table.labels)
+            if source is not None and source.axes[dim] and table.axes[dim]:
+                op.sets.unify_axes(source.axes[dim], table.axes[dim])
+            continue
+        axis = x.axes[number]
+        for part in parts:
+            axis = _joined(op, axis, x.shape[number], part, number)
+        axes.append(axis)
+    return op.tensor(axes)
+
+
+def _scatter_by_constants(op: Operator, x: Tensor, parts: list[Tensor], dim: int) -> Tensor:
+    """Positions that have names of their own: pinned along ``dim``, tied along the others."""
+    axes: list[Axis] = []
+    for number in range(x.ndim):
+        axis = x.axes[number]
+        if number == dim:
+            op.sets.fix(axis, op.cause("index"))
+            for part in parts:
+                op.sets.fix(part.axes[number], op.cause("index"))
+            axes.append(op.fixed_axis(x.shape[number], "index") if x.shape[number] > 1 else ())
+            continue
+        for part in parts:
+            axis = _joined(op, axis, x.shape[number], part, number)
+        axes.append(axis)
+    return op.tensor(axes)
+
+
+def _joined(op: Operator, axis: Axis, size: int, part: Tensor, number: int) -> Axis:
+    """An axis that one more tensor shares, or of which it has only the first positions."""
+    other = part.axes[number]
+    if part.shape[number] != size:
+        op.sets.fix((*axis, *other), op.cause("index"))
+        return op.fixed_axis(size, "index")
+    if axis and other:
+        op.sets.unify_axes(axis, other)
+    return axis or other
+
+
+def _names(op: Operator, table: Tensor, x: Tensor, dim: int) -> bool:
+    """Whether the numbers name positions of axis ``dim`` of ``x``, which is then one with theirs."""
+    if not table.labels or op.sets.size(table.labels) != x.shape[dim]:
+        op.sets.fix(table.labels, op.cause("index"))
+        return False
+    if x.axes[dim]:
+        op.sets.unify_axes(table.labels, x.axes[dim])
+    return True
+
+
+def _met(op: Operator, x: Tensor, table: Tensor, number: int) -> Axis:
+    """A batch axis of ``x`` and its table of numbers."""
+    axis, here = table.axes[number], x.axes[number]
+    if x.shape[number] != table.shape[number]:
+        op.sets.fix((*axis, *here), op.cause("index"))
+        return op.fixed_axis(table.shape[number], "index")
+    if axis and here:
+        op.sets.unify_axes(axis, here)
+    return axis or here
