@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from huggingface_hub import RepoCard
-
+from zooalign.errors import SpecError
+from zooalign.release.front_matter import read_metadata
 from zooalign.release.layout import CARD, PROVENANCE
 from zooalign.zoo.models import Model
 
@@ -144,10 +143,9 @@ def _card_license(directory: Path) -> str | None:
     try:
         if not path.is_file() or path.stat().st_size > _MAX:
             return None
-        found = RepoCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        value = read_metadata(path.read_text(encoding="utf-8")).get("license")
+    except (OSError, ValueError, SpecError):
         return None
-    value = found.to_dict().get("license")
     return value if isinstance(value, str) else None
 
 

@@ -10,6 +10,7 @@ import yaml
 __all__ = ["metadata", "validate"]
 
 _FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+_MOST_ALIASES = 10
 _TEXT = (
     "library_name",
     "license_link",
@@ -31,7 +32,7 @@ def validate(content: str) -> tuple[list[str], list[str]]:
     if found is None:
         return [], ["empty or missing yaml metadata in repo card"]
     try:
-        value = yaml.safe_load(found.group(1))
+        value = _load(found.group(1))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         return [f"YAML parse error: {error}"], []
     if value is None:
@@ -63,10 +64,18 @@ def metadata(content: str) -> dict[str, Any]:
     if found is None:
         return {}
     try:
-        value = yaml.safe_load(found.group(1))
+        value = _load(found.group(1))
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return _plain(value) if isinstance(value, dict) else {}
+
+
+def _load(text: str) -> Any:
+    """The block's value; with many aliases it could be as large as one likes."""
+    events = yaml.parse(text, Loader=yaml.SafeLoader)
+    if sum(isinstance(event, yaml.events.AliasEvent) for event in events) > _MOST_ALIASES:
+        raise yaml.YAMLError("too many aliases")
+    return yaml.safe_load(text)
 
 
 def _is_text_or_list(value: object) -> bool:

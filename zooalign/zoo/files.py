@@ -35,7 +35,8 @@ def atomic_write(path: Path | str, content: bytes) -> None:
     except OSError as error:
         raise CheckpointError(_explain(error, path, len(content))) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 @contextmanager

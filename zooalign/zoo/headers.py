@@ -141,6 +141,10 @@ def make_header(
 
 
 def _parse(path: Path, raw: bytes) -> dict[str, Any]:
+    entries: Any
+    # Counted before it is parsed, as a header bomb makes gigabytes of small objects.
+    if raw.count(b'"data_offsets"') > _MOST_TENSORS:
+        raise _too_many(path, raw.count(b'"data_offsets"'))
     unique = no_key_twice(f"{path}: in its header")
     try:
         entries = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
@@ -149,10 +153,14 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise CheckpointError(f"{path}: its header is not a JSON object")
     if len(entries) > _MOST_TENSORS:
-        raise CheckpointError(
-            f"{path}: its header lists {len(entries)} tensors, the limit is {_MOST_TENSORS}"
-        )
+        raise _too_many(path, len(entries))
     return entries
+
+
+def _too_many(path: Path, count: int) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: its header lists {count} tensors, the limit is {_MOST_TENSORS}"
+    )
 
 
 def no_key_twice(where: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Reading repos of a Hugging Face hub: a commit is resolved once, files are fetched by it."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ __all__ = ["HubRepo", "endpoint", "fetch", "hub_errors", "resolve", "without_tok
 
 @dataclass(frozen=True)
 class HubRepo:
-    """A repo at one commit. ``hashes`` are the sha256 that the hub states for large files.
+    """A repo at one commit. ``hashes`` are the sha256 that the hub states for large files,
+    ``blobs`` git's ids of the others.
 
     ``revision`` is what was asked for, None for the main branch.
     """
@@ -38,6 +40,7 @@ class HubRepo:
     names: tuple[str, ...]
     license: str | None
     hashes: tuple[tuple[str, str], ...] = ()
+    blobs: tuple[tuple[str, str], ...] = ()
 
 
 def endpoint() -> str | None:
@@ -73,6 +76,7 @@ def resolve(
             tuple(sorted(sibling.rfilename for sibling in siblings)),
             _license(info.card_data),
             tuple((s.rfilename, s.lfs.sha256) for s in siblings if s.lfs is not None),
+            tuple((s.rfilename, s.blob_id) for s in siblings if s.lfs is None and s.blob_id),
         )
 
 
@@ -81,8 +85,11 @@ def fetch(
 ) -> list[Path]:
     """Download ``names`` at the repo's commit into the hub's cache and return their paths.
 
+    Small files are compared with git's id of them; large ones are hashed when they are used
+    (:attr:`~zooalign.zoo.models.Model.source`).
+
     Raises:
-        HubError: as for :func:`resolve`.
+        HubError: as for :func:`resolve`, or a file is not the one the hub states.
     """
 
     def download(name: str, revision: str | None) -> Path:
@@ -93,7 +100,25 @@ def fetch(
         # By the revision's name first, so that the cache knows the name when it is offline.
         for name in names[:1]:
             download(name, repo.revision)
-        return [download(name, repo.commit) for name in names]
+        paths = [download(name, repo.commit) for name in names]
+    for name, path in zip(names, paths, strict=True):
+        _require_stated(repo, name, path)
+    return paths
+
+
+def _require_stated(repo: HubRepo, name: str, path: Path) -> None:
+    stated = dict(repo.blobs).get(name)
+    if stated is None:
+        return
+    content = path.read_bytes()
+    found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    if found != stated:
+        for left in (path.resolve(), path):  # so that the next run asks the hub again
+            left.unlink(missing_ok=True)
+        raise HubError(
+            f"{repo.repo_id}@{repo.commit}: {name} is not the file the hub states (git's id "
+            "differs); try again"
+        )
 
 
 def _license(card: Any) -> str | None:

@@ -220,7 +220,10 @@ def _resolve_data_config(module: nn.Module, config: Mapping[str, Any]) -> dict[s
         size = list(module.patch_embed.img_size)  # type: ignore[union-attr, arg-type]
     channels = config.get("model_args", {}).get("in_chans", getattr(module, "in_chans", channels))
     for key in ("mean", "std"):
-        values = tuple(resolved[key])
+        values = resolved[key]
+        if not isinstance(values, list | tuple) or not all(map(_is_number, values)) or not values:
+            raise ModelReferenceError(f"{key} of the images is {values!r}, not a list of numbers")
+        values = tuple(values)
         if len(values) not in (1, channels):
             values = (sum(values) / len(values),)
         resolved[key] = values * (channels if len(values) == 1 else 1)
@@ -228,6 +231,10 @@ def _resolve_data_config(module: nn.Module, config: Mapping[str, Any]) -> dict[s
     if not all(isinstance(n, int) and n > 0 for n in shape) or math.prod(shape) > _MOST_INPUTS:
         raise ModelReferenceError(f"an input of size {shape} (channels, height, width) is no image")
     return {**resolved, "input_size": shape}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _hub_config(architecture: Architecture) -> dict[str, Any]:

@@ -51,8 +51,8 @@ def parents(subject: Subject) -> Iterator[Finding]:
     """
     assert subject.provenance is not None
     text, found = _read(subject)
-    base = found.get("base_model") or []
-    named = {base} if isinstance(base, str) else {str(name) for name in base}
+    base = found.get("base_model")
+    named = set(map(str, base)) if isinstance(base, list) else {str(base)}
     for source in subject.provenance.sources if text else ():
         missing = [r.repo for r in source.repos if r.repo not in named]
         if not source.repos and source.reference not in text:
