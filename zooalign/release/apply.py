@@ -127,9 +127,9 @@ def apply_permutation(
         with new_directory(
             output, needed=opened.checkpoint.nbytes + _ROOM, overwrite=overwrite
         ) as folder:
-            inner = (
-                folder / ".made"
-            )  # no hidden file of a release is kept, so nothing is in its way
+            # One deeper, as the folder itself is locked while it is filled.
+            inner = folder / ".made" / "out"
+            inner.parent.mkdir()
             write_model(inner, tensors, extra_files=kept, layout_like=opened.checkpoint)
             for name, sha256 in stated.items():
                 if not (inner / name).is_file() or hash_file(inner / name) != sha256:
@@ -140,6 +140,7 @@ def apply_permutation(
             for path in sorted(inner.iterdir()):
                 path.rename(folder / path.name)
             inner.rmdir()
+            inner.parent.rmdir()
     files = tuple(entry.name for entry in LocalContents.of(Path(output)).entries)
     proved = f"the SHA-256 of every {'file of weights' if stated else 'tensor'}"
     return ApplyReport(

@@ -1,0 +1,176 @@
+"""Checking repos over HTTP: what is downloaded, pull requests, what the hub holds."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import HfApi
+from released_pairs import Pairs, tamper, weights
+
+from zooalign.errors import HubError
+from zooalign.release.align import align_models
+from zooalign.release.check import Asked, all_checks, check, check_with
+from zooalign.testing import Fault, LoopbackHub, Reply
+from zooalign.zoo.writer import write_model
+
+SHARDS = 100
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with LoopbackHub(xet=False) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def released(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("released") / "out"
+    align_models(*pairs.vit, str(out), method="weight", command="zooalign align a b -o out")
+    return out
+
+
+def files(folder: Path) -> dict[str, Path]:
+    return {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+
+
+def cached(tmp_path: Path) -> list[str]:
+    """Files of weights that were downloaded."""
+    return [path.name for path in (tmp_path / "cache").rglob("*.safetensors")]
+
+
+def many_shards(released: Path, out: Path) -> Path:
+    """The release's files with weights of 100 shards and 64 MiB, which its architecture lacks."""
+    tensors = {f"layers.{i}.weight": torch.full((1024, 160), float(i)) for i in range(SHARDS)}
+    size = 1024 * 160 * 4
+    kept = {n: p.read_bytes() for n, p in files(released).items() if not n.endswith(".safetensors")}
+    write_model(out, tensors, extra_files=kept, max_shard_size=size)
+    assert len(list(out.glob("*.safetensors"))) == SHARDS
+    return out
+
+
+def test_headers_of_a_hundred_shards(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:
+    out = many_shards(released, tmp_path / "many")
+    hub.add_repo("tester/many", files(out))
+    hub.clear_requests()
+    report = check_with("tester/many", Asked(headers_only=True))
+    assert cached(tmp_path) == []
+    assert "weights.shards" in report.checks and "weights.headers" in report.checks
+    assert {"weights.finite", "weights.digests"} <= set(report.unasked)
+    # The shards agree with their index; they are just of another architecture.
+    wrong = {finding.id for finding in report.failures}
+    assert "weights.keys" in wrong and not wrong & {"weights.shards", "weights.headers"}
+    shards = [r for r in hub.requests if r.path.endswith(".safetensors") and "resolve" in r.path]
+    assert len(shards) == SHARDS and len(hub.requests) < 3 * SHARDS
+    assert not any(r.authorized for r in hub.requests if r.port == "cdn")
+
+
+def test_a_broken_shard_is_found_without_downloading_it(
+    hub: LoopbackHub, released: Path, tmp_path: Path
+) -> None:
+    out = many_shards(released, tmp_path / "many")
+    cut = out / "model-00007-of-00100.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-4])
+    bomb = out / "model-00008-of-00100.safetensors"
+    bomb.write_bytes((10**15).to_bytes(8, "little") + b"{" * 100)
+    (out / "model-00009-of-00100.safetensors").unlink()
+    hub.add_repo("tester/many", files(out))
+    report = check_with("tester/many", Asked(headers_only=True))
+    where = {(f.id, f.file or f.where) for f in report.findings}
+    assert {
+        ("weights.readable", cut.name),
+        ("weights.headers", bomb.name),
+        ("weights.shards", "model-00009-of-00100.safetensors"),
+    } <= where
+    assert cached(tmp_path) == []
+
+
+def test_a_whole_repo(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:
+    commit = hub.add_repo("tester/good", files(released))
+    report = check("tester/good")
+    assert report.findings == () and report.commit == commit
+    assert cached(tmp_path) == ["model.safetensors"]
+
+
+def test_a_pull_request(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:
+    hub.add_repo("tester/good", files(released))
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes((released / "model.safetensors").read_bytes())
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "model.safetensors").write_bytes(bad.read_bytes())
+    tamper(copy, "head.bias")
+    HfApi(endpoint=hub.endpoint, token=hub.token).upload_file(
+        path_or_fileobj=copy / "model.safetensors",
+        path_in_repo="model.safetensors",
+        repo_id="tester/good",
+        create_pr=True,
+    )
+    assert check("tester/good").ok
+    report = check("tester/good@refs/pr/1")
+    assert [f.id for f in report.failures] == ["weights.digests"]
+    assert report.failures[0].parameter == "head.bias"
+
+
+def test_what_the_hub_holds(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:
+    held = {name: path.read_bytes() for name, path in files(released).items()}
+    hub.add_repo("tester/same", held)
+    held["config.json"] += b" "
+    held["model.safetensors"] = held["model.safetensors"][:-1] + b"x"
+    del held["zooalign/digests.json"]
+    hub.add_repo("tester/other", {**held, "more.txt": b"x"})
+    asked = Asked(against=str(released), headers_only=True)
+    assert check_with("tester/same", asked).failures == ()
+    found = [f for f in check_with("tester/other", asked).findings if f.id == "published.same"]
+    assert sorted(f.where for f in found) == [
+        "config.json",
+        "model.safetensors",
+        "more.txt",
+        "zooalign/digests.json",
+    ]
+    assert cached(tmp_path) == []
+
+
+def test_the_recorded_parents_are_fetched(hub: LoopbackHub, pairs: Pairs, tmp_path: Path) -> None:
+    for name, path in zip("ab", pairs.vit, strict=True):
+        hub.add_repo(f"zoo/{name}", files(Path(path)))
+    out = tmp_path / "out"
+    align_models("zoo/a", "zoo/b", str(out), method="weight")
+    # The branch moves on; the record has the commit.
+    state = {n: t * 2 for n, t in weights(pairs.vit[1]).items()}
+    write_model(tmp_path / "new", state)
+    HfApi(endpoint=hub.endpoint, token=hub.token)
+    hub.add_repo("zoo/b", {"model.safetensors": tmp_path / "new/model.safetensors"})
+    report = check_with(str(out), Asked(recorded_parents=True))
+    assert report.findings == () and "parent.bytes" in report.checks
+    moved = check(str(out), ["zoo/b"])
+    assert "parent.recorded" in {f.id for f in moved.findings}
+
+
+def test_a_server_without_ranges_and_one_that_fails(
+    hub: LoopbackHub, released: Path, tmp_path: Path
+) -> None:
+    hub.add_repo("tester/good", files(released))
+    hub.inject(Fault(Reply(403, "no"), path=r"/resolve/.*safetensors$", times=None))
+    with pytest.raises(HubError, match="forbids") as caught:
+        check_with("tester/good", Asked(headers_only=True))
+    assert hub.token not in str(caught.value)
+
+
+def test_hostile_names_are_findings(hub: LoopbackHub, released: Path) -> None:
+    odd = {"notes\u202etxt.md": b"x", "Config.json": b"{}"}
+    hub.add_repo("tester/odd", {**files(released), **odd})
+    report = check_with("tester/odd", Asked(headers_only=True))
+    found = [f.where for f in report.findings if f.id == "files.names"]
+    assert len(found) == 2 and all(name.isprintable() for name in found)
+    assert json.dumps(report.to_dict(), ensure_ascii=False).isprintable()
+    assert {item.id for item in all_checks()} >= set(report.checks)

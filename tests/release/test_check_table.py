@@ -1,0 +1,370 @@
+"""Every check: a good release that it is silent about, and a broken one that it names."""
+
+import json
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from released_pairs import Pairs, edit_json, rewrite, tamper, weights
+
+from zooalign.release.align import align_models
+from zooalign.release.calibration import Loading
+from zooalign.release.check import Asked, all_checks, check_with
+from zooalign.release.findings import CheckReport
+from zooalign.release.layout import CARD, PERMUTATION_ONLY, PROVENANCE, SPEC
+from zooalign.release.merge import merge_models
+from zooalign.release.policy import Policy
+from zooalign.symmetry.spec_file import from_json, permutation_from_dict, to_json
+from zooalign.testing import LoopbackHub
+from zooalign.zoo.models import open_model
+from zooalign.zoo.writer import write_model
+
+State = dict[str, torch.Tensor]
+TIED = "py:tied_models:Tied?input=4"
+MODEL = "model.safetensors"
+NAME = "blocks.1.attn.proj.weight"
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to break a copy of a release so that one check finds it.
+
+    ``base`` names the release, ``where`` is part of the place that has to be named, the rest is
+    what is asked for.
+    """
+
+    break_it: Callable[[Path], object]
+    where: str
+    base: str = "vit"
+    parents: tuple[int, ...] = ()
+    data: bool = False
+    against: bool = False
+    rerun: bool = False
+
+
+def changed(change: Callable[[State], object]) -> Callable[[Path], None]:
+    """Write the weights anew, changed in place."""
+
+    def apply(folder: Path) -> None:
+        state = weights(folder)
+        change(state)
+        write_model(folder.parent / "made", state)
+        shutil.move(folder.parent / "made" / MODEL, folder / MODEL)
+
+    return apply
+
+
+def put(name: str, content: bytes | str) -> Callable[[Path], object]:
+    data = content.encode() if isinstance(content, str) else content
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def replaced(name: str, old: str, new: str) -> Callable[[Path], object]:
+    def apply(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+
+    return apply
+
+
+def set_(state: State, name: str, value: torch.Tensor) -> None:
+    assert name in state
+    state[name] = value
+
+
+def header(path: Path, change: Callable[[dict[str, dict[str, list[int]]]], object]) -> None:
+    """Rewrite a file's header and keep its bytes."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    body = json.loads(content[8 : 8 + length])
+    change(body)
+    text = json.dumps(body).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+
+
+def overlap(folder: Path) -> None:
+    def change(body: dict[str, dict[str, list[int]]]) -> None:
+        first, second = (body[n] for n in ("head.bias", "norm.bias"))
+        size = second["data_offsets"][1] - second["data_offsets"][0]
+        begin = first["data_offsets"][0]
+        second["data_offsets"] = [begin, begin + size]
+
+    header(folder / MODEL, change)
+
+
+def without_group(folder: Path) -> None:
+    """A spec of a role table that lacks a name: one member of a group is forgotten."""
+    import dataclasses
+
+    spec = from_json((folder / SPEC).read_text())
+    group = spec.groups[0]
+    less = dataclasses.replace(group, members=group.members[:-1])
+    wrong = dataclasses.replace(spec, groups=(less, *spec.groups[1:]))
+    (folder / SPEC).write_text(to_json(wrong))
+    edit_json(folder / PROVENANCE, spec_hash=wrong.hash)
+    edit_json(folder / "zooalign/permutation.json", spec_hash=wrong.hash)
+
+
+def record(**fields: object) -> Callable[[Path], object]:
+    return lambda folder: edit_json(folder / PROVENANCE, **fields)
+
+
+def source(**fields: object) -> Callable[[Path], object]:
+    """Change the second source of the record."""
+
+    def apply(folder: Path) -> None:
+        made = json.loads((folder / PROVENANCE).read_text())
+        made["sources"][1] |= fields
+        edit_json(folder / PROVENANCE, sources=made["sources"])
+
+    return apply
+
+
+def on_hub(folder: Path) -> None:
+    """Say that the second source is a hub repo, which the card does not mention."""
+    source(kind="hub", repo="zoo/b", commit="a" * 40)(folder)
+
+
+def averaged_statistics(folder: Path) -> None:
+    """Put the parents' average back in place of recomputed statistics."""
+    made = json.loads((folder / PROVENANCE).read_text())
+    spec = from_json((folder / SPEC).read_text())
+    one, other = (weights(s["reference"]) for s in made["sources"])
+    body = json.loads((folder / "zooalign/permutation-1.json").read_text())
+    other = spec.apply(permutation_from_dict(body, spec), other)
+    name = next(n for n in made["recomputed"] if n.endswith("running_var"))
+    value = (one[name].double() * 0.5 + other[name].double() * 0.5).float()
+    changed(lambda state: set_(state, name, value))(folder)
+
+
+def untied(folder: Path) -> None:
+    changed(lambda state: set_(state, "second.weight", state["second.weight"] + 1))(folder)
+
+
+CASES: dict[str, Case] = {
+    "files.safetensors_only": Case(put("extra.bin", b""), "extra.bin"),
+    "files.disguised": Case(put("notes.txt", b"PK\x03\x04archive/data.pkl"), "notes.txt"),
+    "files.code": Case(
+        lambda d: edit_json(d / "config.json", auto_map={"AutoModel": "x.Model"}), "auto_map"
+    ),
+    "files.names": Case(put("a\x1b[2J.txt", "x"), r"a\x1b[2J.txt"),
+    "files.inside": Case(lambda d: (d / "notes.txt").symlink_to(d.parent), "notes.txt"),
+    "files.hashes": Case(lambda d: tamper(d, NAME), MODEL, base="hub"),
+    "published.same": Case(lambda d: tamper(d, NAME), MODEL, against=True),
+    "weights.readable": Case(
+        lambda d: (d / MODEL).write_bytes((d / MODEL).read_bytes()[:-10]), MODEL
+    ),
+    "weights.headers": Case(overlap, MODEL),
+    "weights.shards": Case(
+        lambda d: next(d.glob("model-00001-of-*")).unlink(),
+        "model-00001-of-",
+        base="shards",
+    ),
+    "weights.keys": Case(changed(lambda s: s.pop("norm.bias")), "norm.bias"),
+    "weights.shapes": Case(changed(lambda s: set_(s, "head.bias", torch.ones(4))), "head.bias"),
+    "weights.dtypes": Case(
+        changed(lambda s: set_(s, "norm.bias", torch.ones(64, dtype=torch.int32))), "norm.bias"
+    ),
+    "weights.finite": Case(changed(lambda s: set_(s, NAME, s[NAME] * float("nan"))), NAME),
+    "weights.constant": Case(changed(lambda s: set_(s, NAME, torch.zeros(64, 64))), NAME),
+    "weights.tied": Case(untied, "second.weight", base="tied"),
+    "weights.digests": Case(lambda d: tamper(d, NAME), NAME),
+    "spec.present": Case(lambda d: (d / SPEC).unlink(), SPEC),
+    "spec.hash": Case(without_group, SPEC),
+    "permutation.valid": Case(
+        lambda d: edit_json(d / "zooalign/permutation.json", indices={}), "permutation.json"
+    ),
+    "permutation.coverage": Case(without_group, "weight"),
+    "permutation.applied": Case(
+        lambda d: changed(lambda s: set_(s, NAME, weights(d.parent / "vit1")[NAME]))(d),
+        NAME,
+        parents=(1,),
+    ),
+    "permutation.only": Case(put(PERMUTATION_ONLY, '{"format": "x"}'), PERMUTATION_ONLY),
+    "provenance.present": Case(record(seed=None), PROVENANCE),
+    "provenance.consistent": Case(record(spec_hash="0"), "spec_hash"),
+    "provenance.complete": Case(source(commit="main", repo="zoo/b", kind="hub"), "sources"),
+    "provenance.reproduces": Case(lambda d: tamper(d, NAME), NAME, rerun=True),
+    "statistics.stale": Case(record(statistics="stale"), PROVENANCE),
+    "statistics.recomputed": Case(
+        averaged_statistics, "running_var", base="resnet", parents=(0, 1)
+    ),
+    "statistics.fresh": Case(
+        changed(lambda s: [s[n].mul_(9) for n in s if n.endswith("running_var")]),
+        "running_mean",
+        base="resnet",
+        data=True,
+    ),
+    "merge.weights": Case(record(weights=[0.5, 0.6]), "weights", base="resnet"),
+    "merge.barrier": Case(
+        changed(lambda s: s["fc.weight"].mul_(1000)),
+        "loss",
+        base="resnet",
+        parents=(0, 1),
+        data=True,
+    ),
+    "loads.library": Case(lambda d: None, "", base="shards"),
+    "card.present": Case(put(CARD, "---\na: [\n---\n"), CARD),
+    "card.parents": Case(on_hub, CARD),
+    "card.commits": Case(on_hub, CARD),
+    "card.relation": Case(replaced(CARD, "license: mit", "license: mit\nbase_model: a/b"), CARD),
+    "card.data": Case(
+        lambda d: (d / CARD).write_text("---\nlicense: mit\n---\n"), CARD, base="resnet"
+    ),
+    "card.metrics": Case(record(score={"loss": 1.25, "accuracy": None, "count": 3}), CARD),
+    "card.reproduce": Case(record(command="zooalign align x y -o z"), CARD),
+    "card.licence": Case(source(license="gpl-3.0"), "license"),
+    "parent.recorded": Case(
+        lambda d: shutil.copytree(d.parent / "strange", d.parent / "vit1", dirs_exist_ok=True),
+        "vit1",
+        parents=(1,),
+    ),
+    "parent.bytes": Case(lambda d: tamper(d, NAME), NAME, parents=(1,)),
+    "parent.function": Case(lambda d: tamper(d, "head.bias"), "", parents=(1,)),
+}
+
+
+@dataclass(frozen=True)
+class Bases:
+    """Good releases by name, with what they were made of."""
+
+    folder: Path
+    pairs: Pairs
+
+    def parents(self, base: str) -> list[str]:
+        """Copies of both parents."""
+        kind = {"shards": "half", "hub": "vit"}.get(base, base)
+        return [str(self.folder / f"{kind}{number}") for number in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def bases(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Bases:
+    folder = tmp_path_factory.mktemp("bases")
+    for path in (*pairs.vit, *pairs.resnet):
+        shutil.copytree(path, folder / Path(path).name)
+    rewrite(pairs.vit[0], folder / "strange", lambda s: {n: t + 1 for n, t in s.items()})
+    card = {"README.md": b"---\nlicense: mit\n---\n"}
+    for number, path in enumerate(pairs.vit):
+        config = card | {"config.json": (Path(path) / "config.json").read_bytes()}
+        out = folder / f"half{number}"
+        write_model(out, weights(path), config_files=config, max_shard_size=100_000)
+    for number in (0, 1):
+        model = open_model(TIED)
+        state = {n: t.clone() for n, t in model.state_dict(number).items()}
+        files = model.config_files() | card
+        write_model(folder / f"tied{number}", state, config_files=files)
+    by_weight = {"method": "weight"}
+    half = [str(folder / f"half{number}") for number in (0, 1)]
+    tied = [str(folder / f"tied{number}") for number in (0, 1)]
+    align_models(*pairs.vit, str(folder / "vit"), **by_weight)
+    align_models(half[0], half[1], str(folder / "shards"), **by_weight)
+    align_models(tied[0], tied[1], str(folder / "tied"), model=TIED, **by_weight)
+    merge_models(
+        pairs.resnet,
+        str(folder / "resnet"),
+        method="weight",
+        data=pairs.data,
+        evaluate=pairs.data,
+        alphas=3,
+        loading=Loading(16),
+        command="zooalign merge a b",
+    )
+    return Bases(folder, pairs)
+
+
+@pytest.fixture
+def hub(bases: Bases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with LoopbackHub(xet=False) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        files = {
+            path.relative_to(bases.folder / "vit").as_posix(): path
+            for path in (bases.folder / "vit").rglob("*")
+            if path.is_file()
+        }
+        hub.add_repo("tester/good", files)
+        yield hub
+
+
+def only(*ids: str) -> Policy:
+    return Policy(disable=tuple(item.id for item in all_checks() if item.id not in ids))
+
+
+def asked_for(base: str, bases: Bases, parents: list[str], **more: object) -> Asked:
+    model = TIED if base == "tied" else None
+    return Asked(parents=tuple(parents), model=model, loading=Loading(16), **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def silent() -> dict[str, CheckReport]:
+    """What the checks of the next test said of good releases."""
+    return {}
+
+
+@pytest.mark.parametrize("base", ["vit", "shards", "resnet", "tied"])
+def test_good_releases(base: str, bases: Bases, silent: dict[str, CheckReport]) -> None:
+    where = str(bases.folder / base)
+    data = bases.pairs.data if base == "resnet" else None
+    rerun = base in ("vit", "resnet")
+    asked = asked_for(base, bases, bases.parents(base), data=data, against=where, rerun=rerun)
+    report = silent[base] = check_with(where, asked)
+    expected = ["loads.library"] if base == "shards" else []  # timm reads no shards
+    assert [finding.id for finding in report.findings] == expected, report.findings
+
+
+def test_every_check_was_silent_about_a_good_release(silent: dict[str, CheckReport]) -> None:
+    ran = {
+        name
+        for report in silent.values()
+        for name in report.checks
+        if all(finding.id != name for finding in report.findings)
+    }
+    assert ran == {item.id for item in all_checks()}
+
+
+def test_every_check_has_a_case() -> None:
+    assert CASES.keys() == {item.id for item in all_checks()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_found(
+    name: str, bases: Bases, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    case = CASES[name]
+    if case.base == "hub":
+        request.getfixturevalue("hub")
+        reference = "tester/good"
+        assert check_with(reference, Asked(), policy=only(name)).ok
+        folder = next((tmp_path / "cache").glob("*/snapshots/*"))
+    else:
+        for path in bases.folder.iterdir():
+            if path.name.startswith((case.base, "vit1", "strange")):
+                shutil.copytree(path, tmp_path / path.name)
+        folder = tmp_path / case.base
+        reference = str(folder)
+    case.break_it(folder)
+    asked = asked_for(
+        case.base,
+        bases,
+        [str(tmp_path / f"{case.base}{number}") for number in case.parents],
+        data=bases.pairs.data if case.data else None,
+        against=str(bases.folder / case.base) if case.against else None,
+        rerun=case.rerun,
+    )
+    report = check_with(reference, asked, policy=only(name))
+    assert report.checks == (name,)
+    assert any(case.where in finding.where for finding in report.findings), report.findings
+    assert all(finding.id == name and finding.fix for finding in report.findings)
+    worst = {item.id: item.severity for item in all_checks()}[name]
+    assert report.ok == (worst != "error") or any(f.severity == "warning" for f in report.findings)

@@ -1,0 +1,167 @@
+"""Making releases again, and permutation-only releases."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from released_pairs import Pairs, edit_json, rewrite, tamper
+
+from zooalign.errors import CheckpointError, SpecError
+from zooalign.release.align import align_models
+from zooalign.release.apply import apply_permutation, without_weights
+from zooalign.release.calibration import Loading
+from zooalign.release.check import Asked, check, check_with
+from zooalign.release.layout import DIGESTS, PERMUTATION_ONLY, PROVENANCE
+from zooalign.release.merge import merge_models
+from zooalign.release.reproduce import reproduce
+
+
+@pytest.fixture(scope="module")
+def aligned(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("aligned") / "out"
+    align_models(*pairs.vit, str(out), method="weight", seed=3, options={"starts": 2})
+    return out
+
+
+@pytest.fixture
+def copy(aligned: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(aligned, tmp_path / "copy"))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def test_the_same_bytes(aligned: Path) -> None:
+    report = reproduce(str(aligned))
+    assert report.same and report.extra == () and report.versions == {}
+    assert set(report.compared) == set(content(aligned))
+    assert report.compared[0] == "model.safetensors"
+
+
+def test_a_merge_from_relative_paths(
+    pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, path in enumerate(pairs.resnet):
+        shutil.copytree(path, tmp_path / f"work/p{number}")
+    shutil.copy(pairs.data, tmp_path / "work/data.npz")
+    monkeypatch.chdir(tmp_path / "work")
+    merge_models(
+        ["./p0", "./p1"],
+        "merged",
+        weights=[1, 3],
+        data="data.npz",
+        evaluate="data.npz",
+        alphas=3,
+        loading=Loading(16, 40),
+    )
+    assert reproduce("./merged").same
+    monkeypatch.chdir(tmp_path)
+    assert reproduce("work/merged", root="work").same
+    assert Path.cwd() == tmp_path
+
+
+def test_the_first_tensor_that_differs_is_named(copy: Path) -> None:
+    tamper(copy, "head.bias")
+    report = reproduce(str(copy))
+    first = report.differences[0]
+    assert not report.same and first.where == "head.bias" and first.file == "model.safetensors"
+    assert "changed after it was made" in report.advice
+
+
+def test_other_differences(copy: Path) -> None:
+    (copy / "zooalign/digests.json").unlink()
+    (copy / "notes.txt").write_text("mine")
+    (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
+    card = copy / "README.md"
+    card.write_text(card.read_text().replace("computes the same", "computes almost the same"))
+    edit_json(copy / PROVENANCE, score={"loss": 0.0})
+    report = reproduce(str(copy))
+    where = [found.where for found in report.differences]
+    assert any(place.startswith("README.md: line") for place in where)
+    assert f"{PROVENANCE}: score" in where and "zooalign/digests.json" in where
+    assert "config.json" in where and report.extra == ("notes.txt",)
+
+
+def test_other_versions_are_said(copy: Path) -> None:
+    made = json.loads((copy / PROVENANCE).read_text())
+    edit_json(copy / PROVENANCE, versions=made["versions"] | {"torch": "1.0"})
+    tamper(copy, "head.bias")
+    report = reproduce(str(copy))
+    assert report.versions["torch"][0] == "1.0" and "torch 1.0" in report.advice
+    assert {found.where for found in report.differences} == {"head.bias"}
+
+
+def test_a_record_may_not_run_code(copy: Path) -> None:
+    data = {"reference": "py:os:getcwd", "rows": 1, "batch_size": 1, "limit": None}
+    edit_json(copy / PROVENANCE, data={**data, "digest": None, "digest_of": None})
+    with pytest.raises(SpecError, match=r"Python code.*--allow-code"):
+        reproduce(str(copy))
+
+
+def test_nothing_to_follow(copy: Path) -> None:
+    (copy / PROVENANCE).write_text("{}")
+    with pytest.raises(SpecError, match="no provenance"):
+        reproduce(str(copy))
+    (copy / PROVENANCE).unlink()
+    with pytest.raises(SpecError, match="is missing"):
+        reproduce(str(copy))
+
+
+def test_a_permutation_only_release(pairs: Pairs, aligned: Path, tmp_path: Path) -> None:
+    slim = without_weights(str(aligned), str(tmp_path / "slim"))
+    names = set(content(slim))
+    assert PERMUTATION_ONLY in names and "model.safetensors" not in names
+    assert sum(map(len, content(slim).values())) < 60_000
+    report = apply_permutation(pairs.vit[1], str(slim), str(tmp_path / "made"))
+    assert content(tmp_path / "made") == content(aligned)
+    assert report.proved == "the SHA-256 of every file of weights"
+    # The gate knows what it is, with and without the parent.
+    assert check(str(slim)).ok
+    gate = check(str(slim), [pairs.vit[1]])
+    assert gate.ok and "permutation.only" in gate.checks and "parent.bytes" in gate.skipped
+
+
+def test_the_weights_are_not_needed_but_may_be_there(
+    pairs: Pairs, copy: Path, tmp_path: Path
+) -> None:
+    tamper(copy, "head.bias")
+    report = apply_permutation(pairs.vit[1], str(copy), str(tmp_path / "made"))
+    assert report.proved == "the SHA-256 of every tensor"
+    assert check(str(tmp_path / "made"), [pairs.vit[1]]).findings == ()
+
+
+def test_what_apply_refuses(pairs: Pairs, copy: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "made")
+    with pytest.raises(CheckpointError, match="not the parent that was aligned"):
+        apply_permutation(pairs.vit[0], str(copy), out)
+    slim = without_weights(str(copy), str(tmp_path / "slim"))
+    marker = json.loads((slim / PERMUTATION_ONLY).read_text())
+    marker["weights"][0]["sha256"] = "0" * 64
+    edit_json(slim / PERMUTATION_ONLY, **marker)
+    with pytest.raises(CheckpointError, match="not the file that was published"):
+        apply_permutation(pairs.vit[1], str(slim), out)
+    assert not check(str(slim)).failures  # only the parent can tell
+    edit_json(copy / DIGESTS, **{"head.bias": "0"})
+    with pytest.raises(CheckpointError, match=r"head\.bias"):
+        apply_permutation(pairs.vit[1], str(copy), out)
+    (copy / DIGESTS).unlink()
+    with pytest.raises(SpecError, match="could not be checked"):
+        apply_permutation(pairs.vit[1], str(copy), out)
+    edit_json(copy / PROVENANCE, operation="merge", weights=[0.5, 0.5])
+    with pytest.raises(SpecError, match="is a merge"):
+        apply_permutation(pairs.vit[1], str(copy), out)
+    assert not Path(out).exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "slim"]
+
+
+def test_a_wrong_parent_of_a_permutation_only_release(
+    pairs: Pairs, aligned: Path, tmp_path: Path
+) -> None:
+    slim = without_weights(str(aligned), str(tmp_path / "slim"))
+    other = rewrite(pairs.vit[1], tmp_path / "o", lambda s: {n: t + 1 for n, t in s.items()})
+    report = check_with(str(slim), Asked(parents=(other,)))
+    assert [f.id for f in report.failures] == ["permutation.only"]

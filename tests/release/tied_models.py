@@ -1,0 +1,19 @@
+"""An architecture with one parameter under two names, for ``py:tied_models:Tied?input=4``."""
+
+from torch import Tensor, nn
+
+
+class Tied(nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.second = nn.Linear(4, 4)
+        self.second.weight = self.first.weight
+        self.inner = nn.Linear(4, 8)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(self.inner(self.second(self.first(x))).relu())
+        return out
