@@ -94,10 +94,9 @@ class _Builder:
         self.graph_nodes = {node.name: node for node in self.captured.graph.nodes}
         self.of: dict[str, str] = {}  # name in the captured graph -> node
         self.filled: Counter[int] = Counter()  # how much of a sum its pieces hold so far
-        self.offsets: dict[tuple[int, int], int] = {}
         self.parts = {
-            (restricted, self.sets.find(atom)): (on, piece)
-            for (atom, on, piece), restricted in self.sets.restrictions.items()
+            (restricted, self.sets.find(atom)): (on, low, high)
+            for (atom, on, low, high), restricted in self.sets.restrictions.items()
         }
 
     def index_sets(self) -> None:
@@ -232,18 +231,14 @@ class _Builder:
         extra: dict[str, int] = {}
         if relation.kind == "restriction":
             left, right = right, left  # from the set to its part
-            on, piece = self.parts.get((right, self.sets.find(left)), (None, None))
-            if on is not None and piece is not None:
-                extra = {
-                    "first": self._first(on, piece),
-                    "count": self.sets.sizes[piece],
-                    "of": self.sets.sizes[on],
-                }
+            part = self.parts.get((right, self.sets.find(left)))
+            if part is not None:
+                on, low, high = part
+                extra = {"first": low, "count": high - low, "of": self.sets.sizes[on]}
         elif relation.kind == "sum":
             # The pieces of a sum are stated in order, all at once.
             extra = {"offset": self.filled[left] % self.sets.sizes[left]}
             self.filled[left] += self.sets.sizes[right]
-            self.offsets.setdefault((left, right), extra["offset"])
         stated_by = self._named(relation.operator) or ""
         self.graph.add_edge(
             set_node(left),
@@ -253,15 +248,6 @@ class _Builder:
             stated_by=stated_by,
             **extra,
         )
-
-    def _first(self, on: int, piece: int) -> int:
-        """Where a piece starts in a sum, -1 if it is there more than once or not any more."""
-        if (on, piece) in self.offsets:
-            return self.offsets[on, piece]
-        leaves, first = self.sets.pieces(on), self.sets.pieces(piece)[0]
-        if leaves.count(first) != 1:
-            return -1
-        return sum(self.sets.sizes[leaf] for leaf in leaves[: leaves.index(first)])
 
     def _culprit(self, cause: Cause) -> str:
         if cause.kind == "output":

@@ -143,8 +143,11 @@ def _beside(op: Operator, others: Sequence[Axis], whole: Axis, pieces: list[int]
     # Parts may be ordered each in its own way: one set that is a different one in each part.
     own = [sets.wrap(axis) for axis in others]
     family = sets.new(sets.size(first))
+    start = 0
     for piece, atom in zip(pieces, own, strict=True):
-        sets.state_restriction(family, sets.digits(whole)[0], piece, atom)
+        stop = start + sets.sizes[piece]
+        sets.state_restriction(family, sets.digits(whole)[0], start, stop, atom)
+        start = stop
     return (family,)
 
 

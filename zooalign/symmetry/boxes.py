@@ -129,7 +129,7 @@ def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -
                 if (n, at) == (number, place):
                     own, of = piece, of | {on}
                 elif (once or (beside and n == number)) and may_restrict(sets, own, on, depends):
-                    own = sets.own(own, on, piece)
+                    own = sets.own(own, on, start, start + sets.sizes[piece])
                 digits.extend(_digits(sets, (own,), digit.stride, of))
             sides[n] = replace(side, digits=tuple(digits))
         cut = box.sides[number]

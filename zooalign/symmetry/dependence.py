@@ -10,6 +10,7 @@ each other are one joint set.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import combinations, product
 
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
@@ -79,16 +80,35 @@ def _all_boxes(sets: IndexSets, depends: Depends) -> Iterator[tuple[Box, bool]]:
 
 
 def _agree(sets: IndexSets, depends: Depends) -> None:
-    """Draw the consequences of what is known about sets in parts of sums."""
-    sets.tidy_restrictions()
+    """Draw the consequences of what is known about sets in parts of sums.
+
+    First those of independence: they say which sets are one, and so what depends on what.
+    """
+    sets.tidy()
     depends = _inherited(sets, depends)
-    for (atom, on, piece), restricted in list(sets.restrictions.items()):
-        for leaf in sets.pieces(piece):
-            if _known(sets, atom, depends):
-                left = _where(sets, (atom,), on, leaf, depends)
-                right = _where(sets, (restricted,), piece, leaf, depends)
-                _one(sets, left, right)
+    for dependent in (False, True):
+        before = sets.version
+        for (atom, on, low, high), restricted in list(sets.restrictions.items()):
+            if _known(sets, atom, depends) and dependent == may_restrict(
+                sets, sets.find(atom), sets.find(on), depends
+            ):
+                _follow(sets, atom, _Part(on, low, high, restricted), depends)
+        if sets.version != before:
+            return
     _commute(sets, depends)
+
+
+def _follow(sets: IndexSets, atom: int, part: "_Part", depends: Depends) -> None:
+    """What a set is in each piece of a part of a sum, it is in the sum too."""
+    on, low, high = part.on, part.low, part.high
+    if sets.product_of(on) is not None:  # parts that are no parts of it any more
+        _one(sets, (atom,), (part.restricted,))
+        return
+    piece = sets.piece(on, low, high)
+    for start, stop in sets.spans(on, low, high):
+        left = _where(sets, (atom,), on, start, stop, depends)
+        right = _where(sets, (part.restricted,), piece, start - low, stop - low, depends)
+        _one(sets, left, right)
 
 
 def _one(sets: IndexSets, left: Axis, right: Axis) -> None:
@@ -96,33 +116,57 @@ def _one(sets: IndexSets, left: Axis, right: Axis) -> None:
         sets.unify_axes(left, right)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A set, where the sum ``on`` takes values ``low`` to ``high``."""
+
+    on: int
+    low: int
+    high: int
+    restricted: int
+
+    def of(self, sets: IndexSets, atom: int, depends: Depends) -> int:
+        """What another set is there."""
+        return sets.wrap(_where(sets, (atom,), self.on, self.low, self.high, depends))
+
+
 def _commute(sets: IndexSets, depends: Depends) -> None:
     """A set in parts of two sums is the same whichever of the two is cut first."""
-    along: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
-    for (atom, on, piece), restricted in sets.restrictions.items():
-        own = sets.find(restricted) != atom and sets.pieces(piece) == (piece,)
+    along: dict[int, list[_Part]] = defaultdict(list)
+    for (atom, on, low, high), restricted in sets.restrictions.items():
+        own = sets.find(restricted) != atom and sets.spans(on, low, high) == [(low, high)]
         if own and sets.is_sum(on) and _known(sets, restricted, depends):
-            along[atom].append((on, piece, restricted))
+            along[atom].append(_Part(on, low, high, restricted))
     for found in along.values():
-        for (p, p_piece, at_p), (q, q_piece, at_q) in combinations(found, 2):
-            if p != q:
-                q_there = [sets.wrap(_where(sets, (x,), p, p_piece, depends)) for x in (q, q_piece)]
-                p_there = [sets.wrap(_where(sets, (x,), q, q_piece, depends)) for x in (p, p_piece)]
-                for x, y in product(sets.pieces(q_there[1]), sets.pieces(p_there[1])):
-                    left = _where(sets, (at_p,), q_there[0], x, depends)
-                    right = _where(sets, (at_q,), p_there[0], y, depends)
-                    _one(
-                        sets,
-                        _where(sets, left, p_there[1], y, depends),
-                        _where(sets, right, q_there[1], x, depends),
-                    )
+        for p, q in combinations(found, 2):
+            if p.on != q.on:
+                _crossed(sets, p, q, depends)
+
+
+def _crossed(sets: IndexSets, p: _Part, q: _Part, depends: Depends) -> None:
+    """The part of a set at ``p``, there at ``q``, is its part at ``q``, there at ``p``."""
+    q_at_p, p_at_q = p.of(sets, q.on, depends), q.of(sets, p.on, depends)
+    q_part = p.of(sets, sets.piece(q.on, q.low, q.high), depends)
+    p_part = q.of(sets, sets.piece(p.on, p.low, p.high), depends)
+    for x, y in product(sets.spans(q_part), sets.spans(p_part)):
+        left = _where(sets, (p.restricted,), q_at_p, q.low + x[0], q.low + x[1], depends)
+        right = _where(sets, (q.restricted,), p_at_q, p.low + y[0], p.low + y[1], depends)
+        _one(
+            sets,
+            _where(sets, left, p_part, *y, depends),
+            _where(sets, right, q_part, *x, depends),
+        )
 
 
 def _inherited(sets: IndexSets, depends: Depends) -> Depends:
     """Sets that stand in no tensor by themselves depend on what the set they are part of does."""
     found = dict(depends)
     waiting = [
-        (a, piece, x) for (a, _, piece), r in sets.restrictions.items() for x in _leaves(sets, r)
+        (atom, part, leaf)
+        for (atom, on, low, high), r in list(sets.restrictions.items())
+        if sets.product_of(on) is None
+        for part in [sets.piece(on, low, high)]
+        for leaf in _leaves(sets, r)
     ]
     while True:
         rest = []
@@ -154,24 +198,26 @@ def _known(sets: IndexSets, atom: int, depends: Depends) -> bool:
     )
 
 
-def _where(sets: IndexSets, axis: Axis, on: int, leaf: int, depends: Depends) -> Axis:
-    """The axis where the sum ``on`` has the value ``leaf``."""
+def _where(sets: IndexSets, axis: Axis, on: int, low: int, high: int, depends: Depends) -> Axis:
+    """The axis where the sum ``on`` has values ``low`` to ``high``."""
     on, found = sets.find(on), []
     for digit in sets.digits(axis):
-        if on == leaf or not may_restrict(sets, digit, on, depends):
+        if (low, high) == (0, sets.sizes[on]) or not may_restrict(sets, digit, on, depends):
             found.append(digit)
             continue
-        own = sets.own(digit, on, leaf)
+        own = sets.own(digit, on, low, high)
         if sets.is_sum(digit):
-            _as_parts(sets, digit, own, on, leaf, depends)
+            _as_parts(sets, digit, own, (on, low, high), depends)
         found.append(own)
     return tuple(found)
 
 
-def _as_parts(sets: IndexSets, whole: int, own: int, on: int, leaf: int, depends: Depends) -> None:
-    """A sum, where another has one value, is the sum of its pieces there."""
+def _as_parts(
+    sets: IndexSets, whole: int, own: int, part: tuple[int, int, int], depends: Depends
+) -> None:
+    """A sum, where another has some of its values, is the sum of its pieces there."""
     parts = [
-        (piece,) if sets.sizes[piece] == 1 else _where(sets, (piece,), on, leaf, depends)
+        (piece,) if sets.sizes[piece] == 1 else _where(sets, (piece,), *part, depends)
         for piece in sets.pieces(whole)
     ]
     joined = sets.concatenate(parts)
