@@ -4,7 +4,9 @@ import pytest
 from hf_forms import L, proven
 
 # Two layers of width 64 and a vocabulary of 99, unless said otherwise.
-SIZES = "vocab_size=99&hidden_size=64&num_hidden_layers=2&num_attention_heads=4&intermediate_size=96"
+SIZES = (
+    "vocab_size=99&hidden_size=64&num_hidden_layers=2&num_attention_heads=4&intermediate_size=96"
+)
 GQA = (
     "vocab_size=99&hidden_size=64&num_hidden_layers=2&num_attention_heads=8&"
     "num_key_value_heads=2&head_dim=8&intermediate_size=96"
@@ -37,7 +39,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("model", "order", "known"), CASES, ids=[c[0].split("?")[0] for c in CASES])
+@pytest.mark.parametrize(
+    ("model", "order", "known"), CASES, ids=[c[0].split("?")[0] for c in CASES]
+)
 def test_the_five_of_the_design(model: str, order: float, known: float) -> None:
     assert order == pytest.approx(known, abs=0.01)
     report, _ = proven(f"transformers:{model}")

@@ -14,6 +14,7 @@ from zooalign.zoo.adapters import Architecture
 
 from zooalign_transformers.classes import class_named
 from zooalign_transformers.configuring import make_config
+from zooalign_transformers.experts import use_traceable_experts
 from zooalign_transformers.inputs import example_inputs
 from zooalign_transformers.quiet import quiet
 from zooalign_transformers.wrapping import positional
@@ -29,7 +30,9 @@ def plain(architecture: Architecture) -> nn.Module:
     _padding(found.__name__, config)
     try:
         with quiet():
-            return found._from_config(config, dtype=torch.float32)
+            model = found._from_config(config, dtype=torch.float32)
+        use_traceable_experts(model)
+        return model
     except ZooalignError:
         raise
     except Exception as error:
@@ -70,5 +73,6 @@ def _inputs(key: str, batch: int) -> tuple[Mapping[str, Tensor], Mapping[str, An
 
 def positional_like(architecture: Architecture, model: nn.Module) -> nn.Module:
     """A loaded model, called as :func:`create` calls its own."""
+    use_traceable_experts(model)
     tensors, constants = inputs_for(architecture, 2)
     return positional(model, tuple(tensors), constants)

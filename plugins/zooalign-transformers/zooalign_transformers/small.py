@@ -7,9 +7,14 @@ in :data:`OWN`, by model type.
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
+from zooalign.zoo import building
+from zooalign.zoo.adapters import Architecture
+
+from zooalign_transformers.classes import config_class
 from zooalign_transformers.configuring import sub_configs
 from zooalign_transformers.quiet import quiet
 from zooalign_transformers.small_own import OWN
@@ -24,7 +29,7 @@ _LAYERS = re.compile(
     r"|num_(\w+_)?(layers|blocks)|sem_num_layers)$"
 )
 _KEPT_LAYERS = {"num_encoder_blocks", "num_residual_layers", "num_mtp_layers", "num_feature_layers"}
-_SIZES = {
+_SIZES: dict[str, int] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 64, "d_model": 64, "n_embd": 64, "dim": 64, "hidden_dim": 64, "emb_dim": 64,
     "embed_dim": 64, "encoder_hidden_size": 64, "decoder_hidden_size": 64,
@@ -57,50 +62,99 @@ _SIZES = {
     "hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": VOCABULARY,
     "fusion_hidden_size": 32, "pooler_output_size": 64, "attn_hidden_size": 64,
     "codebook_size": 32, "vision_embed_dim": 64, "num_frames": 4,
-    "global_num_attention_heads": 4, "projection_size": 64, "conv_dim": None,
+    "global_num_attention_heads": 4, "projection_size": 64,
 }  # fmt: skip
 _SPECIAL_TOKENS = {
     "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "sep_token_id": 2, "cls_token_id": 1,
     "decoder_start_token_id": 1, "forced_eos_token_id": 2, "forced_bos_token_id": 1,
     "mask_token_id": 4, "unk_token_id": 3, "unk_index": 3, "mask_index": 4,
 }  # fmt: skip
+# Numbers of things that are no widths.
+_FEW = {"vocab_size", "vocab_size_per_layer_input"}
+_COUNTS = _FEW | {
+    "num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts",
+    "num_experts_per_tok", "moe_topk", "n_group", "topk_group", "moe_k", "num_queries",
+    "max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "max_source_positions",
+    "max_target_positions", "num_frames", "sliding_window",
+}  # fmt: skip
 _PATCHES = 4  # along each side of an image
+_MOST_PARAMETERS = 60_000_000
 
 
 def small_config(name: str, config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """``config`` with small values for all it does not say itself; ``name`` is the model class."""
-    from zooalign_transformers.classes import config_class
+    """``config`` with small values for all it does not say itself; ``name`` is the model class.
 
+    The smallest version that runs is taken; where none does, the smallest, for its error to be
+    seen.
+    """
     model_type = str(config["model_type"])
     found = config_class(model_type, where)
-    made = _small(found, model_type)
-    return {**_merged(made, config), "model_type": model_type}
+    versions = []
+    for level in (0, 1, 2):
+        made = {**_merged(_small(found, model_type, level), config), "model_type": model_type}
+        if made not in versions:
+            versions.append(made)
+    return next((made for made in versions if _runs(name, made)), versions[0])
 
 
-def _small(found: Any, model_type: str, vocabulary: bool = True) -> dict[str, Any]:
+def _runs(name: str, config: dict[str, Any]) -> bool:
+    """Whether the model can be built and run, and is small."""
+    from zooalign_transformers.building import create, inputs_for
+
+    architecture = Architecture(
+        "transformers", config["model_type"], {"class": name, "config": config}
+    )
+    try:
+        module = building.build_on_meta(lambda: create(architecture))
+        if sum(p.numel() for p in module.parameters()) > _MOST_PARAMETERS:
+            return False
+        module = building.build_initialised(lambda: create(architecture), 0)
+        tensors, _ = inputs_for(architecture, 2)
+        with torch.no_grad():
+            module(*tensors.values())
+    except Exception:  # whatever is wrong with it, another version may do
+        return False
+    return True
+
+
+def _small(found: Any, model_type: str, level: int) -> dict[str, Any]:
+    """Fields of a small configuration; from level 1 on widths stay, from 2 on all but depth."""
     made: dict[str, Any] = {}
-    places = iter(range(5, 40))
-    for field in dataclasses.fields(found):
-        value = _default(field)
-        name = field.name
-        if field.name.startswith("_") or value is None or isinstance(value, bool):
+    fields = {f.name: _default(f) for f in dataclasses.fields(found) if f.name[0] != "_"}
+    places = iter(range(50, 90))
+    for name, value in fields.items():
+        if isinstance(value, bool):
             continue
         if isinstance(value, int):
-            small = _small_number(name, value, places)
+            small = _small_number(name, value, places, level)
             if small is not None and small != value:
                 made[name] = small
         elif name == "depths" and isinstance(value, (list, tuple)):
             made[name] = [min(int(n), 2) for n in value]
-    _fit_image(found, made)
+    if level < 2:
+        _fit_image(fields, made)
+    if level == 0:
+        _fit_heads(fields, made)
     for name, spec in sub_configs(found).items():
         inner = _sub_class(spec)
         if inner is not None and inner is not found:
-            made[name] = _small(inner, inner.model_type)
+            part = {**dict(spec.init_kwargs), **_small(inner, inner.model_type, level)}
             if not issubclass(spec.config_class, _base()):
-                made[name]["model_type"] = inner.model_type
-            made[name] = {**dict(spec.init_kwargs), **made[name]}
-            made[name] = _merged(_small(inner, inner.model_type), made[name])
+                part["model_type"] = inner.model_type
+            made[name] = part
     return _merged(made, OWN.get(model_type, {}))
+
+
+def _fit_heads(fields: Mapping[str, Any], made: dict[str, Any]) -> None:
+    """Widths and heads that have to agree."""
+    if "kv_lora_rank" in fields and "num_key_value_heads" in made:  # latent attention
+        made["num_key_value_heads"] = made.get("num_attention_heads", 4)
+    if any(isinstance(fields.get(n), (list, tuple)) for n in ("num_heads", "depths")):
+        for name in ("embed_dim", "hidden_size", "hidden_dim"):  # a stage has a multiple of it
+            made.pop(name, None)
+    rope = fields.get("rope_parameters")
+    if isinstance(rope, dict) and "mrope_section" in rope:
+        made["rope_parameters"] = {**rope, "mrope_section": [2, 3, 3]}
 
 
 def _base() -> Any:
@@ -127,22 +181,23 @@ def _default(field: Any) -> Any:
     return None
 
 
-def _small_number(name: str, value: int, places: Any) -> int | None:
+def _small_number(name: str, value: int, places: Iterator[int], level: int) -> int | None:
     if name in _SPECIAL_TOKENS:
         return _SPECIAL_TOKENS[name] if value >= VOCABULARY or value < 0 else None
     if name.endswith(("_token_id", "_token_index", "_token", "_token_idx")):
-        return next(places) + 50 if value >= VOCABULARY else None
+        return next(places) if value >= VOCABULARY else None
     if _LAYERS.match(name) and name not in _KEPT_LAYERS:
         return min(value, 2)
     small = _SIZES.get(name)
-    return min(value, small) if small is not None else None
+    if small is None or (level == 1 and name not in _COUNTS) or (level == 2 and name not in _FEW):
+        return None
+    return min(value, small)
 
 
-def _fit_image(found: Any, made: dict[str, Any]) -> None:
+def _fit_image(fields: Mapping[str, Any], made: dict[str, Any]) -> None:
     """Few patches, where the image's size and the patch's are numbers."""
-    fields = {f.name: _default(f) for f in dataclasses.fields(found)}
     size, patch = fields.get("image_size"), fields.get("patch_size")
-    if isinstance(size, int) and isinstance(patch, int) and not isinstance(size, bool):
+    if isinstance(size, int) and isinstance(patch, int):
         sides = _PATCHES if patch >= 8 else 64 // patch
         made["image_size"] = min(size, sides * patch)
 

@@ -44,6 +44,7 @@ def _adapted(original: Any, names: tuple[str, ...]) -> type[nn.Module]:
             given["return_dict"] = True
         if "use_cache" in takes:
             given["use_cache"] = False
+        _forget(self)
         with _export_safe():
             return answers(original.forward(self, **given))
 
@@ -58,6 +59,13 @@ def _adapted(original: Any, names: tuple[str, ...]) -> type[nn.Module]:
         "__doc__": original.__doc__,
     }
     return type(original.__name__, (original,), body)
+
+
+def _forget(model: nn.Module) -> None:
+    """Empty what a call leaves behind for the next one: it would outlive its parameters."""
+    for module in model.modules():
+        if isinstance(getattr(module, "attention_bias_cache", None), dict):  # LeViT
+            module.attention_bias_cache = {}  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
