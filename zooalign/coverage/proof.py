@@ -24,10 +24,10 @@ BATCH = 2
 AS_IT_IS = "as it is"
 
 # An architecture is run as it is up to this many parameters times positions of its input: what
-# takes seconds a run in float64 on one core.
-_CHEAP = 30e6 * 256**2
+# takes tenths of a second a run in float64 on one core.
+_CHEAP = 1e6 * 160**2
 _MOST_WAYS = 6  # that run, but where a check proves nothing or fails
-_MOST_HIDDEN_SETS = 48
+_MOST_HIDDEN_SETS = 16
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,188 @@
-"""placeholder"""
+"""A sweep as a page: totals, a line for each family, reasons, what is open."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from zooalign.coverage.picture import draw
+from zooalign.coverage.reasons import MATHEMATICAL, MEANING
+from zooalign.coverage.summary import summarise
+from zooalign.errors import DataError
+from zooalign.zoo.files import atomic_write
 
-def write_report(rows: Any, output: Any, source: str = "") -> list[Path]:
-    raise NotImplementedError
+__all__ = ["page", "write_report"]
+
+Row = Mapping[str, Any]
+
+
+def write_report(rows: Iterable[Row], output: Path | str, *, source: str) -> tuple[Path, Path]:
+    """Write a page about the rows of a sweep, and its picture in ``images`` beside it.
+
+    Parameters
+    ----------
+    source:
+        The sweep's file, as the page names it in the command that makes it again.
+
+    Raises
+    ------
+    DataError
+        If there are no rows, or ``output`` is no ``.md`` file.
+    """
+    target = Path(output)
+    found = sorted(rows, key=lambda row: (row["family"], row["reference"]))
+    if target.suffix != ".md" or not found:
+        raise DataError(f"a report is a .md file of one architecture or more, not '{target.name}'")
+    picture = target.parent / "images" / f"{target.stem}.svg"
+    drawn = draw([row for row in found if row["error"] is None])
+    picture.parent.mkdir(exist_ok=True)
+    atomic_write(picture, drawn)
+    text = page(found, picture=f"images/{picture.name}", source=source, name=target.name)
+    atomic_write(target, text.encode())
+    return target, picture
+
+
+def page(rows: Sequence[Row], *, picture: str, source: str, name: str) -> str:
+    """The page as Markdown."""
+    library = rows[0]["reference"].partition(":")[0]
+    totals = summarise(rows)
+    parts = [
+        f"# Coverage: {library}\n",
+        f"What zooalign derives for {totals['architectures']} architectures of {library} in "
+        f"{totals['families']} families, checked by numbers. No weight is read: a spec is a fact "
+        "about an architecture. How specs are derived and checked is told in "
+        "[extraction.md](extraction.md), every field in [cli.md](cli.md).\n",
+        f"![Size of the groups, cost and memory over all architectures]({picture})\n",
+        "```sh",
+        f"zooalign coverage --library {library} --jobs 2 -o {Path(source).name}",
+        f"zooalign coverage --report {Path(source).name} -o {name}",
+        "```\n",
+        f"Versions: {_versions(rows)}.\n",
+        "## In all\n",
+        *_totals(totals),
+        "\n## Families\n",
+        _EXPLAINED,
+        *_families(rows),
+        "\n## Why axes do not move\n",
+        *_reasons(rows, totals),
+        *_open(rows, totals),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+_EXPLAINED = """\
+One line a family. *Smallest* is its architecture with the fewest parameters; the next four columns
+are about it. *log10 order* is the base-10 logarithm of the number of permutations that leave its
+function as it is; *free* the share of its hidden units that a group moves; *error* the largest
+relative change of its outputs under random members of the whole group, in float64 unless the model
+computes parts in less; *converse* how many transpositions of two frozen units were tried, all of
+which must change the output. *Cost* is the time of everything after `torch.export`, in units of the
+time of `torch.export`, as the median over the family and the largest.
+"""
+
+
+def _versions(rows: Sequence[Row]) -> str:
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for package, version in row["versions"].items():
+            found[package].add(version)
+    return ", ".join(f"{p} {' and '.join(sorted(v))}" for p, v in found.items())
+
+
+def _totals(totals: Mapping[str, Any]) -> Iterator[str]:
+    cost = totals["after_over_export"]
+    seconds = totals["seconds"]
+    yield "| | |"
+    yield "|---|---|"
+    yield f"| architectures, families | {totals['architectures']}, {totals['families']} |"
+    yield f"| spec derived | {totals['extracted']} |"
+    yield f"| verified by numbers | {totals['verified']} |"
+    yield f"| **not sound** | **{totals['unsound']}** |"
+    yield f"| with an operator that is not known | {totals['unknown_operators']} |"
+    yield f"| converse test passed | {totals['converse']} |"
+    yield f"| a symmetry was missed | {totals['missed']} |"
+    yield f"| frozen axes, by a limit of zooalign | {sum(totals['reasons'].values())}, {totals['limits']} |"
+    yield (
+        f"| processor minutes in `torch.export`, after it | {seconds['export'] / 60:.1f}, "
+        f"{seconds['after_export'] / 60:.1f} |"
+    )
+    if cost["median"] is not None:
+        yield f"| cost over all architectures, median and largest | {cost['median']:.2f}, {cost['max']:.2f} |"
+    if totals["peak_bytes"] is not None:
+        yield f"| peak memory of a process, at most | {totals['peak_bytes'] / 1e9:.2f} GB |"
+
+
+def _families(rows: Sequence[Row]) -> Iterator[str]:
+    families: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        families[row["family"]].append(row)
+    yield "| family | derived | smallest | log10 order | free | error | converse | cost |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for family, members in sorted(families.items()):
+        good = [row for row in members if row["error"] is None]
+        derived = f"{len(good)} of {len(members)}"
+        if not good:
+            yield f"| {family} | {derived} | | | | | | |"
+            continue
+        small = min(good, key=lambda row: (row["parameters"], row["name"]))
+        free = small["free_hidden_units"]
+        yield (
+            f"| {family} | {derived} | `{small['name']}` | {small['log10_order']:.2f} | "
+            f"{'' if free is None else f'{100 * free:.1f} %'} | {_checked(small)} | "
+            f"{_converse(small)} | {_cost(good)} |"
+        )
+
+
+def _checked(row: Row) -> str:
+    check = row["verification"]
+    if check is None:
+        return row["not_verified"] or ""
+    error = f"{check['max_relative_error']:.0e}"
+    how = "" if check["how"] == "as it is" else f" ({check['how']})"
+    return f"{error}{how}" if check["ok"] else f"**{error}**{how}"
+
+
+def _converse(row: Row) -> str:
+    found = row["converse"]
+    if found is None:
+        return ""
+    missed = len(found["unchanged"])
+    return f"{found['transpositions']}" + (f", **{missed} missed**" if missed else "")
+
+
+def _cost(rows: Sequence[Row]) -> str:
+    ratios = [
+        row["seconds"]["after_export"] / row["seconds"]["export"]
+        for row in rows
+        if row["seconds"]["export"] > 0
+    ]
+    return f"{median(ratios):.2f}, {max(ratios):.2f}" if ratios else ""
+
+
+def _reasons(rows: Sequence[Row], totals: Mapping[str, Any]) -> Iterator[str]:
+    yield "| reason | axes | architectures | |"
+    yield "|---|---|---|---|"
+    for kind, count in totals["reasons"].items():
+        having = sum(kind in (row["frozen"] or {}) for row in rows)
+        meaning = MEANING.get(kind, "**a limit of zooalign**")
+        yield f"| {kind} | {count} | {having} | {meaning} |"
+
+
+def _open(rows: Sequence[Row], totals: Mapping[str, Any]) -> Iterator[str]:
+    if totals["findings"]:
+        yield "\n## Findings\n"
+        for found in totals["findings"]:
+            yield f"- `{found['name']}`: {found['what']}"
+    limited = [row for row in rows if set(row["frozen"] or ()) - MATHEMATICAL]
+    if limited:
+        yield "\n## Limits\n"
+        yield "Axes that are frozen because zooalign does not know better:\n"
+        for row in limited:
+            seen = "; ".join(_limit(entry) for entry in row["limits"][:3])
+            yield f"- `{row['name']}`: {seen}"
+
+
+def _limit(entry: Mapping[str, Any]) -> str:
+    detail = f" ({entry['detail']})" if entry["detail"] else ""
+    return f"{entry['kind']}{detail}, at {entry['operator']}: `{entry['first']}`"

@@ -6,20 +6,26 @@ from math import prod
 import numpy as np
 
 from zooalign.symmetry.apply import unit_positions
-from zooalign.symmetry.converse import FrozenSet
+from zooalign.symmetry.converse import POSITIONAL, FrozenSet
 from zooalign.symmetry.spec import Group, Member, PermutationSpec
 
 __all__ = ["free_parameters", "hidden_units"]
+
+# Kinds of reasons that hold positions, tokens and rows of tables rather than units.
+_NO_UNITS = POSITIONAL | {"position", "index"}
 
 
 def hidden_units(spec: PermutationSpec, frozen: Iterable[FrozenSet]) -> tuple[int, int]:
     """(free, all) hidden units.
 
     A set of units counts once, wherever it stands; a group that is nested in others counts once
-    for each context, a frozen set once for each block of the axis it stands in.
+    for each context, a frozen set once for each block of the axis it stands in. Positions,
+    tokens and rows of tables are no units.
     """
     free = sum(group.size * group.copies for group in spec.groups if group.size > 1)
-    held = sum(s.group.size * _blocks(spec, s.group) for s in frozen if s.hidden)
+    held = sum(
+        s.group.size * _blocks(spec, s.group) for s in frozen if s.cause.kind not in _NO_UNITS
+    )
     return free, free + held
 
 

@@ -3,7 +3,6 @@
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from zooalign.errors import ModelReferenceError
 from zooalign.zoo.adapters import Catalogue
 from zooalign.zoo.plugins import adapter_named, library_adapters
 from zooalign.zoo.query import Options, format_query
+from zooalign.zoo.references import parse_reference
 
 __all__ = ["Plan", "Verify", "sweep"]
 
@@ -157,11 +157,12 @@ def _smallest(
     known = {name: rows.get(_reference(plan, name), {}).get("parameters") for name in families}
     sizes = {name: int(size) for name, size in known.items() if size is not None}
     missing = [name for name in families if name not in sizes]
-    measure = partial(parameters_of, plan.library)
+    asked = {_reference(plan, name): name for name in missing}
     progress("sizes", 0, len(missing))
-    for number, (name, size) in enumerate(run_all(measure, missing, plan.jobs, plan.limits), 1):
+    found = run_all(parameters_of, asked, plan.jobs, plan.limits)
+    for number, (reference, size) in enumerate(found, 1):
         if not isinstance(size, Failure):
-            sizes[name] = size
+            sizes[asked[reference]] = size
         progress("sizes", number, len(missing))
     best: dict[str, tuple[int, str]] = {}
     for name, size in sizes.items():
@@ -169,6 +170,9 @@ def _smallest(
     return {name for _, name in best.values()}
 
 
-def parameters_of(library: str, name: str) -> int:
+def parameters_of(reference: str) -> int:
     """The number of parameters of an architecture (run in workers)."""
-    return catalogue(library).parameters(name)
+    parsed = parse_reference(reference)
+    adapter = adapter_named(parsed.library or "")
+    assert isinstance(adapter, Catalogue)
+    return adapter.parameters(adapter.from_reference(parsed))

@@ -130,7 +130,7 @@ class Catalogue(Protocol):
         """A short name of the group of architectures that share their code."""
         ...
 
-    def parameters(self, name: str) -> int:
+    def parameters(self, architecture: Architecture) -> int:
         """Number of parameters, by the cheapest way: the smallest of a family is found by it."""
         ...
 

@@ -147,8 +147,8 @@ class TimmAdapter:
     def family(self, name: str) -> str:
         return timm_catalogue.family(name)
 
-    def parameters(self, name: str) -> int:
-        return timm_catalogue.parameters(name)
+    def parameters(self, architecture: Architecture) -> int:
+        return timm_catalogue.parameters(partial(_create, architecture))
 
     def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:
         if "pretrained_cfg" not in architecture.config:

@@ -1,7 +1,7 @@
 """timm's registry as a list: names, families, sizes, and ways to run a model at less cost."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import timm
@@ -29,13 +29,13 @@ def family(name: str) -> str:
     return str(model_entrypoint(name).__module__).rpartition(".")[2]
 
 
-def parameters(name: str) -> int:
-    """Number of parameters. Buffers need no values for this, so all is made on meta."""
+def parameters(make: Callable[[], nn.Module]) -> int:
+    """Number of parameters of ``make()``. Buffers need no values, so all is made on meta."""
     try:
         with torch.device("meta"):
-            module = timm.create_model(name)
+            module = make()
     except Exception:  # a few constructors compute with values
-        module = building.build_on_meta(lambda: timm.create_model(name))
+        module = building.build_on_meta(make)
     return sum(parameter.numel() for parameter in module.parameters())
 
 

@@ -1,0 +1,91 @@
+"""The converse test sees symmetries that a spec misses, and sees none where there are none."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from sample_models.attention import CASES as ATTENTION
+from sample_models.layouts import CASES as LAYOUTS
+from torch import Tensor, nn
+
+from zooalign.symmetry import Derived, derive_spec
+from zooalign.symmetry.converse import converse, frozen_sets
+
+CASES = {**ATTENTION, **LAYOUTS}
+
+
+@pytest.mark.parametrize("name", sorted(n for n, case in CASES.items() if case.complete))
+def test_nothing_is_missed(name: str) -> None:
+    case = CASES[name]
+    module = case.build()
+    found = converse(module, derive_spec(module, case.inputs()), case.inputs(), seed=1)
+    assert found.ok, found.unchanged
+    assert found.tested > 0 and found.transpositions >= found.tested
+
+
+def demoted(derived: Derived) -> Iterator[tuple[str, Derived]]:
+    """The same with one group held frozen, for each group."""
+    for group in derived.spec.groups:
+        kept = tuple(g for g in derived.spec.groups if g is not group)
+        number = derived.class_of[group.id]
+        classes = list(derived.solution.classes)
+        classes[number] = replace(classes[number], fixed=True)
+        yield (
+            group.id,
+            Derived(
+                replace(derived.spec, groups=kept),
+                derived.traced,
+                replace(derived.solution, classes=tuple(classes)),
+                {name: n for name, n in derived.class_of.items() if n != number},
+            ),
+        )
+
+
+def test_a_group_that_is_held_frozen_is_seen() -> None:
+    names = [n for n in ATTENTION if ATTENTION[n].complete][:2] + [*LAYOUTS][:2]
+    seen = 0
+    for name in names:
+        case = CASES[name]
+        module = case.build()
+        derived = derive_spec(module, case.inputs())
+        for group, less in demoted(derived):
+            found = converse(module, less, case.inputs(), most_positional=0)
+            missed = {pair.name for pair in found.unchanged}
+            assert not found.ok, (name, group)
+            assert len(missed) == 1
+            seen += 1
+    assert seen > 4
+
+
+class Gathered(nn.Module):
+    """The first two of four hidden units are picked by a table, and meet the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.register_buffer("table", torch.tensor([0, 1, 2, 3]), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x)[:, self.table])
+
+
+def test_a_reason_is_given() -> None:
+    module, inputs = Gathered(), (torch.zeros(2, 3),)
+    derived = derive_spec(module, inputs)
+    sets = frozen_sets(derived)
+    assert {s.cause.kind for s in sets} >= {"input", "output"}
+    found = converse(module, derived, inputs, pairs=6)
+    assert found.sets == len(sets) and found.tested == len(sets)
+    assert found.hidden == sum(s.hidden for s in sets)
+
+
+def test_few_sets_are_chosen_evenly() -> None:
+    layers: list[nn.Module] = [nn.Conv2d(3, 4, 3)]
+    for _ in range(6):
+        layers += [nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)]
+    module, inputs = nn.Sequential(*layers), (torch.zeros(2, 3, 9, 9),)
+    derived = derive_spec(module, inputs)
+    found = converse(module, derived, inputs, most_positional=4)
+    assert found.sets > found.tested == 4 and found.hidden == 0
+    assert found.transpositions == 4
