@@ -1,3 +1,0 @@
-"""Rules of operators that only transformers has."""
-
-__all__: list[str] = []
