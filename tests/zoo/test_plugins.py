@@ -22,7 +22,15 @@ def zooalign_library_adapters():
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the plugins that happen to be installed here."""
     monkeypatch.delenv(plugins.ALLOW_LIST, raising=False)
+    real = plugins.entry_points
+    installed = {entry.name for entry in real(group=hooks.PROJECT)}
+    monkeypatch.setattr(
+        plugins,
+        "entry_points",
+        lambda group: [entry for entry in real(group=group) if entry.name not in installed],
+    )
     plugins._load.cache_clear()
 
 
@@ -59,15 +67,17 @@ def test_every_hook_says_what_it_is_for() -> None:
     assert len(specs) >= 4
     for name in specs:
         doc = getattr(hooks, name).__doc__
-        assert doc and "\n" not in doc
+        assert doc and doc.splitlines()[0].endswith((".", ")."))
 
 
 def test_an_outside_plugin(install) -> None:
     install("other", ADAPTER.format(name="other"))
     info = by_name()["other"]
     assert info == plugins.PluginInfo(
-        "other", "entry point", "dist-other", "1.2", ("zooalign_library_adapters",)
-    )
+        "other", "entry point", "dist-other", "1.2", ("zooalign_library_adapters",),
+        module=info.module,
+    )  # fmt: skip
+    assert info.module.startswith("zooalign_test_plugin_other")
     assert plugins.adapter_named("other").name == "other"
 
 

@@ -12,7 +12,7 @@ from zooalign.errors import SpecError
 from zooalign.matching import Match
 from zooalign.matching import match as match_states
 from zooalign.merging.diagnose import Diagnosis, diagnose
-from zooalign.release.matching import plugin_solvers
+from zooalign.release.plugins import plugin_solvers
 from zooalign.release.same_function import Comparison, compare_functions
 from zooalign.release.spec_of import operator_rules
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted

@@ -12,21 +12,30 @@ __all__ = ["command"]
 @click.command("plugins", short_help="The plugins that were found.")
 @formatted
 def command() -> Result:
-    """List plugins, built-in ones first, with their hooks or the error that keeps them out."""
-    from zooalign.zoo.plugins import loaded_plugins
+    """List plugins, built-in ones first: from where, what they add, or why they do not work.
 
-    infos = loaded_plugins()
-    data = {"plugins": [{**vars(info), "hooks": list(info.hooks)} for info in infos]}
+    ZOOALIGN_PLUGINS is the allow-list of outside plugins. Exit code 1 if one fails.
+    """
+    from zooalign.release.plugins import plugin_states
+
+    states = plugin_states()
+    data = {"plugins": [state.to_dict() for state in states]}
+    failed = any(state.error and not state.left_out for state in states)
 
     def show(console: Any) -> None:
         from rich.markup import escape
         from rich.table import Table
 
-        table = Table("plugin", "from", "version", "hooks")
-        for info in infos:
-            state = f"[red]{escape(info.error)}[/red]" if info.error else ", ".join(info.hooks)
+        table = Table("plugin", "from", "version", "adds")
+        for state in states:
+            info = state.info
+            adds = "\n".join(map(escape, state.provides))
+            if state.error:
+                colour = "yellow" if state.left_out else "red"
+                adds = f"[{colour}]{escape(state.error)}[/{colour}]"
             origin = info.origin if info.origin == "built-in" else info.distribution or info.origin
-            table.add_row(escape(info.name), escape(origin), info.version or "", state)
+            origin = f"{escape(origin)}\n{escape(info.module)}"
+            table.add_row(escape(info.name), origin, escape(info.version or ""), adds)
         console.print(table)
 
-    return Result(data, show)
+    return Result(data, show, int(failed))

@@ -8,10 +8,10 @@ from zooalign.release.asked import Asked
 from zooalign.release.checks import BUILT_IN
 from zooalign.release.findings import Check, CheckReport, Finding
 from zooalign.release.open_subject import open_subject
+from zooalign.release.plugins import plugin_checks
 from zooalign.release.policy import Policy
 from zooalign.release.printable import printable
 from zooalign.release.subject import Subject
-from zooalign.zoo.plugins import plugin_manager
 
 __all__ = ["Asked", "all_checks", "check", "check_with"]
 
@@ -21,8 +21,7 @@ _BY_REQUEST = ("values", "data", "rerun", "against")
 
 def all_checks() -> tuple[Check, ...]:
     """The built-in checks, then those of plugins."""
-    found = plugin_manager().hook.zooalign_checks()
-    return (*BUILT_IN, *(item for items in reversed(found) for item in items))
+    return (*BUILT_IN, *plugin_checks())
 
 
 def check(

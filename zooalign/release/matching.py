@@ -11,15 +11,15 @@ from zooalign.errors import DataError, SpecError
 from zooalign.matching import Match, match
 from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.release.opening import CastLike, Family
+from zooalign.release.plugins import plugin_solvers
 from zooalign.release.progress import Progress, stage
 from zooalign.release.provenance import Alignment
 from zooalign.release.same_function import Comparison, compare_functions
 from zooalign.release.spec_of import operator_rules
 from zooalign.symmetry import Permutation, Permuted
 from zooalign.symmetry.permutation import moved_fraction
-from zooalign.zoo.plugins import plugin_manager
 
-__all__ = ["Aligned", "align_member", "plugin_solvers", "require_data", "runnable"]
+__all__ = ["Aligned", "align_member", "require_data", "runnable"]
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,3 @@ def runnable(state: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:
 def _counted(progress: Progress, name: str) -> Any:
     report = stage(progress, name)
     return lambda done: report(done, 0)
-
-
-def plugin_solvers() -> dict[str, Any]:
-    """Solvers of plugins, by their attribute ``name`` or the function's name."""
-    found = plugin_manager().hook.zooalign_solvers()
-    return {
-        str(getattr(solver, "name", None) or solver.__name__): solver
-        for solvers in found
-        for solver in solvers
-    }

@@ -8,10 +8,10 @@ from torch import nn
 
 from zooalign.graph.registry import Rule, collect
 from zooalign.operators import FAMILIES
+from zooalign.release.plugins import plugin_operators
 from zooalign.symmetry import Derived, Verification, derive_spec, verify
 from zooalign.symmetry.spec_file import frozen_to_dict, group_to_dict
 from zooalign.zoo.models import Model, open_architecture
-from zooalign.zoo.plugins import plugin_manager
 
 __all__ = ["SpecReport", "derive_for", "operator_rules", "spec_for", "verify_model"]
 
@@ -43,8 +43,7 @@ class SpecReport:
 
 def operator_rules() -> dict[str, Rule]:
     """The operator rules of zooalign and of its plugins, which come last and win."""
-    found = plugin_manager().hook.zooalign_operators()
-    return collect(*FAMILIES, *(module for modules in reversed(found) for module in modules))
+    return collect(*FAMILIES, *plugin_operators())
 
 
 def derive_for(model: Model, module: nn.Module) -> Derived:

@@ -9,7 +9,7 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Any, Literal
@@ -24,8 +24,10 @@ __all__ = [
     "ALLOW_LIST",
     "PluginInfo",
     "adapter_named",
+    "implementations",
     "library_adapters",
     "loaded_plugins",
+    "outside_allow_list",
     "plugin_manager",
 ]
 
@@ -35,7 +37,10 @@ BUILT_IN = {"timm": "zooalign.zoo.timm_adapter", "py": "zooalign.zoo.python_adap
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What is known of one plugin; ``error`` is None where it works."""
+    """What is known of one plugin; ``error`` is None where it loads.
+
+    ``module`` is where it comes from: the built-in module, or what the entry point names.
+    """
 
     name: str
     origin: Literal["built-in", "entry point"]
@@ -43,6 +48,7 @@ class PluginInfo:
     version: str | None
     hooks: tuple[str, ...]
     error: str | None = None
+    module: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,26 @@ def plugin_manager() -> pluggy.PluginManager:
 def loaded_plugins() -> tuple[PluginInfo, ...]:
     """All plugins that were found, with their hooks or the error that keeps them out."""
     return _load(os.environ.get(ALLOW_LIST)).infos
+
+
+def implementations(hook: str) -> list[tuple[PluginInfo, Callable[[], Any]]]:
+    """The plugins that implement a hook, built-in ones first, each with its own function."""
+    loaded = _load(os.environ.get(ALLOW_LIST))
+    return [
+        (info, getattr(loaded.manager.get_plugin(info.name), hook))
+        for info in loaded.infos
+        if info.error is None and hook in info.hooks
+    ]
+
+
+def outside_allow_list() -> tuple[PluginInfo, ...]:
+    """Plugins that are installed and that the allow-list keeps out; they are not imported."""
+    allowed = os.environ.get(ALLOW_LIST)
+    if allowed is None:
+        return ()
+    names = {name.strip() for name in allowed.split(",")}
+    found = sorted(entry_points(group=hooks.PROJECT), key=lambda entry: entry.name)
+    return tuple(_outside_info(entry) for entry in found if entry.name not in names)
 
 
 def library_adapters() -> tuple[LibraryAdapter, ...]:
@@ -91,18 +117,10 @@ def _load(allowed: str | None) -> _Loaded:
     manager.add_hookspecs(hooks)
     infos = []
     for name, module in BUILT_IN.items():
-        info = PluginInfo(name, "built-in", "zooalign", _own_version(), ())
+        info = PluginInfo(name, "built-in", "zooalign", _own_version(), (), module=module)
         infos.append(_register(manager, info, partial(importlib.import_module, module)))
     for entry in _outside(allowed):
-        dist = entry.dist
-        info = PluginInfo(
-            entry.name,
-            "entry point",
-            dist.metadata["Name"] if dist else None,
-            dist.version if dist else None,
-            (),
-        )
-        infos.append(_register(manager, info, entry.load))
+        infos.append(_register(manager, _outside_info(entry), entry.load))
     adapters: dict[str, LibraryAdapter] = {}
     checked = tuple(_collect(manager, info, adapters) for info in infos)
     for info in checked:
@@ -130,6 +148,14 @@ def _outside(allowed: str | None) -> list[EntryPoint]:
     return [entry for entry in found if entry.name in names]
 
 
+def _outside_info(entry: EntryPoint) -> PluginInfo:
+    dist = entry.dist
+    name = dist.metadata["Name"] if dist else None
+    return PluginInfo(
+        entry.name, "entry point", name, dist.version if dist else None, (), module=entry.value
+    )
+
+
 def _own_version() -> str | None:
     try:
         return version("zooalign")
@@ -139,7 +165,7 @@ def _own_version() -> str | None:
 
 def _failed(info: PluginInfo, error: BaseException | str) -> PluginInfo:
     text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-    return PluginInfo(info.name, info.origin, info.distribution, info.version, (), text)
+    return replace(info, hooks=(), error=text)
 
 
 def _register(
@@ -162,7 +188,7 @@ def _register(
         )
         return _failed(info, what)
     names = tuple(sorted(caller.name for caller in callers))
-    return PluginInfo(info.name, info.origin, info.distribution, info.version, names)
+    return replace(info, hooks=names)
 
 
 def _collect(

@@ -1,0 +1,158 @@
+"""What plugins add to the release: used, listed, and loud where it fails."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from released_pairs import Pairs
+
+from zooalign.cli import main
+from zooalign.errors import ZooalignError
+from zooalign.release.align import align_models
+from zooalign.release.check import check
+from zooalign.release.plugins import PluginError, plugin_checks, plugin_solvers, plugin_states
+from zooalign.zoo import hooks, plugins
+
+HEAD = "from zooalign.zoo.hooks import hookimpl\n"
+CHECKS = (
+    HEAD
+    + '''
+from zooalign.release.findings import Finding, check_of
+
+@check_of("team.notes", "there are no notes")
+def notes(subject):
+    """A release holds no notes.
+
+    Fix: remove them.
+    """
+    for name in subject.names:
+        if name.endswith("notes.txt"):
+            yield Finding("team.notes", "error", name, "is a note", "remove it")
+
+@hookimpl
+def zooalign_checks():
+    return [notes]
+'''
+)
+SOLVER = (
+    HEAD
+    + """
+from zooalign.matching import match
+
+def again(spec, target, source, *, module, data, seed, progress, **options):
+    return match(spec, target, source, method="weight", seed=seed)
+
+@hookimpl
+def zooalign_solvers():
+    return [again]
+"""
+)
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv(plugins.ALLOW_LIST, raising=False)
+    real = plugins.entry_points
+    installed = {entry.name for entry in real(group=hooks.PROJECT)}
+    monkeypatch.setattr(
+        plugins,
+        "entry_points",
+        lambda group: [entry for entry in real(group=group) if entry.name not in installed],
+    )
+    plugins._load.cache_clear()
+    yield
+    plugins._load.cache_clear()
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(name: str, code: str) -> None:
+        module = f"hooked_{name}_{abs(hash((tmp_path, code)))}"
+        (tmp_path / f"{module}.py").write_text(code)
+        info = tmp_path / f"dist_{name}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{name}\nVersion: 1.2\n")
+        (info / "entry_points.txt").write_text(f"[zooalign]\n{name} = {module}\n")
+
+    return install
+
+
+def test_a_check(install, pairs: Pairs, tmp_path: Path) -> None:
+    install("team", CHECKS)
+    out = tmp_path / "out"
+    align_models(*pairs.vit, str(out), method="weight")
+    report = check(str(out))
+    assert "team.notes" in report.checks and report.ok
+    (out / "notes.txt").write_text("x")
+    report = check(str(out))
+    assert [f.where for f in report.findings if f.id == "team.notes"] == ["notes.txt"]
+    assert not report.ok
+
+
+def test_a_solver(install, pairs: Pairs, tmp_path: Path) -> None:
+    install("solver", SOLVER)
+    assert set(plugin_solvers()) == {"again"}
+    found = align_models(*pairs.vit, str(tmp_path / "out"), method="again").to_dict()
+    same = align_models(*pairs.vit, str(tmp_path / "same"), method="weight").to_dict()
+    assert found["method"] == "again"
+    assert found["moved_fraction"] == same["moved_fraction"] > 0.5
+
+
+def test_rules(install) -> None:
+    install(
+        "rules",
+        HEAD + "import zooalign.operators.view as module\n"
+        "@hookimpl\ndef zooalign_operators(): return [module]",
+    )
+    state = next(s for s in plugin_states() if s.info.name == "rules")
+    assert state.provides == ("operators zooalign.operators.view",) and state.error is None
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (HEAD + "@hookimpl\ndef zooalign_checks(): 1 / 0", "ZeroDivisionError: division by zero"),
+        (HEAD + "@hookimpl\ndef zooalign_checks(): return [3]", "3 is not a zooalign.release"),
+        (HEAD + "@hookimpl\ndef zooalign_checks(): return 3", "TypeError: 'int' object is not"),
+        (CHECKS.replace("team.notes", "weights.finite"), "'weights.finite' is built in"),
+        (SOLVER.replace("spec, target, source, *", "*"), "does not take (spec, target, source"),
+        (SOLVER + "again.name = 'weight'\n", "a method named 'weight' is there already"),
+        (HEAD + "@hookimpl\ndef zooalign_operators(): return ['x']", "'x' is not a module"),
+    ],
+)
+def test_a_hook_that_fails_stops_and_is_named(
+    install, pairs: Pairs, code: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("bad", code)
+    words = ["check", pairs.vit[0]] if "zooalign_checks" in code else ["spec", pairs.vit[0]]
+    if "zooalign_solvers" in code:
+        words = ["align", *pairs.vit, "--method", "weight", "-o", "out"]
+    assert main(words, standalone_mode=False) == 2
+    err = capsys.readouterr().err
+    assert "plugin 'bad' (dist-bad) fails in zooalign_" in err and says in err
+    assert "bug in zooalign" not in err
+    assert main(["plugins", "--format", "json"], standalone_mode=False) == 1
+    listed = {p["name"]: p for p in json.loads(capsys.readouterr().out)["plugins"]}
+    assert says in listed["bad"]["error"] and listed["timm"]["error"] is None
+
+
+def test_the_list(install, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("team", CHECKS)
+    install("other", "raise RuntimeError('never imported')")
+    monkeypatch.setenv(plugins.ALLOW_LIST, "team")
+    assert main(["plugins", "--format", "json"], standalone_mode=False) == 0
+    listed = {p["name"]: p for p in json.loads(capsys.readouterr().out)["plugins"]}
+    assert listed["team"]["provides"] == ["check team.notes"]
+    assert listed["team"]["module"].startswith("hooked_team")
+    assert listed["other"]["left_out"] and listed["other"]["error"] == "not in ZOOALIGN_PLUGINS"
+    assert "library timm" in listed["timm"]["provides"]
+    assert main(["plugins"], standalone_mode=False) == 0
+    out = capsys.readouterr().out
+    assert "check team.notes" in out and "not in ZOOALIGN_PLUGINS" in out
+
+
+def test_it_is_an_error_of_ours() -> None:
+    assert issubclass(PluginError, ZooalignError) and plugin_checks() == ()
