@@ -110,34 +110,47 @@ def may_restrict(sets: IndexSets, atom: int, on: int, depends: Depends) -> bool:
 
     Of two sums that depend on each other only the one cut later depends on the other.
     """
-    if atom == on or sets.fixed(atom) or (sets.is_sum(atom) and atom < on):
+    if atom == on or on not in depends.get(atom, ()) or sets.fixed(atom):
         return False
-    return on in depends.get(atom, ())
+    return not (sets.is_sum(atom) and atom < on)
 
 
 def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -> list[Box]:
     on = box.sides[number].digits[place].atom
     once = sum(side.count(on) for side in box.sides) == 1
     beside = box.sides[number].count(on) == 1
+    # What has an own order in each piece, by side: most sides have nothing of the kind.
+    own = [
+        {
+            at
+            for at, digit in enumerate(side.digits)
+            if (once or (beside and n == number)) and may_restrict(sets, digit.atom, on, depends)
+        }
+        for n, side in enumerate(box.sides)
+    ]
     made, start = [], 0
     for piece in sets.pieces(on):
+        stop = start + sets.sizes[piece]
         sides = list(box.sides)
         for n, side in enumerate(box.sides):
+            if not own[n] and n != number:
+                continue
             digits: list[Digit] = []
             for at, digit in enumerate(side.digits):
-                own, of = digit.atom, digit.of
                 if (n, at) == (number, place):
-                    own, of = piece, of | {on}
-                elif (once or (beside and n == number)) and may_restrict(sets, own, on, depends):
-                    own = sets.own(own, on, start, start + sets.sizes[piece])
-                digits.extend(_digits(sets, (own,), digit.stride, of))
+                    digits.extend(_digits(sets, (piece,), digit.stride, digit.of | {on}))
+                elif at in own[n]:
+                    part = sets.own(digit.atom, on, start, stop)
+                    digits.extend(_digits(sets, (part,), digit.stride, digit.of))
+                else:
+                    digits.append(digit)
             sides[n] = replace(side, digits=tuple(digits))
         cut = box.sides[number]
         offset = cut.offset + start * cut.digits[place].stride
         chosen = (*cut.chosen, (on, piece))
         sides[number] = replace(sides[number], offset=offset, chosen=chosen)
         made.append(Box(box.tensor, tuple(sides)))
-        start += sets.sizes[piece]
+        start = stop
     return made
 
 

@@ -9,8 +9,8 @@ each other are one joint set.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
@@ -57,26 +57,50 @@ def settle(sets: IndexSets) -> list[Box]:
     lets sets depend on too much rather than too little: what was taken apart can still be made
     one, not the other way round.
     """
-    depends = dependence(uncut(sets, n, axes) for n, axes in enumerate(sets.tensors))
+    alike = _alike(sets)
+    depends = dependence(uncut(sets, n, sets.tensors[n]) for n, *_ in alike)
     for _ in range(_MOST_ROUNDS):
         before = sets.version
-        seen = list(_all_boxes(sets, depends))
+        seen = list(_all_boxes(sets, alike, depends))
         now = dependence(box for box, _ in seen)
         _agree(sets, now)
         if sets.version == before and now == depends:
-            return [box for box, is_last in seen if is_last]
-        depends = now
+            return _last_boxes(seen, alike)
+        depends, alike = now, _alike(sets)
     cause = Cause("relations without an end", "the solution of all relations")
     for axes in sets.tensors:
         for axis in axes:
             sets.fix(axis, cause)
-    return [part for part, is_last in _all_boxes(sets, {}) if is_last]
+    alike = _alike(sets)
+    return _last_boxes(_all_boxes(sets, alike, {}), alike)
 
 
-def _all_boxes(sets: IndexSets, depends: Depends) -> Iterator[tuple[Box, bool]]:
-    matters = depended_on(sets, depends)
+def _alike(sets: IndexSets) -> list[list[int]]:
+    """Numbers of the tensors that are made of the same sets: what is true of one is of all."""
+    found: dict[tuple[Axis, ...], list[int]] = defaultdict(list)
     for number, axes in enumerate(sets.tensors):
-        yield from boxes(sets, uncut(sets, number, axes), depends, matters)
+        found[tuple(sets.digits(axis) for axis in axes)].append(number)
+    return list(found.values())
+
+
+def _all_boxes(
+    sets: IndexSets, alike: Iterable[Sequence[int]], depends: Depends
+) -> Iterator[tuple[Box, bool]]:
+    """All boxes of the first of the tensors that are alike, and whether each is a last one."""
+    matters = depended_on(sets, depends)
+    for number, *_ in alike:
+        yield from boxes(sets, uncut(sets, number, sets.tensors[number]), depends, matters)
+
+
+def _last_boxes(seen: Iterable[tuple[Box, bool]], alike: Iterable[Sequence[int]]) -> list[Box]:
+    """The last boxes of every tensor, in order of the tensors."""
+    of_first: dict[int, list[Box]] = defaultdict(list)
+    for box, is_last in seen:
+        if is_last:
+            of_first[box.tensor].append(box)
+    found = [(n, box) for numbers in alike for n in numbers for box in of_first[numbers[0]]]
+    found.sort(key=lambda pair: pair[0])
+    return [box if box.tensor == n else replace(box, tensor=n) for n, box in found]
 
 
 def _agree(sets: IndexSets, depends: Depends) -> None:
