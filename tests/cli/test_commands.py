@@ -109,7 +109,9 @@ def test_check_and_publish(call: Call, pairs: Pairs, tmp_path: Path) -> None:
     assert {f["where"] for f in faulty.json["findings"] if f["id"] == "parent.bytes"} == {
         "norm.weight"
     }
-    assert set(faulty.json["findings"][0]) == {"id", "severity", "where", "message", "fix"}
+    assert set(faulty.json["findings"][0]) == {
+        *("id", "category", "severity", "where", "message", "fix", "file", "parameter"),
+    }
     human = call("check", str(out))
     assert human.code == 1 and "weights.digests: norm.weight" in human.out
     refused = call("publish", str(out), "--to", "org/name", "--format", "json")

@@ -45,6 +45,6 @@ def command(
         from rich.markup import escape
 
         console.print(f"[bold]{escape(report.output)}[/bold] written, {len(report.files)} files")
-        console.print(f"proved by {escape(report.proved)}")
+        console.print(f"every one of {report.tensors} tensors is the published one")
 
     return Result(report.to_dict(), show)

@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
-from zooalign.errors import CheckpointError, SpecError
+from zooalign.errors import CheckpointError, MergeError, SpecError
 from zooalign.release import layout
 from zooalign.release.assemble import digest_of, require_output
+from zooalign.release.barrier import curves_from_json
+from zooalign.release.card import make_card
 from zooalign.release.contents import LocalContents
-from zooalign.release.listing import hash_file
+from zooalign.release.front_matter import read_metadata
 from zooalign.release.open_subject import open_subject
 from zooalign.release.progress import Progress, silent
 from zooalign.release.provenance import Provenance
@@ -20,65 +22,28 @@ from zooalign.release.sources import source_of
 from zooalign.release.subject import Subject
 from zooalign.symmetry import Permuted
 from zooalign.zoo.checkpoint import INDEX_NAME
-from zooalign.zoo.files import new_directory
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.writer import write_model
 
-__all__ = ["ApplyReport", "apply_permutation", "prove_parent", "stated_weights", "without_weights"]
+__all__ = ["ApplyReport", "apply_permutation", "is_permutation_only", "prove_parent"]
 
-FORMAT, VERSION = "zooalign.permutation-only", 1
-_ROOM = 1_000_000
+TAG = "permutation-only"
 
 
 @dataclass(frozen=True)
 class ApplyReport:
-    """What was written; ``proved`` says by what it is known to be the aligned checkpoint."""
+    """What was written; ``tensors`` is how many were compared with their published SHA-256."""
 
     output: str
     parent: str
     release: str
     files: tuple[str, ...]
-    proved: str
+    tensors: int
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON (``docs/cli.md``)."""
         return {**vars(self), "files": list(self.files)}
-
-
-def without_weights(directory: str, output: str) -> Path:
-    """Copy an aligned directory without its weights: card, configuration, spec, permutation.
-
-    ``zooalign/permutation-only.json`` says which files of weights are made by
-    :func:`apply_permutation`, with their SHA-256.
-
-    Raises
-    ------
-    SpecError
-        If it is no alignment made by zooalign.
-    CheckpointError
-        If the directory cannot be written; nothing is left behind.
-    """
-    own = LocalContents.of(Path(directory))
-    with open_subject(_as_directory(directory)) as subject:
-        _alignment(subject)
-        weights = {path.name for path in subject.checkpoint.files if path.name != INDEX_NAME}
-        kept = {e.name: own.path(e.name).read_bytes() for e in own.entries if e.name not in weights}
-        stated = [
-            {
-                "name": name,
-                "size": own.path(name).stat().st_size,
-                "sha256": hash_file(own.path(name)),
-            }
-            for name in sorted(weights)
-        ]
-    marker = {"format": FORMAT, "version": VERSION, "weights": stated}
-    kept[layout.PERMUTATION_ONLY] = layout.json_bytes(marker)
-    with new_directory(output, needed=sum(map(len, kept.values()))) as folder:
-        for name, content in kept.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-    return Path(output).absolute()
 
 
 def apply_permutation(
@@ -101,7 +66,8 @@ def apply_permutation(
         A directory or repo with a spec, a permutation and a provenance; it needs no weights, and
         if it has some they are not read.
     output:
-        The directory to write: the release's files, and the weights.
+        The directory to write, as ``zooalign align`` wrote it: the release's files, the weights,
+        and what the release lacks of configuration and card.
 
     Raises
     ------
@@ -118,34 +84,58 @@ def apply_permutation(
         opened = open_model(parent, model=model, allow_pickle=allow_pickle)
         tensors = prove_parent(subject, made, opened, progress)
         assert opened.checkpoint is not None
-        stated = stated_weights(subject)
-        kept = {}
-        for name in subject.names:
-            weights = name.endswith(".safetensors") or name == INDEX_NAME
-            if not weights and not name.startswith(".") and name != layout.PERMUTATION_ONLY:
-                kept[name] = subject.contents.path(name).read_bytes()
-        with new_directory(
-            output, needed=opened.checkpoint.nbytes + _ROOM, overwrite=overwrite
-        ) as folder:
-            # One deeper, as the folder itself is locked while it is filled.
-            inner = folder / ".made" / "out"
-            inner.parent.mkdir()
-            write_model(inner, tensors, extra_files=kept, layout_like=opened.checkpoint)
-            for name, sha256 in stated.items():
-                if not (inner / name).is_file() or hash_file(inner / name) != sha256:
-                    raise CheckpointError(
-                        f"{name}: what was made of '{parent}' is not the file that was published "
-                        f"(SHA-256 {sha256[:16]}); the parent or the permutation is another"
-                    )
-            for path in sorted(inner.iterdir()):
-                path.rename(folder / path.name)
-            inner.rmdir()
-            inner.parent.rmdir()
+        kept = _files(subject, made, opened, Path(output).name)
+        config = {n: c for n, c in opened.config_files().items() if n not in kept}
+        write_model(
+            output,
+            tensors,
+            config_files=config,
+            extra_files=kept,
+            layout_like=opened.checkpoint,
+            overwrite=overwrite,
+        )
     files = tuple(entry.name for entry in LocalContents.of(Path(output)).entries)
-    proved = f"the SHA-256 of every {'file of weights' if stated else 'tensor'}"
     return ApplyReport(
-        output, opened.reference, subject.reference, files, proved, time.perf_counter() - start
+        output,
+        opened.reference,
+        subject.reference,
+        files,
+        len(opened.checkpoint),
+        time.perf_counter() - start,
     )
+
+
+def _files(subject: Subject, made: Provenance, opened: Model, title: str) -> dict[str, bytes]:
+    """The release's own files, but for weights; where it has none, with the card of one that has."""
+    found = {
+        name: subject.contents.path(name).read_bytes()
+        for name in subject.names
+        if not name.startswith(".") and not name.endswith(".safetensors") and name != INDEX_NAME
+    }
+    if is_permutation_only(subject):
+        try:
+            text = subject.text(layout.BARRIER)
+            curves = () if text is None else curves_from_json(text)
+        except MergeError as error:
+            raise SpecError(f"{layout.BARRIER} is malformed: {error}") from error
+        found[layout.CARD] = make_card(
+            made,
+            title=title,
+            library=opened.adapter.name,
+            curves=curves,
+            plot=layout.PLOT if layout.PLOT in found else None,
+            spec=subject.spec,
+        ).encode()
+    return found
+
+
+def is_permutation_only(subject: Subject) -> bool:
+    """Whether a release says, by a tag of its card, that it has no weights."""
+    try:
+        tags = read_metadata(subject.text(layout.CARD) or "").get("tags")
+    except SpecError:
+        return False
+    return isinstance(tags, list) and TAG in tags
 
 
 def _alignment(subject: Subject) -> Provenance:
@@ -192,19 +182,6 @@ def _require_parent(opened: Model, made: Provenance) -> None:
         )
 
 
-def stated_weights(subject: Subject) -> dict[str, str]:
-    """Names and SHA-256 of the weights that a permutation-only release stands for."""
-    body = subject.json(layout.PERMUTATION_ONLY)
-    if body is None:
-        return {}
-    try:
-        if body["format"] != FORMAT or body["version"] != VERSION:
-            raise ValueError("it is of another format or version")
-        return {str(entry["name"]): str(entry["sha256"]) for entry in body["weights"]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise SpecError(f"{layout.PERMUTATION_ONLY} is malformed: {error}") from error
-
-
 def _prove(tensors: Mapping[str, Tensor], digests: Any, progress: Progress) -> None:
     """Compare every tensor with its published digest, before anything is written."""
     if not isinstance(digests, dict):
@@ -221,9 +198,6 @@ def _prove(tensors: Mapping[str, Tensor], digests: Any, progress: Progress) -> N
             )
 
 
-def _as_directory(text: str) -> str:
-    return text if text.startswith((".", "/")) else f"./{text}"
-
-
 def _or_hub(text: str) -> str:
-    return _as_directory(text) if Path(text).is_dir() else text
+    """A path that looks like a repo's name, as a path."""
+    return f"./{text}" if Path(text).is_dir() and not text.startswith((".", "/")) else text

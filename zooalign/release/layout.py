@@ -8,7 +8,6 @@ __all__ = [
     "CARD",
     "DIGESTS",
     "FOLDER",
-    "PERMUTATION_ONLY",
     "PLOT",
     "PROVENANCE",
     "SPEC",
@@ -22,7 +21,6 @@ PROVENANCE = f"{FOLDER}/provenance.json"
 BARRIER = f"{FOLDER}/barrier.json"
 PLOT = f"{FOLDER}/barrier.svg"
 DIGESTS = f"{FOLDER}/digests.json"
-PERMUTATION_ONLY = f"{FOLDER}/permutation-only.json"
 CARD = "README.md"
 
 

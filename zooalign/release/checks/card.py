@@ -7,6 +7,7 @@ from huggingface_hub import ModelCard
 
 from zooalign.errors import SpecError
 from zooalign.release import layout
+from zooalign.release.apply import is_permutation_only
 from zooalign.release.findings import Finding, check_of
 from zooalign.release.front_matter import body_of, read_metadata
 from zooalign.release.subject import Subject
@@ -88,6 +89,8 @@ def relation(subject: Subject) -> Iterator[Finding]:
     """
     assert subject.provenance is not None
     _, found = _read(subject)
+    if is_permutation_only(subject):  # no model, so no relation of one to another
+        return
     allowed = _RELATIONS[subject.provenance.operation]
     if found.get("base_model") and found.get("base_model_relation") not in allowed:
         stated = found.get("base_model_relation")

@@ -10,7 +10,7 @@ from torch import Tensor
 from zooalign.errors import CheckpointError, MergeError, SpecError
 from zooalign.merging.interpolate import LazyAverage
 from zooalign.release import layout
-from zooalign.release.apply import prove_parent, stated_weights
+from zooalign.release.apply import is_permutation_only, prove_parent
 from zooalign.release.assemble import digest_of
 from zooalign.release.checks.parent import by_index, expected_of
 from zooalign.release.coverage_of import gaps
@@ -108,21 +108,20 @@ def applied(subject: Subject) -> Iterator[Finding]:
 
 @check_of("permutation.only", "a release without weights says exactly what it makes", "provenance")
 def only(subject: Subject) -> Iterator[Finding]:
-    """The release is a permutation without weights (``zooalign/permutation-only.json``), and it is
-    no alignment, states no files of weights or no digests, or, with ``--parent``, the parent
-    permuted is not what it states.
+    """The card has the tag ``permutation-only``, and the release is no alignment, has weights all
+    the same, records no digests, or, with ``--parent``, the parent permuted is not what they say.
 
-    Fix: make it again from the aligned directory.
+    Fix: publish it again from the aligned directory, with ``--permutation-only``.
     """
     made = subject.provenance
     assert made is not None
-    if layout.PERMUTATION_ONLY not in subject.names:
+    if not is_permutation_only(subject):
         return
     try:
         if made.operation != "align":
             raise SpecError(f"is a {made.operation}, which takes more than one parent's weights")
-        if not stated_weights(subject):
-            raise SpecError("states no file of weights")
+        if any(name.endswith(".safetensors") for name in subject.names):
+            raise SpecError("has weights, and its card says that it has none")
         if not isinstance(subject.json(layout.DIGESTS), dict):
             raise SpecError(f"{layout.DIGESTS} is missing, so what is made cannot be checked")
         if subject.has("spec") and subject.has("parents"):
@@ -131,13 +130,8 @@ def only(subject: Subject) -> Iterator[Finding]:
             given = [p for p in parents if source_of(p, "parent").files == source]
             prove_parent(subject, made, (given or parents)[0])
     except (SpecError, CheckpointError, IndexError) as error:
-        yield Finding(
-            "permutation.only",
-            "error",
-            layout.PERMUTATION_ONLY,
-            str(error),
-            "make it again from the aligned directory",
-        )
+        fix = "publish it again from the aligned directory, with --permutation-only"
+        yield Finding("permutation.only", "error", subject.reference, str(error), fix)
 
 
 def _mistake(

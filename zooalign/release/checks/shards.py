@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from zooalign.errors import CheckpointError, SpecError
-from zooalign.release import layout
+from zooalign.release.apply import is_permutation_only
 from zooalign.release.findings import Finding, check_of
 from zooalign.release.subject import Subject
 from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME
@@ -30,9 +30,7 @@ def readable(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "weights.readable", "error", fault.name, f"{fault.name}: {fault.message}", fix
         )
-    if layout.PERMUTATION_ONLY in subject.names and not any(
-        name.endswith(".safetensors") for name in subject.names
-    ):
+    if is_permutation_only(subject) and not any(n.endswith(".safetensors") for n in subject.names):
         return  # it means to have none: permutation.only
     explained = bool(subject.faults) or any(True for _ in _index_faults(subject))
     if subject.unreadable is not None and not explained:
