@@ -77,3 +77,17 @@ def test_all_problems_in_one_error() -> None:
 def test_long_lists_are_cut() -> None:
     with pytest.raises(CheckpointError, match="7 unexpected: x0, x1, x2, x3, x4 and 2 more"):
         state_dict_for(Tied(), lazy({**stored(), **{f"x{i}": torch.ones(1) for i in range(7)}}))
+
+
+def test_a_saved_buffer_that_is_computed_now_is_left_out() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(2, 2)
+            self.register_buffer("ids", torch.arange(4), persistent=False)
+
+    module = Positions()
+    old = {**module.state_dict(), "ids": torch.arange(4)}
+    assert list(state_dict_for(module, lazy(old))) == ["linear.weight", "linear.bias"]
+    with pytest.raises(CheckpointError, match="1 unexpected: other"):
+        state_dict_for(module, lazy({**old, "other": torch.zeros(1)}))

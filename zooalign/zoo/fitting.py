@@ -20,7 +20,8 @@ def state_dict_for(module: nn.Module, checkpoint: LazyTensors, *, where: str = "
     """The tensors of ``checkpoint`` under the keys of ``module``, lazily and in its order.
 
     A tied parameter may be stored under one of its names only. A missing
-    ``num_batches_tracked`` (checkpoints older than PyTorch 0.4.1) is 0. Dtypes are the
+    ``num_batches_tracked`` (checkpoints older than PyTorch 0.4.1) is 0. Buffers that the module
+    computes and does not save may be there, and are left out. Dtypes are the
     checkpoint's. ``where`` names the checkpoint in messages.
 
     Raises:
@@ -41,7 +42,10 @@ def state_dict_for(module: nn.Module, checkpoint: LazyTensors, *, where: str = "
         else:
             missing.append(key)
     problems = _listed("missing", missing)
-    problems += _listed("unexpected", [key for key in checkpoint if key not in expected])
+    # What the module computes itself now, older versions of a library have saved.
+    computed = {name for name, _ in module.named_buffers()}
+    unexpected = [key for key in checkpoint if key not in expected and key not in computed]
+    problems += _listed("unexpected", unexpected)
     problems += _listed("of another shape", _misshapen(expected, origin, checkpoint))
     problems += _listed("tied, but stored with different values", _untied(ties, checkpoint))
     if problems:

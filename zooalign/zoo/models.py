@@ -114,7 +114,14 @@ class Model:
         return self.adapter.example_inputs(self.architecture, batch_size, device)
 
     def config_files(self) -> dict[str, bytes]:
-        """The files to write beside new weights of this architecture."""
+        """The files to write beside new weights of this architecture.
+
+        Of a hub repo, those its adapter wants beside ``config.json`` (``files_beside``, such as a
+        tokenizer's) are fetched now.
+        """
+        wanted = getattr(self.adapter, "files_beside", None)
+        if self.repo is not None and wanted is not None:
+            hub.fetch(self.repo, sorted(wanted(self.repo.names)), token=None)
         return self.adapter.config_files(self.architecture, self.directory)
 
 
