@@ -100,6 +100,12 @@ class TransformersAdapter:
 
         return config_files(architecture, source_dir)
 
+    def files_beside(self, names: Sequence[str]) -> list[str]:
+        """Which of a hub repo's files :meth:`config_files` carries along."""
+        from zooalign_transformers.files import files_beside
+
+        return files_beside(names)
+
     def load(self, directory: Path) -> nn.Module:
         import transformers
 

@@ -1,24 +1,29 @@
 """The files beside the weights that ``from_pretrained`` and ``pipeline`` read."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from zooalign.zoo.adapters import Architecture
 
 from zooalign_transformers.configuring import make_config
 
-__all__ = ["config_files"]
+__all__ = ["config_files", "files_beside"]
 
-# What transformers and tokenizers write; nothing that runs, and no weights.
-_CARRIED = (
+# What transformers, tokenizers and sentence-transformers write beside weights; nothing that runs.
+_CARRIED = {
+    "1_Pooling/config.json",
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
+    "config_sentence_transformers.json",
     "generation_config.json",
     "merges.txt",
+    "modules.json",
     "normalizer.json",
     "preprocessor_config.json",
     "processor_config.json",
+    "sentence_bert_config.json",
     "sentencepiece.bpe.model",
     "special_tokens_map.json",
     "spiece.model",
@@ -29,8 +34,13 @@ _CARRIED = (
     "video_preprocessor_config.json",
     "vocab.json",
     "vocab.txt",
-)
+}
 _LARGEST = 100_000_000
+
+
+def files_beside(names: Iterable[str]) -> list[str]:
+    """Which of a repo's files are carried along."""
+    return sorted(_CARRIED & set(names))
 
 
 def config_files(architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
@@ -40,7 +50,7 @@ def config_files(architecture: Architecture, source_dir: Path | None) -> dict[st
         config.architectures = [architecture.config["class"]]
         return {"config.json": (json.dumps(config.to_diff_dict(), indent=2) + "\n").encode()}
     found = {"config.json": (source_dir / "config.json").read_bytes()}
-    for name in _CARRIED:
+    for name in sorted(_CARRIED):
         path = source_dir / name
         if path.is_file() and path.stat().st_size <= _LARGEST:
             found[name] = path.read_bytes()

@@ -43,7 +43,8 @@ def answers(result: Any) -> dict[str, Tensor]:
     found: dict[str, Any] = {
         name: value
         for name, value in named.items()
-        if not any(name == word or name.endswith(f"_{word}") for word in _BY_THE_WAY)
+        if name not in _BY_THE_WAY
+        and not name.endswith(("_attentions", "_hidden_states", "_router_logits", "_loss"))
         and not name.startswith("encoder_")
         and _floating(value)
     }
