@@ -12,7 +12,9 @@ from released_pairs import Pairs, tamper, weights
 
 from zooalign.errors import HubError
 from zooalign.release.align import align_models
+from zooalign.release.apply import apply_permutation
 from zooalign.release.check import Asked, all_checks, check, check_with
+from zooalign.release.publish import publish
 from zooalign.testing import Fault, LoopbackHub, Reply
 from zooalign.zoo.writer import write_model
 
@@ -156,9 +158,7 @@ def test_the_recorded_parents_are_fetched(hub: LoopbackHub, pairs: Pairs, tmp_pa
     assert "parent.recorded" in {f.id for f in moved.findings}
 
 
-def test_a_server_without_ranges_and_one_that_fails(
-    hub: LoopbackHub, released: Path, tmp_path: Path
-) -> None:
+def test_a_hub_that_refuses_a_shard(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:
     hub.add_repo("tester/good", files(released))
     hub.inject(Fault(Reply(403, "no"), path=r"/resolve/.*safetensors$", times=None))
     with pytest.raises(HubError, match="forbids") as caught:
@@ -174,3 +174,19 @@ def test_hostile_names_are_findings(hub: LoopbackHub, released: Path) -> None:
     assert len(found) == 2 and all(name.isprintable() for name in found)
     assert json.dumps(report.to_dict(), ensure_ascii=False).isprintable()
     assert {item.id for item in all_checks()} >= set(report.checks)
+
+
+def test_a_published_permutation(
+    hub: LoopbackHub, released: Path, pairs: Pairs, tmp_path: Path
+) -> None:
+    """A repo without weights and configuration: checked as what it is, and applied."""
+    publish(str(released), "tester/slim", permutation_only=True)
+    report = check("tester/slim", [pairs.vit[1]])
+    assert report.ok, report.failures
+    assert "permutation.only" in report.checks and "permutation.valid" in report.checks
+    apply_permutation(pairs.vit[1], "tester/slim", str(tmp_path / "out"))
+    assert (tmp_path / "out/model.safetensors").read_bytes() == (
+        released / "model.safetensors"
+    ).read_bytes()
+    hub.add_repo("tester/empty", {"README.md": b"---\nlicense: mit\n---\n"})
+    assert "weights.readable" in {f.id for f in check("tester/empty").failures}

@@ -1,0 +1,64 @@
+"""Specs that miss, double or separate what belongs together: the parameter is named."""
+
+import dataclasses
+
+import pytest
+
+from zooalign.release.coverage_of import gaps
+from zooalign.release.spec_of import spec_for
+from zooalign.symmetry import PermutationSpec
+
+
+@pytest.fixture(scope="module")
+def spec() -> PermutationSpec:
+    return spec_for("timm:test_vit?num_classes=3&img_size=32&depth=1").derived.spec
+
+
+def said(recorded: PermutationSpec, spec: PermutationSpec) -> dict[str, str]:
+    return {gap.parameter: gap.message for gap in gaps(recorded, spec)}
+
+
+def test_the_same_spec(spec: PermutationSpec) -> None:
+    assert said(spec, spec) == {}
+
+
+def test_a_forgotten_member(spec: PermutationSpec) -> None:
+    first = max(spec.groups, key=lambda group: len(group.members))
+    member = first.members[3]
+    kept = tuple(m for m in first.members if m != member)
+    others = tuple(dataclasses.replace(g, members=kept) if g is first else g for g in spec.groups)
+    found = said(dataclasses.replace(spec, groups=others), spec)
+    assert list(found) == [member.parameter] and "nothing moves it" in found[member.parameter]
+
+
+def test_a_forgotten_group_and_one_too_many(spec: PermutationSpec) -> None:
+    group = next(g for g in spec.groups if "mlp.fc1.weight" in g.members[0].parameter)
+    less = dataclasses.replace(spec, groups=tuple(g for g in spec.groups if g is not group))
+    assert set(said(less, spec)) == {m.parameter for m in group.members}
+    more = said(spec, less)
+    assert all("does not allow it" in message for message in more.values()) and more
+
+
+def test_one_group_as_two(spec: PermutationSpec) -> None:
+    group = next(g for g in spec.groups if "mlp.fc1.weight" in g.members[0].parameter)
+    head = dataclasses.replace(group, members=group.members[:1])
+    tail = dataclasses.replace(group, id="other", members=group.members[1:])
+    at = spec.groups.index(group)
+    split = (*spec.groups[:at], head, tail, *spec.groups[at + 1 :])
+    found = said(dataclasses.replace(spec, groups=split), spec)
+    [message] = found.values()
+    assert "moves together with" in message and "by itself" in message
+
+
+def test_an_axis_that_is_moved_twice(spec: PermutationSpec) -> None:
+    group = next(g for g in spec.groups if "mlp.fc1.weight" in g.members[0].parameter)
+    twice = dataclasses.replace(spec, groups=(*spec.groups, dataclasses.replace(group, id="again")))
+    found = list(gaps(twice, spec))
+    moved = {gap.parameter for gap in found if "moved twice" in gap.message}
+    assert moved == {m.parameter for m in group.members}
+
+
+def test_a_tensor_that_the_spec_does_not_know(spec: PermutationSpec) -> None:
+    shapes = {name: shape for name, shape in spec.shapes.items() if name != "head.bias"}
+    found = said(dataclasses.replace(spec, shapes=shapes), spec)
+    assert "does not know" in found["head.bias"]
