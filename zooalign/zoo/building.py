@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from zooalign.errors import CheckpointError, ModelReferenceError
 
@@ -25,21 +26,34 @@ def build_on_meta(make: Callable[[], nn.Module]) -> nn.Module:
     has memory at a time, and initialisers then work on meta tensors at no cost.
 
     A few constructors need values (timm's Swin V2 and hybrids run a part of themselves) or place
-    buffers where their parameters are (Swin). Those are built with values that are then dropped.
+    buffers where their parameters are (Swin). Those are built with memory that nothing is written
+    to, so that the system never gives it, and that is then dropped.
 
     Raises:
         ModelReferenceError: it has more parameter tensors than any model.
     """
     with torch.random.fork_rng(devices=[]), _parameters_counted():
-        try:
-            with _parameters_on_meta():
-                module = make()
-        except Exception:
-            module = _emptied(make())
-        else:
-            if any(buffer.is_meta for buffer in module.buffers()):
+        module: nn.Module | None = None
+        with suppress(Exception), _parameters_on_meta():
+            module = make()
+        if module is None or any(buffer.is_meta for buffer in module.buffers()):
+            with _Uninitialised():
                 module = _emptied(make())
     return module.eval()
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Initialisers leave parameters as they are: their values are not needed."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        in_place = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
+        target = args[0] if args else (kwargs or {}).get("tensor")  # as torch.nn.init calls it
+        if in_place and isinstance(target, nn.Parameter):
+            return target
+        return func(*args, **(kwargs or {}))
 
 
 def _emptied(module: nn.Module) -> nn.Module:

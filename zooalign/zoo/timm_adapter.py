@@ -199,10 +199,8 @@ def _data_config(architecture: Architecture) -> dict[str, Any]:
 
 @lru_cache(maxsize=32)
 def _cached_data_config(name: str, config: str) -> dict[str, Any]:
-    module = building.build_on_meta(
-        partial(_create, Architecture(TimmAdapter.name, name, json.loads(config)))
-    )
-    return _resolve_data_config(module, json.loads(config))
+    make = partial(_create, Architecture(TimmAdapter.name, name, json.loads(config)))
+    return _resolve_data_config(timm_catalogue.without_values(make), json.loads(config))
 
 
 def _resolve_data_config(module: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:

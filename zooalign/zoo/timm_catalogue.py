@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zooalign.zoo import building
 from zooalign.zoo.adapters import Architecture, Reduction
 
-__all__ = ["family", "names", "parameters", "reductions"]
+__all__ = ["family", "names", "parameters", "reductions", "without_values"]
 
 # Sides of images: most strides and windows of timm's models divide one of the first.
 _SIDES = (64, 96, 128, 160, 192, 224, 256, 288, 384, 448, 512)
@@ -30,13 +30,17 @@ def family(name: str) -> str:
 
 
 def parameters(make: Callable[[], nn.Module]) -> int:
-    """Number of parameters of ``make()``. Buffers need no values, so all is made on meta."""
+    """Number of parameters of ``make()``."""
+    return sum(parameter.numel() for parameter in without_values(make).parameters())
+
+
+def without_values(make: Callable[[], nn.Module]) -> nn.Module:
+    """``make()`` with everything on meta, for what needs no value, not even of buffers."""
     try:
         with torch.device("meta"):
-            module = make()
+            return make()
     except Exception:  # a few constructors compute with values
-        module = building.build_on_meta(make)
-    return sum(parameter.numel() for parameter in module.parameters())
+        return building.build_on_meta(make)
 
 
 def reductions(
