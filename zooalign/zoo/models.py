@@ -37,6 +37,7 @@ class Model:
     checkpoint: Checkpoint | None = None
     directory: Path | None = None
     repo: hub.HubRepo | None = None
+    cache_dir: Path | None = None
 
     @cached_property
     def source(self) -> dict[str, Any]:
@@ -121,7 +122,8 @@ class Model:
         """
         wanted = getattr(self.adapter, "files_beside", None)
         if self.repo is not None and wanted is not None:
-            hub.fetch(self.repo, sorted(wanted(self.repo.names)), token=None)
+            names = sorted(wanted(self.repo.names))
+            hub.fetch(self.repo, names, token=None, cache_dir=self.cache_dir)
         return self.adapter.config_files(self.architecture, self.directory)
 
 
@@ -172,7 +174,7 @@ def open_model(
     else:
         adapter, architecture = named_architecture(model, token=token, cache_dir=cache_dir)
     opener = open_pickle if weights.name.lower().endswith(PICKLE_SUFFIXES) else open_checkpoint
-    return Model(str(parsed), architecture, adapter, opener(weights), directory, repo)
+    return Model(str(parsed), architecture, adapter, opener(weights), directory, repo, cache_dir)
 
 
 def open_architecture(
@@ -198,7 +200,7 @@ def open_architecture(
             return Model(str(parsed), architecture, adapter, repo=repo)
         directory = fetch_config(repo, token=token, cache_dir=cache_dir).parent
         adapter, architecture = recognise(directory, str(parsed), repo)
-        return Model(str(parsed), architecture, adapter, None, directory, repo)
+        return Model(str(parsed), architecture, adapter, None, directory, repo, cache_dir)
     directory = Path(parsed.target)
     if parsed.kind == "directory" and directory.is_dir() and not _has_weights(directory):
         adapter, architecture = (
