@@ -7,10 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["example_inputs"]
+__all__ = [
+    "TOKENS",
+    "example_inputs",
+    "generic",
+    "image",
+    "text",
+    "tokens",
+    "video",
+    "vision_config",
+]
 
 _SEED = 0
-_TOKENS = 8
+TOKENS = 8
 _LOWEST = 5  # below are often the special tokens: padding, begin, end, unknown, mask
 
 Make = Callable[[nn.Module, Any, int, torch.Generator], dict[str, Any]]
@@ -23,20 +32,36 @@ def example_inputs(model: nn.Module, config: Any, batch: int) -> dict[str, Any]:
     """
     generator = torch.Generator().manual_seed(_SEED)
     takes = inspect.signature(type(model).forward).parameters
-    from zooalign_transformers.special import SPECIAL
+    from zooalign_transformers.special import NEEDED, REQUIRED, SPECIAL
 
     special = SPECIAL.get(config.model_type)
     made = special(model, config, batch, generator) if special else None
     if made is None:
-        made = _generic(model, config, batch, generator)
+        made = generic(model, config, batch, generator)
+    for name, parameter in takes.items():
+        wanted = parameter.default is inspect.Parameter.empty or name in NEEDED
+        if wanted and name not in made and name in REQUIRED:
+            made |= REQUIRED[name](model, config, batch, generator)
+    made = _precomputed(model, made)
     return {name: value for name, value in made.items() if _takes(takes, name)}
+
+
+def _precomputed(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+    """Arguments that transformers computes outside of a trace: positions, bounds of segments."""
+    if not any(name in made for name in ("grid_thw", "target_sizes", "feature_lens")):
+        return made
+    from transformers.exporters.utils import precompute_export_inputs
+
+    found = dict(made)
+    precompute_export_inputs(model, found)
+    return found
 
 
 def _takes(takes: Any, name: str) -> bool:
     return name in takes or any(p.kind == p.VAR_KEYWORD for p in takes.values())
 
 
-def _generic(
+def generic(
     model: nn.Module, config: Any, batch: int, generator: torch.Generator
 ) -> dict[str, Any]:
     takes = inspect.signature(type(model).forward).parameters
@@ -87,7 +112,7 @@ def text(config: Any, batch: int, generator: torch.Generator) -> dict[str, Tenso
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def tokens(config: Any, batch: int, generator: torch.Generator, count: int = _TOKENS) -> Tensor:
+def tokens(config: Any, batch: int, generator: torch.Generator, count: int = TOKENS) -> Tensor:
     """Random tokens, the last one the end of text, where the config names one."""
     size = getattr(config, "vocab_size", None) or 99
     size = min(size) if isinstance(size, (list, tuple)) else size
@@ -144,7 +169,11 @@ def _first(config: Any, *names: str) -> Any:
 
 
 def _audio_config(config: Any) -> Any:
-    return getattr(config, "audio_config", None) or config
+    for name in ("audio_config", "encoder_config", "audio_encoder_config"):
+        part = getattr(config, name, None)
+        if part is not None and not isinstance(part, dict):
+            return part
+    return config
 
 
 def _wave(config: Any, batch: int, generator: torch.Generator) -> Tensor:
@@ -163,6 +192,8 @@ def _spectrogram(config: Any, batch: int, generator: torch.Generator) -> Tensor:
     config = _audio_config(config)
     bins = _first(config, "num_mel_bins", "feature_projection_input_dim", "input_feat_per_channel")
     bins = bins or _first(config, "input_dim", "mel_bins", "n_mels", "feature_size") or 80
+    if hasattr(config, "n_window"):  # whole windows of frames
+        return torch.randn((batch, bins, 2 * config.n_window), generator=generator)
     frames = _first(config, "max_source_positions")
     if frames and not hasattr(config, "num_conv_layers"):
         return torch.randn((batch, bins, 2 * frames), generator=generator)
