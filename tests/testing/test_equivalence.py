@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
-from zooalign.errors import DataError
+from zooalign.errors import DataError, ZooalignError
 from zooalign.testing import assert_equivalent
 from zooalign.testing.equivalence import default_rtol
+from zooalign.zoo.models import open_model
+from zooalign.zoo.writer import write_model
 
 
 @dataclass
@@ -159,3 +162,21 @@ def test_transformers_output() -> None:
     with pytest.raises(AssertionError, match=r"output\['logits'\]"):
         assert_equivalent(model, other, inputs)
     assert assert_equivalent(model, model.state_dict(), inputs) == 0
+
+
+def test_models_by_name(tmp_path: Path) -> None:
+    """Directories and references, with the inputs their library knows."""
+    opened = open_model("timm:test_vit?num_classes=3&img_size=32&depth=1")
+    folders = [
+        write_model(
+            tmp_path / f"seed{seed}", opened.state_dict(seed), config_files=opened.config_files()
+        )
+        for seed in (0, 1)
+    ]
+    assert assert_equivalent(str(folders[0]), folders[0]) == 0.0
+    assert assert_equivalent(folders[0], opened.state_dict(0)) == 0.0
+    with pytest.raises(AssertionError, match="max rel error") as caught:
+        assert_equivalent(folders[0], folders[1])
+    assert caught.traceback[-1].frame.code.name != "test_models_by_name"
+    with pytest.raises(ZooalignError, match="no such directory"):
+        assert_equivalent(str(tmp_path / "none"), folders[0])

@@ -44,15 +44,21 @@ def permutation_release(directory: Path, repo: str) -> Iterator[Path]:
     for name in _OPTIONAL:
         if (directory / name).is_file():
             texts[name] = _read(directory, name)
-    card = make_card(
-        provenance,
-        title=repo.partition("/")[2],
-        library=provenance.architecture.get("library", ""),
-        curves=_curves(texts.get(layout.BARRIER)),
-        plot=layout.PLOT if layout.PLOT in texts else None,
-        spec=spec,
-        permutation_only=repo,
-    )
+    try:
+        card = make_card(
+            provenance,
+            title=repo.partition("/")[2],
+            library=provenance.architecture.get("library", ""),
+            curves=_curves(texts.get(layout.BARRIER)),
+            plot=layout.PLOT if layout.PLOT in texts else None,
+            spec=spec,
+            permutation_only=repo,
+        )
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise SpecError(
+            f"{layout.PROVENANCE} is malformed: no card can be written from it "
+            f"({type(error).__name__}: {error})"
+        ) from error
     with TemporaryDirectory(prefix="zooalign-") as folder:
         for name, content in {**texts, layout.CARD: card.encode()}.items():
             path = Path(folder) / name

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,11 +30,12 @@ def default_rtol(tensors: Iterable[Tensor]) -> float:
 
 
 def assert_equivalent(
-    a: nn.Module,
-    b: nn.Module | Mapping[str, Tensor],
+    a: nn.Module | str | Path,
+    b: nn.Module | Mapping[str, Tensor] | str | Path,
     inputs: Any = None,
     *,
     rtol: float | None = None,
+    model: str | None = None,
 ) -> float:
     """Assert that two models compute the same outputs, up to rounding.
 
@@ -43,13 +45,15 @@ def assert_equivalent(
     tensors must be equal, infinities must be in the same places, and a NaN is a failure.
 
     Args:
-        a: A module.
-        b: Another module, or a state dict to run ``a`` with; its keys must be those of ``a``
-            (buffers that ``a`` does not save may be left out).
+        a: A module, or what names one: a directory or any reference of ``docs/references.md``.
+        b: The same, or a state dict to run ``a`` with; its keys must be those of ``a`` (buffers
+            that ``a`` does not save may be left out).
         inputs: A tensor, a tuple of positional or a mapping of keyword arguments, on the models'
             device; floating tensors are converted to the dtype of each model. None: random images of the size in a timm model's
             ``pretrained_cfg``, or the ``dummy_inputs`` of a transformers model.
         rtol: Relative tolerance; None: :func:`default_rtol` of both models' parameters.
+        model: The architecture of models that are named, where their configuration does not say
+            it.
 
     Returns:
         The greatest relative error of an output.
@@ -57,7 +61,12 @@ def assert_equivalent(
     Raises:
         AssertionError: Naming the output, its maximum absolute and relative error.
         DataError: When there are no inputs and none can be made.
+        ZooalignError: When a named model cannot be opened.
     """
+    __tracebackhide__ = True  # pytest shows the line that asks, and not this one
+    a, made = _opened(a, model)
+    b, others = _opened(b, model)
+    inputs = next((found for found in (inputs, made, others) if found is not None), None)
     first = list(a.parameters())
     second = list(b.parameters() if isinstance(b, nn.Module) else b.values())
     tolerance = default_rtol([*first, *second]) if rtol is None else rtol
@@ -75,6 +84,16 @@ def assert_equivalent(
     if not any(isinstance(value, Tensor) for value in left.values()):
         raise AssertionError("the models return no tensor: there is nothing to compare")
     return max(_compare(name, left[name], right[name], tolerance) for name in left)
+
+
+def _opened(value: Any, model: str | None) -> tuple[Any, Any]:
+    """A module in place of what names one, and the inputs its library knows."""
+    if not isinstance(value, str | Path):
+        return value, None
+    from zooalign.zoo.models import open_model
+
+    found = open_model(str(value), model=model)
+    return found.module(), found.example_inputs()
 
 
 def _callable(a: nn.Module, b: nn.Module | Mapping[str, Tensor]) -> Callable[..., Any]:
@@ -167,6 +186,7 @@ def _compare(name: str, a: Any, b: Any, rtol: float) -> float:
             raise AssertionError(f"{name}: {a!r} against {b!r}")
         return 0.0
     exact = not (a.is_floating_point() or a.is_complex())
+    __tracebackhide__ = True
     if a.shape != b.shape or (exact and a.dtype != b.dtype):
         ours, theirs = (f"{t.dtype} {tuple(t.shape)}" for t in (a, b))
         raise AssertionError(f"{name}: {ours} against {theirs}")
