@@ -106,8 +106,12 @@ def _constant_axes(
     for number, size in enumerate(shape):
         first = value.narrow(number, 0, 1) if value is not None and value.numel() else None
         varies = first is None or not torch.equal(first.expand_as(value), value)  # type: ignore[arg-type]
-        cause = Cause("constant", f"the constant '{name}'", "differs from position to position")
-        axes.append(sets.axis(size, cause) if varies else ())
+        detail = "differs from position to position"
+        if value is None:
+            detail = "its values are not known: the module was built on the meta device"
+        axes.append(
+            sets.axis(size, Cause("constant", f"the constant '{name}'", detail)) if varies else ()
+        )
     return axes
 
 

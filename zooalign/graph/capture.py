@@ -9,7 +9,8 @@ state dict are one tensor.
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ class Capture:
         State-dict name to the first name of the same tensor.
     trainable:
         State-dict names that are parameters (not buffers).
+    export_seconds:
+        Seconds inside ``torch.export.export``.
     """
 
     graph: torch.fx.Graph
@@ -54,6 +57,7 @@ class Capture:
     dtypes: Mapping[str, torch.dtype]
     tied: Mapping[str, str]
     trainable: frozenset[str]
+    export_seconds: float = field(default=0.0, compare=False)
 
 
 def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
@@ -85,7 +89,9 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
     with torch.no_grad(), _evaluating(module), _on_meta(module, on_meta), quiet:
         warnings.simplefilter("ignore")
         try:
+            start = perf_counter()
             program = torch.export.export(module, inputs, strict=False)
+            seconds = perf_counter() - start
         except Exception as error:
             raise TraceError(
                 f"torch.export cannot trace {type(module).__name__} on inputs of shapes "
@@ -122,6 +128,7 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
         dtypes=dtypes,
         tied=_ties(module, shapes),
         trainable=frozenset(n for n, _ in module.named_parameters(remove_duplicate=False)),
+        export_seconds=seconds,
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zooalign.graph.index_sets import Cause
 from zooalign.symmetry.apply import apply
-from zooalign.symmetry.derive import Derived, _parameter_boxes, members_of
+from zooalign.symmetry.derive import Derived, members_of, parameter_boxes
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.precision import LowestPrecision, tolerance
 from zooalign.symmetry.spec import Group, Member, PermutationSpec
@@ -94,7 +94,7 @@ def frozen_sets(derived: Derived) -> tuple[FrozenSet, ...]:
     open_classes = tuple(replace(c, fixed=False, over=()) for c in solution.classes)
     opened = replace(solution, classes=open_classes)
     members: dict[int, list[Member]] = {}
-    for name, boxes in _parameter_boxes(traced, solution).items():
+    for name, boxes in parameter_boxes(traced, solution).items():
         for number, member in members_of(opened, name, traced.captured.shapes[name], boxes):
             members.setdefault(number, []).append(member)
     grouped = set(derived.class_of.values())
@@ -116,8 +116,7 @@ def converse(
     *,
     seed: int = 0,
     pairs: int = 2,
-    most_hidden: int | None = None,
-    most_positional: int = 8,
+    most: int | None = None,
 ) -> Converse:
     """Let two units of frozen sets change places and see whether the output changes.
 
@@ -137,8 +136,8 @@ def converse(
         Of parameters, inputs and pairs.
     pairs:
         Pairs of units a hidden set; positional ones are tested with one.
-    most_hidden, most_positional:
-        At most so many sets of each kind, evenly chosen; None for all.
+    most:
+        At most so many sets, of all kinds of reasons alike, evenly chosen; None for all.
 
     Raises
     ------
@@ -146,13 +145,11 @@ def converse(
         If the module computes no finite floating output.
     """
     found = frozen_sets(derived)
-    hidden = [s for s in found if s.hidden]
-    chosen = _evenly(hidden, most_hidden)
-    others = _evenly([s for s in found if not s.hidden], most_positional)
+    chosen = _chosen(found, most)
     first, again = (_Trial(module, example_inputs, seed + n) for n in (0, 1))
     generator = np.random.default_rng(seed)
     count, unchanged = 0, []
-    for frozen in (*chosen, *others):
+    for frozen in chosen:
         opened = replace(derived.spec, groups=(frozen.group,), fixed_sets={})
         for units in _pairs(frozen.group.size, pairs if frozen.hidden else 1, generator):
             count += 1
@@ -165,9 +162,9 @@ def converse(
                 unchanged.append(Unchanged(frozen.name, frozen.cause, size, units, error))
     return Converse(
         sets=len(found),
-        hidden=len(hidden),
-        tested=len(chosen) + len(others),
-        hidden_tested=len(chosen),
+        hidden=sum(s.hidden for s in found),
+        tested=len(chosen),
+        hidden_tested=sum(s.hidden for s in chosen),
         transpositions=count,
         unchanged=tuple(unchanged),
     )
@@ -214,6 +211,20 @@ def _pairs(size: int, wanted: int, generator: np.random.Generator) -> Iterator[t
             yield (a, b)
 
 
-def _evenly(found: Sequence[FrozenSet], most: int | None) -> list[FrozenSet]:
-    count = len(found) if most is None else min(most, len(found))
-    return [found[i * len(found) // count] for i in range(count)]
+def _chosen(found: Sequence[FrozenSet], most: int | None) -> list[FrozenSet]:
+    """Kinds of reasons take turns; within a kind, sets are chosen from first to last layer."""
+    if most is None or len(found) <= most:
+        return list(found)
+    kinds: dict[str, list[FrozenSet]] = {}
+    for frozen in found:
+        kinds.setdefault(frozen.cause.kind, []).append(frozen)
+    share = dict.fromkeys(kinds, 0)
+    while sum(share.values()) < most:
+        left = [kind for kind, sets in kinds.items() if share[kind] < len(sets)]
+        for kind in left[: most - sum(share.values())]:
+            share[kind] += 1
+    return [
+        sets[i * len(sets) // share[kind]]
+        for kind, sets in kinds.items()
+        for i in range(share[kind])
+    ]

@@ -12,7 +12,7 @@ from zooalign.symmetry.frozen import frozen_axes
 from zooalign.symmetry.solve import Solution, solve
 from zooalign.symmetry.spec import Block, Group, Member, Over, PermutationSpec
 
-__all__ = ["Derived", "derive", "members_of"]
+__all__ = ["Derived", "derive", "members_of", "parameter_boxes"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,13 @@ class _Run:
     stride: int
 
 
-def derive(traced: Traced, architecture: str = "") -> Derived:
-    """Solve the index sets of a traced graph and write down the permutation spec."""
-    solution = solve(traced.sets)
-    parameters = _parameter_boxes(traced, solution)
+def derive(traced: Traced, architecture: str = "", solution: Solution | None = None) -> Derived:
+    """Solve the index sets of a traced graph and write down the permutation spec.
+
+    ``solution`` is what :func:`~zooalign.symmetry.solve.solve` found, where that is known already.
+    """
+    solution = solve(traced.sets) if solution is None else solution
+    parameters = parameter_boxes(traced, solution)
     members: dict[int, list[Member]] = defaultdict(list)
     for name, found in parameters.items():
         for number, member in members_of(solution, name, traced.captured.shapes[name], found):
@@ -78,7 +81,7 @@ def derive(traced: Traced, architecture: str = "") -> Derived:
     return Derived(spec, traced, solution, {names[n]: n for n in used})
 
 
-def _parameter_boxes(traced: Traced, solution: Solution) -> dict[str, list[Box]]:
+def parameter_boxes(traced: Traced, solution: Solution) -> dict[str, list[Box]]:
     """Boxes of every tensor of the state dict by each of its names, in state-dict order."""
     by_axes = {id(axes): number for number, axes in enumerate(traced.sets.tensors)}
     by_number: dict[int, list[Box]] = defaultdict(list)
