@@ -184,6 +184,14 @@ def write(x: Tensor, y: Tensor, *, axis: int, low: int) -> Tensor:
     return made + x
 
 
+@_operation
+def recurrent(x: Tensor, *parameters: Tensor, both: bool) -> Tensor:
+    zeros = x.new_zeros(1 + both, x.shape[0], parameters[1].shape[1])
+    given = (True, 1, 0.0, False, both, True)
+    made: Tensor = torch.lstm(x, (zeros, zeros), list(parameters), *given)[0]
+    return made
+
+
 class Program(nn.Module):
     """A random network. ``parameters`` gives shapes; an output layer reads what is left over."""
 
@@ -455,6 +463,13 @@ class _Writer:
         other = self._pick(fits)
         low = self._pick(range(shape[axis - 1] - self.shapes[other][axis - 1] + 1))
         self._add("write", [n, other], axis=axis, low=low)
+
+    def _new_recurrent(self, n: int, shape: tuple[int, ...], axis: int) -> None:
+        both, units = self.draw(st.booleans()), self._pick([2, 3])
+        if len(shape) == 2 and shape[0] * units * (1 + both) <= _MOST:
+            rows = 4 * units
+            each = [(rows, shape[1]), (rows, units), (rows,), (rows,)]
+            self._add("recurrent", [n], [self._parameter(*s) for s in each * (1 + both)], both=both)
 
 
 @st.composite
