@@ -1,7 +1,7 @@
 """The library adapter: references, ``config.json``, modules, inputs and files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from zooalign.errors import CheckpointError, ModelReferenceError
 from zooalign.zoo import building
-from zooalign.zoo.adapters import Architecture
+from zooalign.zoo.adapters import Architecture, Reduction
 from zooalign.zoo.preprocess import Preprocess
 from zooalign.zoo.references import Reference
 
@@ -124,6 +124,27 @@ class TransformersAdapter:
                 f"{type(error).__name__}: {error}"
             ) from error
         return positional_like(architecture, model).eval()
+
+    def names(self) -> Sequence[str]:
+        """Every model type that ``AutoModel`` knows, made small."""
+        from zooalign_transformers.classes import model_types
+
+        return tuple(f"{model_type}?size=small" for model_type in sorted(model_types()))
+
+    def family(self, name: str) -> str:
+        """The model type: each has code of its own."""
+        return name.partition("?")[0]
+
+    def parameters(self, name: str) -> int:
+        """Of the small model, built on the meta device."""
+        from zooalign.zoo.references import parse_reference
+
+        architecture = self.from_reference(parse_reference(f"{_NAME}:{name}"))
+        return sum(parameter.numel() for parameter in self.build(architecture).parameters())
+
+    def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:
+        """None: what is listed is small already."""
+        return iter(())
 
 
 def _is_own(model_type: str) -> bool:

@@ -14,6 +14,8 @@ __all__ = ["fields_of", "make_config", "nested", "sub_configs"]
 
 # Set by loading and saving; an architecture is not described by them.
 _RESERVED = {"architectures", "attn_implementation", "auto_map", "dtype", "torch_dtype"}
+# Fields of older versions that are read into rope_parameters.
+_ROTARY = ("rope_theta", "partial_rotary_factor")
 
 
 def make_config(config: Mapping[str, Any], where: str) -> Any:
@@ -73,7 +75,8 @@ def _inside(found: Any, outer: str, inner: str, value: Any, where: str) -> dict[
 def fields_of(found: Any) -> tuple[str, ...]:
     """The fields of a configuration class, under their own and their general names."""
     own = [field.name for field in dataclasses.fields(found) if not field.name.startswith("_")]
-    return (*own, *found.attribute_map, "num_labels")
+    rotary = _ROTARY if "rope_parameters" in own else ()
+    return (*own, *found.attribute_map, "num_labels", *rotary)
 
 
 def sub_configs(found: Any) -> Mapping[str, Any]:
