@@ -47,6 +47,8 @@ def derive(traced: Traced, architecture: str = "", solution: Solution | None = N
     parameters = parameter_boxes(traced, solution)
     members: dict[int, list[Member]] = defaultdict(list)
     for name, found in parameters.items():
+        if 0 in traced.captured.shapes[name]:
+            continue  # nothing stands in an empty tensor
         for number, member in members_of(solution, name, traced.captured.shapes[name], found):
             members[number].append(member)
     used = [n for n in range(len(solution.classes)) if n in members]
