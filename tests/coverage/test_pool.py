@@ -1,5 +1,11 @@
 """Worker processes: one task's end is never another's."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 from worker_functions import behave
 
@@ -37,6 +43,22 @@ def test_leaving_early_ends_the_workers() -> None:
     _, process = next(running)
     running.close()
     with pytest.raises(ProcessLookupError):
-        import os
-
         os.kill(process, 0)
+
+
+def test_workers_end_with_a_parent_that_is_killed() -> None:
+    code = (
+        "from worker_functions import behave\n"
+        "from zooalign.coverage.pool import run_all\n"
+        "for _, result in run_all(behave, ['who', 'hang'], 1): print(result, flush=True)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 60
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(worker, 0)
+            time.sleep(0.1)

@@ -50,10 +50,10 @@ def test_a_group_that_is_held_frozen_is_seen() -> None:
         module = case.build()
         derived = derive_spec(module, case.inputs())
         for group, less in demoted(derived):
-            found = converse(module, less, case.inputs(), most_positional=0)
+            found = converse(module, less, case.inputs())
             missed = {pair.name for pair in found.unchanged}
             assert not found.ok, (name, group)
-            assert len(missed) == 1
+            assert len(missed) == 1 and missed <= {s.name for s in frozen_sets(less)}
             seen += 1
     assert seen > 4
 
@@ -86,6 +86,8 @@ def test_few_sets_are_chosen_evenly() -> None:
         layers += [nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)]
     module, inputs = nn.Sequential(*layers), (torch.zeros(2, 3, 9, 9),)
     derived = derive_spec(module, inputs)
-    found = converse(module, derived, inputs, most_positional=4)
-    assert found.sets > found.tested == 4 and found.hidden == 0
+    found = converse(module, derived, inputs, most=4)
+    assert found.sets > found.tested == 4 and found.hidden == found.hidden_tested == 0
     assert found.transpositions == 4
+    kinds = {s.cause.kind for s in frozen_sets(derived)}
+    assert len(kinds) == 3 and converse(module, derived, inputs, most=3).tested == 3

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import Any
 
 from zooalign.coverage import memory
@@ -94,7 +95,9 @@ def run_all(
 
 def _start(function: Callable[[Any], Any], threads: int) -> _Worker:
     ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_work, args=(function, theirs, threads), daemon=True)
+    process = _SPAWN.Process(
+        target=_work, args=(function, theirs, threads, os.getpid()), daemon=True
+    )
     # An interruption is ours to handle: workers are born deaf to it.
     with _deaf():
         process.start()
@@ -160,8 +163,18 @@ def _stop(worker: _Worker) -> None:
     worker.process.join()
 
 
-def _work(function: Callable[[Any], Any], pipe: connection.Connection, threads: int) -> None:
+def _follow(parent: int) -> None:
+    """End with the parent, also where that was killed in the middle of a task."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
+
+
+def _work(
+    function: Callable[[Any], Any], pipe: connection.Connection, threads: int, parent: int
+) -> None:
     """The life of a worker. What libraries print goes nowhere: stdout is the command's."""
+    Thread(target=_follow, args=(parent,), daemon=True).start()
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
