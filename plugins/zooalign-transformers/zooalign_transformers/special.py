@@ -80,6 +80,22 @@ def _queries(
     }
 
 
+def _forecast(
+    model: nn.Module, config: Any, batch: int, generator: torch.Generator
+) -> dict[str, Any]:
+    """A series with its past, as long as its longest lag asks for."""
+    past = config.context_length + max(config.lags_sequence)
+    return {
+        "past_values": _normal(batch, past, generator=generator),
+        "past_time_features": _normal(batch, past, config.num_time_features, generator=generator),
+        "past_observed_mask": torch.ones((batch, past)),
+        "future_values": _normal(batch, config.prediction_length, generator=generator),
+        "future_time_features": _normal(
+            batch, config.prediction_length, config.num_time_features, generator=generator
+        ),
+    }
+
+
 def _series(
     model: nn.Module, config: Any, batch: int, generator: torch.Generator
 ) -> dict[str, Any]:
@@ -192,6 +208,9 @@ def _arrays(
 
 
 SPECIAL: dict[str, Make] = {
+    "autoformer": _forecast,
+    "informer": _forecast,
+    "time_series_transformer": _forecast,
     "lightglue": _pair,
     "superglue": _pair,
     "efficientloftr": _pair,
