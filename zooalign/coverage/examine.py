@@ -15,6 +15,7 @@ from zooalign.release.environment import versions
 from zooalign.release.spec_of import operator_rules
 from zooalign.symmetry.converse import Converse, frozen_sets
 from zooalign.symmetry.derive import Derived, derive
+from zooalign.symmetry.solve import solve
 from zooalign.zoo.models import Model, open_model
 
 __all__ = ["NOT_ASKED", "Task", "blank", "examine"]
@@ -116,16 +117,16 @@ def _derive(model: Model, row: dict[str, Any], stages: _Stages) -> Derived:
     row["parameters"] = sum(p.numel() for p in module.parameters())
     inputs = stages("inputs", lambda: model.example_inputs(proof.BATCH))
     row["inputs"] = [list(x.shape) for x in inputs if isinstance(x, Tensor)]
+    start = time.perf_counter()
     captured = stages("export", lambda: capture(module, inputs))
+    share = captured.export_seconds / (time.perf_counter() - start)
     traced = stages("graph", lambda: trace(captured, operator_rules()))
     # What a capture does after torch.export is part of making the graph.
-    inside = getattr(captured, "export_seconds", seconds["export"])
-    seconds["graph"] += seconds["export"] - inside
-    seconds["export"] = inside
-    derived = stages("spec", lambda: derive(traced, model.architecture.name))
-    seconds["after_export"] = sum(
-        seconds[name] for name in ("graph", "groups", "spec") if name in seconds
-    )
+    seconds["graph"] += (1 - share) * seconds["export"]
+    seconds["export"] *= share
+    solution = stages("groups", lambda: solve(traced.sets))
+    derived = stages("spec", lambda: derive(traced, model.architecture.name, solution))
+    seconds["after_export"] = sum(seconds[name] for name in ("graph", "groups", "spec"))
     stages.name = "measure"
     _describe(derived, row)
     return derived
