@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
-from zooalign.errors import ModelReferenceError, ZooalignError
+from zooalign.errors import HubError, ModelReferenceError, ZooalignError
 from zooalign.release.check import check
 from zooalign.release.findings import CheckReport
 from zooalign.release.listing import PublishedFile, list_files
@@ -124,10 +124,14 @@ def publish(
     listed = list_files(Path(directory))
     api = HfApi(endpoint=endpoint(), token=token)
     head = None
+    unreachable: HubError | None = None
     if not dry_run:
         progress("head", 0, 1)
-        head = look_up(api, repo)
-        require_head(repo, head, private=private, expected=parent_commit)
+        try:
+            head = look_up(api, repo)
+            require_head(repo, head, private=private, expected=parent_commit)
+        except HubError as error:
+            unreachable = error  # what the gate finds is said first; it needs no hub
     progress("check", 0, 1)
     # A path like a repo's name would be taken for one.
     here = directory if directory.startswith((".", "/")) else f"./{directory}"
@@ -136,6 +140,8 @@ def publish(
         raise FaultyReleaseError(
             _refusal(directory, report), PublishReport(directory, repo, listed, dry_run, report)
         )
+    if unreachable is not None:
+        raise unreachable
     source = Path(directory)
     stage = permutation_release(source, repo) if permutation_only else nullcontext(source)
     with stage as folder:

@@ -64,9 +64,16 @@ def assert_equivalent(
         ZooalignError: When a named model cannot be opened.
     """
     __tracebackhide__ = True  # pytest shows the line that asks, and not this one
-    a, made = _opened(a, model)
-    b, others = _opened(b, model)
-    inputs = next((found for found in (inputs, made, others) if found is not None), None)
+    first, made = _opened(a, model)
+    second, others = _opened(b, model)
+    given = next((found for found in (inputs, made, others) if found is not None), None)
+    return _compared(first, second, given, rtol)
+
+
+def _compared(
+    a: nn.Module, b: nn.Module | Mapping[str, Tensor], inputs: Any, rtol: float | None
+) -> float:
+    __tracebackhide__ = True
     first = list(a.parameters())
     second = list(b.parameters() if isinstance(b, nn.Module) else b.values())
     tolerance = default_rtol([*first, *second]) if rtol is None else rtol
