@@ -88,10 +88,12 @@ def _cell(
     steps = "b s! i" if op["batch_first"] else "s! b i"
     output = "b t! {}" if op["batch_first"] else "t! b {}"
     state = "p" if projection else "h"
-    rows = f"(g! h) i, (g h) {state}, ?(g h), ?(g h), ?{state} h"
+    rows = f"(g h) i, (g h) {state}, ?(g h), ?(g h), ?{state} h"
     first = f"_ b {state}" + (", _ b h" if len(start) == 2 else "")
     length = x.shape[1 if op["batch_first"] else 0]
     batch = x.shape[0 if op["batch_first"] else 1]
+    blocks, _ = op.sets.factor(op.varying(w_ih, 0), w_ih.shape[0] // gates)
+    op.sets.fix(blocks, op.cause("gate"))
     made = [(*x.shape[:-1], w_hh.shape[1]), *(h.shape for h in start)]
     inner = Operator(op.sets, op.name, op.node, op.arguments, made)
     out: Tensor
