@@ -108,7 +108,12 @@ def _totals(totals: Mapping[str, Any]) -> Iterator[str]:
         f"{seconds['after_export'] / 60:.1f} |"
     )
     if cost["median"] is not None:
+        families = cost["families"]
         yield f"| cost over all architectures, median and largest | {cost['median']:.2f}, {cost['max']:.2f} |"
+        yield (
+            "| cost over families (each the median of its architectures), median and largest | "
+            f"{families['median']:.2f}, {families['max']:.2f} |"
+        )
     if totals["peak_bytes"] is not None:
         yield f"| peak memory of a process, at most | {totals['peak_bytes'] / 1e9:.2f} GB |"
 

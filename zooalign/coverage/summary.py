@@ -1,6 +1,6 @@
 """Totals of a sweep."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
@@ -23,7 +23,9 @@ def summarise(rows: Iterable[Row]) -> dict[str, Any]:
         reasons.update(row["frozen"])
     after = [row["seconds"]["after_export"] for row in good]
     export = [row["seconds"]["export"] for row in good]
-    ratios = [a / e for a, e in zip(after, export, strict=True) if e > 0]
+    costs = _costs(good)
+    ratios = [ratio for found in costs.values() for ratio in found]
+    medians = [median(found) for found in costs.values()]
     peaks = [row["peak_bytes"] for row in good if row["peak_bytes"] is not None]
     return {
         "architectures": len(all_rows),
@@ -40,10 +42,24 @@ def summarise(rows: Iterable[Row]) -> dict[str, Any]:
         "after_over_export": {
             "median": round(median(ratios), 3) if ratios else None,
             "max": round(max(ratios), 3) if ratios else None,
+            "families": {
+                "median": round(median(medians), 3) if medians else None,
+                "max": round(max(medians), 3) if medians else None,
+            },
         },
         "peak_bytes": max(peaks, default=None),
         "findings": [f for row in all_rows for f in findings(row)],
     }
+
+
+def _costs(rows: Iterable[Row]) -> dict[str, list[float]]:
+    """Time after ``torch.export`` over its time, for the architectures of each family."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row["seconds"]["export"] > 0:
+            ratio = row["seconds"]["after_export"] / row["seconds"]["export"]
+            found[row["family"]].append(ratio)
+    return found
 
 
 def findings(row: Row) -> list[dict[str, str]]:
