@@ -6,7 +6,7 @@ from typing import Any
 
 from zooalign.symmetry.spec import Frozen
 
-__all__ = ["MATHEMATICAL", "MEANING", "limits", "reasons"]
+__all__ = ["MATHEMATICAL", "MEANING", "kind_of", "limits", "reasons"]
 
 # What the kinds of reasons mean; every other kind is a limit of zooalign.
 MEANING = {
@@ -17,22 +17,32 @@ MEANING = {
     "constant": "a constant of the architecture differs from position to position",
     "index": "positions are named by an index",
     "order": "the operator depends on the order: cumulative sums, causal masks, sorting",
+    "gate": "a gate of a recurrent layer: each has a function of its own",
     "single unit": "a single unit: nothing could change places with it",
 }
 MATHEMATICAL = frozenset(MEANING)
 
 
+_NOT_KNOWN = "its values are not known"
+
+
+def kind_of(entry: Frozen) -> str:
+    """The kind of a reason; a constant without values is one of its own, and a limit."""
+    unknown = entry.kind == "constant" and entry.detail.startswith(_NOT_KNOWN)
+    return "constant without values" if unknown else entry.kind
+
+
 def reasons(frozen: Iterable[Frozen]) -> dict[str, int]:
     """How many axes (or parts of axes) each kind of reason holds."""
-    return dict(Counter(entry.kind for entry in frozen).most_common())
+    return dict(Counter(kind_of(entry) for entry in frozen).most_common())
 
 
 def limits(frozen: Iterable[Frozen], most: int = 20) -> list[dict[str, Any]]:
     """Axes that are frozen because zooalign does not know better, a few of each kind of reason."""
     found: dict[tuple[str, str], list[Frozen]] = {}
     for entry in frozen:
-        if entry.kind not in MATHEMATICAL:
-            found.setdefault((entry.kind, entry.operator), []).append(entry)
+        if kind_of(entry) not in MATHEMATICAL:
+            found.setdefault((kind_of(entry), entry.operator), []).append(entry)
     return [
         {
             "kind": kind,
