@@ -3,10 +3,12 @@
 Nothing here imports transformers before one of its models is asked for.
 """
 
+from typing import Any
+
 from zooalign.zoo.adapters import LibraryAdapter
 from zooalign.zoo.hooks import hookimpl
 
-__all__ = ["zooalign_library_adapters"]
+__all__ = ["zooalign_library_adapters", "zooalign_operators"]
 
 
 @hookimpl
@@ -14,3 +16,10 @@ def zooalign_library_adapters() -> list[LibraryAdapter]:
     from zooalign_transformers.adapter import TransformersAdapter
 
     return [TransformersAdapter()]
+
+
+@hookimpl
+def zooalign_operators() -> list[Any]:
+    from zooalign_transformers import operators
+
+    return [operators]

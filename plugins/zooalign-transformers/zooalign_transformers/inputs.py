@@ -94,9 +94,8 @@ def generic(
 def _both_towers(config: Any) -> bool:
     """Whether this is a contrastive model: two encoders whose embeddings meet."""
     towers = {"text_config", "vision_config", "audio_config"} & set(vars(config))
-    return len(towers) > 1 and (
-        hasattr(config, "projection_dim") or hasattr(config, "logit_scale_init_value")
-    )
+    generates = any("token_i" in name and "image" in name for name in vars(config))
+    return len(towers) > 1 and not generates
 
 
 def _text_config(config: Any, decoder: bool = False) -> Any:
