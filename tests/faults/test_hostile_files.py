@@ -129,6 +129,11 @@ def test_link_out_of_the_repo(world: Path, run: Run) -> None:
     assert "of the neighbour" not in json.dumps(found)
 
 
+def _million() -> bytes:
+    tail = json.dumps(entry(0, 0))
+    return ("{" + ",".join(f'"t{i}":{tail}' for i in range(1_000_000)) + "}").encode()
+
+
 HEADERS = {
     "bomb": (lambda: header(b"{}", length=99_000_000_000), "it claims a header of"),
     "longer than the file": (lambda: header(b"{}", length=50_000_000), "truncated"),
@@ -149,7 +154,7 @@ HEADERS = {
     ),
     "unknown dtype": (lambda: header({"a": entry(0, 4, [4], "PICKLE")}, bytes(4)), "'PICKLE'"),
     "a million tiny tensors": (
-        lambda: header({f"t{i}": entry(0, 0) for i in range(1_000_000)}), "lists 1000000 tensors"
+        lambda: header(_million()), "lists 1000000 tensors"
     ),
 }  # fmt: skip
 
@@ -317,7 +322,11 @@ CARDS = {
     "python tag": '---\nlicense: !!python/object/apply:os.system ["touch ran"]\n---\n',
     "python name": "---\nlicense: !!python/name:os.system\n---\n",
     "endless recursion": "---\nlicense: mit\nbase_model: &a [*a]\n---\n",
-    "deep nesting": f"---\nlicense: {'[' * 2_000}\n---\n",
+    "deep nesting": f"---\nlicense: {'[' * 20_000}\n---\n",
+    "deep indentation": "---\n"
+    + "".join(" " * i + "k:\n" for i in range(600))
+    + " " * 600
+    + "x\n---\n",
     "merge key": "---\na: &a {license: mit}\n<<: *a\n---\n",
     "binary": '---\nlicense: !!binary "////"\n---\n',
     "a key twice": "---\nlicense: mit\nlicense: apache-2.0\n---\n",

@@ -13,6 +13,8 @@ __all__ = ["body_of", "read_metadata"]
 _BLOCK = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))")
 _MAX = 200_000
 _MAX_CARD = 5_000_000
+# The parser takes minutes to give up on thousands of open brackets.
+_MAX_DEPTH = 50
 
 
 class _Plain(yaml.SafeLoader):
@@ -52,6 +54,8 @@ def read_metadata(text: str) -> dict[str, Any]:
     block = match.group(2)
     if len(block) > _MAX:
         raise SpecError(f"its metadata is over {_MAX} characters")
+    if _bracket_depth(block) > _MAX_DEPTH:
+        raise SpecError(f"its metadata cannot be read: brackets are nested over {_MAX_DEPTH} deep")
     try:
         found = yaml.load(block, Loader=_Plain)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, AttributeError) as error:
@@ -62,6 +66,14 @@ def read_metadata(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SpecError("its metadata is no mapping of keys to values")
     return {str(key): value for key, value in found.items()}
+
+
+def _bracket_depth(text: str) -> int:
+    depth = deepest = 0
+    for character in re.findall(r"[\[\]{}]", text):
+        depth = depth + 1 if character in "[{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def body_of(text: str) -> str:
