@@ -9,7 +9,8 @@ from typing import Any
 from zooalign.coverage.picture import draw
 from zooalign.coverage.reasons import MATHEMATICAL, MEANING
 from zooalign.coverage.summary import summarise
-from zooalign.errors import DataError
+from zooalign.coverage.sweep import catalogue
+from zooalign.errors import DataError, ModelReferenceError
 from zooalign.zoo.files import atomic_write
 
 __all__ = ["page", "write_report"]
@@ -36,21 +37,37 @@ def write_report(rows: Iterable[Row], output: Path | str, *, source: str) -> tup
         raise DataError(f"a report is a .md file of one architecture or more, not '{target.name}'")
     picture = target.parent / "images" / f"{target.stem}.svg"
     drawn = draw([row for row in found if row["error"] is None])
-    picture.parent.mkdir(exist_ok=True)
+    picture.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(picture, drawn)
-    text = page(found, picture=f"images/{picture.name}", source=source, name=target.name)
+    listed = _listed(found[0]["reference"].partition(":")[0])
+    text = page(
+        found, picture=f"images/{picture.name}", source=source, name=target.name, listed=listed
+    )
     atomic_write(target, text.encode())
     return target, picture
 
 
-def page(rows: Sequence[Row], *, picture: str, source: str, name: str) -> str:
-    """The page as Markdown."""
+def _listed(library: str) -> int | None:
+    """How many architectures the library has, if it is installed."""
+    try:
+        return len(catalogue(library).names())
+    except ModelReferenceError:
+        return None
+
+
+def page(
+    rows: Sequence[Row], *, picture: str, source: str, name: str, listed: int | None = None
+) -> str:
+    """The page as Markdown; ``listed`` is how many architectures the library has."""
     library = rows[0]["reference"].partition(":")[0]
     totals = summarise(rows)
     parts = [
         f"# Coverage: {library}\n",
         f"What zooalign derives for {totals['architectures']} architectures of {library} in "
-        f"{totals['families']} families, checked by numbers. No weight is read: a spec is a fact "
+        f"{totals['families']} families, {_whole(totals['architectures'], listed, library)}. "
+        f"{totals['verified'] + totals['unsound']} of them were run with numbers: "
+        f"{totals['verified']} specs hold, {totals['unsound']} do not; the rest are derived and "
+        "not yet run. No weight is read: a spec is a fact "
         "about an architecture. How specs are derived and checked is told in "
         "[extraction.md](extraction.md), every field in [cli.md](cli.md).\n",
         f"![Size of the groups, cost and memory over all architectures]({picture})\n",
@@ -69,6 +86,12 @@ def page(rows: Sequence[Row], *, picture: str, source: str, name: str) -> str:
         *_open(rows, totals),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _whole(swept: int, listed: int | None, library: str) -> str:
+    if listed is None or listed == swept:
+        return "all that it has" if listed else "those that were swept"
+    return f"of the {listed} names that {library} has: **the sweep is not complete**"
 
 
 _EXPLAINED = """\
