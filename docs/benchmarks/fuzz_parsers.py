@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import random
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -58,12 +59,11 @@ def _run(name: str, seconds: float, seed: int, send: Any) -> None:
             done()
 
     if HAS_ATHERIS:
-        corpus = Path(f"/tmp/fuzz-corpus-{os.getpid()}-{name}")
-        corpus.mkdir(parents=True)
+        corpus = Path(tempfile.mkdtemp(prefix="fuzz-corpus-"))
         for number, content in enumerate(fuzz_targets.SEEDS[name]):
             (corpus / str(number)).write_bytes(content)
         words = [sys.argv[0], str(corpus), f"-seed={seed}", "-max_len=20000", "-verbosity=0"]
-        words += ["-timeout=20", "-rss_limit_mb=4096", "-artifact_prefix=/tmp/"]
+        words += ["-timeout=20", "-rss_limit_mb=4096", f"-artifact_prefix={corpus.parent}/"]
         atheris.Setup(words, one, custom_mutator=_guided)
         atheris.Fuzz()
         done()
