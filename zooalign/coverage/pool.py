@@ -7,6 +7,7 @@ the result of its task.
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -178,9 +179,8 @@ def _work(
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
-    import torch
-
-    torch.set_num_threads(threads)
+    if torch := sys.modules.get("torch"):  # imported by now if the function needs it
+        torch.set_num_threads(threads)
     while True:
         try:
             task = pipe.recv()

@@ -95,7 +95,7 @@ def _whole(swept: int, listed: int | None, library: str) -> str:
 
 
 _EXPLAINED = """\
-One line a family. *Smallest* is its architecture with the fewest parameters; the next four columns
+One line a family. *Smallest* is the one swept with the fewest parameters; the next four columns
 are about it. *log10 order* is the base-10 logarithm of the number of permutations that leave its
 function as it is; *free* the share of its hidden units that a group moves; *error* the largest
 relative change of its outputs under random members of the whole group, in float64 unless the model

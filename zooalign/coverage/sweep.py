@@ -15,7 +15,7 @@ from zooalign.zoo.plugins import adapter_named, library_adapters
 from zooalign.zoo.query import Options, format_query
 from zooalign.zoo.references import parse_reference
 
-__all__ = ["Plan", "Verify", "sweep"]
+__all__ = ["Plan", "Verify", "catalogue", "sweep"]
 
 Verify = Literal["none", "family", "all"]
 Progress = Callable[[str, int, int], None]
