@@ -176,6 +176,16 @@ def _text_without_mask(
     return made
 
 
+def _canvas(
+    model: nn.Module, config: Any, batch: int, generator: torch.Generator
+) -> dict[str, Any]:
+    """Text, and the tokens to be refined, which the model would draw at random."""
+    return {
+        **inputs.text(config, batch, generator),
+        "decoder_input_ids": inputs.tokens(config.get_text_config(), batch, generator),
+    }
+
+
 def _sights(
     model: nn.Module, config: Any, batch: int, generator: torch.Generator
 ) -> dict[str, Any]:
@@ -216,6 +226,7 @@ SPECIAL: dict[str, Make] = {
     "efficientloftr": _pair,
     "dac": _sound,
     "pe_audio_encoder": _sound,
+    "diffusion_gemma": _canvas,
     "bridgetower": _text_and_pixels,
     "vilt": _text_and_pixels,
     "flava": _text_and_pixels,
