@@ -321,3 +321,16 @@ def test_a_signal_in_the_middle_of_writing(tmp_path: Path, sent: signal.Signals)
     left = [name for name in listing(tmp_path) if "/" not in name]
     # A process that is killed outright cannot clean up, but nothing has the output's name.
     assert left == [] or (sent == signal.SIGKILL and left[0].endswith(".partial"))
+
+
+def test_a_directory_is_written_into_one_that_is_being_written(tmp_path: Path) -> None:
+    # In a process of its own: if one waits for the other's lock, it waits for ever.
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom zooalign.zoo.files import new_directory\n"
+        "with new_directory(Path(sys.argv[1]), needed=0) as outer:\n"
+        "    with new_directory(outer / 'inner', needed=0) as inner:\n"
+        "        (inner / 'file').write_text('whole')\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], timeout=60, check=True)
+    assert (tmp_path / "out" / "inner" / "file").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -24,6 +24,7 @@ except ImportError:  # Windows: nothing is locked, and nothing is taken for a le
 __all__ = ["locked", "partial_name", "recover", "replaced_name"]
 
 _PARTIAL, _REPLACED = "partial", "replaced"
+_HIDDEN = re.compile(rf"\..+\.[0-9]+-[0-9a-f]{{8}}\.({_PARTIAL}|{_REPLACED})")
 
 
 def partial_name(name: str) -> str:
@@ -40,9 +41,11 @@ def replaced_name(name: str) -> str:
 def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
     """Hold a lock on a file or directory; the value is whether it was got.
 
-    Without ``wait``, a lock that another process holds is not waited for. A file system without
-    locks counts as locked by another.
+    Without ``wait``, a lock that another process holds is not waited for; nor is that of something
+    half-written, which is held by who writes it, perhaps this very process. A file system
+    without locks counts as locked by another.
     """
+    wait = wait and not _HIDDEN.fullmatch(path.name)
     if fcntl is None:
         yield False
         return
@@ -66,6 +69,8 @@ def recover(path: Path) -> None:
     """
     if fcntl is None or not path.parent.is_dir():
         return
+    if _HIDDEN.fullmatch(path.parent.name):
+        return  # half-written itself: nobody was killed while replacing something in it
     with locked(path.parent, wait=True):
         for kind in (_REPLACED, _PARTIAL):
             for found in _left(path, kind):
