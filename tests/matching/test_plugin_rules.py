@@ -1,8 +1,7 @@
 """The operator rules of a plugin are used wherever a graph is traced: in matching too."""
 
 from collections.abc import Iterator
-from types import ModuleType
-from typing import Any
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +14,7 @@ from zooalign.graph.registry import rule
 from zooalign.matching import match
 from zooalign.symmetry import extract_spec
 from zooalign.symmetry.extract import default_rules
-from zooalign.zoo.hooks import hookimpl
-from zooalign.zoo.plugins import plugin_manager
+from zooalign.zoo import plugins
 
 
 @torch.library.custom_op("zooalign_test::soften", mutates_args=())
@@ -44,20 +42,32 @@ class Net(nn.Module):
         return self.down(soften(self.up(x)))
 
 
-@pytest.fixture
-def plugin() -> Iterator[None]:
+PLUGIN = """
+import sys
+from types import ModuleType
+from zooalign.zoo.hooks import hookimpl
+
+@hookimpl
+def zooalign_operators():
     operators = ModuleType("operators_of_a_plugin")
-    operators.soften = soften_rule  # type: ignore[attr-defined]
+    operators.soften = sys.modules[{tests!r}].soften_rule
+    return [operators]
+"""
 
-    class Plugin:
-        @hookimpl
-        def zooalign_operators(self) -> list[Any]:
-            return [operators]
 
-    registered = Plugin()
-    plugin_manager().register(registered)
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A distribution on the path, as pip would put it there."""
+    (tmp_path / "zooalign_soft_plugin.py").write_text(PLUGIN.format(tests=__name__))
+    info = tmp_path / "soft-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: soft\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[zooalign]\nsoft = zooalign_soft_plugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins._load.cache_clear()
     yield
-    plugin_manager().unregister(registered)
+    monkeypatch.undo()
+    plugins._load.cache_clear()
 
 
 DATA = [torch.randn(64, 5, generator=torch.Generator().manual_seed(n)) for n in range(2)]
