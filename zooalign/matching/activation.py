@@ -34,7 +34,7 @@ from zooalign.symmetry.extract import derive_spec
 from zooalign.symmetry.permutation import Permutation, compose
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["activation_matching", "collect", "match_statistics", "rounds"]
+__all__ = ["Graphs", "activation_matching", "collect", "match_statistics", "rounds"]
 
 Progress = Callable[[int], None]
 
@@ -80,7 +80,7 @@ def activation_matching(
     MergeError
         If the graph of the module has other symmetries than the spec.
     """
-    graphs = _Graphs(spec, module, _device(target), places, rules)
+    graphs = Graphs(spec, module, _device(target), places, rules)
     found = spec.identity()
     known: frozenset[str] = frozenset()
     reports: list[Match] = []
@@ -201,12 +201,12 @@ def collect(
     known:
         Groups in which ``source`` is in the order of ``target`` already.
     """
-    graphs = _Graphs(spec, module, _device(target), places, rules)
+    graphs = Graphs(spec, module, _device(target), places, rules)
     return _collect(graphs, target, source, read_batches(data), groups, known, progress)
 
 
 def _collect(
-    graphs: "_Graphs",
+    graphs: "Graphs",
     target: Mapping[str, Tensor],
     source: Mapping[str, Tensor],
     batches: Iterable[Batch],
@@ -234,7 +234,7 @@ def _device(state: Mapping[str, Tensor]) -> torch.device:
     return next((state[name].device for name in state), torch.device("cpu"))
 
 
-class _Graphs:
+class Graphs:
     """The module's graph and places for each shape of inputs, traced when first met."""
 
     def __init__(
