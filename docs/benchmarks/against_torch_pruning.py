@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from zooalign.coverage.pool import Failure, Limits, run_all
 from zooalign.symmetry import extract_spec, verify
 from zooalign.symmetry.precision import LowestPrecision, tolerance
-from zooalign.symmetry.verify import _error, _outputs, _random_inputs, random_state
+from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
 
 # Sides of images to try, for models that take any: the check is the same at less cost.
 _SIDES = (96, 128, 160, 192, 224, 256)
@@ -154,9 +154,9 @@ def torch_pruning(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, An
     groups = list(graph.get_all_groups(ignored_layers=heads))
     seconds = time.perf_counter() - start
     state = random_state(module, 0)
-    values = _random_inputs(inputs, 0)
+    values = random_inputs(inputs, 0)
     with LowestPrecision() as precision:
-        reference = _outputs(module, state, values)
+        reference = outputs(module, state, values)
     names = {id(p): n for n, p in module.named_parameters(remove_duplicate=False)}
     modules = {id(m): n for n, m in module.named_modules()}
     generator = np.random.default_rng(0)
@@ -170,7 +170,7 @@ def torch_pruning(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, An
         except ValueError:
             broken += 1
         order += lgamma(within + 1) / log(10)
-    error = _error(reference, _outputs(module, moved, values))
+    error = relative_error(reference, outputs(module, moved, values))
     return {
         "ok": broken == 0 and error <= tolerance(precision.lowest),
         "groups": len(groups),

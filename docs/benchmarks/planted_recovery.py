@@ -13,7 +13,7 @@ import timm
 import torch
 
 from zooalign import extract_spec, match, verify
-from zooalign.symmetry.verify import random_state
+from zooalign.symmetry.trial import random_state
 
 MODELS = [
     "resnet18",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zooalign.errors import SpecError
 from zooalign.graph.capture import capture
 from zooalign.graph.execute import evaluate, lockstep, steps
-from zooalign.symmetry.verify import random_state
+from zooalign.symmetry.trial import random_state
 
 
 def _random(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from zooalign.matching import match
 from zooalign.symmetry import extract_spec
-from zooalign.symmetry.verify import random_state
+from zooalign.symmetry.trial import random_state
 from zooalign.testing.models import cifar_convnet, cifar_resnet20
 
 

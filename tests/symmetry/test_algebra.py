@@ -14,7 +14,7 @@ from torch import Tensor
 from zooalign.errors import SpecError
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted, apply, extract_spec
 from zooalign.symmetry.permutation import is_identity, moved_fraction
-from zooalign.symmetry.verify import random_state
+from zooalign.symmetry.trial import random_state
 
 # One of each structure: flat, nested, nested over two, sums, products, several axes.
 NAMES = [

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import SpecError
 from zooalign.symmetry import Block, Group, Member, extract_spec, verify
-from zooalign.symmetry.verify import random_state
+from zooalign.symmetry.trial import random_state
 
 ARCHITECTURES = ["resnet18", "vit_tiny_patch16_224", "convnext_atto"]
 SAMPLES = ["cifar_resnet20", "grouped_query_expand", "experts_einsum", "densenet", "res2net"]

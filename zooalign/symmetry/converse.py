@@ -17,7 +17,7 @@ from zooalign.symmetry.derive import Derived, members_of, parameter_boxes
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.precision import LowestPrecision, tolerance
 from zooalign.symmetry.spec import Group, Member, PermutationSpec
-from zooalign.symmetry.verify import _error, _outputs, _random_inputs, random_state
+from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
 
 __all__ = ["POSITIONAL", "Converse", "FrozenSet", "Unchanged", "converse", "frozen_sets"]
 
@@ -179,9 +179,9 @@ class _Trial:
 
     def _start(self) -> None:
         self._state = random_state(self._module, self._seed)
-        self._inputs = _random_inputs(self._example, self._seed)
+        self._inputs = random_inputs(self._example, self._seed)
         with LowestPrecision() as precision:
-            self._reference = _outputs(self._module, self._state, self._inputs)
+            self._reference = outputs(self._module, self._state, self._inputs)
         self.limit = tolerance(precision.lowest)
 
     def error(self, spec: PermutationSpec, permutation: Permutation) -> float:
@@ -190,7 +190,7 @@ class _Trial:
             self._start()
         assert self._state is not None
         moved = apply(spec, permutation, self._state)
-        return _error(self._reference, _outputs(self._module, moved, self._inputs))
+        return relative_error(self._reference, outputs(self._module, moved, self._inputs))
 
 
 def _transposition(spec: PermutationSpec, first: int, second: int) -> Permutation:

@@ -4,25 +4,21 @@ Parameters are randomised first: zero-initialised norms, 1e-6 layer scales and z
 mistakes. The module itself is run, not the captured graph, in float64.
 """
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from zooalign.errors import SpecError
 from zooalign.symmetry.apply import apply
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.precision import LowestPrecision, tolerance
 from zooalign.symmetry.spec import PermutationSpec
+from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
 
-__all__ = ["Verification", "random_state", "verify"]
+__all__ = ["Verification", "verify"]
 
 
 # A network of products can amplify rounding by millions. Many times what roundings of inputs
@@ -96,34 +92,34 @@ def verify(
         If the module computes no finite floating output, so that nothing can be compared.
     """
     state = random_state(module, seed)
-    inputs = _random_inputs(example_inputs, seed)
+    inputs = random_inputs(example_inputs, seed)
     with LowestPrecision() as precision:
         try:
-            reference = _outputs(module, state, inputs)
+            reference = outputs(module, state, inputs)
         except RuntimeError as problem:
             if not _mixes(problem):
                 raise
             # Some modules compute a part in float32 by name and cannot run in float64.
             state = {name: _single(x) for name, x in state.items()}
             inputs = tuple(_single(x) for x in inputs)
-            reference = _outputs(module, state, inputs)
+            reference = outputs(module, state, inputs)
     limit = tolerance(precision.lowest)
     worst, largest = "all", 0.0
     for trial in range(trials):
         permutation = spec.random(seed + trial)
-        error = _error(reference, _outputs(module, apply(spec, permutation, state), inputs))
+        error = relative_error(reference, outputs(module, apply(spec, permutation, state), inputs))
         largest = max(largest, error)
     chosen = _chosen(spec, alone)
     for name in chosen:
-        error = _error(
-            reference, _outputs(module, apply(spec, _only(spec, name, seed), state), inputs)
+        error = relative_error(
+            reference, outputs(module, apply(spec, _only(spec, name, seed), state), inputs)
         )
         if error > largest or (worst == "all" and error > limit):
             worst = name  # a group that is wrong alone says more than all at once
         largest = max(largest, error)
     if largest > limit:  # it may be that the module amplifies rounding
         shaken = (_shaken(state, inputs, precision.lowest, seed + n) for n in range(3))
-        response = max(_error(reference, _outputs(module, *found)) for found in shaken)
+        response = max(relative_error(reference, outputs(module, *found)) for found in shaken)
         limit = max(limit, min(_MOST_AMPLIFIED, _AMPLIFIED * response))
     sensitivity = _sensitivity(module, spec, state, inputs, reference, seed)
     able = sensitivity > 10 * limit or not spec.groups
@@ -135,89 +131,6 @@ def verify(
         groups=len(chosen),
         worst=worst,
         log10_order=spec.log10_order,
-    )
-
-
-def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
-    """Random float64 values for everything in the state dict, at scales that keep signals alive.
-
-    Weights of two axes and more are normal with the variance of their fan-in; vectors (norms,
-    biases, layer scales, slopes) are uniform in 0.5 to 1.5 with random sign for biases only;
-    buffers named as variances are positive. Integer buffers keep their values.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    trainable = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    state: dict[str, Tensor] = {}
-    first: dict[int, Tensor] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        if id(tensor) in first:
-            state[name] = first[id(tensor)]
-            continue
-        shape = tuple(tensor.shape)
-        if not tensor.is_floating_point():
-            value = torch.zeros(shape, dtype=tensor.dtype) if tensor.is_meta else tensor.detach()
-        elif len(shape) >= 2:
-            fan_in = max(1, tensor.numel() // max(1, shape[0]))
-            value = torch.randn(shape, generator=generator, dtype=torch.float64) / sqrt(fan_in)
-        else:
-            value = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
-            signed = name.endswith("bias") or (name not in trainable and "var" not in name)
-            if signed and shape:
-                value = value * (torch.randint(0, 2, shape, generator=generator) * 2 - 1)
-        state[name] = value
-        first[id(tensor)] = value
-    return state
-
-
-def _random_inputs(example_inputs: Sequence[Any], seed: int) -> tuple[Any, ...]:
-    generator = torch.Generator().manual_seed(seed + 1)
-
-    def fresh(x: Any) -> Any:
-        if isinstance(x, Tensor) and x.is_floating_point():
-            return torch.randn(tuple(x.shape), generator=generator, dtype=torch.float64)
-        if isinstance(x, Tensor) and x.is_meta:
-            return torch.zeros(tuple(x.shape), dtype=x.dtype)
-        return x
-
-    return tuple(fresh(x) for x in example_inputs)
-
-
-def _outputs(
-    module: nn.Module, state: Mapping[str, Tensor], inputs: tuple[Any, ...]
-) -> list[Tensor]:
-    floating = {t.dtype for t in (*state.values(), *inputs) if _is_floating(t)}
-    dtype = torch.float32 if floating == {torch.float32} else torch.float64
-    others = {
-        name: buffer.to(dtype) if buffer.is_floating_point() else buffer
-        for name, buffer in module.named_buffers(remove_duplicate=False)
-        if name not in state and not buffer.is_meta
-    }
-    with torch.no_grad(), _evaluating(module), _computing_in(dtype), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # Tied names have one value each; tying them again would want one tensor.
-        result = torch.func.functional_call(module, {**state, **others}, inputs, tie_weights=False)
-    found = [
-        t.double()
-        for t in tree_leaves(_plain(result))
-        if isinstance(t, Tensor) and t.is_floating_point()
-    ]
-    if not found or not all(bool(torch.isfinite(t).all()) for t in found):
-        raise SpecError(
-            f"{type(module).__name__} gives no finite floating output on random parameters: "
-            "its spec cannot be verified numerically"
-        )
-    return found
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-def _error(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> float:
-    return max(
-        float((a - b).abs().max() / b.abs().max().clamp_min(torch.finfo(torch.float64).tiny))
-        for a, b in zip(outputs, reference, strict=True)
-        if b.numel()
     )
 
 
@@ -282,41 +195,15 @@ def _sensitivity(
     error = 0.0
     for name in tried:
         half = {**state, name: moved[name]}
-        error = max(error, _error(reference, _outputs(module, half, inputs)))
+        error = max(error, relative_error(reference, outputs(module, half, inputs)))
     if error == 0.0 and tried:
         noise = {n: state[n] + torch.randn_like(state[n]) for n in tried}
-        error = _error(reference, _outputs(module, {**state, **noise}, inputs))
+        error = relative_error(reference, outputs(module, {**state, **noise}, inputs))
     return error
 
 
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = [m for m in module.modules() if m.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for m in training:
-            m.training = True
-
-
-@contextmanager
-def _computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """Tensors the forward pass makes without a dtype are of this one."""
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(usual)
-
-
-def _is_floating(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.is_floating_point()
-
-
 def _single(x: Any) -> Any:
-    return x.float() if _is_floating(x) else x
+    return x.float() if isinstance(x, Tensor) and x.is_floating_point() else x
 
 
 def _mixes(error: RuntimeError) -> bool:
