@@ -1,10 +1,10 @@
 """What a model library has to offer so that zooalign can use its models."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from zooalign.zoo.preprocess import Preprocess
 from zooalign.zoo.references import Reference
 
-__all__ = ["Architecture", "Catalogue", "LibraryAdapter", "Reduction"]
+if TYPE_CHECKING:
+    from zooalign.zoo.data import Batches
+
+__all__ = ["Architecture", "Catalogue", "LibraryAdapter", "OwnData", "Reduction"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Architecture:
 class LibraryAdapter(Protocol):
     """A library's side: from a reference or a config file to modules, inputs and files.
 
-    An adapter keeps no state. :mod:`zooalign.zoo.building` has the parts that every adapter's
-    ``build`` methods need.
+    An adapter keeps no state. :class:`zooalign.zoo.base_adapter.BaseAdapter` has the ``build``
+    methods for one that can construct a module.
     """
 
     @property
@@ -136,4 +139,30 @@ class Catalogue(Protocol):
 
     def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:
         """Ways to run an architecture at less cost, best first; some may turn out not to run."""
+        ...
+
+
+@runtime_checkable
+class OwnData(Protocol):
+    """What an adapter may offer besides: data by a model's own tokenizer or processor."""
+
+    def open_data(
+        self,
+        architecture: Architecture,
+        directory: Path | None,
+        text: str,
+        *,
+        batch_size: int,
+        limit: int | None,
+    ) -> "Batches | None":
+        """The data that ``text`` names, as inputs of the model; None to have it opened as usual.
+
+        ``directory`` is where the model's files lie, None where it has none.
+        """
+        ...
+
+    def scoring(
+        self, architecture: Architecture
+    ) -> tuple[Callable[[Any, Any], Tensor], Callable[[Any, Any], Tensor]] | None:
+        """Loss and metric for the model's outputs and that data's targets; None for the usual."""
         ...

@@ -14,7 +14,6 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import ModelReferenceError, ZooalignError
-from zooalign.zoo import building
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
+from zooalign.zoo.base_adapter import BaseAdapter
 from zooalign.zoo.hooks import hookimpl
 from zooalign.zoo.imports import import_object, working_directory_importable
 from zooalign.zoo.preprocess import Preprocess, to_unit_range
@@ -41,7 +40,7 @@ def zooalign_library_adapters() -> list[LibraryAdapter]:
     return [PythonAdapter()]
 
 
-class PythonAdapter:
+class PythonAdapter(BaseAdapter):
     """An architecture's config is ``reference``, the normal form of the ``py:`` reference."""
 
     name = "py"
@@ -59,20 +58,8 @@ class PythonAdapter:
             "file is not run: name the architecture yourself (--model py:package.module:callable)"
         )
 
-    def build(self, architecture: Architecture) -> nn.Module:
-        return building.build_on_meta(partial(_create, architecture))
-
-    def build_initialised(self, architecture: Architecture, seed: int) -> nn.Module:
-        return building.build_initialised(partial(_create, architecture), seed)
-
-    def build_with_weights(
-        self,
-        architecture: Architecture,
-        state_dict: Mapping[str, Tensor],
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype | None = None,
-    ) -> nn.Module:
-        return building.assign_state_dict(self.build(architecture), state_dict, device, dtype)
+    def create(self, architecture: Architecture) -> nn.Module:
+        return _create(architecture)
 
     def example_inputs(
         self, architecture: Architecture, batch_size: int, device: torch.device | str = "cpu"

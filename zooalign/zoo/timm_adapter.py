@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zooalign.errors import CheckpointError, ModelReferenceError
 from zooalign.zoo import building, timm_catalogue
 from zooalign.zoo.adapters import Architecture, LibraryAdapter, Reduction
+from zooalign.zoo.base_adapter import BaseAdapter
 from zooalign.zoo.hooks import hookimpl
 from zooalign.zoo.preprocess import Preprocess
 from zooalign.zoo.references import Reference
@@ -51,7 +52,7 @@ def zooalign_library_adapters() -> list[LibraryAdapter]:
     return [TimmAdapter()]
 
 
-class TimmAdapter:
+class TimmAdapter(BaseAdapter):
     """An architecture's config is timm's ``config.json``; ``timm:NAME`` has only
     ``architecture`` and ``model_args`` in it."""
 
@@ -92,20 +93,8 @@ class TimmAdapter:
         _require_sensible(split.get("model_args", {}), "config.json: model_args")
         return Architecture(self.name, name, split)
 
-    def build(self, architecture: Architecture) -> nn.Module:
-        return building.build_on_meta(partial(_create, architecture))
-
-    def build_initialised(self, architecture: Architecture, seed: int) -> nn.Module:
-        return building.build_initialised(partial(_create, architecture), seed)
-
-    def build_with_weights(
-        self,
-        architecture: Architecture,
-        state_dict: Mapping[str, Tensor],
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype | None = None,
-    ) -> nn.Module:
-        return building.assign_state_dict(self.build(architecture), state_dict, device, dtype)
+    def create(self, architecture: Architecture) -> nn.Module:
+        return _create(architecture)
 
     def example_inputs(
         self, architecture: Architecture, batch_size: int, device: torch.device | str = "cpu"

@@ -1,24 +1,27 @@
 """The library adapter: references, ``config.json``, modules, inputs and files."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from zooalign.errors import CheckpointError, ModelReferenceError
-from zooalign.zoo import building
 from zooalign.zoo.adapters import Architecture, Reduction
-from zooalign.zoo.preprocess import Preprocess
+from zooalign.zoo.base_adapter import BaseAdapter
+from zooalign.zoo.data import Batches
+from zooalign.zoo.preprocess import Preprocess, to_unit_range
 from zooalign.zoo.references import Reference
 
 __all__ = ["TransformersAdapter"]
 
+Measure = Callable[[Any, Any], Tensor]
+
 _NAME = "transformers"
 
 
-class TransformersAdapter:
+class TransformersAdapter(BaseAdapter):
     """An architecture's config has the model's ``class`` and its ``config`` with ``model_type``."""
 
     name = _NAME
@@ -62,24 +65,10 @@ class TransformersAdapter:
             raise ModelReferenceError(f"{where}: quantised weights have no permutation spec yet")
         return Architecture(_NAME, model_type, {"class": name, "config": kept})
 
-    def build(self, architecture: Architecture) -> nn.Module:
+    def create(self, architecture: Architecture) -> nn.Module:
         from zooalign_transformers.building import create
 
-        return building.build_on_meta(lambda: create(architecture))
-
-    def build_initialised(self, architecture: Architecture, seed: int) -> nn.Module:
-        from zooalign_transformers.building import create
-
-        return building.build_initialised(lambda: create(architecture), seed)
-
-    def build_with_weights(
-        self,
-        architecture: Architecture,
-        state_dict: Mapping[str, Tensor],
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype | None = None,
-    ) -> nn.Module:
-        return building.assign_state_dict(self.build(architecture), state_dict, device, dtype)
+        return create(architecture)
 
     def example_inputs(
         self, architecture: Architecture, batch_size: int, device: torch.device | str = "cpu"
@@ -89,11 +78,29 @@ class TransformersAdapter:
         tensors, _ = inputs_for(architecture, batch_size)
         return tuple(x.to(device) for x in tensors.values())
 
+    def open_data(
+        self,
+        architecture: Architecture,
+        directory: Path | None,
+        text: str,
+        *,
+        batch_size: int,
+        limit: int | None,
+    ) -> Batches | None:
+        """Text, images and sound by the model's own tokenizer or processor."""
+        from zooalign_transformers.data import open_own_data
+
+        return open_own_data(architecture, directory, text, batch_size=batch_size, limit=limit)
+
+    def scoring(self, architecture: Architecture) -> tuple[Measure, Measure] | None:
+        """Of the tokens that count, for a language model."""
+        from zooalign_transformers.scoring import scoring
+
+        return scoring(architecture)
+
     def preprocess(self, architecture: Architecture) -> Preprocess:
-        raise ModelReferenceError(
-            f"transformers:{architecture.name}: image files are not preprocessed for it; give "
-            "arrays (.npz) or py:module:callable as data"
-        )
+        """Pixels as they are: a folder of images goes through the model's processor."""
+        return to_unit_range()
 
     def config_files(self, architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
         from zooalign_transformers.files import config_files
