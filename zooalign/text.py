@@ -1,29 +1,34 @@
-"""Names from strangers, in text for people: nothing that steers a terminal or hides what it says."""
-
-import re
+"""Text from strangers, fit to be shown: nothing that steers a terminal or hides what it says."""
 
 __all__ = ["escape_json", "printable"]
 
-# Control characters (C0, DEL, C1), line separators, and the marks that turn text around (Unicode
-# TR 9) or have no width: a name with them can look like another one, or like a line of ours.
-_HIDDEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
-    "|[\ud800-\udfff]"
-)
 
+def printable(text: str, *, keep: str = "", most: int | None = None) -> str:
+    r"""``text`` with every character that is not printable written as ``\xNN`` or ``\uNNNN``.
 
-def printable(text: str, *, keep: str = "") -> str:
-    r"""``text`` with every such character written as ``\xNN`` or ``\uNNNN``; ``keep`` excepted."""
-
-    def escaped(match: re.Match[str]) -> str:
-        code = ord(match[0])
-        if match[0] in keep:
-            return match[0]
-        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-    return _HIDDEN.sub(escaped, text)
+    These are control characters and line ends, the marks that turn text around (Unicode TR 9) or
+    have no width, and lone surrogates: a name with them can clear a terminal, look like another
+    name, or like a line of ours. Characters in ``keep`` stay; what exceeds ``most`` is cut.
+    """
+    shown = "".join(
+        c if c.isprintable() or c in keep else _escaped(c)
+        for c in (text if most is None else text[:most])
+    )
+    return shown if most is None or len(text) <= most else shown[:most] + "…"
 
 
 def escape_json(text: str) -> str:
     r"""JSON text with every such character but newlines written as ``\uNNNN``: the same value."""
-    return _HIDDEN.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)
+    return "".join(c if c.isprintable() or c == "\n" else _in_json(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _in_json(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[n : n + 4]}" for n in range(0, len(units), 4))

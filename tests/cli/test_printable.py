@@ -33,6 +33,8 @@ def test_printable_is_harmless_and_json_is_the_same(text: str) -> None:
 
 def test_ordinary_names_stay() -> None:
     assert printable("layer.0.weight Größe 模型") == "layer.0.weight Größe 模型"
+    assert printable("a\nb\ud800") == r"a\x0ab\ud800"
+    assert len(printable("x" * 10**6, most=4000)) == 4001
     assert printable("a\x1b[0m") == "a\\x1b[0m" and printable("\u202e") == "\\u202e"
 
 

@@ -10,13 +10,15 @@ from zooalign.release.findings import Check, CheckReport, Finding
 from zooalign.release.open_subject import open_subject
 from zooalign.release.plugins import plugin_checks
 from zooalign.release.policy import Policy
-from zooalign.release.printable import printable
 from zooalign.release.subject import Subject
+from zooalign.text import printable
 
 __all__ = ["Asked", "all_checks", "check", "check_with"]
 
 # What is missing because nobody asked for it, not because the release lacks it.
 _BY_REQUEST = ("values", "data", "rerun", "against")
+# Characters of a finding that are shown; a hostile name may have millions.
+_LONGEST = 4000
 
 
 def all_checks() -> tuple[Check, ...]:
@@ -141,9 +143,9 @@ def _placed(finding: Finding, subject: Subject) -> Finding:
         )
     return dataclasses.replace(
         finding,
-        where=printable(finding.where),
-        message=printable(finding.message),
-        fix=printable(finding.fix),
-        file=None if file is None else printable(file),
-        parameter=None if parameter is None else printable(parameter),
+        where=printable(finding.where, most=_LONGEST),
+        message=printable(finding.message, most=_LONGEST),
+        fix=printable(finding.fix, most=_LONGEST),
+        file=None if file is None else printable(file, most=_LONGEST),
+        parameter=None if parameter is None else printable(parameter, most=_LONGEST),
     )
