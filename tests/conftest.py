@@ -1,4 +1,4 @@
-"""Shared fixtures: the folder of real data, one thread for torch."""
+"""Shared fixtures: the folder of real data, pairs of models, one thread for torch."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from installed_plugins import install_plugin, no_installed_plugins  # noqa: F401
+from released_pairs import Pairs, make_pairs
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,3 +30,9 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set ZOOALIGN_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
+    """Pairs of models in folders, made once a session."""
+    return make_pairs(tmp_path_factory.mktemp("pairs"))

@@ -16,13 +16,8 @@ from zooalign.release.barrier import curves_from_json
 from zooalign.release.front_matter import read_metadata
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry.permutation import identity, random
-from zooalign.symmetry.spec_file import (
-    from_dict,
-    from_json,
-    permutation_from_dict,
-    permutation_to_dict,
-    to_json,
-)
+from zooalign.symmetry.permutation_file import permutation_from_dict, permutation_to_dict
+from zooalign.symmetry.spec_file import from_dict, from_json, to_json
 from zooalign.zoo.checkpoint import open_checkpoint
 from zooalign.zoo.headers import make_header, read_header
 

@@ -1,13 +1,7 @@
-"""Pairs of models, made once a session."""
+"""Commands, called in this process."""
 
 import pytest
 from cli_calls import Call, in_process
-from released_pairs import Pairs, make_pairs
-
-
-@pytest.fixture(scope="session")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
-    return make_pairs(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture

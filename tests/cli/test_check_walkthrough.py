@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 from cli_calls import Call
+from served_hub import served_hub
 
 from zooalign.testing import LoopbackHub
 
@@ -19,14 +19,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    constants = huggingface_hub.constants
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with LoopbackHub(xet=False) as hub:
-        for name, value in (("HF_ENDPOINT", hub.endpoint), ("HF_TOKEN", hub.token)):
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with served_hub(monkeypatch, tmp_path / "cache") as hub:
         yield hub
 
 

@@ -103,6 +103,11 @@ def test_check_and_publish(call: Call, pairs: Pairs, tmp_path: Path) -> None:
     dry = call("publish", str(out), "--to", "org/name", "--dry-run", "--format", "json")
     assert dry.code == 0 and set(dry.json) == documented("publish")
     assert {"path", "size", "sha256"} == set(dry.json["files"][0])
+    policy = tmp_path / "policy.toml"
+    policy.write_text('require = ["parent.bytes"]\n')
+    strict = ("publish", str(out), "--to", "org/name", "--dry-run", "--policy", str(policy))
+    assert call(*strict).code == 1
+    assert call(*strict, "--recorded-parents").code == 0
     tamper(out, "norm.weight")
     faulty = call("check", str(out), "--parent", pairs.vit[1], "--format", "json")
     assert faulty.code == 1

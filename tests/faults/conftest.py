@@ -1,9 +1,16 @@
-"""Pairs of models, made once a session."""
+"""A release, made once a session."""
+
+from pathlib import Path
 
 import pytest
-from released_pairs import Pairs, make_pairs
+from released_pairs import Pairs
+
+from zooalign.release.align import align_models
 
 
 @pytest.fixture(scope="session")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
-    return make_pairs(tmp_path_factory.mktemp("pairs"))
+def aligned(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release by ``zooalign align``: copy it before you break it."""
+    out = tmp_path_factory.mktemp("aligned") / "out"
+    align_models(*pairs.vit, str(out), method="weight")
+    return out

@@ -15,16 +15,8 @@ from released_pairs import Pairs, edit_json
 from safetensors.torch import save_file
 
 from zooalign.cli import main
-from zooalign.release.align import align_models
 
 EVIL_NAME = "a\x1b[2J\u202egpj\r"
-
-
-@pytest.fixture(scope="module")
-def aligned(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("aligned") / "out"
-    align_models(*pairs.vit, str(out), method="weight")
-    return out
 
 
 @pytest.fixture

@@ -9,16 +9,8 @@ import pytest
 from released_pairs import Pairs, edit_json
 
 from zooalign.cli import main
-from zooalign.release.align import align_models
 
 GROUP = "blocks.0.mlp.fc1.weight:0"
-
-
-@pytest.fixture(scope="module")
-def aligned(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("aligned") / "out"
-    align_models(*pairs.vit, str(out), method="weight")
-    return out
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from cli_processes import run_command
 from huggingface_hub.utils import _http
 from released_pairs import Pairs
+from served_hub import served_hub
 
 from zooalign.cli import main
 from zooalign.errors import HubError
@@ -43,22 +44,15 @@ METADATA, CONFIG, WEIGHTS = r"^/api/models/", r"/config\.json$", "^/lfs/get/"
 
 
 @pytest.fixture(autouse=True)
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    constants = huggingface_hub.constants
-    for name in ("HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_PROGRESS_BARS"):
-        monkeypatch.setattr(constants, name, True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
+def client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
     # The client waits for seconds between its own attempts; here it only yields.
     monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
 
 
 @pytest.fixture
-def hub(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    with LoopbackHub(xet=False) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def hub(pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    with served_hub(monkeypatch, tmp_path / "cache") as hub:
         hub.add_repo("tester/m", {p.name: p for p in Path(pairs.vit[1]).iterdir()})
         yield hub
 

@@ -10,6 +10,8 @@ import pytest
 from released_pairs import Pairs
 
 import zooalign
+from zooalign.errors import CheckpointError
+from zooalign.release.assemble import require_output
 from zooalign.zoo import leftovers
 from zooalign.zoo.files import atomic_write, new_directory
 
@@ -83,3 +85,12 @@ def _dead_process() -> int:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     return child.pid
+
+
+def test_what_a_killed_run_replaced_is_put_back_before_the_place_is_judged(tmp_path: Path) -> None:
+    old = tmp_path / f".out.{_dead_process()}-00000000.replaced"
+    old.mkdir()
+    (old / "model.safetensors").write_bytes(b"old")
+    with pytest.raises(CheckpointError, match="not empty"):
+        require_output(str(tmp_path / "out"), overwrite=False)
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"old"

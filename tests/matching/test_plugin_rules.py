@@ -1,10 +1,8 @@
 """The operator rules of a plugin are used wherever a graph is traced: in matching too."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import torch
+from installed_plugins import Install
 from torch import nn
 
 import zooalign
@@ -14,7 +12,6 @@ from zooalign.graph.registry import rule
 from zooalign.matching import match
 from zooalign.symmetry import extract_spec
 from zooalign.symmetry.extract import default_rules
-from zooalign.zoo import plugins
 
 
 @torch.library.custom_op("zooalign_test::soften", mutates_args=())
@@ -55,21 +52,6 @@ def zooalign_operators():
 """
 
 
-@pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A distribution on the path, as pip would put it there."""
-    (tmp_path / "zooalign_soft_plugin.py").write_text(PLUGIN.format(tests=__name__))
-    info = tmp_path / "soft-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: soft\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[zooalign]\nsoft = zooalign_soft_plugin\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    plugins._load.cache_clear()
-    yield
-    monkeypatch.undo()
-    plugins._load.cache_clear()
-
-
 DATA = [torch.randn(64, 5, generator=torch.Generator().manual_seed(n)) for n in range(2)]
 
 
@@ -88,8 +70,8 @@ def test_activation_matching_uses_the_rules_the_spec_was_derived_with() -> None:
         match(spec, net, source, data=DATA)
 
 
-@pytest.mark.usefixtures("plugin")
-def test_the_public_functions_use_the_rules_of_plugins() -> None:
+def test_the_public_functions_use_the_rules_of_plugins(install_plugin: Install) -> None:
+    install_plugin("soft", PLUGIN.format(tests=__name__))
     torch.manual_seed(0)
     net, other = Net(), Net()
     spec = zooalign.extract_spec(net, DATA[0])

@@ -13,7 +13,8 @@ from zooalign.release.align import AlignReport, align_models
 from zooalign.release.calibration import Loading
 from zooalign.release.check import check
 from zooalign.symmetry import apply
-from zooalign.symmetry.spec_file import from_json, permutation_from_dict
+from zooalign.symmetry.permutation_file import permutation_from_dict
+from zooalign.symmetry.spec_file import from_json
 from zooalign.zoo.checkpoint import open_checkpoint
 from zooalign.zoo.models import open_model
 

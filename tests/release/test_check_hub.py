@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import HfApi
 from released_pairs import Pairs, tamper, weights
+from served_hub import served_hub
 
 from zooalign.errors import HubError
 from zooalign.release.align import align_models
@@ -23,14 +23,7 @@ SHARDS = 100
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    constants = huggingface_hub.constants
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with LoopbackHub(xet=False) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with served_hub(monkeypatch, tmp_path / "cache") as hub:
         yield hub
 
 
@@ -94,6 +87,19 @@ def test_a_broken_shard_is_found_without_downloading_it(
         ("weights.shards", "model-00009-of-00100.safetensors"),
     } <= where
     assert cached(tmp_path) == []
+
+
+def test_a_hub_that_knows_no_ranges(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:
+    """It answers with the whole of a file of 64 MiB: only what was asked for is read."""
+    whole = (released / "model.safetensors").read_bytes() + bytes(2**26)
+    given = files(released) | {"model.safetensors": tmp_path / "long.safetensors"}
+    given["model.safetensors"].write_bytes(whole)
+    hub.add_repo("tester/long", given)
+    hub.inject(Fault(Reply(200, body=whole), path=r"^/lfs/get/", times=None))
+    report = check_with("tester/long", Asked(headers_only=True))
+    assert {(f.id, f.file) for f in report.failures} == {("weights.headers", "model.safetensors")}
+    hub.clear_faults()
+    assert check_with("tester/long", Asked(headers_only=True)).findings == report.findings
 
 
 def test_a_whole_repo(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:

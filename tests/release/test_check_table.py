@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
+from served_hub import served_hub
 
 from zooalign.release.align import align_models
 from zooalign.release.calibration import Loading
@@ -18,7 +18,8 @@ from zooalign.release.check import Asked, all_checks, check_with
 from zooalign.release.layout import CARD, PROVENANCE, SPEC
 from zooalign.release.merge import merge_models
 from zooalign.release.policy import Policy
-from zooalign.symmetry.spec_file import from_json, permutation_from_dict, to_json
+from zooalign.symmetry.permutation_file import permutation_from_dict
+from zooalign.symmetry.spec_file import from_json, to_json
 from zooalign.testing import LoopbackHub
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
@@ -279,14 +280,7 @@ def bases(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Bases:
 
 @pytest.fixture
 def hub(bases: Bases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    constants = huggingface_hub.constants
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with LoopbackHub(xet=False) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with served_hub(monkeypatch, tmp_path / "cache") as hub:
         files = {
             path.relative_to(bases.folder / "vit").as_posix(): path
             for path in (bases.folder / "vit").rglob("*")

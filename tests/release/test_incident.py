@@ -10,7 +10,8 @@ from zooalign.release.align import align_models
 from zooalign.release.assemble import digest_of
 from zooalign.release.check import check
 from zooalign.release.layout import DIGESTS, SPEC, json_bytes
-from zooalign.symmetry.spec_file import from_json, permutation_from_dict
+from zooalign.symmetry.permutation_file import permutation_from_dict
+from zooalign.symmetry.spec_file import from_json
 from zooalign.zoo.checkpoint import Checkpoint, open_checkpoint
 from zooalign.zoo.writer import write_model
 

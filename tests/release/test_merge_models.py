@@ -12,7 +12,8 @@ from zooalign.release.calibration import Loading
 from zooalign.release.check import check
 from zooalign.release.merge import merge_models
 from zooalign.symmetry import apply
-from zooalign.symmetry.spec_file import from_json, permutation_from_dict
+from zooalign.symmetry.permutation_file import permutation_from_dict
+from zooalign.symmetry.spec_file import from_json
 
 
 def test_statistics_are_reset_on_data(pairs: Pairs, tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 """What plugins add to the release: used, listed, and loud where it fails."""
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from installed_plugins import Install
 from released_pairs import Pairs
 
 from zooalign.cli import main
@@ -12,7 +12,7 @@ from zooalign.errors import ZooalignError
 from zooalign.release.align import align_models
 from zooalign.release.check import check
 from zooalign.release.plugins import PluginError, plugin_checks, plugin_solvers, plugin_states
-from zooalign.zoo import hooks, plugins
+from zooalign.zoo import plugins
 
 HEAD = "from zooalign.zoo.hooks import hookimpl\n"
 CHECKS = (
@@ -50,38 +50,11 @@ def zooalign_solvers():
 )
 
 
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv(plugins.ALLOW_LIST, raising=False)
-    real = plugins.entry_points
-    installed = {entry.name for entry in real(group=hooks.PROJECT)}
-    monkeypatch.setattr(
-        plugins,
-        "entry_points",
-        lambda group: [entry for entry in real(group=group) if entry.name not in installed],
-    )
-    plugins._load.cache_clear()
-    yield
-    plugins._load.cache_clear()
+pytestmark = pytest.mark.usefixtures("no_installed_plugins")
 
 
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def install(name: str, code: str) -> None:
-        module = f"hooked_{name}_{abs(hash((tmp_path, code)))}"
-        (tmp_path / f"{module}.py").write_text(code)
-        info = tmp_path / f"dist_{name}-1.2.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{name}\nVersion: 1.2\n")
-        (info / "entry_points.txt").write_text(f"[zooalign]\n{name} = {module}\n")
-
-    return install
-
-
-def test_a_check(install, pairs: Pairs, tmp_path: Path) -> None:
-    install("team", CHECKS)
+def test_a_check(install_plugin: Install, pairs: Pairs, tmp_path: Path) -> None:
+    install_plugin("team", CHECKS)
     out = tmp_path / "out"
     align_models(*pairs.vit, str(out), method="weight")
     report = check(str(out))
@@ -92,8 +65,8 @@ def test_a_check(install, pairs: Pairs, tmp_path: Path) -> None:
     assert not report.ok
 
 
-def test_a_solver(install, pairs: Pairs, tmp_path: Path) -> None:
-    install("solver", SOLVER)
+def test_a_solver(install_plugin: Install, pairs: Pairs, tmp_path: Path) -> None:
+    install_plugin("solver", SOLVER)
     assert set(plugin_solvers()) == {"again"}
     found = align_models(*pairs.vit, str(tmp_path / "out"), method="again").to_dict()
     same = align_models(*pairs.vit, str(tmp_path / "same"), method="weight").to_dict()
@@ -101,8 +74,8 @@ def test_a_solver(install, pairs: Pairs, tmp_path: Path) -> None:
     assert found["moved_fraction"] == same["moved_fraction"] > 0.5
 
 
-def test_rules(install) -> None:
-    install(
+def test_rules(install_plugin: Install) -> None:
+    install_plugin(
         "rules",
         HEAD + "import zooalign.operators.view as module\n"
         "@hookimpl\ndef zooalign_operators(): return [module]",
@@ -124,9 +97,9 @@ def test_rules(install) -> None:
     ],
 )
 def test_a_hook_that_fails_stops_and_is_named(
-    install, pairs: Pairs, code: str, says: str, capsys: pytest.CaptureFixture[str]
+    install_plugin: Install, pairs: Pairs, code: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    install("bad", code)
+    install_plugin("bad", code)
     words = ["check", pairs.vit[0]] if "zooalign_checks" in code else ["spec", pairs.vit[0]]
     if "zooalign_solvers" in code:
         words = ["align", *pairs.vit, "--method", "weight", "-o", "out"]
@@ -139,14 +112,14 @@ def test_a_hook_that_fails_stops_and_is_named(
     assert says in listed["bad"]["error"] and listed["timm"]["error"] is None
 
 
-def test_the_list(install, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    install("team", CHECKS)
-    install("other", "raise RuntimeError('never imported')")
+def test_the_list(install_plugin: Install, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_plugin("team", CHECKS)
+    install_plugin("other", "raise RuntimeError('never imported')")
     monkeypatch.setenv(plugins.ALLOW_LIST, "team")
     assert main(["plugins", "--format", "json"], standalone_mode=False) == 0
     listed = {p["name"]: p for p in json.loads(capsys.readouterr().out)["plugins"]}
     assert listed["team"]["provides"] == ["check team.notes"]
-    assert listed["team"]["module"].startswith("hooked_team")
+    assert listed["team"]["module"].startswith("zooalign_test_plugin_team")
     assert listed["other"]["left_out"] and listed["other"]["error"] == "not in ZOOALIGN_PLUGINS"
     assert "library timm" in listed["timm"]["provides"]
     assert main(["plugins"], standalone_mode=False) == 0

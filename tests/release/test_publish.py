@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import HfApi, RepoCard, snapshot_download
 from released_pairs import Pairs, tamper, weights
+from served_hub import served_hub
 
 from zooalign.errors import CheckpointError, HubError, ModelReferenceError
 from zooalign.release.align import align_models
@@ -19,14 +19,7 @@ from zooalign.testing import Corrupt, Drop, Fault, LoopbackHub, Reply
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    constants = huggingface_hub.constants
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with LoopbackHub(xet=False) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with served_hub(monkeypatch, tmp_path / "cache") as hub:
         yield hub
 
 

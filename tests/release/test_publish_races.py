@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 from huggingface_hub import HfApi
 from released_pairs import Pairs
+from served_hub import served_hub
 
 import zooalign
 from zooalign.errors import CheckpointError, HubError, SpecError
@@ -31,14 +31,7 @@ PART = 50_000
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    constants = huggingface_hub.constants
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    with LoopbackHub(part_size=PART) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with served_hub(monkeypatch, tmp_path / "cache", xet=True, part_size=PART) as hub:
         yield hub
 
 
@@ -85,13 +78,13 @@ def test_a_commit_during_the_check_is_a_race(
     hub: LoopbackHub, released: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add_repo("tester/m", {"notes.txt": b"old"})
-    real = publishing.check
+    real = publishing.check_with
 
     def slow_check(*args: object, **kwargs: object) -> object:
         hub.add_repo("tester/m", {"README.md": b"theirs"}, title="Theirs")
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(publishing, "check", slow_check)
+    monkeypatch.setattr(publishing, "check_with", slow_check)
     with pytest.raises(HubError, match="somebody committed to it meanwhile, and nothing was"):
         publish(str(released), "tester/m")
     assert commits(hub, "tester/m") == ["Theirs", "Add files", "initial commit"]

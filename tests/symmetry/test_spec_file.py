@@ -12,14 +12,8 @@ from sample_models import CASES
 
 from zooalign.errors import SpecError
 from zooalign.symmetry import PermutationSpec, extract_spec
-from zooalign.symmetry.spec_file import (
-    from_dict,
-    from_json,
-    permutation_from_dict,
-    permutation_to_dict,
-    to_dict,
-    to_json,
-)
+from zooalign.symmetry.permutation_file import permutation_from_dict, permutation_to_dict
+from zooalign.symmetry.spec_file import from_dict, from_json, to_dict, to_json
 
 
 @cache
@@ -190,6 +184,17 @@ def test_any_one_change_of_a_permutation_is_refused_or_a_member(
     except SpecError:
         return
     assert spec.compose(spec.invert(permutation), permutation) == spec.identity()
+
+
+@pytest.mark.parametrize("wrong", [True, 1.0, "1", None, [1], 2**70])
+def test_only_whole_numbers_are_units(wrong: object) -> None:
+    """numpy alone would take true beside whole numbers for 1."""
+    spec = _spec("mlp")
+    body = permutation_to_dict(spec.identity())
+    for index in body["indices"].values():
+        index[index.index(1)] = wrong
+    with pytest.raises(SpecError):
+        permutation_from_dict(body, spec)
 
 
 def test_permutations_of_another_spec_are_refused() -> None:

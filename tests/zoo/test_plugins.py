@@ -1,8 +1,7 @@
 """Plugins: built in, from entry points, and broken."""
 
-from pathlib import Path
-
 import pytest
+from installed_plugins import Install
 
 from zooalign.errors import ModelReferenceError, ZooalignWarning
 from zooalign.zoo import hooks, plugins
@@ -20,34 +19,7 @@ def zooalign_library_adapters():
 """
 
 
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the plugins that happen to be installed here."""
-    monkeypatch.delenv(plugins.ALLOW_LIST, raising=False)
-    real = plugins.entry_points
-    installed = {entry.name for entry in real(group=hooks.PROJECT)}
-    monkeypatch.setattr(
-        plugins,
-        "entry_points",
-        lambda group: [entry for entry in real(group=group) if entry.name not in installed],
-    )
-    plugins._load.cache_clear()
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Put a distribution with one plugin on the path, as pip would."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def install(name: str, code: str) -> None:
-        module = f"zooalign_test_plugin_{name}_{abs(hash((tmp_path, code)))}"
-        (tmp_path / f"{module}.py").write_text(code)
-        info = tmp_path / f"dist_{name}-1.2.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{name}\nVersion: 1.2\n")
-        (info / "entry_points.txt").write_text(f"[zooalign]\n{name} = {module}\n")
-
-    return install
+pytestmark = pytest.mark.usefixtures("no_installed_plugins")
 
 
 def by_name() -> dict[str, plugins.PluginInfo]:
@@ -70,8 +42,8 @@ def test_every_hook_says_what_it_is_for() -> None:
         assert doc and doc.splitlines()[0].endswith((".", ")."))
 
 
-def test_an_outside_plugin(install) -> None:
-    install("other", ADAPTER.format(name="other"))
+def test_an_outside_plugin(install_plugin: Install) -> None:
+    install_plugin("other", ADAPTER.format(name="other"))
     info = by_name()["other"]
     assert info == plugins.PluginInfo(
         "other", "entry point", "dist-other", "1.2", ("zooalign_library_adapters",),
@@ -109,9 +81,9 @@ def test_an_outside_plugin(install) -> None:
         (ADAPTER.format(name="timm"), "an adapter named 'timm' is already there"),
     ],
 )
-def test_a_broken_plugin_is_a_named_warning(install, code: str, says: str) -> None:
-    install("broken", code)
-    install("fine", ADAPTER.format(name="fine"))
+def test_a_broken_plugin_is_a_named_warning(install_plugin: Install, code: str, says: str) -> None:
+    install_plugin("broken", code)
+    install_plugin("fine", ADAPTER.format(name="fine"))
     with pytest.warns(ZooalignWarning, match=r"plugin 'broken' \(dist-broken\) is left out"):
         infos = by_name()
     assert says in (infos["broken"].error or "")
@@ -122,15 +94,15 @@ def test_a_broken_plugin_is_a_named_warning(install, code: str, says: str) -> No
         plugins.adapter_named("broken")
 
 
-def test_a_plugin_cannot_take_a_built_in_name(install) -> None:
-    install("timm", ADAPTER.format(name="mine"))
+def test_a_plugin_cannot_take_a_built_in_name(install_plugin: Install) -> None:
+    install_plugin("timm", ADAPTER.format(name="mine"))
     with pytest.warns(ZooalignWarning, match="another plugin has the same name"):
         assert plugins.adapter_named("timm").name == "timm"
 
 
-def test_allow_list(install, monkeypatch: pytest.MonkeyPatch) -> None:
-    install("one", ADAPTER.format(name="one"))
-    install("two", ADAPTER.format(name="two"))
+def test_allow_list(install_plugin: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_plugin("one", ADAPTER.format(name="one"))
+    install_plugin("two", ADAPTER.format(name="two"))
     assert {"timm", "py", "one", "two"} <= set(by_name())
     monkeypatch.setenv(plugins.ALLOW_LIST, "")
     assert set(by_name()) == {"timm", "py"}

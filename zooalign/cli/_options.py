@@ -9,6 +9,7 @@ __all__ = [
     "alphas",
     "data_options",
     "device",
+    "gate",
     "matching",
     "matching_options",
     "method",
@@ -74,6 +75,29 @@ def data_options(function: Any) -> Any:
         "--limit", type=click.IntRange(min=1), help="Read at most so many rows of each data set."
     )
     return size(limit(function))
+
+
+def gate(function: Any) -> Any:
+    """``--parent``, ``--recorded-parents``, ``--data`` with its options, and ``--policy``."""
+    parent = click.option(
+        "--parent",
+        "parents",
+        metavar="REF",
+        multiple=True,
+        help="A model it was made from; the weights are made anew and compared. Repeatable.",
+    )
+    recorded = click.option(
+        "--recorded-parents", is_flag=True, help="Take the sources that the provenance records."
+    )
+    data = click.option(
+        "--data", metavar="DATA", help="Measure barrier and statistics on this data."
+    )
+    policy = click.option(
+        "--policy",
+        metavar="FILE",
+        help="TOML; default: [tool.zooalign.check] of the nearest pyproject.toml.",
+    )
+    return parent(recorded(data(data_options(policy(function)))))
 
 
 def method(*more: str, default: str = "activation") -> Decorator:

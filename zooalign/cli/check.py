@@ -11,26 +11,10 @@ __all__ = ["command", "show_findings"]
 
 @click.command("check", short_help="The release gate: is this directory or repo in order?")
 @click.argument("reference", metavar="REF")
-@click.option(
-    "--parent",
-    "parents",
-    metavar="REF",
-    multiple=True,
-    help="A model it was made from; the weights are made anew and compared. Repeatable.",
-)
-@click.option(
-    "--recorded-parents", is_flag=True, help="Take the sources that the provenance records."
-)
+@_options.gate
 @click.option("--headers-only", is_flag=True, help="Download and read no values of weights.")
-@click.option("--data", metavar="DATA", help="Measure barrier and statistics on this data.")
-@_options.data_options
 @click.option("--against", metavar="DIR", help="The directory that REF must equal, file by file.")
 @click.option("--reproduce", is_flag=True, help="Make it again from the provenance, and compare.")
-@click.option(
-    "--policy",
-    metavar="FILE",
-    help="TOML; default: [tool.zooalign.check] of the nearest pyproject.toml.",
-)
 @_options.opening
 @click.option(
     "--format",

@@ -21,7 +21,8 @@ __all__ = ["command"]
 @click.option("--permutation-only", is_flag=True, help="Spec, permutation, provenance and card.")
 @click.option("--parent-commit", metavar="COMMIT", help="The head that the repo must have.")
 @click.option("--message", metavar="TEXT", help="The commit's title.")
-@_options.model
+@_options.gate
+@_options.opening
 @formatted
 def command(
     directory: str,
@@ -33,14 +34,32 @@ def command(
     permutation_only: bool,
     parent_commit: str | None,
     message: str | None,
+    parents: tuple[str, ...],
+    recorded_parents: bool,
+    data: str | None,
+    batch_size: int,
+    limit: int | None,
+    policy: str | None,
     model: str | None,
+    allow_pickle: bool,
 ) -> Result:
-    """Push the files of DIR in one commit, then read them back and compare.
+    """Check DIR, push its files in one commit, then read them back and compare.
 
     The token is that of the hub's client (HF_TOKEN, or hf auth login); the hub is HF_ENDPOINT.
     """
+    from zooalign.release.asked import Asked
+    from zooalign.release.calibration import Loading
+    from zooalign.release.policy import find_policy, read_policy
     from zooalign.release.publish import FaultyReleaseError, publish
 
+    asked = Asked(
+        parents=parents,
+        recorded_parents=recorded_parents,
+        model=model,
+        allow_pickle=allow_pickle,
+        data=data,
+        loading=Loading(batch_size, limit),
+    )
     try:
         with progress_bar() as progress:
             report = publish(
@@ -53,7 +72,8 @@ def command(
                 permutation_only=permutation_only,
                 parent_commit=parent_commit,
                 message=message,
-                model=model,
+                asked=asked,
+                policy=find_policy() if policy is None else read_policy(policy),
                 progress=progress,
             )
     except FaultyReleaseError as error:

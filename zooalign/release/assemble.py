@@ -16,7 +16,9 @@ from zooalign.release.opening import Member
 from zooalign.release.progress import Progress
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Permutation, PermutationSpec
-from zooalign.symmetry.spec_file import permutation_to_dict, to_json
+from zooalign.symmetry.permutation_file import permutation_to_dict
+from zooalign.symmetry.spec_file import to_json
+from zooalign.zoo import leftovers
 from zooalign.zoo.writer import write_model
 
 __all__ = ["Release", "digest_of", "require_output", "write_release"]
@@ -109,6 +111,7 @@ def require_output(output: str, *, overwrite: bool) -> None:
         If ``output`` is a file, or a directory that is not empty and not to be overwritten.
     """
     path = Path(output)
+    leftovers.recover(path)  # what a killed run left must not be taken for a free place
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"{path}: is a file; name a directory to write to")
     if path.is_dir() and any(path.iterdir()) and not overwrite:

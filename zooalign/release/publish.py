@@ -9,10 +9,12 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from zooalign.errors import HubError, ModelReferenceError, ZooalignError
-from zooalign.release.check import check
+from zooalign.release.asked import Asked
+from zooalign.release.check import check_with
 from zooalign.release.findings import CheckReport
 from zooalign.release.listing import PublishedFile, list_files
 from zooalign.release.permutation_only import permutation_release
+from zooalign.release.policy import Policy
 from zooalign.release.progress import Progress, silent
 from zooalign.release.upload import (
     create,
@@ -81,7 +83,8 @@ def publish(
     permutation_only: bool = False,
     parent_commit: str | None = None,
     message: str | None = None,
-    model: str | None = None,
+    asked: Asked | None = None,
+    policy: Policy | None = None,
     token: str | None = None,
     progress: Progress = silent,
 ) -> PublishReport:
@@ -106,6 +109,9 @@ def publish(
         Publish the permutation, spec, provenance and a card, without weights and configuration.
     parent_commit:
         The head (at least seven digits) that an existing repo must have.
+    asked, policy:
+        What the gate looks at and what it demands, as for
+        :func:`zooalign.release.check.check_with`.
     token:
         Default is the client's own (``HF_TOKEN``).
 
@@ -135,7 +141,7 @@ def publish(
     progress("check", 0, 1)
     # A path like a repo's name would be taken for one.
     here = directory if directory.startswith((".", "/")) else f"./{directory}"
-    report = check(here, model=model)
+    report = check_with(here, asked or Asked(), policy=policy)
     if not report.ok and not force:
         raise FaultyReleaseError(
             _refusal(directory, report), PublishReport(directory, repo, listed, dry_run, report)

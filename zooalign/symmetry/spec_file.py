@@ -1,4 +1,4 @@
-"""The spec and permutation as versioned JSON; the format is described in ``docs/spec.md``."""
+"""The spec as versioned JSON; the format is described in ``docs/spec.md``."""
 
 import json
 import math
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from zooalign.errors import SpecError
-from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import (
     FORMAT,
     VERSION,
@@ -23,13 +22,9 @@ from zooalign.symmetry.spec import (
 __all__ = [
     "from_dict",
     "from_json",
-    "permutation_from_dict",
-    "permutation_to_dict",
     "to_dict",
     "to_json",
 ]
-
-PERMUTATION_FORMAT = "zooalign.permutation"
 
 # Positions are held as arrays: a file must not ask for more memory than a tensor's axes can.
 _MOST_POSITIONS = 2**26
@@ -258,46 +253,3 @@ def _check_blocks(group: Group, member: Member, extent: int, at: str) -> None:
         for over, size in zip(block.over, group.contexts, strict=True):
             if over.first + over.count > size:
                 raise SpecError(f"{at}: a block reaches over the group it is nested in")
-
-
-def permutation_to_dict(permutation: Permutation) -> dict[str, Any]:
-    """A permutation as plain values: per group nested lists of unit numbers."""
-    return {
-        "format": PERMUTATION_FORMAT,
-        "version": VERSION,
-        "spec_hash": permutation.spec_hash,
-        "indices": {name: index.tolist() for name, index in permutation.indices.items()},
-    }
-
-
-def permutation_from_dict(
-    body: Any, spec: PermutationSpec, where: str = "the permutation"
-) -> Permutation:
-    """Read a permutation and check that it is one of the spec's group.
-
-    Raises
-    ------
-    SpecError
-        If it is malformed, belongs to another spec, or is no bijection.
-    """
-    from zooalign.symmetry.permutation import check
-
-    if not isinstance(body, Mapping) or body.get("format") != PERMUTATION_FORMAT:
-        raise SpecError(
-            f"{where} is not a permutation (its 'format' is not '{PERMUTATION_FORMAT}')"
-        )
-    if body.get("version") != VERSION:
-        raise SpecError(f"{where} has version {body.get('version')!r}, {VERSION} is known")
-    try:
-        indices = {str(k): np.asarray(v) for k, v in body["indices"].items()}
-        spec_hash = str(body["spec_hash"])
-    except (KeyError, AttributeError, ValueError, TypeError) as error:
-        raise SpecError(f"{where} is malformed: {type(error).__name__}: {error}") from error
-    for name, index in indices.items():
-        if index.dtype.kind not in "iu":
-            raise SpecError(
-                f"{where}: group '{name}' holds {index.dtype} values, not whole numbers"
-            )
-    permutation = Permutation(spec_hash, indices)
-    check(spec, permutation)
-    return permutation
