@@ -14,7 +14,7 @@ from zooalign.merging.barrier import barrier
 from zooalign.merging.curve import BarrierCurve
 from zooalign.merging.plot import plot_barrier
 from zooalign.merging.statistics import has_running_statistics
-from zooalign.release.calibration import FullBatches, Loading, open_for
+from zooalign.release.calibration import FullBatches, Loading, open_for, scoring
 from zooalign.release.matching import Aligned, align_member, diagnosis_to_dict, runnable
 from zooalign.release.opening import Family, open_family
 from zooalign.release.progress import Progress, silent, stage
@@ -156,6 +156,7 @@ def measure(
 ) -> BarrierCurve:
     """The curve from the family's first member to ``state``, already aligned to it."""
     needed = reset is not None and has_running_statistics(family.module)
+    loss, metric = scoring(family.first)
     return barrier(
         family.module,
         runnable(family.members[0].state, device),
@@ -164,6 +165,8 @@ def measure(
         test=test,
         alphas=alphas,
         reset=reset if needed else None,
+        loss=loss,
+        metric=metric,
         progress=stage(progress, "barrier"),
     )
 

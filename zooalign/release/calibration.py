@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from zooalign.merging.evaluate import correct, cross_entropy
+from zooalign.zoo.adapters import OwnData
 from zooalign.zoo.data import Batch, Batches, open_data
 from zooalign.zoo.models import Model
 
-__all__ = ["DataUse", "FullBatches", "Loading", "describe_data", "open_for"]
+__all__ = ["DataUse", "FullBatches", "Loading", "describe_data", "open_for", "scoring"]
+
+
+Measure = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,11 +69,25 @@ class FullBatches:
 
 def open_for(model: Model, text: str, loading: Loading) -> Batches:
     """Open data with the model's own preprocessing; small data is preprocessed once only."""
-    preprocess = None if text.startswith("py:") else model.adapter.preprocess(model.architecture)
-    opened = open_data(
-        text, preprocess=preprocess, batch_size=loading.batch_size, limit=loading.limit
-    )
+    size, limit = loading.batch_size, loading.limit
+    opened: Batches | None = None
+    if isinstance(model.adapter, OwnData) and not text.startswith("py:"):
+        model.config_files()  # of a hub repo, its tokenizer and processor are fetched
+        opened = model.adapter.open_data(
+            model.architecture, model.directory, text, batch_size=size, limit=limit
+        )
+    if opened is None:
+        preprocess = None if text.startswith("py:") else model.adapter.preprocess(model.architecture)
+        opened = open_data(text, preprocess=preprocess, batch_size=size, limit=limit)
     return dataclasses.replace(opened, make=_keeping(opened.make))
+
+
+def scoring(model: Model) -> tuple[Measure, Measure]:
+    """Loss and metric of a model's answers: its adapter's, or cross-entropy and accuracy."""
+    found = None
+    if isinstance(model.adapter, OwnData):
+        found = model.adapter.scoring(model.architecture)
+    return found or (cross_entropy, correct)
 
 
 def _keeping(make: Callable[[], Iterator[Batch]]) -> Callable[[], Iterator[Batch]]:

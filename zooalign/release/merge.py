@@ -13,7 +13,7 @@ from zooalign.release import layout
 from zooalign.release.assemble import Release, require_output, write_release
 from zooalign.release.averaging import Corrected, average_of, corrected, require_equal_dtypes
 from zooalign.release.barrier import MeasuredCurve, barrier_summary, measure
-from zooalign.release.calibration import FullBatches, Loading, describe_data, open_for
+from zooalign.release.calibration import FullBatches, Loading, describe_data, open_for, scoring
 from zooalign.release.environment import versions
 from zooalign.release.matching import Aligned, align_member, require_data, runnable
 from zooalign.release.notes import noted_warnings
@@ -242,5 +242,8 @@ def _curves(
 def _score(opened: _Opened, merged: Corrected, device: str) -> dict[str, float | int | None] | None:
     if opened.scored is None:
         return None
-    found = score_of(opened.family.module, runnable(merged, device), opened.scored)
+    loss, metric = scoring(opened.family.first)
+    found = score_of(
+        opened.family.module, runnable(merged, device), opened.scored, loss=loss, metric=metric
+    )
     return {"loss": found.loss, "accuracy": found.accuracy, "count": found.count}

@@ -2,46 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import transformers
+from hf_models import SENTENCES, bert, llama, tokenizer
 from safetensors import safe_open
-from tokenizers import Tokenizer, models, pre_tokenizers
 from zooalign.release.align import align_models
 from zooalign.zoo.models import open_model
-
-WORDS = "the a cat dog sat ran on under mat tree red blue old new big small".split()  # noqa: SIM905
-SENTENCES = ["the old cat sat on a mat", "a big red dog ran under the tree"]
-
-
-def tokenizer() -> Any:
-    table = {word: number for number, word in enumerate(["[PAD]", "[UNK]", *WORDS])}
-    plain = Tokenizer(models.WordLevel(table, unk_token="[UNK]"))
-    plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=plain, pad_token="[PAD]", unk_token="[UNK]"
-    )
-
-
-def bert(seed: int) -> Any:
-    torch.manual_seed(seed)
-    config = transformers.BertConfig(
-        vocab_size=18, hidden_size=16, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=24, max_position_embeddings=16, num_labels=3,
-    )  # fmt: skip
-    return transformers.BertForSequenceClassification(config).eval()
-
-
-def llama(seed: int, **fields: Any) -> Any:
-    torch.manual_seed(seed)
-    config = transformers.LlamaConfig(
-        vocab_size=18, hidden_size=16, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, intermediate_size=24, max_position_embeddings=32, pad_token_id=0,
-        bos_token_id=1, eos_token_id=1, **fields,
-    )  # fmt: skip
-    return transformers.LlamaForCausalLM(config).eval()
 
 
 def keys(directory: Path) -> dict[str, torch.dtype]:

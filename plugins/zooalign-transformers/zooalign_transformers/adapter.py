@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zooalign.errors import CheckpointError, ModelReferenceError
+from zooalign.errors import CheckpointError, DataError, ModelReferenceError
 from zooalign.zoo.adapters import Architecture, Reduction
 from zooalign.zoo.base_adapter import BaseAdapter
 from zooalign.zoo.data import Batches
-from zooalign.zoo.preprocess import Preprocess, to_unit_range
+from zooalign.zoo.preprocess import Preprocess
 from zooalign.zoo.references import Reference
 
 __all__ = ["TransformersAdapter"]
@@ -99,8 +99,15 @@ class TransformersAdapter(BaseAdapter):
         return scoring(architecture)
 
     def preprocess(self, architecture: Architecture) -> Preprocess:
-        """Pixels as they are: a folder of images goes through the model's processor."""
-        return to_unit_range()
+        """For arrays: those of floats and of tokens are taken as they are, pixels are refused."""
+
+        def refuse(image: Any) -> Tensor:
+            raise DataError(
+                f"transformers:{architecture.name}: pixels in an array are not preprocessed; give "
+                "a folder of images, which goes through the model's processor, or floats"
+            )
+
+        return Preprocess(refuse)
 
     def config_files(self, architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
         from zooalign_transformers.files import config_files

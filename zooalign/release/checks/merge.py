@@ -11,7 +11,7 @@ from zooalign.merging.interpolate import LazyAverage
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
 from zooalign.release import layout
 from zooalign.release.assemble import digest_of
-from zooalign.release.calibration import FullBatches, open_for
+from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.checks.parent import aligned_states, by_index
 from zooalign.release.findings import Finding, check_of
 from zooalign.release.matching import runnable
@@ -148,10 +148,14 @@ def barrier(subject: Subject) -> Iterator[Finding]:
     if made.operation != "merge" or set(parents) != set(range(len(made.sources))):
         return
     batches = _data(subject)
+    assert subject.model is not None
+    loss, metric = scoring(subject.model)
 
     def score(state: Mapping[str, Tensor]) -> tuple[float, float]:
         with torch.no_grad():
-            found = evaluate(subject.module, runnable(state, "cpu"), batches)
+            found = evaluate(
+                subject.module, runnable(state, "cpu"), batches, loss=loss, metric=metric
+            )
         return found.loss, 0.0 if found.error is None else found.error
 
     merged = score(subject.state)
