@@ -143,6 +143,17 @@ def averaged_statistics(folder: Path) -> None:
     changed(lambda state: set_(state, name, value))(folder)
 
 
+def half_permuted(folder: Path) -> None:
+    """As a tool of strangers makes it: no record, and one of two coupled axes permuted."""
+    shutil.rmtree(folder / "zooalign")
+
+    def flip(state: State) -> None:
+        state.update(weights(folder.parent / "vit1"))
+        state["blocks.1.mlp.fc1.weight"] = state["blocks.1.mlp.fc1.weight"].flip(0)
+
+    changed(flip)(folder)
+
+
 def untied(folder: Path) -> None:
     changed(lambda state: set_(state, "second.weight", state["second.weight"] + 1))(folder)
 
@@ -227,6 +238,7 @@ CASES: dict[str, Case] = {
     ),
     "parent.bytes": Case(lambda d: tamper(d, NAME), NAME, parents=(1,)),
     "parent.function": Case(lambda d: tamper(d, "head.bias"), "", parents=(1,)),
+    "parent.reordered": Case(half_permuted, "blocks.1.mlp.fc1.weight", parents=(1,)),
 }
 
 

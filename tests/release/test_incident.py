@@ -62,6 +62,25 @@ def test_ninety_percent_unpermuted(pairs: Pairs, out: Path) -> None:
     assert "rounding explains" in moved.message
 
 
+def test_without_a_record(pairs: Pairs, out: Path) -> None:
+    """A stranger's release has no provenance: the values alone tell that it is a reordering."""
+    table = {"blocks.0.mlp.fc1.weight", "blocks.0.mlp.fc1.bias", "norm.bias"}
+    right = weights(out)
+    wrong = {n: right[n] if n in table else t for n, t in weights(pairs.vit[1]).items()}
+    for name, state in (("good", right), ("bad", wrong), ("other", weights(pairs.vit[0]))):
+        config = {"config.json": (out / "config.json").read_bytes()}
+        write_model(out.parent / name, state, config_files=config)
+
+    def named(name: str) -> set[str | None]:
+        report = check(str(out.parent / name), [pairs.vit[1]])
+        assert "parent.reordered" in report.checks
+        return {f.parameter for f in report.findings if f.id == "parent.reordered"}
+
+    # The biases are zeros, in any order the same.
+    assert named("bad") == {None, "blocks.0.mlp.fc1.weight"}
+    assert named("good") == named("other") == set()
+
+
 def test_one_axis_of_one_parameter(pairs: Pairs, out: Path) -> None:
     """The second axis of a matrix is forgotten; the parameter and the axis are named."""
     spec = from_json((out / SPEC).read_text())

@@ -9,6 +9,7 @@ from zooalign.release.checks import (
     parent,
     permutation,
     provenance,
+    reordered,
     shards,
     spec,
     values,
@@ -31,4 +32,5 @@ BUILT_IN: tuple[Check, ...] = (
     *card.CHECKS,
     *licence.CHECKS,
     *parent.CHECKS,
+    *reordered.CHECKS,
 )
