@@ -20,7 +20,7 @@ _FIX = "permute every axis that the spec couples (zooalign spec), or use zooalig
 
 @check_of(
     "parent.reordered",
-    "a parent's weights in another order, by whatever tool, compute the parent's function",
+    "a parent's weights in another order compute the parent's function",
     *("fit", "parents"),
 )
 def reordered(subject: Subject) -> Iterator[Finding]:
