@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from operator_cases import CASES, Between, OperatorCase
+from cases_by_value import CASES as BY_VALUE
+from operator_cases import CASES as DIRECT
+from operator_cases import Between, OperatorCase
 from sample_models.mutants import frozen_classes, mutants, transposition
 
 from zooalign.graph.registry import _MARK, lookup
@@ -17,6 +19,7 @@ from zooalign.symmetry.trial import outputs, random_inputs, random_state, relati
 # Rules that no network of today's torch reaches before decomposition, kept for older graphs.
 UNREACHED = {"normalise", "edge_pad", "nothing"}
 
+CASES = [*DIRECT, *BY_VALUE]
 INPUTS = (torch.zeros(2, 5),)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from zooalign.graph.capture import Capture
+from zooalign.graph.concrete import decides
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import Rule, knows_labels, lookup
@@ -206,7 +207,8 @@ def _flat(value: Any) -> list[Tensor]:
 def _live(graph: fx.Graph) -> set[fx.Node]:
     """Nodes an output depends on; a write in place counts where what it writes to does."""
     live: set[fx.Node] = set()
-    stack = [node for node in graph.nodes if node.op == "output"]
+    # What Python looked at has decided how the graph goes on.
+    stack = [node for node in graph.nodes if node.op == "output" or decides(node)]
     writes = [
         node
         for node in graph.nodes

@@ -18,8 +18,13 @@ from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
 from zooalign.errors import TraceError
+from zooalign.graph import concrete
 
 __all__ = ["Capture", "capture"]
+
+
+# A run with values wants the parameters in memory.
+_MOST_RECORDED = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,10 @@ class Capture:
     trainable:
         State-dict names that are parameters (not buffers).
     export_seconds:
-        Seconds inside ``torch.export.export``.
+        Seconds inside ``torch.export.export``, or of the run that was recorded.
+    by_values:
+        Whether a run with values was recorded (:mod:`zooalign.graph.concrete`): steps that depend
+        on the values of inputs are those of the example inputs.
     """
 
     graph: torch.fx.Graph
@@ -58,10 +66,14 @@ class Capture:
     tied: Mapping[str, str]
     trainable: frozenset[str]
     export_seconds: float = field(default=0.0, compare=False)
+    by_values: bool = False
 
 
 def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
     """Capture what ``module`` computes in eval mode on inputs of the given shapes.
+
+    Where ``torch.export`` cannot trace a module because a step depends on values, a small one is
+    run once on the example inputs and recorded (:mod:`zooalign.graph.concrete`).
 
     Parameters
     ----------
@@ -74,7 +86,7 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
     Raises
     ------
     TraceError
-        If ``torch.export`` cannot trace the module.
+        If the module can be captured in neither way.
     """
     shapes = {name: tuple(t.shape) for name, t in module.state_dict(keep_vars=True).items()}
     dtypes = {name: t.dtype for name, t in module.state_dict(keep_vars=True).items()}
@@ -84,6 +96,38 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
     if device is not None:
         inputs = tuple(x.to(device) if isinstance(x, Tensor) else x for x in inputs)
     values = _constant_values(module)
+    try:
+        found = _exported(module, inputs, on_meta, values, shapes)
+    except TraceError as error:
+        found = _recorded(module, tuple(example_inputs), error, _ties(module, shapes))
+    graph, parameters, constants, users, seconds, by_values = found
+    return Capture(
+        graph=graph,
+        parameters=parameters,
+        constants=constants,
+        inputs=users,
+        shapes=shapes,
+        dtypes=dtypes,
+        tied=_ties(module, shapes),
+        trainable=frozenset(n for n, _ in module.named_parameters(remove_duplicate=False)),
+        export_seconds=seconds,
+        by_values=by_values,
+    )
+
+
+_Found = tuple[
+    torch.fx.Graph, dict[str, str], dict[str, Tensor | None], tuple[str, ...], float, bool
+]
+
+
+def _exported(
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    on_meta: bool,
+    values: Mapping[str, Tensor],
+    shapes: Mapping[str, Any],
+) -> _Found:
+    """By ``torch.export``, on fake tensors."""
     # Without gradients, a no_grad inside the module is no operator of its own.
     quiet = warnings.catch_warnings()
     with torch.no_grad(), _evaluating(module), _on_meta(module, on_meta), quiet:
@@ -92,6 +136,11 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
             start = perf_counter()
             program = torch.export.export(module, inputs, strict=False)
             seconds = perf_counter() - start
+            for node in program.graph.nodes:
+                if not _sized(node):
+                    raise ValueError(f"the shape of '{node.name}' depends on values")
+                if str(node.target).startswith("<function"):
+                    raise ValueError(f"'{node.name}' is no operator: {node.target}")
         except Exception as error:
             raise TraceError(
                 f"torch.export cannot trace {type(module).__name__} on inputs of shapes "
@@ -119,17 +168,45 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
             value = values.get(str(spec.target), program.constants.get(spec.target))
             known = isinstance(value, Tensor) and not value.is_meta
             constants[name] = value.detach() if known else None
-    return Capture(
-        graph=program.graph,
-        parameters=parameters,
-        constants=constants,
-        inputs=tuple(users),
-        shapes=shapes,
-        dtypes=dtypes,
-        tied=_ties(module, shapes),
-        trainable=frozenset(n for n, _ in module.named_parameters(remove_duplicate=False)),
-        export_seconds=seconds,
+    return program.graph, parameters, constants, tuple(users), seconds, False
+
+
+def _recorded(
+    module: nn.Module, inputs: tuple[Any, ...], cause: TraceError, tied: Mapping[str, str]
+) -> _Found:
+    """By a run with values, where that is cheap and the inputs have some."""
+    size = sum(parameter.numel() for parameter in module.parameters())
+    given = [x for x in inputs if isinstance(x, Tensor)]
+    if size > _MOST_RECORDED or any(x.device.type != "cpu" for x in given):
+        raise cause
+    start = perf_counter()
+    try:
+        with _evaluating(module), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = concrete.run(module, inputs, tied)
+    except TraceError as error:
+        raise TraceError(f"{cause} A run with values does not help: {error}") from error
+    except Exception as error:
+        line = str(error).splitlines()[0] if str(error) else ""
+        raise TraceError(
+            f"{cause} Nor does it run with values: {type(error).__name__}: {line}"
+        ) from error
+    seconds = perf_counter() - start
+    return (
+        found.graph,
+        dict(found.parameters),
+        dict(found.constants),
+        found.inputs,
+        seconds,
+        True,
     )
+
+
+def _sized(node: torch.fx.Node) -> bool:
+    """Whether all numbers of a tensor's shape are known."""
+    value = node.meta.get("val")
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return all(isinstance(n, int) for v in values if isinstance(v, Tensor) for n in v.shape)
 
 
 def _writes(node: torch.fx.Node) -> bool:

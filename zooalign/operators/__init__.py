@@ -7,6 +7,7 @@ the same way, through the ``zooalign_operators`` hook.
 from types import ModuleType
 
 from zooalign.operators import (
+    by_value,
     contraction,
     elementwise,
     index,
@@ -15,6 +16,7 @@ from zooalign.operators import (
     recurrent,
     routing,
     spatial,
+    transform,
     view,
 )
 
@@ -29,5 +31,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     join,
     index,
     recurrent,
+    transform,
+    by_value,  # after index
     routing,  # after those whose operators it knows numbers of positions for
 )

@@ -7,7 +7,7 @@ from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.elementwise import same
 
-__all__: list[str] = []
+__all__ = ["index"]
 
 
 @rule("aten.embedding")
@@ -28,7 +28,6 @@ def index_select(op: Operator) -> Tensor:
     return op.tensor(axes)
 
 
-@rule("aten.index", "aten._unsafe_index")
 def index(op: Operator) -> Tensor:
     """Positions of several axes by number tables; the tables' axes come in their place."""
     x: Tensor = op["self"]
@@ -72,7 +71,23 @@ def gather(op: Operator) -> Tensor:
     return op.tensor(axes)
 
 
-@rule("aten.arange", "aten.linspace", "aten.eye", "aten.randn", "aten.rand", "aten.tril_indices")
+@rule(
+    "aten.arange",
+    "aten.linspace",
+    "aten.eye",
+    "aten.randn",
+    "aten.rand",
+    "aten.randint",
+    "aten.randperm",
+    "aten.logspace",
+    "aten.tril_indices",
+    "aten.triu_indices",
+    "aten.normal",
+    "aten.hann_window",
+    "aten.hamming_window",
+    "aten.fft_fftfreq",
+    "aten.fft_rfftfreq",
+)
 def numbers(op: Operator) -> Tensor:
     """A new tensor whose positions differ."""
     return op.tensor([op.fixed_axis(n, "position", "a range") for n in op.results[0]])

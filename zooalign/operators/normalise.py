@@ -70,7 +70,7 @@ def _within(op: Operator, x: Tensor, dims: Sequence[int]) -> Tensor:
 
 _REDUCTIONS = """
 sum mean amax amin prod std var logsumexp norm any all linalg_vector_norm nansum std_correction
-frobenius_norm max.dim min.dim median.dim count_nonzero
+frobenius_norm linalg_norm nanmean max.dim min.dim median.dim count_nonzero
 """.split()  # noqa: SIM905
 
 

@@ -158,8 +158,8 @@ def _commute(sets: IndexSets, depends: Depends) -> None:
     """A set in parts of two sums is the same whichever of the two is cut first."""
     along: dict[int, list[_Part]] = defaultdict(list)
     for (atom, on, low, high), restricted in sets.restrictions.items():
-        own = sets.find(restricted) != atom and sets.spans(on, low, high) == [(low, high)]
-        if own and sets.is_sum(on) and _known(sets, restricted, depends):
+        own = sets.find(restricted) != atom and sets.is_sum(on)
+        if own and sets.spans(on, low, high) == [(low, high)] and _known(sets, restricted, depends):
             along[atom].append(_Part(on, low, high, restricted))
     for found in along.values():
         for p, q in combinations(found, 2):

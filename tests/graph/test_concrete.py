@@ -1,0 +1,128 @@
+"""Recorded runs: steps that inputs decide are followed, those that weights decide are refused."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from sample_models import L
+from torch import Tensor, nn
+
+from zooalign.errors import TraceError
+from zooalign.graph.capture import capture
+from zooalign.graph.execute import evaluate
+from zooalign.symmetry import extract_spec, verify
+from zooalign.symmetry.trial import random_state
+
+MASK = torch.tensor([[1, 1, 0], [1, 1, 1]])
+INPUTS = (torch.arange(24.0).reshape(2, 3, 4), MASK)
+
+
+class Net(nn.Module):
+    """Two layers and a step between them."""
+
+    def __init__(self, step: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.step = step
+        self.first = nn.Linear(4, 8)
+        self.last = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.last(self.step(self.first(x).relu(), mask))
+
+
+def by_lengths(y: Tensor, mask: Tensor) -> Tensor:
+    rows = [row[:n].mean(0) for row, n in zip(y, mask.sum(1).tolist(), strict=True)]
+    return torch.stack(rows)
+
+
+def by_condition(y: Tensor, mask: Tensor) -> Tensor:
+    return y * 2 if mask.all() else y + 1
+
+
+def by_mask(y: Tensor, mask: Tensor) -> Tensor:
+    return y[mask.bool()]
+
+
+def by_writing(y: Tensor, mask: Tensor) -> Tensor:
+    if mask.any():
+        y[0] = y[1] + 1
+    return y
+
+
+FOLLOWED = [by_lengths, by_condition, by_mask, by_writing]
+
+
+@pytest.mark.parametrize("step", FOLLOWED, ids=lambda step: step.__name__)
+def test_what_inputs_decide_is_followed(step: Callable[[Tensor, Tensor], Tensor]) -> None:
+    module = Net(step).eval()
+    captured = capture(module, INPUTS)
+    assert captured.by_values
+    assert set(captured.parameters.values()) == set(module.state_dict())
+    (found,) = evaluate(captured, module.state_dict(), INPUTS)
+    assert torch.equal(found, module(*INPUTS))
+    spec = extract_spec(module, INPUTS)
+    assert spec.log10_order == pytest.approx(L(8))
+    assert not spec.unknown_operators
+    assert verify(module, spec, INPUTS, alone=True).ok
+
+
+def test_parameters_may_be_on_meta() -> None:
+    real = Net(by_lengths).eval()
+    with torch.device("meta"):
+        meta = Net(by_lengths).eval()
+    assert extract_spec(meta, INPUTS) == extract_spec(real, INPUTS)
+    assert all(p.is_meta for p in meta.parameters())
+
+
+def test_the_module_and_the_random_state_are_left_alone() -> None:
+    module = Net(by_writing)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    state = torch.get_rng_state()
+    capture(module, INPUTS)
+    assert module.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[n], t) for n, t in module.state_dict().items())
+
+
+def computed_condition(y: Tensor, mask: Tensor) -> Tensor:
+    return y * 2 if y.sum() > 0 else y
+
+
+def computed_mask(y: Tensor, mask: Tensor) -> Tensor:
+    return y[y.sum(-1) > 0]
+
+
+def computed_list(y: Tensor, mask: Tensor) -> Tensor:
+    return y * 2 if 3 in y.argmax(-1)[0].tolist() else y
+
+
+@pytest.mark.parametrize(
+    "step", [computed_condition, computed_mask, computed_list], ids=lambda step: step.__name__
+)
+def test_what_weights_decide_is_refused(step: Callable[[Tensor, Tensor], Tensor]) -> None:
+    with pytest.raises(TraceError, match="depends on values that the network computes"):
+        capture(Net(step), INPUTS)
+
+
+def test_what_leaves_torch_is_refused() -> None:
+    def through_numpy(y: Tensor, mask: Tensor) -> Tensor:
+        return y * float(mask.numpy().sum())
+
+    with pytest.raises(TraceError, match=r"leaves torch: Tensor\.numpy"):
+        capture(Net(through_numpy), INPUTS)
+
+
+def test_a_large_module_is_not_run() -> None:
+    with torch.device("meta"):
+        module = Net(by_lengths)
+        module.extra = nn.Linear(20_000, 20_000)
+    with pytest.raises(TraceError, match=r"torch\.export cannot trace Net"):
+        capture(module, INPUTS)
+
+
+def test_both_ways_give_one_spec() -> None:
+    """The same network, once with a step that only a run can follow."""
+    plain = Net(lambda y, mask: y + 1)
+    run = Net(by_condition)
+    assert extract_spec(plain, INPUTS).hash == extract_spec(run, INPUTS).hash
+    assert random_state(plain, 0).keys() == random_state(run, 0).keys()

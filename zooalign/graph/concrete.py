@@ -1,0 +1,242 @@
+"""Capture a module's computation by running it once with values.
+
+``torch.export`` knows no values: it cannot follow a step that depends on some, such as a loop over
+the segments that a mask names. Here the module is run, and every operator is recorded as it is
+called, functional and not decomposed. What such steps decided holds for the example inputs, as
+their shapes do.
+
+That is only right where inputs and constants decide. Where numbers decide that the network
+computed from its parameters, the graph would hold for this run alone, and it is refused.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from zooalign.errors import TraceError
+
+__all__ = ["DECIDES", "Concrete", "decides", "run"]
+
+# Operators whose result Python looks at, or whose result's shape depends on values.
+DECIDES = frozenset(
+    f"aten.{name}"
+    for name in [
+        "item",
+        "_local_scalar_dense",
+        "is_nonzero",
+        "equal",
+        "allclose",
+        "nonzero",
+        "nonzero_numpy",
+        "argwhere",
+        "masked_select",
+        "bincount",
+        "unique_consecutive",
+        "unique_dim",
+        "_unique2",
+        "_unique",
+        "combinations",
+    ]
+)
+_BOOLEAN_INDEX = frozenset({"aten.index", "aten.index_put", "aten.index_put_"})
+# Their result depends on the shape of what they are given, not on its values.
+_OF_SHAPE = frozenset(
+    f"aten.{name}"
+    for name in [
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "empty_like",
+        "rand_like",
+        "randn_like",
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "new_empty",
+        "sym_size",
+    ]
+)
+_MODES = ("_set_grad_enabled", "_enter_autocast", "_exit_autocast")
+_ESCAPES = ("numpy", "__array__", "__dlpack__")
+
+
+@dataclass(frozen=True)
+class Concrete:
+    """A recorded run: the graph, what its placeholders are, and the constants it met.
+
+    ``parameters`` are placeholder names to state-dict names, ``constants`` placeholder names to
+    values, ``inputs`` the placeholder names of the inputs.
+    """
+
+    graph: fx.Graph
+    parameters: Mapping[str, str]
+    constants: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+
+
+def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Concrete:
+    """Run ``module`` (in eval mode already) on ``inputs`` and record every operator.
+
+    Parameters
+    ----------
+    module:
+        Parameters on the meta device get random values.
+    inputs:
+        Positional inputs with values on the CPU.
+    tied:
+        State-dict name to the first name of the same tensor.
+
+    Raises
+    ------
+    TraceError
+        If a step depends on what the network computed from its parameters, or leaves torch.
+    """
+    state = module.state_dict(keep_vars=True)
+    names = [name for name in state if name not in tied]
+    values = _values({name: state[name] for name in names})
+
+    def call(tensors: list[Tensor], given: list[Any]) -> list[Any]:
+        found = dict(zip(names, tensors, strict=True))
+        found |= {name: found[first] for name, first in tied.items()}
+        with _NoEscape():
+            result = torch.func.functional_call(module, found, tuple(given), tie_weights=False)
+        plain = dict(result) if isinstance(result, Mapping) else result
+        return [leaf for leaf in tree_leaves(plain) if isinstance(leaf, Tensor)]
+
+    functional: Callable[..., Any] = dispatch_functionalize(
+        call, FunctionalTensorMode(pre_dispatch=True, export=True)
+    )
+    with torch.no_grad(), _exporting(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        recorded = make_fx(
+            functional,
+            tracing_mode="real",
+            pre_dispatch=True,
+            _error_on_data_dependent_ops=False,
+        )(values, list(inputs))
+    return _read(recorded, names, len(inputs))
+
+
+def _values(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for tensor in tensors.values():
+        shape = tuple(tensor.shape)
+        if not tensor.is_meta:
+            value = tensor.detach()
+        elif not tensor.is_floating_point():
+            value = torch.zeros(shape, dtype=tensor.dtype)
+        elif len(shape) > 1:
+            scale = sqrt(max(1, tensor.numel() // max(1, shape[0])))
+            value = torch.randn(shape, generator=generator, dtype=tensor.dtype) / scale
+        else:
+            value = 0.5 + torch.rand(shape, generator=generator, dtype=tensor.dtype)
+        found.append(value)
+    return found
+
+
+class _NoEscape(TorchFunctionMode):
+    """No value leaves torch unseen: lists are made number by number, arrays not at all."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name == "tolist" and args and isinstance(args[0], Tensor):
+            return _listed(args[0])
+        if name in _ESCAPES:
+            raise TraceError(f"a step of the module leaves torch: Tensor.{name}")
+        return func(*args, **(kwargs or {}))
+
+
+def _listed(x: Tensor) -> Any:
+    return x.item() if x.dim() == 0 else [_listed(x.select(0, i)) for i in range(x.shape[0])]
+
+
+@contextlib.contextmanager
+def _exporting() -> Iterator[None]:
+    """Modules that have a way of their own for an export take it."""
+    before = torch.compiler._is_exporting_flag
+    torch.compiler._is_exporting_flag = True
+    try:
+        yield
+    finally:
+        torch.compiler._is_exporting_flag = before
+
+
+def _read(recorded: fx.GraphModule, names: Sequence[str], count: int) -> Concrete:
+    graph = recorded.graph
+    for node in list(graph.nodes):
+        if any(mode in str(node.target) for mode in _MODES):
+            graph.erase_node(node)
+    slots = [node for node in graph.nodes if node.op == "placeholder"]
+    floating = [slot for slot in slots[: len(names)] if slot.meta["val"].is_floating_point()]
+    _refuse_computed(graph, set(floating))
+    constants = {}
+    for node in list(graph.nodes):
+        if node.op == "get_attr":
+            value = getattr(recorded, str(node.target))
+            with graph.inserting_before(slots[0]):
+                slot = graph.placeholder(node.name)
+            slot.meta["val"] = value
+            node.replace_all_uses_with(slot)
+            graph.erase_node(node)
+            constants[slot.name] = value.detach()
+    parameters = {slot.name: name for slot, name in zip(slots, names, strict=False)}
+    given = tuple(slot.name for slot in slots[len(names) : len(names) + count])
+    return Concrete(graph, parameters, constants, given)
+
+
+def decides(node: fx.Node) -> bool:
+    """Whether Python looks at the result of an operator, or at its shape that depends on values."""
+    if node.op != "call_function":
+        return False
+    name = str(node.target)
+    base = name.rsplit(".", 1)[0]
+    if base in DECIDES:
+        return True
+    if name == "aten.repeat_interleave.Tensor" or name == "aten.repeat_interleave.self_Tensor":
+        return True
+    tables: Any = node.args[1] if base in _BOOLEAN_INDEX else ()
+    return any(_boolean(table) for table in tables)
+
+
+def _boolean(table: Any) -> bool:
+    value = table.meta.get("val") if isinstance(table, fx.Node) else None
+    return isinstance(value, Tensor) and value.dtype == torch.bool
+
+
+def _refuse_computed(graph: fx.Graph, parameters: set[fx.Node]) -> None:
+    """Raise if a decision depends on a parameter."""
+    computed = set(parameters)
+    for node in graph.nodes:
+        if node.op != "call_function" or str(node.target).rsplit(".", 1)[0] in _OF_SHAPE:
+            continue
+        if decides(node) and any(part in computed for part in _looked_at(node)):
+            raise TraceError(
+                f"a step depends on values that the network computes: {node.target} '{node.name}'"
+            )
+        if any(part in computed for part in node.all_input_nodes):
+            computed.add(node)
+
+
+def _looked_at(node: fx.Node) -> list[fx.Node]:
+    """The operands whose values decide."""
+    name = str(node.target)
+    if name.rsplit(".", 1)[0] in _BOOLEAN_INDEX:
+        tables: Any = node.args[1]
+        return [table for table in tables if isinstance(table, fx.Node) and _boolean(table)]
+    if "repeat_interleave.self" in name:
+        return [part for part in node.args[1:2] if isinstance(part, fx.Node)]
+    if "masked_select" in name:
+        return [part for part in node.args[1:2] if isinstance(part, fx.Node)]
+    return list(node.all_input_nodes)

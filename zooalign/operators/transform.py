@@ -1,0 +1,88 @@
+"""Operators that mix the positions of some axes and leave the others alone: Fourier, distances."""
+
+from zooalign.graph.index_sets import Axis
+from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.registry import rule
+from zooalign.operators.elementwise import same
+
+__all__: list[str] = []
+
+_ONE = [f"aten.fft_{name}" for name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")]
+_MORE = [f"aten.fft_{name}{n}" for name in ("fft", "ifft", "rfft", "irfft") for n in "2n"]
+_SHIFTS = ["aten.fft_fftshift", "aten.fft_ifftshift"]
+
+
+@rule(*_ONE, *_MORE, *_SHIFTS)
+def fourier(op: Operator) -> Tensor:
+    """Along some axes, whose positions become frequencies: both are told apart."""
+    x: Tensor = op["self"]
+    dims = op.get("dim")
+    if dims is None:
+        sizes = op.get("s")
+        dims = range(x.ndim - len(sizes), x.ndim) if sizes else range(x.ndim)
+    axes: list[Axis] = list(x.axes)
+    for dim in [dims] if isinstance(dims, int) else dims:
+        number = dim % x.ndim
+        op.sets.fix(axes[number], op.cause("position", "Fourier transform"))
+        axes[number] = op.fixed_axis(op.results[0][number], "position", "frequencies")
+    return op.tensor(axes)
+
+
+@rule("aten.stft")
+def short_time_fourier(op: Operator) -> Tensor:
+    """Along the last axis, in windows."""
+    x: Tensor = op["self"]
+    cause = op.cause("position", "Fourier transform")
+    op.sets.fix(x.axes[-1], cause)
+    for window in op.tensors()[1:]:
+        op.sets.fix(window.axes[-1], cause)
+    new = op.results[0][x.ndim - 1 :]
+    return op.tensor([*x.axes[:-1], *(op.fixed_axis(n, "position", "frequencies") for n in new)])
+
+
+@rule("aten.cdist", "aten._cdist_forward")
+def distances(op: Operator) -> Tensor:
+    """From each row of one matrix to each of another, over all coordinates alike."""
+    return op.relate("*n a i, *n b i -> *n a b", op["x1"], op["x2"])
+
+
+@rule("aten.cosine_similarity")
+def cosine(op: Operator) -> Tensor:
+    """The sum of products along one axis, divided by norms along it."""
+    x, y = op["x1"], op["x2"]
+    number = op["dim"] % max(x.ndim, y.ndim)
+    shape = torch_shape(x, y)
+    inner = Operator(op.sets, op.name, op.node, op.arguments, [shape])
+    product = same(inner, x, y)
+    axes = [axis for n, axis in enumerate(product.axes) if n != number]
+    return op.tensor(axes)
+
+
+def torch_shape(x: Tensor, y: Tensor) -> tuple[int, ...]:
+    """The shape of two tensors broadcast against each other."""
+    longer, shorter = (x.shape, y.shape) if x.ndim >= y.ndim else (y.shape, x.shape)
+    lead = len(longer) - len(shorter)
+    tail = tuple(max(a, b) for a, b in zip(longer[lead:], shorter, strict=True))
+    return (*longer[:lead], *tail)
+
+
+@rule("aten.broadcast_tensors")
+def broadcast(op: Operator) -> list[Tensor]:
+    """Each tensor repeated to the shape of all; it does not vary along new axes."""
+    made = []
+    for number, x in enumerate(op["tensors"]):
+        lead = len(op.results[number]) - x.ndim
+        made.append(op.tensor([*([()] * lead), *x.axes], number))
+    return made
+
+
+_LOSSES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+
+
+@rule(*(f"aten.{name}" for name in _LOSSES))
+def loss(op: Operator) -> Tensor:
+    """Elementwise; reduced over everything unless asked otherwise."""
+    x, y = op["self"], op["target"]
+    inner = Operator(op.sets, op.name, op.node, op.arguments, [torch_shape(x, y)])
+    each = same(inner, x, y)
+    return op.tensor(each.axes) if len(op.results[0]) == each.ndim else op.tensor([])
