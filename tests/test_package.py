@@ -21,6 +21,7 @@ PUBLIC = {
     "__version__",
     "align",
     "barrier",
+    "connectivity",
     "errors",
     "explain",
     "extract_spec",

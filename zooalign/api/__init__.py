@@ -1,6 +1,7 @@
 """The functions of ``zooalign`` that take modules in memory; see ``docs/python.md``."""
 
 from zooalign.api.aligning import Alignment, align, match
+from zooalign.api.connecting import connectivity
 from zooalign.api.merging import Merged, barrier, merge
 from zooalign.api.symmetries import explain, extract_spec, verify
 
@@ -9,6 +10,7 @@ __all__ = [
     "Merged",
     "align",
     "barrier",
+    "connectivity",
     "explain",
     "extract_spec",
     "match",

@@ -14,6 +14,7 @@ COMMANDS = (
     "verify",
     "align",
     "barrier",
+    "connectivity",
     "merge",
     "check",
     "reproduce",

@@ -1,0 +1,177 @@
+"""``zooalign connectivity``: how models connect, two by two and all at once."""
+
+from typing import Any
+
+import click
+
+from zooalign.cli import _options
+from zooalign.cli._output import Result, formatted, progress_bar
+
+__all__ = ["command"]
+
+
+@click.command("connectivity", short_help="How models connect, two by two and all at once.")
+@click.argument("references", metavar="A B [C ...]", nargs=-1, required=True)
+@_options.opening
+@click.option("--data", metavar="DATA", required=True, help="Data to score on, with targets.")
+@click.option(
+    "--calibration", metavar="DATA", help="For matching and statistics [default: --data]."
+)
+@click.option(
+    "--trajectories",
+    is_flag=True,
+    help="A, B, ... are directories of checkpoints of one training each.",
+)
+@_options.method()
+@_options.matching_options
+@click.option(
+    "--through",
+    metavar="universe|mean|reference",
+    default="universe",
+    show_default=True,
+    help="How all are brought in one order at once.",
+)
+@click.option(
+    "--references",
+    "tried",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many of the models are tried as the reference.",
+)
+@click.option(
+    "--reset/--no-reset",
+    default=True,
+    show_default=True,
+    help="Recompute running statistics strictly between models, where there are any.",
+)
+@_options.alphas
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=6,
+    show_default=True,
+    help="Points along an edge of the simplex, less one; a multiple of 3 has its centre.",
+)
+@click.option("-o", "--output", metavar="DIR", help="Write the report and pictures to DIR.")
+@click.option("--overwrite", is_flag=True, help="Replace a directory that is there.")
+@_options.data_options
+@_options.seed
+@_options.device
+@formatted
+def command(
+    references: tuple[str, ...],
+    model: str | None,
+    allow_pickle: bool,
+    data: str,
+    calibration: str | None,
+    trajectories: bool,
+    method: str,
+    starts: int | None,
+    kind: str | None,
+    through: str,
+    tried: int,
+    reset: bool,
+    alphas: int,
+    steps: int,
+    output: str | None,
+    overwrite: bool,
+    batch_size: int,
+    limit: int | None,
+    seed: int,
+    device: str,
+) -> Result:
+    """Measure barriers between A, B, ... by every way to permute them."""
+    from zooalign.release.calibration import Loading
+    from zooalign.release.connecting import Matching
+    from zooalign.release.connectivity import connectivity_models
+
+    options = _options.matching(method, starts=starts, kind=kind)
+    with progress_bar() as progress:
+        report = connectivity_models(
+            references,
+            data=data,
+            calibration=calibration,
+            trajectories=trajectories,
+            matching=Matching(method, through, tried, options),
+            model=model,
+            reset=reset,
+            alphas=alphas,
+            steps=steps,
+            output=output,
+            overwrite=overwrite,
+            seed=seed,
+            device=device,
+            loading=Loading(batch_size, limit),
+            allow_pickle=allow_pickle,
+            progress=progress,
+        )
+    body = report.to_dict()
+    return Result(body, lambda console: _show(console, body))
+
+
+def _show(console: Any, body: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    networks = Table("", "model", "loss", "accuracy")
+    for number, network in enumerate(body["networks"], start=1):
+        networks.add_row(
+            str(number),
+            escape(network["reference"]),
+            f"{network['loss']:.4f}",
+            _number(network["accuracy"]),
+        )
+    console.print(networks)
+    table = Table("barriers over pairs", "quantity", "over the line", "over the mean")
+    for how, found in body["summary"].items():
+        for quantity, own in found.items():
+            cells = [
+                f"{own[name]['mean']:.4f} ± {own[name]['std']:.4f} (most {own[name]['max']:.4f})"
+                for name in ("over_line", "over_mean")
+            ]
+            table.add_row(how.replace("_", " "), quantity, *cells)
+    console.print(table)
+    for name, found in body["simplex"]["barrier"].items():
+        console.print(
+            f"barrier (simplex, {name}): {found['over_line']:.4f} over the plane, "
+            f"{found['over_mean']:.4f} over the mean"
+        )
+    for cycle in body["cycles"]:
+        console.print(
+            f"around {'-'.join(str(n + 1) for n in cycle['networks'])}: pairwise permutations "
+            f"move {cycle['pairwise_moved']:.1%} of units, one permutation each "
+            f"{cycle['universe_moved']:.1%}"
+        )
+    merged = body["merged"]
+    console.print(
+        f"average of all: loss {merged['loss']:.4f}, accuracy {_number(merged['accuracy'])}"
+    )
+    _show_trajectories(console, body["trajectories"])
+    if body["statistics_reset"]:
+        console.print("running statistics were reset between the models")
+    if body["output"] is not None:
+        console.print(f"written: {escape(body['output'])}")
+
+
+def _show_trajectories(console: Any, trajectories: list[dict[str, Any]] | None) -> None:
+    from rich.table import Table
+
+    from zooalign.merging.trajectory import BARRIERS
+
+    for found in trajectories or ():
+        shown = [which for which in BARRIERS if found[which]]
+        table = Table(
+            f"{found['a'] + 1}-{found['b'] + 1}, checkpoint",
+            *(which.replace("_", " ") for which in shown),
+        )
+        quantity = "error" if "error" in found["own"][0] else "loss"
+        for step in range(len(found["own"])):
+            cells = [f"{found[which][step][quantity]['over_line']:.4f}" for which in shown]
+            table.add_row(str(step + 1), *cells)
+        console.print(table)
+        console.print(f"barriers of the {quantity} over the line")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

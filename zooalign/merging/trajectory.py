@@ -1,0 +1,123 @@
+"""Barriers along two trainings, under the permutation of one of their checkpoints or of all.
+
+*Simultaneous weak* connectivity (Sharma et al., arXiv 2404.06498): the permutation found at the
+end of training aligns two networks at every earlier step too, and it is asked how early one can be
+found that still serves at the end.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from zooalign.errors import MergeError
+from zooalign.matching import Match
+from zooalign.merging.barrier import barrier
+from zooalign.merging.curve import Barrier
+from zooalign.merging.evaluate import Measure, correct, cross_entropy
+from zooalign.merging.statistics import has_running_statistics
+from zooalign.symmetry.spec import PermutationSpec
+
+__all__ = ["BARRIERS", "Trajectory", "trajectory"]
+
+State = Mapping[str, Tensor]
+Barriers = Mapping[str, Barrier]
+
+# Which permutation, used at which checkpoint.
+BARRIERS = ("as_is", "own", "last", "stacked", "at_end")
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Barriers between two sequences of checkpoints.
+
+    ``barriers`` has for each of :data:`BARRIERS` one mapping (``loss``, ``error``) a checkpoint:
+    at the checkpoint ``as_is``, under its ``own`` permutation, under that of the ``last`` one and
+    under the one found for all ``stacked``; and ``at_end``, at the last checkpoint under the
+    permutation of this one.
+    """
+
+    a: int
+    b: int
+    barriers: Mapping[str, Sequence[Barriers]]
+
+    def values(self, which: str, quantity: str, definition: str = "over_line") -> list[float]:
+        """One number a checkpoint."""
+        return [float(getattr(found[quantity], definition)) for found in self.barriers[which]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            **{
+                which: [{q: dict(vars(b)) for q, b in found.items()} for found in own]
+                for which, own in self.barriers.items()
+            },
+        }
+
+
+def trajectory(
+    module: nn.Module,
+    spec: PermutationSpec,
+    first: Sequence[State],
+    second: Sequence[State],
+    data: Iterable[Any],
+    *,
+    own: Callable[[State, State], Match],
+    stacked: Match | None,
+    ends: tuple[int, int] = (0, 1),
+    reset: Iterable[Any] | None = None,
+    alphas: int = 25,
+    loss: Measure = cross_entropy,
+    metric: Measure | None = correct,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trajectory:
+    """Measure two sequences of checkpoints, ``first[t]`` against ``second[t]``.
+
+    Parameters
+    ----------
+    own:
+        Matches a pair of checkpoints.
+    stacked:
+        The permutation found for all of them, if there is one.
+    ends:
+        Numbers of the two networks, for the report.
+
+    Other parameters are those of :func:`~zooalign.merging.barrier.barrier`.
+
+    Raises
+    ------
+    MergeError
+        If the sequences differ in length or hold less than two checkpoints.
+    """
+    if len(first) != len(second) or len(first) < 2:
+        raise MergeError(
+            f"trajectories of {len(first)} and {len(second)} checkpoints cannot be compared: give "
+            "two or more of each, taken at the same steps"
+        )
+    reset = reset if has_running_statistics(module) else None
+    steps = range(len(first))
+    found = [own(first[t], second[t]).permutation for t in steps]
+    wanted = {
+        "as_is": [(t, spec.identity()) for t in steps],
+        "own": [(t, found[t]) for t in steps],
+        "last": [(t, found[-1]) for t in steps],
+        "stacked": [] if stacked is None else [(t, stacked.permutation) for t in steps],
+        "at_end": [(len(first) - 1, found[t]) for t in steps],
+    }
+    total, done = sum(len(jobs) for jobs in wanted.values()), 0
+    barriers: dict[str, list[Barriers]] = {}
+    for which, jobs in wanted.items():
+        barriers[which] = []
+        for t, permutation in jobs:
+            curve = barrier(
+                module, first[t], spec.apply(permutation, second[t]), data,
+                alphas=alphas, reset=reset, loss=loss, metric=metric,
+            )  # fmt: skip
+            barriers[which].append(curve.barrier)
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    return Trajectory(*ends, barriers)

@@ -1,0 +1,256 @@
+"""``zooalign connectivity``: a set of referenced models, or of trainings, and how they connect."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zooalign.errors import MergeError, ModelReferenceError
+from zooalign.matching.many import WAYS
+from zooalign.merging.connectivity import HOWS, PairCurve
+from zooalign.merging.plot import plot_barrier
+from zooalign.merging.plot_many import plot_lines, plot_simplex
+from zooalign.merging.trajectory import BARRIERS
+from zooalign.release.calibration import FullBatches, Loading, open_for
+from zooalign.release.connecting import Connected, Matching, connect
+from zooalign.release.layout import json_bytes
+from zooalign.release.matching import runnable
+from zooalign.release.notes import noted_warnings
+from zooalign.release.opening import open_family
+from zooalign.release.progress import Progress, silent
+from zooalign.zoo.files import new_directory
+
+__all__ = ["REPORT", "ConnectivityReport", "checkpoints_of", "connectivity_models"]
+
+REPORT = "connectivity.json"
+_NEEDED_BYTES = 20_000_000
+_NAMES = {
+    "as_is": "as they are",
+    "pairwise": "pairwise",
+    "composed": "composed",
+    "universe": "one permutation each",
+    "own": "its own permutation",
+    "last": "the last one's",
+    "stacked": "one for all",
+    "at_end": "this one's, at the end",
+}
+
+
+@dataclass(frozen=True)
+class ConnectivityReport:
+    """What ``zooalign connectivity`` measured.
+
+    ``references`` names every network, ``checkpoints`` those of each (empty without trajectories).
+    """
+
+    references: tuple[str, ...]
+    checkpoints: tuple[tuple[str, ...], ...]
+    matching: Matching
+    data: str
+    found: Connected
+    output: str | None
+    plots: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The documented JSON (``docs/cli.md``)."""
+        measured = self.found.connectivity
+        body = measured.to_dict()
+        ends = body.pop("ends")
+        return {
+            "networks": [
+                {"reference": reference, "checkpoints": list(own) or None, **end}
+                for reference, own, end in zip(self.references, self.checkpoints, ends, strict=True)
+            ],
+            "method": self.matching.method,
+            "through": measured.many.through,
+            "data": self.data,
+            **body,
+            "trajectories": [one.to_dict() for one in self.found.trajectories] or None,
+            "output": self.output,
+            "plots": list(self.plots),
+            "warnings": list(self.warnings),
+            "seconds": self.seconds,
+        }
+
+
+def checkpoints_of(folder: str) -> tuple[str, ...]:
+    """The checkpoints of a training: subfolders and ``.safetensors`` files, numbers in order.
+
+    Raises
+    ------
+    ModelReferenceError
+        If the folder is not there or holds less than two.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise ModelReferenceError(
+            f"'{folder}' is not a directory: a training is a directory with one subdirectory or "
+            ".safetensors file a checkpoint"
+        )
+    found = [
+        entry
+        for entry in path.iterdir()
+        if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix == ".safetensors")
+    ]
+    if len(found) < 2:
+        raise ModelReferenceError(
+            f"'{folder}' holds {len(found)} checkpoints, and a training has two or more: "
+            "subdirectories, or .safetensors files (with --model)"
+        )
+    return tuple(str(entry) for entry in sorted(found, key=lambda entry: _natural(entry.name)))
+
+
+def connectivity_models(
+    references: Sequence[str],
+    *,
+    data: str,
+    calibration: str | None = None,
+    trajectories: bool = False,
+    matching: Matching | None = None,
+    model: str | None = None,
+    reset: bool = True,
+    alphas: int = 25,
+    steps: int = 6,
+    output: str | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+    device: str = "cpu",
+    loading: Loading | None = None,
+    allow_pickle: bool = False,
+    progress: Progress = silent,
+) -> ConnectivityReport:
+    """Measure how models of one architecture connect, two by two and all at once.
+
+    Parameters
+    ----------
+    references:
+        Two models or more; with ``trajectories`` directories of checkpoints
+        (:func:`checkpoints_of`), as many in each.
+    data:
+        Data to score on, with targets.
+    calibration:
+        Data to match on and to reset statistics on; default is ``data``.
+    alphas, steps:
+        Points of a curve, and along an edge of the simplex less one.
+    output:
+        A directory to write, with the report as JSON and the pictures.
+
+    Other parameters are those of :func:`zooalign.release.barrier.barrier_models`.
+
+    Raises
+    ------
+    ZooalignError
+        If anything is missing or does not fit; nothing is left behind.
+    """
+    start = time.perf_counter()
+    matching, loading = matching or Matching(), loading or Loading()
+    if len(references) < 2:
+        raise MergeError("connectivity is of two models or more")
+    if matching.through not in WAYS:
+        raise MergeError(f"no way '{matching.through}'; there are {', '.join(WAYS)}")
+    checkpoints = [checkpoints_of(r) if trajectories else () for r in references]
+    lengths = {len(own) for own in checkpoints}
+    if len(lengths) > 1:
+        raise MergeError(
+            f"trainings of {sorted(lengths)} checkpoints cannot be compared: give as many of each, "
+            "taken at the same steps"
+        )
+    with noted_warnings() as notes:
+        progress("open", 0, 1)
+        flat = [name for own in checkpoints for name in own] or list(references)
+        family = open_family(flat, model=model, allow_pickle=allow_pickle)
+        scored = open_for(family.first, data, loading)
+        calibrating = (
+            scored if calibration is None else open_for(family.first, calibration, loading)
+        )
+        states = [runnable(member.state, device) for member in family.members]
+        size = max(1, len(checkpoints[0]))
+        found = connect(
+            family.module,
+            family.spec,
+            [states[n : n + size] for n in range(0, len(states), size)],
+            scored,
+            calibration=calibrating,
+            reset=FullBatches(calibrating) if reset else None,
+            matching=matching,
+            alphas=alphas,
+            steps=steps,
+            seed=seed,
+            progress=progress,
+        )
+        warned = notes()
+
+    def report(plots: tuple[str, ...]) -> ConnectivityReport:
+        return ConnectivityReport(
+            tuple(references), tuple(checkpoints), matching, data, found, output, plots, warned,
+            time.perf_counter() - start,
+        )  # fmt: skip
+
+    if output is None:
+        return report(())
+    with new_directory(output, needed=_NEEDED_BYTES, overwrite=overwrite) as folder:
+        finished = report(_draw(report(()), folder))
+        (folder / REPORT).write_bytes(json_bytes(finished.to_dict()))
+    return finished
+
+
+def _draw(report: ConnectivityReport, folder: Path) -> tuple[str, ...]:
+    """The pictures, each as SVG and PNG; their names."""
+    measured = report.found.connectivity
+    names = []
+    for suffix in (".svg", ".png"):
+        curves = {
+            f"{_NAMES[how]} {pair.a + 1}-{pair.b + 1}": pair.curve
+            for how, pair in _first_pairs(measured.pairs).items()
+        }
+        names.append(plot_barrier(curves, folder / f"barriers{suffix}").name)
+        if len(measured.ends) > 2:
+            labels = [f"{n + 1}" for n in range(3)]
+            title = {_NAMES["universe"]: measured.simplex}
+            names.append(plot_simplex(title, labels, folder / f"simplex{suffix}").name)
+        if report.found.trajectories:
+            names.append(
+                plot_lines(
+                    _panels(report),
+                    folder / f"trajectory{suffix}",
+                    x="checkpoint",
+                    ticks={n: str(n + 1) for n in range(len(report.checkpoints[0]))},
+                ).name
+            )
+    return tuple(names)
+
+
+def _first_pairs(pairs: Sequence[PairCurve]) -> Mapping[str, PairCurve]:
+    """One pair's curve of each way: that of the first and the last network."""
+    last = max(pair.b for pair in pairs)
+    chosen = {pair.how: pair for pair in pairs if (pair.a, pair.b) == (0, last)}
+    return {how: chosen[how] for how in HOWS if how in chosen}
+
+
+def _panels(report: ConnectivityReport) -> dict[str, dict[str, list[tuple[float, list[float]]]]]:
+    found = report.found.trajectories
+    steps = range(len(report.checkpoints[0]))
+    quantities = list(found[0].barriers["own"][0])
+    return {
+        f"{quantity} barrier over the line": {
+            _NAMES[which]: [
+                (float(t), [one.values(which, quantity)[t] for one in found]) for t in steps
+            ]
+            for which in BARRIERS
+            if found[0].barriers[which]
+        }
+        for quantity in quantities
+    }
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """``step9`` before ``step10``."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in _parts(name)]
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in re.split(r"(\d+)", name) if part]
