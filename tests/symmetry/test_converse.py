@@ -80,6 +80,27 @@ def test_a_reason_is_given() -> None:
     assert found.hidden == sum(s.hidden for s in sets)
 
 
+class Copied(nn.Module):
+    """A layer reads every unit twice, and padding that holds nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(11, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.a(x)).cumsum(1)
+        return self.b(torch.nn.functional.pad(torch.cat([h, h], 1), (0, 3)))
+
+
+def test_copies_are_no_missed_symmetry() -> None:
+    module, inputs = Copied(), (torch.zeros(5, 3),)
+    found = converse(module, derive_spec(module, inputs), inputs, pairs=60)
+    assert found.ok
+    pairs = {pair.units for pair in found.unchanged if pair.name == "b.weight:1"}
+    assert pairs == {(0, 4), (1, 5), (2, 6), (3, 7), (8, 9), (8, 10), (9, 10)}
+    assert all(pair.mixable for pair in found.unchanged)
+
+
 def test_few_sets_are_chosen_evenly() -> None:
     layers: list[nn.Module] = [nn.Conv2d(3, 4, 3)]
     for _ in range(6):

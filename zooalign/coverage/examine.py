@@ -196,6 +196,7 @@ def _converse(found: Converse) -> dict[str, Any]:
                 "units": list(pair.units),
                 "reason": str(pair.cause),
                 "relative_error": pair.relative_error,
+                "mixable": pair.mixable,
             }
             for pair in found.unchanged
         ],

@@ -100,7 +100,8 @@ are about it. *log10 order* is the base-10 logarithm of the number of permutatio
 function as it is; *free* the share of its hidden units that a group moves; *error* the largest
 relative change of its outputs under random members of the whole group, in float64 unless the model
 computes parts in less; *converse* how many transpositions of two frozen units were tried, all of
-which must change the output. *Cost* is the time of everything after `torch.export`, in units of the
+which must change the output, but for positions that always hold the same value or that nothing
+reads. *Cost* is the time of everything after `torch.export`, in units of the
 time of `torch.export`, as the median over the family and the largest.
 """
 
@@ -175,7 +176,7 @@ def _converse(row: Row) -> str:
     found = row["converse"]
     if found is None:
         return ""
-    missed = len(found["unchanged"])
+    missed = sum(not pair["mixable"] for pair in found["unchanged"])
     return f"{found['transpositions']}" + (f", **{missed} missed**" if missed else "")
 
 

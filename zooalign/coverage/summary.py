@@ -77,6 +77,7 @@ def findings(row: Row) -> list[dict[str, str]]:
             f"rounding explains {check['tolerance']:.1e}, sensitivity {check['sensitivity']:.1e}"
         )
     if row["converse"] is not None:
-        for pair in row["converse"]["unchanged"][:3]:
+        missed = [pair for pair in row["converse"]["unchanged"] if not pair["mixable"]]
+        for pair in missed[:3]:
             found.append(f"missed symmetry: {pair['set']} ({pair['reason']})")
     return [{"name": row["name"], "what": what} for what in found]
