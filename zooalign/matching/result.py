@@ -23,7 +23,9 @@ class Match:
         mean correlation of paired units for activation matching, the inner product of the
         weights over the product of their norms for weight matching.
     details:
-        Numbers for a report: samples, sweeps, starts, the spread of the objective over starts.
+        Numbers for a report: samples, sweeps, starts, the spread of the objective over starts, and
+        what is proved of the permutation (``gap``, ``distance``, ``certified``, ``exact``; see
+        :class:`~zooalign.matching.certificate.Certificate`).
     """
 
     permutation: Permutation

@@ -1,6 +1,7 @@
 """One interface for all matching methods: a solver is one function."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from zooalign.errors import MergeError
 from zooalign.graph.registry import Rule
 from zooalign.matching.activation import activation_matching
+from zooalign.matching.certificate import certify
 from zooalign.matching.result import Match
 from zooalign.matching.weight import weight_matching
 from zooalign.symmetry.spec import PermutationSpec
@@ -99,7 +101,7 @@ def match(
         module = next((m for m in (target, source) if isinstance(m, nn.Module)), None)
     states = [_state(spec, m, name) for m, name in ((target, "target"), (source, "source"))]
     with torch.no_grad():
-        return table[method](
+        found = table[method](
             spec,
             *states,
             module=module,
@@ -109,6 +111,18 @@ def match(
             progress=progress,
             **options,
         )
+        return _certified(spec, found, *states)
+
+
+def _certified(
+    spec: PermutationSpec, found: Match, target: Mapping[str, Tensor], source: Mapping[str, Tensor]
+) -> Match:
+    """The match with what can be proved of it; weights that are not finite prove nothing."""
+    try:
+        proved = certify(spec, found.permutation, target, source).details()
+    except MergeError:
+        return found
+    return replace(found, details={**found.details, **proved})
 
 
 def _state(

@@ -1,0 +1,108 @@
+"""Proof that no permutation is better, where there is one.
+
+The inner product of two tensors is at most the product of their norms (Cauchy-Schwarz), and a
+permutation changes no norm. So the weight objective has an upper bound that needs no search. It is
+reached exactly where every tensor of the target is a positive multiple of the permuted source's: a
+match that reaches it is a global optimum, whatever way it was found. Where target and permuted
+source are equal bit for bit, the planted (or lost) permutation is recovered up to symmetries of
+the weights themselves.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zooalign.matching.objective import Scale, tensors_matched, wide
+from zooalign.symmetry.apply import apply_to_tensor
+from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.spec import PermutationSpec
+
+__all__ = ["REACHED", "Certificate", "certify"]
+
+# The objective, over its upper bound, is this near 1 at most through the rounding of float32.
+REACHED = 1e-7
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What can be proved of a permutation.
+
+    Attributes
+    ----------
+    gap:
+        How far the inner product of the weights, over its upper bound, is from 1 (the global
+        optimum's is less or equal). Of independent networks it is large and proves nothing.
+    distance:
+        Norm of target minus permuted source over the target's, over all tensors that move.
+    exact:
+        Whether these tensors, running statistics included, are equal bit for bit.
+    """
+
+    gap: float
+    distance: float
+    exact: bool
+
+    @property
+    def optimal(self) -> bool:
+        """Whether no permutation has a larger inner product, by the bound."""
+        return self.exact or self.gap <= REACHED
+
+    def details(self) -> dict[str, float]:
+        """As numbers for a report (``certified`` and ``exact`` are 0 or 1)."""
+        return {
+            "gap": self.gap,
+            "distance": self.distance,
+            "certified": float(self.optimal),
+            "exact": float(self.exact),
+        }
+
+
+def certify(
+    spec: PermutationSpec,
+    permutation: Permutation,
+    target: Mapping[str, Tensor],
+    source: Mapping[str, Tensor],
+    *,
+    scale: str = "balanced",
+) -> Certificate:
+    """Say what is proved of a permutation of ``source`` as a match for ``target``.
+
+    One pass over the tensors. A certificate is sufficient, not necessary: without one, a match may
+    still be the best there is.
+
+    Parameters
+    ----------
+    spec:
+        Of the architecture.
+    permutation:
+        To be applied to ``source``, however it was found.
+    target, source:
+        State dicts of one architecture, on one device.
+    scale:
+        As for weight matching; it does not bear on ``exact`` and ``distance``.
+
+    Raises
+    ------
+    MergeError
+        If a tensor holds a value that is not finite.
+    """
+    names = tensors_matched(spec, target, source)
+    left = {n: wide(target[n]) for n in names}
+    right = {n: apply_to_tensor(spec, permutation, n, wide(source[n])) for n in names}
+    counted = Scale.of(scale, left, right)
+    bound = sum(counted.bound.values())
+    value = counted.value(left, right)
+    away = sum(float((left[n] - right[n]).double().square().sum()) for n in names)
+    size = sum(float(t.double().square().sum()) for t in left.values())
+    exact = all(
+        torch.equal(target[n], apply_to_tensor(spec, permutation, n, source[n]))
+        for n in spec.by_parameter
+        if n in target and n in source
+    )
+    return Certificate(
+        gap=1 - value / bound if bound else 0.0,
+        distance=(away / size) ** 0.5 if size else 0.0,
+        exact=exact,
+    )
