@@ -104,6 +104,37 @@ def test_what_weights_decide_is_refused(step: Callable[[Tensor, Tensor], Tensor]
         capture(Net(step), INPUTS)
 
 
+class Chooses(nn.Module):
+    """One of two layers reads the hidden units, as an input says."""
+
+    def __init__(self, both: bool) -> None:
+        super().__init__()
+        self.both = both
+        self.first, self.one, self.other = nn.Linear(4, 8), nn.Linear(8, 2), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        y = self.first(x).relu()
+        if self.both:
+            return self.one(y) * 2 + self.other(y) if mask.all() else self.one(y) + self.other(y)
+        return self.one(y) if mask.all() else self.other(y)
+
+
+def test_a_way_not_taken_is_refused() -> None:
+    """On the other way, units of the group would meet weights that were not permuted."""
+    with pytest.raises(TraceError, match=r"leave 'one\.weight' unread"):
+        capture(Chooses(False), INPUTS)
+    assert extract_spec(Chooses(True), INPUTS).log10_order == pytest.approx(L(8))
+
+
+def test_what_real_numbers_of_inputs_decide_is_refused() -> None:
+    class Signed(Chooses):
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            return super().forward(x, mask) if x.sum() > 0 else self.one(self.first(x))
+
+    with pytest.raises(TraceError, match="real numbers of its inputs"):
+        capture(Signed(True), (INPUTS[0], torch.tensor([1])))
+
+
 def test_what_leaves_torch_is_refused() -> None:
     def through_numpy(y: Tensor, mask: Tensor) -> Tensor:
         return y * float(mask.numpy().sum())

@@ -5,8 +5,10 @@ the segments that a mask names. Here the module is run, and every operator is re
 called, functional and not decomposed. What such steps decided holds for the example inputs, as
 their shapes do.
 
-That is only right where inputs and constants decide. Where numbers decide that the network
-computed from its parameters, the graph would hold for this run alone, and it is refused.
+That is only right where constants and whole-number inputs decide (masks, lengths, grids): they are
+a part of the inputs' form. Where numbers decide that the network computed, or real numbers of its
+inputs, the graph would hold for this run alone, and it is refused. So is a run that chose its way
+and left parameters unread: on another way they may belong to a group.
 """
 
 import contextlib
@@ -46,6 +48,10 @@ DECIDES = frozenset(
         "_unique",
         "combinations",
     ]
+)
+# Of these, those by which Python chooses how to go on.
+_CHOOSES = frozenset(
+    f"aten.{name}" for name in ["item", "_local_scalar_dense", "is_nonzero", "equal", "allclose"]
 )
 _BOOLEAN_INDEX = frozenset({"aten.index", "aten.index_put", "aten.index_put_"})
 # Their result depends on the shape of what they are given, not on its values.
@@ -98,7 +104,8 @@ def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Co
     Raises
     ------
     TraceError
-        If a step depends on what the network computed from its parameters, or leaves torch.
+        If a step depends on what the network computed from its parameters or on real numbers,
+        leaves torch, or if the steps taken leave parameters unread.
     """
     state = module.state_dict(keep_vars=True)
     names = [name for name in state if name not in tied]
@@ -179,8 +186,10 @@ def _read(recorded: fx.GraphModule, names: Sequence[str], count: int) -> Concret
         if any(mode in str(node.target) for mode in _MODES):
             graph.erase_node(node)
     slots = [node for node in graph.nodes if node.op == "placeholder"]
-    floating = [slot for slot in slots[: len(names)] if slot.meta["val"].is_floating_point()]
-    _refuse_computed(graph, set(floating))
+    given = slots[len(names) : len(names) + count]
+    floating = {slot for slot in [*slots[: len(names)], *given] if _is_floating(slot)}
+    _refuse_computed(graph, floating)
+    _refuse_unread(graph, dict(zip(slots, names, strict=False)))
     constants = {}
     for node in list(graph.nodes):
         if node.op == "get_attr":
@@ -192,8 +201,23 @@ def _read(recorded: fx.GraphModule, names: Sequence[str], count: int) -> Concret
             graph.erase_node(node)
             constants[slot.name] = value.detach()
     parameters = {slot.name: name for slot, name in zip(slots, names, strict=False)}
-    given = tuple(slot.name for slot in slots[len(names) : len(names) + count])
-    return Concrete(graph, parameters, constants, given)
+    return Concrete(graph, parameters, constants, tuple(slot.name for slot in given))
+
+
+def _is_floating(slot: fx.Node) -> bool:
+    value = slot.meta.get("val")
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _refuse_unread(graph: fx.Graph, parameters: Mapping[fx.Node, str]) -> None:
+    """Raise if Python chose a way on which parameters are not read."""
+    chosen = any(str(node.target).rsplit(".", 1)[0] in _CHOOSES for node in graph.nodes)
+    unread = [name for slot, name in parameters.items() if not slot.users and _is_floating(slot)]
+    if chosen and unread:
+        raise TraceError(
+            f"inputs decide which steps are taken, and those taken leave '{unread[0]}' unread: "
+            "other inputs may use it"
+        )
 
 
 def decides(node: fx.Node) -> bool:
@@ -215,15 +239,16 @@ def _boolean(table: Any) -> bool:
     return isinstance(value, Tensor) and value.dtype == torch.bool
 
 
-def _refuse_computed(graph: fx.Graph, parameters: set[fx.Node]) -> None:
-    """Raise if a decision depends on a parameter."""
-    computed = set(parameters)
+def _refuse_computed(graph: fx.Graph, floating: set[fx.Node]) -> None:
+    """Raise if a decision depends on a parameter or a real number of the inputs."""
+    computed = set(floating)
     for node in graph.nodes:
         if node.op != "call_function" or str(node.target).rsplit(".", 1)[0] in _OF_SHAPE:
             continue
         if decides(node) and any(part in computed for part in _looked_at(node)):
             raise TraceError(
-                f"a step depends on values that the network computes: {node.target} '{node.name}'"
+                "a step depends on values that the network computes or on real numbers of its "
+                f"inputs: {node.target} '{node.name}'"
             )
         if any(part in computed for part in node.all_input_nodes):
             computed.add(node)
