@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +35,14 @@ from zooalign.symmetry.extract import derive_spec
 from zooalign.symmetry.permutation import Permutation, compose
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["Graphs", "activation_matching", "collect", "match_statistics", "rounds"]
+__all__ = [
+    "Graphs",
+    "activation_matching",
+    "activation_similarity",
+    "collect",
+    "match_statistics",
+    "rounds",
+]
 
 Progress = Callable[[int], None]
 
@@ -80,10 +88,45 @@ def activation_matching(
     MergeError
         If the graph of the module has other symmetries than the spec.
     """
+    return activation_similarity(
+        spec,
+        target,
+        source,
+        module=module,
+        data=data,
+        kind=kind,
+        places=places,
+        solver=solver,
+        rules=rules,
+        progress=progress,
+    )[0]
+
+
+def activation_similarity(
+    spec: PermutationSpec,
+    target: Mapping[str, Tensor],
+    source: Mapping[str, Tensor],
+    *,
+    module: nn.Module,
+    data: Iterable[Any],
+    kind: str = "correlation",
+    places: str = "activations",
+    solver: AssignmentSolver = linear,
+    rules: Mapping[str, Rule] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Match, dict[str, np.ndarray]]:
+    """As :func:`activation_matching`, with the similarities it is the best assignment of.
+
+    Returns
+    -------
+    The match, and per group the mean similarity of units over the places where they are seen: an
+    array of shape (units, units), target by source as it was given.
+    """
     graphs = Graphs(spec, module, _device(target), places, rules)
     found = spec.identity()
     known: frozenset[str] = frozenset()
     reports: list[Match] = []
+    similarity: dict[str, np.ndarray] = {}
     batches = read_batches(data)
     first = next(batches)
     plan = rounds(spec, graphs(first)[1])
@@ -94,10 +137,14 @@ def activation_matching(
         moved = Permuted(spec, found, source) if known else source
         statistics = _collect(graphs, target, moved, stream, groups, known, progress)
         step = match_statistics(spec, statistics, kind=kind, solver=solver)
+        for group, matrix in statistics.similarity(kind).items():
+            similarity[group] = np.empty(tuple(matrix.shape))
+            order = unit_order(spec, group, found)  # the columns' place in the source as given
+            similarity[group][:, order] = matrix.cpu().numpy() / statistics.places(group)
         found = compose(spec, step.permutation, found)
         known |= groups
         reports.append(step)
-    return _joined(spec, found, reports)
+    return _joined(spec, found, reports), similarity
 
 
 def rounds(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -10,36 +11,82 @@ from torch import Tensor, nn
 from zooalign.errors import MergeError
 from zooalign.graph.registry import Rule
 from zooalign.matching.activation import activation_matching
+from zooalign.matching.blend import blended_matching, refined_matching
 from zooalign.matching.certificate import certify
+from zooalign.matching.frank_wolfe import frank_wolfe_matching
 from zooalign.matching.result import Match
 from zooalign.matching.weight import weight_matching
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["Solver", "match", "solvers"]
+__all__ = ["NEED_DATA", "Solver", "match", "solvers"]
 
 # Called as solver(spec, target, source, module=, data=, rules=, seed=, progress=, **options).
 Solver = Callable[..., Match]
 
 
-def _activation(spec: PermutationSpec, target: Any, source: Any, **options: Any) -> Match:
-    options.pop("seed", None)
-    if options.get("data") is None:
-        raise MergeError(
-            "activation matching needs data: give batches of inputs, or use method='weight'"
-        )
-    if options.get("module") is None:
-        raise MergeError("activation matching needs the module, as target or by module=")
-    return activation_matching(spec, target, source, **options)
+# Methods that run the models, and so need data and the module.
+NEED_DATA = frozenset({"activation", "refine", "blend"})
 
 
-def _weight(spec: PermutationSpec, target: Any, source: Any, **options: Any) -> Match:
-    options.pop("data", None)
-    options.pop("module", None)
-    options.pop("rules", None)
-    return weight_matching(spec, target, source, **options)
+def _on_data(name: str, solver: Solver, seeded: bool = True) -> Solver:
+    def run(spec: PermutationSpec, target: Any, source: Any, **options: Any) -> Match:
+        if options.get("data") is None:
+            raise MergeError(
+                f"{name} matching needs data: give batches of inputs, or use method='weight'"
+            )
+        if options.get("module") is None:
+            raise MergeError(f"{name} matching needs the module, as target or by module=")
+        if not seeded:
+            options.pop("seed", None)
+        return _called(name, solver, spec, target, source, options)
+
+    return run
 
 
-BUILT_IN: Mapping[str, Solver] = {"activation": _activation, "weight": _weight}
+def _on_weights(name: str, solver: Solver) -> Solver:
+    def run(spec: PermutationSpec, target: Any, source: Any, **options: Any) -> Match:
+        for unused in ("data", "module", "rules"):
+            options.pop(unused, None)
+        return _called(name, solver, spec, target, source, options)
+
+    return run
+
+
+def _called(
+    name: str, solver: Solver, spec: PermutationSpec, target: Any, source: Any, options: Any
+) -> Match:
+    known = signature(solver).parameters
+    odd = sorted(set(options) - set(known))
+    if odd:
+        free = sorted(set(known) - _GIVEN)
+        raise MergeError(f"{name} matching has no option '{odd[0]}'; it has {', '.join(free)}")
+    return solver(spec, target, source, **options)
+
+
+# Not for people to set by name.
+_GIVEN = frozenset(
+    [
+        "spec",
+        "target",
+        "source",
+        "module",
+        "data",
+        "rules",
+        "seed",
+        "progress",
+        "solver",
+        "initial",
+        "similarity",
+    ]
+)
+
+BUILT_IN: Mapping[str, Solver] = {
+    "activation": _on_data("activation", activation_matching, seeded=False),
+    "weight": _on_weights("weight", weight_matching),
+    "refine": _on_data("refine", refined_matching),
+    "blend": _on_data("blend", blended_matching),
+    "frank-wolfe": _on_weights("frank-wolfe", frank_wolfe_matching),
+}
 
 
 def solvers(extra: Mapping[str, Solver] | None = None) -> dict[str, Solver]:
@@ -70,7 +117,9 @@ def match(
     target, source:
         Modules, or state dicts (then ``module`` gives the architecture where a method needs it).
     method:
-        ``activation`` (needs ``data``) or ``weight``, or the name of a registered solver.
+        ``activation``, ``refine`` (activations, then weights), ``blend`` (both in one objective)
+        or ``learned``, which need ``data``; ``weight`` or ``frank-wolfe``, which do not; or the
+        name of a registered solver. ``docs/matching.md`` compares them.
     data:
         Batches of inputs, or of (inputs, targets).
     seed:
@@ -82,7 +131,7 @@ def match(
         Methods beside the built-in ones, by name.
     options:
         Passed to the solver: ``kind="covariance"`` for activation matching, ``starts=5`` for
-        weight matching.
+        weight matching, ``blend=0.3`` for blends.
 
     Returns
     -------
