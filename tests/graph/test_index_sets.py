@@ -158,3 +158,16 @@ def test_sizes_are_kept_whatever_is_stated(drawn: list[list[int]], data: st.Data
             for digit in side.digits:
                 assert digit.size == sets.sizes[digit.atom] > 1
                 assert digit.atom in solution.parts
+
+
+def test_the_same_pieces_are_one_sum_under_any_name() -> None:
+    """A sum made anew at each look would keep the solution from an end."""
+    sets = IndexSets()
+    (a,), (b,), (c,), (d,) = (sets.axis(n) for n in (4, 4, 2, 2))
+    (whole,) = sets.concatenate([(a,), (c,)])
+    sets.unify(a, b)
+    sets.unify(c, d)
+    sets.tidy()
+    size, version = len(sets.sizes), sets.version
+    assert sets.concatenate([(b,), (d,)]) == sets.concatenate([(a,), (c,)]) == (sets.find(whole),)
+    assert (len(sets.sizes), sets.version) == (size, version)

@@ -171,6 +171,7 @@ FORMS: dict[str, float] = {
     ),
     # Four register tokens carry no position. The stream is the output.
     "vit_tiny_patch16_dinov3_qkvb": L(4) + 12 * (L(3) + 3 * L(64) + L(768)),
+    "vit_small_patch16_rope_mixed_224": L(384) + 12 * (_heads(6, 32, 64) + L(1536)),
     "volo_d1_224": _volo(),
     # Attention between channels: queries with what comes out, keys with values.
     "xcit_nano_12_p8_224": L(128) + L(32) + L(64) + 14 * (_heads(4, 32) + L(512)),

@@ -66,14 +66,16 @@ class Sums(Restrictions):
         )
         return run[0] if len(run) == 1 else self._run(run)
 
-    def _run(self, run: tuple[int, ...]) -> int:
+    def _run(self, pieces: Sequence[int]) -> int:
+        # By representatives: the same pieces are never a new sum.
+        run = tuple(self.find(piece) for piece in pieces)
         if run not in self._runs:
             whole = self.new(sum(self.sizes[p] for p in run))
             self._define_sum(whole, run)
             if all(p in self._fixed for p in run):
                 self._follow((whole,), self._fixed[run[0]])
             self._runs[run] = whole
-        return self._runs[run]
+        return self.find(self._runs[run])
 
     def wrap(self, axis: Axis) -> int:
         """An axis as one atom."""
@@ -89,13 +91,13 @@ class Sums(Restrictions):
             self._define_product(whole, digits)
             if all(d in self._fixed for d in digits):
                 self._fixed[whole] = self._fixed[digits[0]]
-        return self._wraps[digits]
+        return self.find(self._wraps[digits])
 
     def concatenate(self, axes: Sequence[Axis]) -> Axis:
         """The axis that holds the given axes side by side."""
         if len(axes) == 1:
             return axes[0]
-        return (self._run(tuple(self.wrap(axis) for axis in axes)),)
+        return (self._run([self.wrap(axis) for axis in axes]),)
 
     def segment(self, axis: Axis, low: int, high: int) -> Axis:
         """Positions ``low`` to ``high`` of an axis, as an axis."""
