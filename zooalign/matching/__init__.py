@@ -2,19 +2,38 @@
 
 from zooalign.matching.activation import activation_matching, collect, match_statistics
 from zooalign.matching.assignment import assign
+from zooalign.matching.many import ManyMatch, match_many
+from zooalign.matching.masks import (
+    MaskOverlap,
+    apply_mask,
+    carry_mask,
+    mask_of,
+    mask_overlap,
+    match_masks,
+)
 from zooalign.matching.result import Match
 from zooalign.matching.solvers import match, solvers
+from zooalign.matching.stacked import match_stacked
 from zooalign.matching.statistics import Moments, Statistics
 from zooalign.matching.weight import weight_matching
 
 __all__ = [
+    "ManyMatch",
+    "MaskOverlap",
     "Match",
     "Moments",
     "Statistics",
     "activation_matching",
+    "apply_mask",
     "assign",
+    "carry_mask",
     "collect",
+    "mask_of",
+    "mask_overlap",
     "match",
+    "match_many",
+    "match_masks",
+    "match_stacked",
     "match_statistics",
     "solvers",
     "weight_matching",

@@ -13,7 +13,7 @@ from zooalign.merging.connectivity import HOWS, PairCurve
 from zooalign.merging.plot import plot_barrier
 from zooalign.merging.plot_many import plot_lines, plot_simplex
 from zooalign.merging.trajectory import BARRIERS
-from zooalign.release.calibration import FullBatches, Loading, open_for
+from zooalign.release.calibration import FullBatches, Loading, open_for, scoring
 from zooalign.release.connecting import Connected, Matching, connect
 from zooalign.release.layout import json_bytes
 from zooalign.release.matching import runnable
@@ -169,6 +169,7 @@ def connectivity_models(
         )
         states = [runnable(member.state, device) for member in family.members]
         size = max(1, len(checkpoints[0]))
+        loss, metric = scoring(family.first)
         found = connect(
             family.module,
             family.spec,
@@ -180,6 +181,8 @@ def connectivity_models(
             alphas=alphas,
             steps=steps,
             seed=seed,
+            loss=loss,
+            metric=metric,
             progress=progress,
         )
         warned = notes()
