@@ -3,10 +3,17 @@
 import inspect
 from collections.abc import Iterator
 
+import cases_by_value
+import cases_contraction
+import cases_elementwise
+import cases_index
+import cases_join
+import cases_normalise
+import cases_recurrent
+import cases_spatial
+import cases_view
 import pytest
 import torch
-from cases_by_value import CASES as BY_VALUE
-from operator_cases import CASES as DIRECT
 from operator_cases import Between, OperatorCase
 from sample_models.mutants import frozen_classes, mutants, transposition
 
@@ -19,7 +26,18 @@ from zooalign.symmetry.trial import outputs, random_inputs, random_state, relati
 # Rules that no network of today's torch reaches before decomposition, kept for older graphs.
 UNREACHED = {"normalise", "edge_pad", "nothing"}
 
-CASES = [*DIRECT, *BY_VALUE]
+FILES = (
+    cases_contraction,
+    cases_elementwise,
+    cases_normalise,
+    cases_spatial,
+    cases_view,
+    cases_join,
+    cases_index,
+    cases_recurrent,
+    cases_by_value,
+)
+CASES = [case for file in FILES for case in file.CASES]
 INPUTS = (torch.zeros(2, 5),)
 
 

@@ -1,0 +1,76 @@
+"""Cases of :mod:`operator_cases`: rules of ``join`` (sums of sets)."""
+
+import torch
+import torch.nn.functional as F
+from operator_cases import SIX, OperatorCase, case, line, sliced_write
+from sample_models import L
+from torch import Tensor
+
+__all__ = ["CASES"]
+
+
+def _selected_write(x: Tensor) -> Tensor:
+    made = x * 2
+    made[:, 1] = x[:, 0]
+    return made
+
+
+CASES: list[OperatorCase] = [
+    case("aten.slice.Tensor", lambda x: torch.cat([x[:, 2:].softmax(1), x], 1), L(2) + L(4)),
+    # Every second one: three pairs, whose first units only are read.
+    case("aten.slice.Tensor", lambda x: x * x[:, ::2].sum(1, keepdim=True), 2 * L(3)),
+    case(
+        "aten.narrow.default",
+        lambda x: torch.cat([x.narrow(1, 2, 4).softmax(1), x], 1),
+        L(4) + L(2),
+    ),
+    case(
+        "aten.select.int",
+        lambda x: torch.cat([x.view(-1, 2, 3).select(1, 1).softmax(1), x], 1),
+        2 * L(3),
+    ),
+    case("aten.unbind.int", lambda x: torch.cat(x.view(-1, 2, 3).unbind(1), 1), 2 * L(3)),
+    case(
+        "aten.split.Tensor",
+        lambda x: torch.cat([y.softmax(1) for y in x.split(4, 1)], 1),
+        L(4) + L(2),
+    ),
+    case(
+        "aten.split_with_sizes.default",
+        lambda x: torch.cat([y.softmax(1) for y in x.split([1, 5], 1)], 1),
+        L(5),
+    ),
+    case(
+        "aten.chunk.default",
+        lambda x: torch.cat([y.softmax(1) for y in x.chunk(2, 1)], 1),
+        2 * L(3),
+    ),
+    case("aten.cat.default", lambda x, p: torch.cat([x, x * p], 1), SIX, p=(6,)),
+    case("aten.stack.default", lambda x, p: torch.stack([x, x * p], 1), SIX, p=(6,)),
+    # The border holds zeros: its readers are three units that nothing tells apart.
+    case("aten.pad.default", lambda x: F.pad(x, (2, 2)), SIX + L(4)),
+    case(
+        "aten.pad.default",
+        lambda x: F.pad(x, (1, 2)),
+        SIX + L(3),
+        found=SIX + L(2),
+        missed="a piece of one unit is not counted among others",
+    ),
+    case(
+        "aten.pad.default",
+        lambda x: F.pad(line(x), (1, 2), mode="reflect"),
+        SIX + 3 * L(2),
+        found=SIX,
+        missed="a position and its copy in the border",
+    ),
+    case("aten.roll.default", lambda x: torch.cat([x.softmax(1), x.roll(2, 1)], 1), L(2) + L(4)),
+    case("aten.slice_scatter.default", sliced_write, 2 * L(2) + L(4)),
+    case(
+        "aten.slice_scatter.default",
+        lambda x: sliced_write(x, 2),
+        2 * L(4) + L(2),
+        found=0,
+        missed="strided writes",
+    ),
+    case("aten.select_scatter.default", _selected_write, L(4)),
+]
