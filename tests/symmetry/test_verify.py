@@ -163,3 +163,26 @@ def test_a_module_that_amplifies_rounding_is_no_mistake() -> None:
     (group,) = spec.groups
     wrong = replace(spec, groups=(replace(group, members=group.members[:-1]),))
     assert not verify(module, wrong, inputs).ok
+
+
+class Clamped(nn.Module):
+    """Bounds that are infinite until a checkpoint sets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 6), nn.Linear(6, 2)
+        self.register_buffer("low", torch.tensor(-torch.inf))
+        self.register_buffer("high", torch.tensor(torch.inf))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(x).clamp(self.low, self.high))
+
+
+def test_bounds_stay_bounds() -> None:
+    """Random bounds in the wrong order would let nothing through, and hide every mistake."""
+    module, inputs = Clamped(), (torch.zeros(4, 3),)
+    for seed in range(20):
+        state = random_state(module, seed)
+        assert state["low"] < -2 and state["high"] > 2
+    proof = verify(module, extract_spec(module, inputs), inputs)
+    assert proof.ok and proof.sensitivity > 0.01

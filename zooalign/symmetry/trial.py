@@ -20,7 +20,8 @@ def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
 
     Weights of two axes and more are normal with the variance of their fan-in; vectors (norms,
     biases, layer scales, slopes) are uniform in 0.5 to 1.5 with random sign for biases only;
-    buffers named as variances are positive. Integer buffers keep their values.
+    buffers named as variances are positive. Infinite values of buffers are bounds, and become finite
+    ones of their sign beyond 2. Integer buffers keep their values.
     """
     generator = torch.Generator().manual_seed(seed)
     trainable = {name for name, _ in module.named_parameters(remove_duplicate=False)}
@@ -41,6 +42,9 @@ def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
             signed = name.endswith("bias") or (name not in trainable and "var" not in name)
             if signed and shape:
                 value = value * (torch.randint(0, 2, shape, generator=generator) * 2 - 1)
+        if name not in trainable and not tensor.is_meta and bool(tensor.isinf().any()):
+            held = tensor.detach().to("cpu", torch.float64)
+            value = torch.where(held.isinf(), held.sign() * (2 + value.abs()), value)
         state[name] = value
         first[id(tensor)] = value
     return state
