@@ -9,7 +9,7 @@ permutations composed around a cycle are the identity to the bit.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from zooalign.errors import MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
 from zooalign.graph.registry import Rule
-from zooalign.matching.joint import JointObjective, ascend
+from zooalign.matching.joint import JointObjective
 from zooalign.matching.joint_activation import ActivationObjective
 from zooalign.matching.joint_weight import WeightObjective
+from zooalign.matching.many_solve import ManyMatch, Problem, solve, solve_pair
 from zooalign.matching.samples import Samples, SamplesReader
 from zooalign.matching.weight import weight_matching
 from zooalign.symmetry.apply import Permuted
-from zooalign.symmetry.permutation import Permutation, compose, invert
+from zooalign.symmetry.permutation import Permutation, compose
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["METHODS", "WAYS", "ManyMatch", "Network", "match_many"]
@@ -32,49 +33,9 @@ __all__ = ["METHODS", "WAYS", "ManyMatch", "Network", "match_many"]
 State = Mapping[str, Tensor]
 Network = State | Sequence[State]
 Progress = Callable[[int], None]
-# The objective of some networks that stand at some permutations, and of one network to another.
-_Make = Callable[[Sequence[int], Sequence[Permutation]], JointObjective]
-_Pair = Callable[[int, int], Permutation]
 
 METHODS = ("activation", "weight")
 WAYS = ("universe", "mean", "reference")
-
-
-@dataclass(frozen=True)
-class ManyMatch:
-    """One permutation a network, which bring all of them in one order.
-
-    Attributes
-    ----------
-    permutations:
-        To be applied to the networks' state dicts. The reference's own is the identity.
-    method:
-        ``activation`` or ``weight``.
-    through:
-        ``universe``, ``mean`` or ``reference``.
-    reference:
-        The network whose order is kept.
-    objective_before, objective_after:
-        Mean over all pairs: correlation of paired units, or inner product of weights over the
-        product of their norms; for the networks as they are, and in the order found.
-    details:
-        Numbers for a report: sweeps, and the objective from each reference (``from_0``, ...).
-    """
-
-    permutations: tuple[Permutation, ...]
-    method: str
-    through: str
-    reference: int
-    objective_before: float
-    objective_after: float
-    details: Mapping[str, float] = field(default_factory=dict)
-
-    def between(self, spec: PermutationSpec, i: int, j: int) -> Permutation:
-        """The permutation that brings network ``j`` in the order network ``i`` has now.
-
-        ``between(i, j)`` after ``between(j, k)`` is ``between(i, k)`` exactly.
-        """
-        return compose(spec, invert(spec, self.permutations[i]), self.permutations[j])
 
 
 def match_many(
@@ -146,12 +107,12 @@ def match_many(
 
             def pair(target: int, source: int) -> Permutation:
                 if len(sequences[0]) > 1:
-                    return _pair(spec, make, seed, target, source)
+                    return solve_pair(spec, make, seed, target, source)
                 ends = sequences[target][0], sequences[source][0]
                 return weight_matching(spec, *ends, scale=scale, seed=seed).permutation
 
-            problem = _Problem(spec, len(sequences), make, pair, method)
-            return _solve(problem, through, references, seed, progress)
+            problem = Problem(spec, len(sequences), make, pair, method)
+            return solve(problem, through, references, seed, progress)
         if data is None or module is None:
             raise MergeError("matching by activations needs data and the module")
         device = next((t.device for t in sequences[0][0].values()), torch.device("cpu"))
@@ -187,7 +148,7 @@ def _by_activations(
             ]
         samples = reader.read(moved, stream, groups, known)
 
-        step = _solve(_of_samples(spec, samples, seed), through, references, seed, None)
+        step = solve(_of_samples(spec, samples, seed), through, references, seed, None)
         found = [compose(spec, s, f) for s, f in zip(step.permutations, found, strict=True)]
         known |= groups
         steps.append((step, sum(len(rows) for rows in samples.rows[0].values())))
@@ -209,70 +170,16 @@ def _joined(found: tuple[Permutation, ...], steps: Sequence[tuple[ManyMatch, flo
     )
 
 
-def _of_samples(spec: PermutationSpec, samples: Samples, seed: int) -> "_Problem":
+def _of_samples(spec: PermutationSpec, samples: Samples, seed: int) -> Problem:
     def make(which: Sequence[int], at: Sequence[Permutation]) -> JointObjective:
         rows = tuple(samples.rows[n] for n in which)
         return ActivationObjective(spec, replace(samples, rows=rows), at)
 
     def pair(target: int, source: int) -> Permutation:
-        return _pair(spec, make, seed, target, source)
+        return solve_pair(spec, make, seed, target, source)
 
     facts = {"samples": samples.count, "bytes": samples.bytes}
-    return _Problem(spec, len(samples.rows), make, pair, "activation", facts)
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """What is to be brought in one order, whatever is compared."""
-
-    spec: PermutationSpec
-    count: int
-    make: _Make
-    pair: _Pair
-    method: str
-    facts: Mapping[str, float] = field(default_factory=dict)
-
-
-def _solve(
-    problem: _Problem,
-    through: str,
-    references: Sequence[int],
-    seed: int,
-    progress: Progress | None,
-) -> ManyMatch:
-    spec, everyone = problem.spec, range(problem.count)
-    identity = (spec.identity(),) * problem.count
-    before = problem.make(everyone, identity).value()
-    details = dict(problem.facts)
-    best: tuple[float, tuple[Permutation, ...], int] | None = None
-    for reference in references if through != "mean" else references[:1]:
-        at, sweeps = identity, 0
-        if through != "mean":
-            at = tuple(
-                spec.identity() if n == reference else problem.pair(reference, n) for n in everyone
-            )
-        objective = problem.make(everyone, at)
-        if through != "reference":
-            at, sweeps = ascend(
-                spec, objective, at, by_network=through == "mean", seed=seed, progress=progress
-            )
-        value = objective.value()
-        details |= {f"from_{reference}": value, "sweeps": sweeps}
-        if best is None or value > best[0]:
-            best = (value, at, reference)
-    assert best is not None
-    after, at, reference = best
-    # Only the networks' order relative to each other matters: keep the reference's own.
-    back = invert(spec, at[reference])
-    kept = tuple(compose(spec, back, p) for p in at)
-    return ManyMatch(kept, problem.method, through, reference, before, after, details)
-
-
-def _pair(spec: PermutationSpec, make: _Make, seed: int, target: int, source: int) -> Permutation:
-    """The source to the target by the joint objective of the two."""
-    objective = make((target, source), (spec.identity(),) * 2)
-    found, _ = ascend(spec, objective, (spec.identity(),) * 2, moving=(1,), seed=seed)
-    return found[1]
+    return Problem(spec, len(samples.rows), make, pair, "activation", facts)
 
 
 def _sequence(network: Network) -> Sequence[State]:
