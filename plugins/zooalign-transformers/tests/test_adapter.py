@@ -7,6 +7,7 @@ from zooalign.zoo.adapters import Catalogue
 from zooalign.zoo.models import open_model
 from zooalign.zoo.plugins import adapter_named, loaded_plugins
 
+from zooalign_transformers.adapter import TransformersAdapter
 from zooalign_transformers.classes import tasks
 from zooalign_transformers.special import NEEDED, REQUIRED
 
@@ -95,7 +96,11 @@ def test_a_list_of_architectures() -> None:
     assert len(names) > 500
     assert "llama?size=small" in names
     assert adapter.family("llama?size=small") == "llama"
-    assert adapter.parameters("llama?size=small") < 1_000_000
+    small = open_model("transformers:llama?size=small").architecture
+    assert adapter.parameters(small) < 1_000_000
+    assert isinstance(adapter, TransformersAdapter)
+    assert adapter.modality("llama?size=small") == "text"
+    assert adapter.modality("clip?size=small") == "image and text"
 
 
 def test_needed_inputs_have_makers() -> None:

@@ -149,11 +149,14 @@ class TransformersAdapter(BaseAdapter):
         """The model type: each has code of its own."""
         return name.partition("?")[0]
 
-    def parameters(self, name: str) -> int:
-        """Of the small model, built on the meta device."""
-        from zooalign.zoo.references import parse_reference
+    def modality(self, name: str) -> str:
+        """What the model class of a type says that it takes: ``text``, ``image and text``, ..."""
+        from zooalign_transformers.classes import modalities
 
-        architecture = self.from_reference(parse_reference(f"{_NAME}:{name}"))
+        return modalities(self.family(name))
+
+    def parameters(self, architecture: Architecture) -> int:
+        """Of the model built on the meta device."""
         return sum(parameter.numel() for parameter in self.build(architecture).parameters())
 
     def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:

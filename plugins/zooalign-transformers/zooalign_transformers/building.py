@@ -22,6 +22,10 @@ from zooalign_transformers.wrapping import positional
 __all__ = ["create", "inputs_for", "plain", "positional_like"]
 
 
+# Parameters of a model that is built and run to try inputs.
+_MOST_TRIED = 60_000_000
+
+
 def plain(architecture: Architecture) -> nn.Module:
     """The model as transformers builds it from its configuration, in float32."""
     where = f"transformers:{architecture.name}"
@@ -44,8 +48,10 @@ def plain(architecture: Architecture) -> nn.Module:
 
 def _padding(name: str, config: Any) -> None:
     """A classifier of whole texts looks for the last token that is no padding: name one."""
+    if "SequenceClassification" not in name:
+        return
     part = config.get_text_config()
-    if "SequenceClassification" in name and getattr(part, "pad_token_id", 0) is None:
+    if getattr(part, "pad_token_id", 0) is None:
         part.pad_token_id = 0
 
 
@@ -67,8 +73,27 @@ def _inputs(key: str, batch: int) -> tuple[Mapping[str, Tensor], Mapping[str, An
     architecture = Architecture(**json.loads(key))
     model = building.build_on_meta(lambda: plain(architecture))
     made = example_inputs(model, model.config, batch)
+    if {"input_ids", "pixel_values"} <= set(made) and not _takes(model, made):
+        made = example_inputs(model, model.config, batch, images=False)
     tensors = {name: value for name, value in made.items() if isinstance(value, Tensor)}
     return tensors, {name: value for name, value in made.items() if name not in tensors}
+
+
+def _takes(model: nn.Module, made: Mapping[str, Any]) -> bool:
+    """Whether a small model (parameters on meta) runs on these inputs; a large one is not tried."""
+    if sum(p.numel() for p in model.parameters()) > _MOST_TRIED:
+        return True
+    generator = torch.Generator().manual_seed(0)
+    state = {
+        name: torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.02
+        for name, p in model.named_parameters()
+    }
+    try:
+        with torch.no_grad(), quiet():
+            torch.func.functional_call(model, state, (), copy.deepcopy(dict(made)))
+    except Exception:  # whatever else it wants besides
+        return False
+    return True
 
 
 def positional_like(architecture: Architecture, model: nn.Module) -> nn.Module:

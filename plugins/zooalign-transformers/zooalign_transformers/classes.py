@@ -8,7 +8,7 @@ from typing import Any
 
 from zooalign.errors import ModelReferenceError
 
-__all__ = ["class_for_task", "class_named", "config_class", "model_types", "tasks"]
+__all__ = ["class_for_task", "class_named", "config_class", "modalities", "model_types", "tasks"]
 
 _CLASS = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -110,3 +110,14 @@ def class_named(name: str, where: str) -> Any:
             "that comes with a repo is not run"
         )
     return found
+
+
+def modalities(model_type: str) -> str:
+    """What the base model of a type takes, in its class's own words; ``unknown`` where it fails."""
+    try:
+        name = class_for_task(model_type, None, model_type)
+        found = class_named(name, model_type).input_modalities
+    except Exception:  # an optional library that is not installed, or no base model
+        return "unknown"
+    words = [found] if isinstance(found, str) else sorted(found)
+    return " and ".join(words)

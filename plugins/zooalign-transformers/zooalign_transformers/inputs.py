@@ -25,30 +25,55 @@ _LOWEST = 5  # below are often the special tokens: padding, begin, end, unknown,
 Make = Callable[[nn.Module, Any, int, torch.Generator], dict[str, Any]]
 
 
-def example_inputs(model: nn.Module, config: Any, batch: int) -> dict[str, Any]:
+def example_inputs(
+    model: nn.Module, config: Any, batch: int, *, images: bool = True
+) -> dict[str, Any]:
     """Seeded inputs by the names of ``forward``'s arguments, main one first.
 
     Integers and masks are what transformers' own processors would make for text without padding.
+    ``images``: put images into the text of a model that reads both.
     """
     generator = torch.Generator().manual_seed(_SEED)
     takes = inspect.signature(type(model).forward).parameters
+    from zooalign_transformers.in_place import image_in_text
     from zooalign_transformers.special import NEEDED, REQUIRED, SPECIAL
 
     special = SPECIAL.get(config.model_type)
     made = special(model, config, batch, generator) if special else None
+    if made is None and images and not _both_towers(config):
+        made = image_in_text(model, config, batch, generator)
     if made is None:
         made = generic(model, config, batch, generator)
     for name, parameter in takes.items():
         wanted = parameter.default is inspect.Parameter.empty or name in NEEDED
         if wanted and name not in made and name in REQUIRED:
-            made |= REQUIRED[name](model, config, batch, generator)
-    made = _precomputed(model, made)
+            made = {**REQUIRED[name](model, config, batch, generator), **made}
+    made = _precomputed(model, _fitted(model, made))
     return {name: value for name, value in made.items() if _takes(takes, name)}
+
+
+def _fitted(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+    """Spectrograms in the layout of the layer that reads them first."""
+    features = made.get("input_features")
+    if not isinstance(features, Tensor) or features.ndim != 3:
+        return made
+    linear = getattr(model, "input_linear", None)
+    conv = next((m for m in model.modules() if isinstance(m, nn.Conv1d)), None)
+    if isinstance(linear, nn.Linear) and features.shape[-1] != linear.in_features:
+        batch, frames, _ = features.shape
+        generator = torch.Generator().manual_seed(_SEED)
+        shape = (batch, frames, linear.in_features)
+        return {**made, "input_features": torch.randn(shape, generator=generator)}
+    wanted = None if conv is None else conv.in_channels
+    if wanted == features.shape[2] != features.shape[1] and linear is None:
+        return {**made, "input_features": features.transpose(1, 2).contiguous()}
+    return made
 
 
 def _precomputed(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
     """Arguments that transformers computes outside of a trace: positions, bounds of segments."""
-    if not any(name in made for name in ("grid_thw", "target_sizes", "feature_lens")):
+    wanted = ("grid_thw", "target_sizes", "feature_lens", "input_features_mask")
+    if not any(name in made for name in wanted):
         return made
     from transformers.exporters.utils import precompute_export_inputs
 
@@ -69,6 +94,8 @@ def generic(
     made: dict[str, Any] = {}
     if main in takes and main in _SOUND:
         made[main] = _SOUND[main](config, batch, generator)
+    elif main == "pixel_values" and config.model_type in _VIDEO:
+        made[main] = video(config, batch, generator)
     elif "pixel_values" in takes and (main.startswith("pixel_values") or "input_ids" not in takes):
         made["pixel_values"] = image(config, batch, generator)
     elif "pixel_values_videos" in takes and main == "pixel_values_videos":
@@ -168,7 +195,7 @@ def _first(config: Any, *names: str) -> Any:
 
 
 def _audio_config(config: Any) -> Any:
-    for name in ("audio_config", "encoder_config", "audio_encoder_config"):
+    for name in ("audio_config", "encoder_config", "audio_encoder_config", "asr_config"):
         part = getattr(config, name, None)
         if part is not None and not isinstance(part, dict):
             return part
@@ -191,14 +218,18 @@ def _spectrogram(config: Any, batch: int, generator: torch.Generator) -> Tensor:
     config = _audio_config(config)
     bins = _first(config, "num_mel_bins", "feature_projection_input_dim", "input_feat_per_channel")
     bins = bins or _first(config, "input_dim", "mel_bins", "n_mels", "feature_size") or 80
+    bins *= _first(config, "num_stacked_frames") or 1
     if hasattr(config, "n_window"):  # whole windows of frames
         return torch.randn((batch, bins, 2 * config.n_window), generator=generator)
     frames = _first(config, "max_source_positions")
-    if frames and not hasattr(config, "num_conv_layers"):
+    rows = ("num_conv_layers", "feature_projection_input_dim")
+    if frames and not any(hasattr(config, name) for name in rows):
         return torch.randn((batch, bins, 2 * frames), generator=generator)
     return torch.randn((batch, 64, bins), generator=generator)
 
 
+# Videos under the name of images.
+_VIDEO = {"timesformer", "vivit", "videomae", "xclip_vision_model", "videoprism", "vjepa2"}
 _SOUND: dict[str, Callable[[Any, int, torch.Generator], Tensor]] = {
     "input_values": _wave,
     "input_features": _spectrogram,

@@ -69,6 +69,8 @@ _SPECIAL_TOKENS = {
     "decoder_start_token_id": 1, "forced_eos_token_id": 2, "forced_bos_token_id": 1,
     "mask_token_id": 4, "unk_token_id": 3, "unk_index": 3, "mask_index": 4,
 }  # fmt: skip
+# None by default, and wanted by the model nevertheless.
+_WANTED = {"num_key_value_heads": 4}
 # Numbers of things that are no widths.
 _FEW = {"vocab_size", "vocab_size_per_layer_input"}
 _COUNTS = _FEW | {
@@ -77,6 +79,7 @@ _COUNTS = _FEW | {
     "max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "max_source_positions",
     "max_target_positions", "num_frames", "sliding_window",
 }  # fmt: skip
+_SIDE = 64  # of an image that is not cut into patches
 _PATCHES = 4  # along each side of an image
 _MOST_PARAMETERS = 60_000_000
 
@@ -125,6 +128,8 @@ def _small(found: Any, model_type: str, level: int) -> dict[str, Any]:
     for name, value in fields.items():
         if isinstance(value, bool):
             continue
+        if value is None and name in _WANTED and level == 0:
+            made[name] = _WANTED[name]
         if isinstance(value, int):
             small = _small_number(name, value, places, level)
             if small is not None and small != value:
@@ -197,7 +202,9 @@ def _small_number(name: str, value: int, places: Iterator[int], level: int) -> i
 def _fit_image(fields: Mapping[str, Any], made: dict[str, Any]) -> None:
     """Few patches, where the image's size and the patch's are numbers."""
     size, patch = fields.get("image_size"), fields.get("patch_size")
-    if isinstance(size, int) and isinstance(patch, int):
+    if isinstance(size, int) and patch is None:
+        made["image_size"] = min(size, _SIDE)
+    elif isinstance(size, int) and isinstance(patch, int):
         sides = _PATCHES if patch >= 8 else 64 // patch
         made["image_size"] = min(size, sides * patch)
 

@@ -6,6 +6,7 @@ work as for any module.
 """
 
 import contextlib
+import functools
 import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from zooalign_transformers.outputs import answers
 
 __all__ = ["positional"]
 
+_CHUNKED, _CHUNK = "chunk_gated_delta_rule", 8
+
 
 def positional(
     model: nn.Module, names: Sequence[str], constants: Mapping[str, Any] | None = None
@@ -30,7 +33,19 @@ def positional(
     original: Any = type(model)
     model.__class__ = _adapted(original, tuple(names))
     model.__dict__["_zooalign_constants"] = dict(constants or {})
+    _short_chunks(model)
     return model
+
+
+def _short_chunks(model: nn.Module) -> None:
+    """Let recurrences that are computed chunk by chunk take short ones: texts here are short.
+
+    The chunk's length changes nothing but the order of additions, and a trace grows with it.
+    """
+    for module in model.modules():
+        function = vars(module).get(_CHUNKED)
+        if inspect.isfunction(function) and "chunk_size" in inspect.signature(function).parameters:
+            setattr(module, _CHUNKED, functools.partial(function, chunk_size=_CHUNK))
 
 
 @cache
@@ -45,7 +60,7 @@ def _adapted(original: Any, names: tuple[str, ...]) -> type[nn.Module]:
         if "use_cache" in takes:
             given["use_cache"] = False
         _forget(self)
-        with _export_safe():
+        with _export_safe(), _as_built(), _one_draw():
             return answers(original.forward(self, **given))
 
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -59,6 +74,32 @@ def _adapted(original: Any, names: tuple[str, ...]) -> type[nn.Module]:
         "__doc__": original.__doc__,
     }
     return type(original.__name__, (original,), body)
+
+
+@contextlib.contextmanager
+def _one_draw() -> Iterator[None]:
+    """What a model draws at random in a call, it draws alike in every call."""
+    if torch.compiler.is_exporting():
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@contextlib.contextmanager
+def _as_built() -> Iterator[None]:
+    """Modules stay as they are: some cast a part of themselves each time they are called."""
+    original = nn.Module.to
+
+    def stay(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        return self
+
+    nn.Module.to = stay  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        nn.Module.to = original  # type: ignore[method-assign]
 
 
 def _forget(model: nn.Module) -> None:
@@ -82,8 +123,25 @@ def _export_safe() -> Iterator[None]:
         for path, attribute, factory in utils._PATCHES.get("dynamo", [])
         if _loaded(path) and path != "torch.nn.functional"
     ]
+    from transformers import masking_utils
+
+    loaded.append((masking_utils, "_vmap_expansion_sdpa", _broadcast))
     with utils.patch_attributes([found for found in loaded if found[0] is not None]):
         yield
+
+
+def _broadcast(original: Any) -> Any:
+    """Masks by broadcasting instead of ``torch.vmap``, which leaves no operators in a graph."""
+    from transformers.masking_utils import _non_vmap_expansion_sdpa
+
+    def expansion(mask_function: Any) -> Any:
+        def expanded(*indices: Tensor) -> Tensor:
+            made: Tensor = mask_function(*_non_vmap_expansion_sdpa(*indices))
+            return made.expand([len(index) for index in indices])
+
+        return expanded
+
+    return expansion
 
 
 def _loaded(path: str) -> bool:

@@ -1,0 +1,132 @@
+"""An adapter trained on one model, carried over to the order of another."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from hf_models import bert, llama
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from zooalign.errors import CheckpointError
+from zooalign.release.align import align_models
+from zooalign.release.spec_of import derive_for
+from zooalign.symmetry import PermutationSpec, apply
+from zooalign.zoo.models import open_model
+
+from zooalign_transformers import lora
+
+RANK = 3
+
+
+def gpt2(seed: int) -> Any:
+    torch.manual_seed(seed)
+    config = transformers.GPT2Config(
+        vocab_size=18, n_embd=16, n_layer=2, n_head=4, n_positions=32, bos_token_id=1,
+        eos_token_id=1,
+    )  # fmt: skip
+    return transformers.GPT2LMHeadModel(config).eval()
+
+
+def adapter(directory: Path, model: Any, targets: list[str], **fields: Any) -> Path:
+    """As peft writes it: one pair of matrices for each module whose name ends like a target."""
+    generator = torch.Generator().manual_seed(3)
+    tensors: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        if not any(name.endswith(target) for target in targets):
+            continue
+        weight = module.weight
+        inputs, outputs = weight.shape[1], weight.shape[0]
+        if fields.get("fan_in_fan_out"):
+            inputs, outputs = outputs, inputs
+        key = f"base_model.model.{name}"
+        if isinstance(module, torch.nn.Embedding):
+            pair = {"lora_embedding_A": (RANK, outputs), "lora_embedding_B": (inputs, RANK)}
+        else:
+            pair = {"lora_A.weight": (RANK, inputs), "lora_B.weight": (outputs, RANK)}
+        for part, shape in pair.items():
+            tensors[f"{key}.{part}"] = torch.randn(shape, generator=generator)
+    assert tensors
+    directory.mkdir()
+    save_file(tensors, directory / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 6, "target_modules": targets, **fields}
+    (directory / "adapter_config.json").write_text(json.dumps(config))
+    return directory
+
+
+def spec_of(model: Any, directory: Path) -> PermutationSpec:
+    model.save_pretrained(directory)
+    opened = open_model(str(directory))
+    return derive_for(opened, opened.build()).spec
+
+
+CASES = [
+    (llama, ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "down_proj"], {}),
+    (llama, ["embed_tokens", "lm_head"], {"use_rslora": True}),
+    (gpt2, ["c_attn", "c_fc", "c_proj"], {"fan_in_fan_out": True}),
+    (bert, ["query", "value", "output.dense"], {"alpha_pattern": {"query": 2}}),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "targets", "fields"), CASES, ids=lambda v: getattr(v, "__name__", "")
+)
+def test_merging_and_permuting_commute(
+    tmp_path: Path, make: Any, targets: list[str], fields: dict[str, Any]
+) -> None:
+    model = make(0)
+    spec = spec_of(model, tmp_path / "model")
+    state = {name: model.state_dict()[name].double() for name in spec.shapes}
+    trained = lora.read_adapter(adapter(tmp_path / "adapter", model, targets, **fields))
+    permutation = spec.random(1)
+    carried = lora.carry(trained, spec, permutation)
+    one = lora.merged(carried, apply(spec, permutation, state))
+    two = apply(spec, permutation, lora.merged(trained, state))
+    changed = 0
+    for name in two:
+        assert torch.allclose(one[name], two[name], rtol=0, atol=1e-12), name
+        changed += not torch.equal(two[name], apply(spec, permutation, state)[name])
+    assert changed >= len(targets)
+    # An adapter that stays in the old order is another one.
+    stale = lora.merged(trained, apply(spec, permutation, state))
+    assert any(not torch.allclose(stale[name], two[name], atol=1e-3) for name in two)
+
+
+def test_from_an_aligned_directory(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        llama(seed).save_pretrained(tmp_path / name)
+    out = tmp_path / "aligned"
+    align_models(str(tmp_path / "a"), str(tmp_path / "b"), str(out), method="weight")
+    trained = adapter(tmp_path / "adapter", llama(1), ["q_proj", "up_proj", "down_proj"])
+    lora.main([str(trained), "--aligned", str(out), "-o", str(tmp_path / "carried")])
+    ids = torch.randint(2, 18, (2, 7), generator=torch.Generator().manual_seed(0))
+    logits = []
+    for base, own in ((tmp_path / "b", trained), (out, tmp_path / "carried")):
+        model = transformers.AutoModelForCausalLM.from_pretrained(base)
+        weights = dict(model.state_dict())
+        model.load_state_dict(lora.merged(lora.read_adapter(own), weights))
+        with torch.no_grad():
+            logits.append(model.double()(ids).logits)
+    assert torch.allclose(*logits, rtol=0, atol=1e-5)
+    before = load_file(trained / "adapter_model.safetensors")
+    after = load_file(tmp_path / "carried" / "adapter_model.safetensors")
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    model = llama(0)
+    spec = spec_of(model, tmp_path / "model")
+    with pytest.raises(CheckpointError, match="no adapter with adapter_config"):
+        lora.read_adapter(tmp_path)
+    with pytest.raises(CheckpointError, match="peft_type is 'IA3'"):
+        lora.read_adapter(adapter(tmp_path / "ia3", model, ["q_proj"], peft_type="IA3"))
+    other = lora.read_adapter(adapter(tmp_path / "other", bert(0), ["query"]))
+    with pytest.raises(CheckpointError, match=r"query\.lora_A\.weight' of the adapter belongs to"):
+        lora.carry(other, spec, spec.random(0))
+    good = lora.read_adapter(adapter(tmp_path / "good", model, ["q_proj"]))
+    wide = {name: torch.cat([x, x], 1) for name, x in good.tensors.items()}
+    with pytest.raises(CheckpointError, match=r"does not fit .model\.layers\.0\.self_attn\.q_proj"):
+        lora.carry(lora.Adapter(good.config, wide), spec, spec.random(0))
