@@ -1,8 +1,10 @@
 """One architecture: everything the table says about it, as one JSON-able dict."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -17,11 +19,13 @@ from zooalign.symmetry.converse import Converse, frozen_sets
 from zooalign.symmetry.derive import Derived, derive
 from zooalign.symmetry.solve import solve
 from zooalign.zoo.models import Model, open_model
+from zooalign.zoo.plugins import adapter_named
 
 __all__ = ["NOT_ASKED", "Task", "blank", "examine"]
 
 NOT_ASKED = "not asked for"
-_VERSIONS = ("zooalign", "torch", "timm", "python")
+_VERSIONS = ("zooalign", "torch", "python")
+_LONGEST = 900  # characters of an error's message
 
 T = TypeVar("T")
 
@@ -44,8 +48,10 @@ def blank(task: Task) -> dict[str, Any]:
         "reference": task.reference,
         "name": task.name,
         "family": task.family,
+        "modality": None,
         "error": None,
         "inputs": None,
+        "by_values": None,
         "parameters": None,
         "log10_order": None,
         "groups": None,
@@ -63,8 +69,22 @@ def blank(task: Task) -> dict[str, Any]:
         "converse": None,
         "seconds": {},
         "peak_bytes": None,
-        "versions": {name: versions()[name] for name in _VERSIONS if name in versions()},
+        "versions": _versions(task.reference.partition(":")[0]),
     }
+
+
+def _modality(task: Task) -> str | None:
+    """What the architecture takes, where its library's adapter tells."""
+    adapter = adapter_named(task.reference.partition(":")[0])
+    tell = getattr(adapter, "modality", None)
+    return None if tell is None else tell(task.name)
+
+
+def _versions(library: str) -> dict[str, str]:
+    found = {name: value for name, value in versions().items() if name in _VERSIONS}
+    with contextlib.suppress(PackageNotFoundError):
+        found[library] = version(library)
+    return found
 
 
 def examine(task: Task) -> dict[str, Any]:
@@ -76,6 +96,7 @@ def examine(task: Task) -> dict[str, Any]:
     memory.fresh_peak()
     stages = _Stages(row["seconds"])
     try:
+        row["modality"] = _modality(task)
         model = open_model(task.reference)
         derived = _derive(model, row, stages)
         row["peak_bytes"] = memory.peak()
@@ -93,7 +114,7 @@ def examine(task: Task) -> dict[str, Any]:
 def failure(stage: str, error: BaseException) -> dict[str, str]:
     """An error as JSON; one line of its message."""
     lines = str(error).splitlines()
-    message = lines[0][:500] if lines else ""
+    message = lines[0][:_LONGEST] if lines else ""
     return {"stage": stage, "type": type(error).__name__, "message": message}
 
 
@@ -138,6 +159,7 @@ def _describe(derived: Derived, row: dict[str, Any]) -> None:
     touched, parameters = shares.free_parameters(spec)
     nodes = derived.traced.captured.graph.nodes
     row |= {
+        "by_values": derived.traced.captured.by_values,
         "log10_order": round(spec.log10_order, 4),
         "groups": len(spec.groups),
         "hidden_units": hidden,

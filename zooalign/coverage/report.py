@@ -8,7 +8,7 @@ from typing import Any
 
 from zooalign.coverage.picture import draw
 from zooalign.coverage.reasons import MATHEMATICAL, MEANING
-from zooalign.coverage.summary import summarise
+from zooalign.coverage.summary import by_modality, summarise, unknown_operators
 from zooalign.coverage.sweep import catalogue
 from zooalign.errors import DataError, ModelReferenceError
 from zooalign.zoo.files import atomic_write
@@ -41,10 +41,23 @@ def write_report(rows: Iterable[Row], output: Path | str, *, source: str) -> tup
     atomic_write(picture, drawn)
     listed = _listed(found[0]["reference"].partition(":")[0])
     text = page(
-        found, picture=f"images/{picture.name}", source=source, name=target.name, listed=listed
+        found,
+        picture=f"images/{picture.name}",
+        source=source,
+        name=target.name,
+        listed=listed,
+        docs=_docs(target),
     )
     atomic_write(target, text.encode())
     return target, picture
+
+
+def _docs(target: Path) -> str:
+    """The way from a page to the folder of the other pages."""
+    for up in ("", "../"):
+        if (target.parent / up / "extraction.md").is_file():
+            return up
+    return ""
 
 
 def _listed(library: str) -> int | None:
@@ -56,9 +69,18 @@ def _listed(library: str) -> int | None:
 
 
 def page(
-    rows: Sequence[Row], *, picture: str, source: str, name: str, listed: int | None = None
+    rows: Sequence[Row],
+    *,
+    picture: str,
+    source: str,
+    name: str,
+    listed: int | None = None,
+    docs: str = "",
 ) -> str:
-    """The page as Markdown; ``listed`` is how many architectures the library has."""
+    """The page as Markdown.
+
+    ``listed`` is how many architectures the library has, ``docs`` the way to the other pages.
+    """
     library = rows[0]["reference"].partition(":")[0]
     totals = summarise(rows)
     parts = [
@@ -69,7 +91,7 @@ def page(
         f"{totals['verified']} specs hold, {totals['unsound']} do not; the rest are derived and "
         "not yet run. No weight is read: a spec is a fact "
         "about an architecture. How specs are derived and checked is told in "
-        "[extraction.md](extraction.md), every field in [cli.md](cli.md).\n",
+        f"[extraction.md]({docs}extraction.md), every field in [cli.md]({docs}cli.md).\n",
         f"![Size of the groups, cost and memory over all architectures]({picture})\n",
         "```sh",
         f"zooalign coverage --library {library} --jobs 2 -o {Path(source).name}",
@@ -78,6 +100,7 @@ def page(
         f"Versions: {_versions(rows)}.\n",
         "## In all\n",
         *_totals(totals),
+        *_modalities(rows),
         "\n## Families\n",
         _EXPLAINED,
         *_families(rows),
@@ -140,6 +163,25 @@ def _totals(totals: Mapping[str, Any]) -> Iterator[str]:
         )
     if totals["peak_bytes"] is not None:
         yield f"| peak memory of a process, at most | {totals['peak_bytes'] / 1e9:.2f} GB |"
+
+
+def _modalities(rows: Sequence[Row]) -> Iterator[str]:
+    counts = by_modality(rows)
+    if not counts:
+        return
+    yield "\n## By what goes in\n"
+    yield "*Run* are those that a run with values captured, because a step depends on inputs.\n"
+    yield "| inputs | attempted | exported | run | verified | **unsound** | unknown operators |"
+    yield "|---|---|---|---|---|---|---|"
+    keys = ("attempted", "exported", "by_values", "verified", "unsound", "unknown_operators")
+    for name, count in counts.items():
+        yield f"| {name} | {' | '.join(str(count[key]) for key in keys)} |"
+    whole = [str(sum(count[key] for count in counts.values())) for key in keys]
+    yield f"| **all** | {' | '.join(whole)} |"
+    unknown = unknown_operators(rows)
+    if unknown:
+        yield "\nOperators without a rule, and in how many architectures they occur:\n"
+        yield ", ".join(f"`{name}` {count}" for name, count in unknown.items())
 
 
 def _families(rows: Sequence[Row]) -> Iterator[str]:

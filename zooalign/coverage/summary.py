@@ -7,7 +7,7 @@ from typing import Any
 
 from zooalign.coverage.reasons import MATHEMATICAL
 
-__all__ = ["findings", "summarise"]
+__all__ = ["by_modality", "findings", "summarise", "unknown_operators"]
 
 Row = Mapping[str, Any]
 
@@ -50,6 +50,32 @@ def summarise(rows: Iterable[Row]) -> dict[str, Any]:
         "peak_bytes": max(peaks, default=None),
         "findings": [f for row in all_rows for f in findings(row)],
     }
+
+
+def by_modality(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
+    """Counts for each kind of input, largest first; empty where the library does not tell."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        if row.get("modality") is None:
+            continue
+        count = found[row["modality"]]
+        check = row["verification"]
+        count["attempted"] += 1
+        count["exported"] += row["error"] is None
+        count["by_values"] += bool(row.get("by_values"))
+        count["verified"] += check is not None and check["ok"]
+        count["unsound"] += check is not None and not check["ok"]
+        count["unknown_operators"] += bool(row["unknown_operators"])
+    ordered = sorted(found.items(), key=lambda item: (-item[1]["attempted"], item[0]))
+    return {name: dict(count) for name, count in ordered}
+
+
+def unknown_operators(rows: Iterable[Row]) -> dict[str, int]:
+    """In how many architectures each operator without a rule occurs."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        found.update(list(row["unknown_operators"] or ()))
+    return dict(found.most_common())
 
 
 def _costs(rows: Iterable[Row]) -> dict[str, list[float]]:

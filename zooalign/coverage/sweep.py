@@ -1,6 +1,7 @@
 """Examine a library's architectures in worker processes, and continue where one stopped."""
 
 import fnmatch
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +124,8 @@ def _filtered(names: Sequence[str], filters: Sequence[str]) -> list[str]:
 
 
 def _reference(plan: Plan, name: str) -> str:
-    query = f"?{format_query(plan.options)}" if plan.options else ""
+    mark = "&" if "?" in name else "?"
+    query = f"{mark}{format_query(plan.options)}" if plan.options else ""
     return f"{plan.library}:{name}{query}"
 
 
@@ -156,6 +158,8 @@ def _smallest(
     """The architecture with the fewest parameters of each family; by name where two have as many."""
     known = {name: rows.get(_reference(plan, name), {}).get("parameters") for name in families}
     sizes = {name: int(size) for name, size in known.items() if size is not None}
+    alone = {f for f, count in Counter(families.values()).items() if count == 1}
+    sizes.update((name, 0) for name in families if families[name] in alone)
     missing = [name for name in families if name not in sizes]
     asked = {_reference(plan, name): name for name in missing}
     progress("sizes", 0, len(missing))

@@ -122,11 +122,12 @@ class Reduction:
 class Catalogue(Protocol):
     """What an adapter may offer besides: the list of its library's architectures.
 
-    An adapter with these methods can be swept by ``zooalign coverage``.
+    An adapter with these methods can be swept by ``zooalign coverage``. It may also have
+    ``modality(name)``, a word for what an architecture takes: the table counts by it.
     """
 
     def names(self) -> Sequence[str]:
-        """Every architecture of the library, as behind the colon of a reference."""
+        """Every architecture of the library, as behind the colon of a reference (with options)."""
         ...
 
     def family(self, name: str) -> str:
