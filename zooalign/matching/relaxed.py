@@ -16,7 +16,7 @@ from zooalign.matching.places import Place, by_tensor, parameter_places
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["Relaxation"]
+__all__ = ["Relaxation", "softened"]
 
 
 class Relaxation:
@@ -82,3 +82,37 @@ def _apply(place: Place, matrix: Tensor, tensor: Tensor) -> Tensor:
     index = torch.from_numpy(place.positions.reshape(-1)).to(tensor.device)
     flat = front.reshape(extent, -1).index_copy(0, index, rows.reshape(index.numel(), -1))
     return flat.reshape(front.shape).movedim(axes, place.axes)
+
+
+def softened(
+    spec: PermutationSpec, scores: Mapping[str, Tensor], temperature: float, rounds: int = 10
+) -> dict[str, Tensor]:
+    """Doubly stochastic matrices near the permutations that scores ask for; differentiable.
+
+    Sinkhorn's normalisation of ``exp(scores / temperature)``. Nested groups: within each pair of
+    contexts first; what the pair then scores decides how the contexts pair up.
+    """
+    found = {}
+    for name, matrix in scores.items():
+        group = spec.by_id[name]
+        copies, size = group.copies, group.size
+        blocks = matrix.reshape(copies, size, copies, size).transpose(1, 2)
+        inside = _sinkhorn(blocks / temperature, rounds)
+        if group.over:
+            pairs = (inside * blocks).sum((-1, -2))
+            allowed = pairs.new_ones(1, 1)
+            for outer, count in zip(group.over, group.contexts, strict=True):
+                fixed = outer in spec.fixed_sets
+                block = torch.eye(count) if fixed else torch.ones(count, count)
+                allowed = torch.kron(allowed, block.to(pairs))
+            pairs = (pairs / temperature).masked_fill(allowed == 0, -torch.inf)
+            inside = inside * _sinkhorn(pairs, rounds)[:, :, None, None]
+        found[name] = inside.transpose(1, 2).reshape(matrix.shape)
+    return found
+
+
+def _sinkhorn(scores: Tensor, rounds: int) -> Tensor:
+    for _ in range(rounds):
+        scores = scores - scores.logsumexp(-1, keepdim=True)
+        scores = scores - scores.logsumexp(-2, keepdim=True)
+    return scores.exp()

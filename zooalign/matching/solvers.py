@@ -14,6 +14,7 @@ from zooalign.matching.activation import activation_matching
 from zooalign.matching.blend import blended_matching, refined_matching
 from zooalign.matching.certificate import certify
 from zooalign.matching.frank_wolfe import frank_wolfe_matching
+from zooalign.matching.learned import learned_matching
 from zooalign.matching.result import Match
 from zooalign.matching.weight import weight_matching
 from zooalign.symmetry.spec import PermutationSpec
@@ -25,7 +26,7 @@ Solver = Callable[..., Match]
 
 
 # Methods that run the models, and so need data and the module.
-NEED_DATA = frozenset({"activation", "refine", "blend"})
+NEED_DATA = frozenset({"activation", "refine", "blend", "learned"})
 
 
 def _on_data(name: str, solver: Solver, seeded: bool = True) -> Solver:
@@ -86,6 +87,7 @@ BUILT_IN: Mapping[str, Solver] = {
     "refine": _on_data("refine", refined_matching),
     "blend": _on_data("blend", blended_matching),
     "frank-wolfe": _on_weights("frank-wolfe", frank_wolfe_matching),
+    "learned": _on_data("learned", learned_matching),
 }
 
 

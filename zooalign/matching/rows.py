@@ -1,0 +1,136 @@
+"""Calibration data as rows that can be drawn in any order, and a merged network with gradients."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _NormBase
+
+from zooalign.errors import DataError
+from zooalign.graph.batches import read_batches
+
+__all__ = ["Criterion", "Network", "Rows", "agreement", "logits", "score"]
+
+# criterion(outputs, targets) is one value per row, or their mean.
+Criterion = Callable[[Any, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows of the calibration data: inputs, and targets where there are some.
+
+    Tensors have the rows on axis 0; other positional inputs are the same for all rows.
+    """
+
+    inputs: tuple[Any, ...]
+    targets: Tensor | None
+    count: int
+
+    @classmethod
+    def read(cls, batches: Iterable[Any], device: torch.device) -> "Rows":
+        """Read every batch once and put them together.
+
+        Raises
+        ------
+        DataError
+            If there is no batch, or the batches have keyword inputs or rows of different shapes.
+        """
+        found = [batch.to(device) for batch in read_batches(batches)]
+        if any(batch.kwargs for batch in found):
+            raise DataError("learned matching takes positional inputs only, not keywords")
+        try:
+            columns = zip(*(batch.args for batch in found), strict=True)
+            inputs = tuple(torch.cat(c) if isinstance(c[0], Tensor) else c[0] for c in columns)
+            labelled = all(isinstance(batch.targets, Tensor) for batch in found)
+            targets = torch.cat([batch.targets for batch in found]) if labelled else None
+        except (RuntimeError, ValueError) as error:
+            raise DataError(
+                f"learned matching draws rows from all batches together, and they do not fit: "
+                f"{str(error).splitlines()[0]}. Give rows of one shape"
+            ) from error
+        count = next((len(x) for x in inputs if isinstance(x, Tensor)), 0)
+        return cls(inputs, targets, count)
+
+    def take(self, index: Tensor) -> tuple[Any, ...]:
+        """The inputs of some rows; images in channels-last, which CPUs convolve faster."""
+        chosen = (x[index.to(x.device)] if isinstance(x, Tensor) else x for x in self.inputs)
+        return tuple(_channels_last(x) if isinstance(x, Tensor) else x for x in chosen)
+
+
+class Network:
+    """A module that is called on any tensors, with gradients, and left as it is.
+
+    Where ``batch_statistics``, batch and instance normalisation use the batch's statistics: what
+    a merged network does once its running statistics are reset.
+    """
+
+    def __init__(self, module: nn.Module, batch_statistics: bool) -> None:
+        held = (t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor))
+        shared = [*module.parameters(), *module.buffers(), *held]
+        self._module = copy.deepcopy(module, {id(t): t for t in shared}).eval()
+        self._buffers = {name for name, _ in module.named_buffers()}
+        layers: Iterable[Any] = self._module.modules() if batch_statistics else ()
+        for layer in layers:
+            if isinstance(layer, _NormBase) and layer.running_mean is not None:
+                layer.training = True
+                layer.num_batches_tracked = None  # of the copy: a shared counter would go on
+
+    def __call__(self, state: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Any:
+        """The module's outputs; buffers of the state are copied, as a call may change them."""
+        tensors = {
+            name: t.clone() if name in self._buffers else _channels_last(t)
+            for name, t in state.items()
+            if not name.endswith("num_batches_tracked")
+        }
+        return functional_call(self._module, tensors, inputs)
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def logits(outputs: Any) -> Tensor:
+    """The tensor that a network's outputs are compared by.
+
+    Raises
+    ------
+    DataError
+        If there is none that is known.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    if hasattr(outputs, "logits"):
+        return outputs.logits
+    found = outputs.values() if isinstance(outputs, Mapping) else outputs
+    if isinstance(found, Iterable):
+        for value in found:
+            if isinstance(value, Tensor) and value.is_floating_point():
+                return value
+    raise DataError(
+        f"the module returns a {type(outputs).__name__} in which no outputs are found; give a "
+        "criterion that reads it"
+    )
+
+
+def score(outputs: Any, targets: Tensor) -> Tensor:
+    """Cross-entropy, classes on axis 1."""
+    return F.cross_entropy(logits(outputs).float(), targets)
+
+
+def agreement(outputs: Any, ends: tuple[Tensor, Tensor]) -> Tensor:
+    """How far outputs are from those of both endpoints, without labels.
+
+    The cross-entropy to the mean of the endpoints' probabilities (axis 1), or, where an output is
+    a single number, the squared distance to their mean.
+    """
+    found = logits(outputs).float()
+    a, b = (end.float() for end in ends)
+    if found.ndim < 2 or found.shape[1] < 2:
+        return F.mse_loss(found, (a + b) / 2)
+    wanted = (a.softmax(1) + b.softmax(1)) / 2
+    return -(wanted * found.log_softmax(1)).sum(1).mean()
