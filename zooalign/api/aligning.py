@@ -12,6 +12,7 @@ from zooalign.errors import SpecError
 from zooalign.matching import Match
 from zooalign.matching import match as match_states
 from zooalign.merging.diagnose import Diagnosis, diagnose
+from zooalign.merging.outcome import Outcome, outcome
 from zooalign.release.plugins import plugin_solvers
 from zooalign.release.same_function import Comparison, compare_functions
 from zooalign.release.spec_of import operator_rules
@@ -42,6 +43,8 @@ class Alignment:
         float64, and the ``tolerance`` that rounding explains.
     diagnosis:
         Whether there was anything to align; its ``verdict`` is a sentence.
+    outcome:
+        Whether alignment helped, with the numbers that say so.
     """
 
     state_dict: dict[str, Tensor]
@@ -50,6 +53,7 @@ class Alignment:
     match: Match
     verification: Comparison
     diagnosis: Diagnosis
+    outcome: Outcome
 
 
 def match(
@@ -75,9 +79,10 @@ def match(
     target, source:
         Modules or state dicts.
     method:
-        ``activation``, ``weight``, or the name of a plugin's solver.
+        ``activation``, ``refine``, ``blend`` or ``learned``, which need ``data``; ``weight``,
+        ``frank-wolfe``; or the name of a plugin's solver. ``docs/matching.md`` compares them.
     data:
-        Batches for activation matching: inputs, or pairs (inputs, targets), such as a
+        Batches for methods that run the models: inputs, or pairs (inputs, targets), such as a
         ``DataLoader`` gives. A few hundred examples usually suffice.
     module:
         The architecture, where only state dicts are given.
@@ -86,7 +91,8 @@ def match(
     progress:
         Called with the number of batches (or sweeps) done.
     options:
-        Passed to the method: ``kind="covariance"`` for activations, ``starts=5`` for weights.
+        Passed to the method: ``kind="covariance"`` for activations, ``starts=5`` for weights,
+        ``blend=0.3``, ``steps=300`` for learned permutations.
 
     Returns
     -------
@@ -192,6 +198,7 @@ def align(
         moved_fraction=moved_fraction(found.permutation),
         free_groups=len(spec.groups),
     )
+    judged = outcome(spec, found, widened(target, target), widened(source, target), diagnosis)
     comparison = proof(architecture, spec, found.permutation, source, inputs)
     moved = spec.apply(found.permutation, source)
     # What does not move is not to share memory with the model.
@@ -199,7 +206,7 @@ def align(
     if inplace:
         assert isinstance(model, nn.Module)
         model.load_state_dict(state)
-    return Alignment(state, found.permutation, spec, found, comparison, diagnosis)
+    return Alignment(state, found.permutation, spec, found, comparison, diagnosis, judged)
 
 
 def proof(

@@ -17,10 +17,15 @@ __all__ = [
     "opening",
     "output_options",
     "seed",
+    "settings",
     "show_barriers",
 ]
 
 Decorator = Callable[[Any], Any]
+
+METHODS = ("activation", "weight", "refine", "blend", "frank-wolfe", "learned")
+_HAVE_STARTS = ("weight", "refine", "blend", "frank-wolfe", "learned")
+_HAVE_KIND = ("activation", "refine", "blend", "learned")
 
 
 def model(function: Any) -> Any:
@@ -104,10 +109,10 @@ def method(*more: str, default: str = "activation") -> Decorator:
     """``--method``."""
     return click.option(
         "--method",
-        metavar="|".join(["activation", "weight", *more]),
+        metavar="|".join([*METHODS, *more]),
         default=default,
         show_default=True,
-        help="How units are matched; activation needs --data.",
+        help="How units are matched; all but weight and frank-wolfe need --data.",
     )
 
 
@@ -116,12 +121,12 @@ def matching_options(function: Any) -> Any:
     starts = click.option(
         "--starts",
         type=click.IntRange(min=1),
-        help="Weight matching: descents from different starts; the best is taken.",
+        help="Searches from different starts; the best is taken (all methods but activation).",
     )
     kind = click.option(
         "--kind",
         type=click.Choice(["correlation", "covariance"]),
-        help="Activation matching: the statistic that is maximised (default: correlation).",
+        help="Of activations, the statistic that is compared (default: correlation).",
     )
     return starts(kind(function))
 
@@ -137,13 +142,48 @@ def output_options(function: Any) -> Any:
     return output(overwrite(function))
 
 
-def matching(method: str, *, starts: int | None, kind: str | None) -> dict[str, Any]:
+def settings(function: Any) -> Any:
+    """``--set NAME=VALUE``."""
+    return click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Any other option of the method, such as blend=0.3 or steps=300 (docs/matching.md).",
+    )(function)
+
+
+def matching(
+    method: str, *, starts: int | None, kind: str | None, settings: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The matching options that were given, for the methods that have them."""
-    for value, name, of in ((starts, "--starts", "weight"), (kind, "--kind", "activation")):
-        if value is not None and method != of:
-            raise click.UsageError(f"{name} is for --method {of}, not for {method}")
-    given = {"starts": starts, "kind": kind}
-    return {name: value for name, value in given.items() if value is not None}
+    checks: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
+        (starts, "--starts", _HAVE_STARTS),
+        (kind, "--kind", _HAVE_KIND),
+    )
+    for value, name, of in checks:
+        if value is not None and method not in of:
+            raise click.UsageError(f"{name} is for --method {', '.join(of)}, not for {method}")
+    given: dict[str, Any] = {"starts": starts, "kind": kind}
+    found = {name: value for name, value in given.items() if value is not None}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--set takes NAME=VALUE, not '{setting}'")
+        found[name.replace("-", "_")] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    """A number or a truth value where the text is one."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def show_barriers(console: Any, curves: Any) -> None:

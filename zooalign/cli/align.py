@@ -17,6 +17,7 @@ __all__ = ["command"]
 @_options.opening
 @_options.method()
 @_options.matching_options
+@_options.settings
 @click.option("--data", metavar="DATA", help="Image folder, .npz or py:module:callable.")
 @click.option("--evaluate", metavar="DATA", help="Measure the barrier on this data (targets).")
 @_options.alphas
@@ -34,6 +35,7 @@ def command(
     method: str,
     starts: int | None,
     kind: str | None,
+    settings: tuple[str, ...],
     data: str | None,
     evaluate: str | None,
     alphas: int,
@@ -62,7 +64,7 @@ def command(
             seed=seed,
             device=device,
             loading=Loading(batch_size, limit),
-            options=_options.matching(method, starts=starts, kind=kind),
+            options=_options.matching(method, starts=starts, kind=kind, settings=settings),
             allow_pickle=allow_pickle,
             overwrite=overwrite,
             command=command_line(),
@@ -83,6 +85,11 @@ def command(
             f"rounding explains {found.tolerance:.1e}"
         )
         console.print(escape(str(found.diagnosis["verdict"])))
+        judged = found.diagnosis.get("outcome")
+        if judged and not found.diagnosis["nothing_to_align"]:
+            console.print(escape(str(judged["verdict"])))
+        if judged and judged["starts"] > 1:
+            console.print(f"{judged['starts']} starts, spread {judged['spread']:.4f}")
         _options.show_barriers(console, report.provenance.barrier)
 
     return Result(report.to_dict(), show)

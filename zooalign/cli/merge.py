@@ -17,6 +17,7 @@ __all__ = ["command"]
 @_options.opening
 @_options.method("none")
 @_options.matching_options
+@_options.settings
 @click.option("--data", metavar="DATA", help="Image folder, .npz or py:module:callable.")
 @click.option(
     "--reset/--no-reset",
@@ -41,6 +42,7 @@ def command(
     method: str,
     starts: int | None,
     kind: str | None,
+    settings: tuple[str, ...],
     data: str | None,
     reset: bool,
     repair: bool,
@@ -70,7 +72,7 @@ def command(
             seed=seed,
             device=device,
             loading=Loading(batch_size, limit),
-            options=_options.matching(method, starts=starts, kind=kind),
+            options=_options.matching(method, starts=starts, kind=kind, settings=settings),
             allow_pickle=allow_pickle,
             overwrite=overwrite,
             command=command_line(),

@@ -65,7 +65,9 @@ class BarrierReport:
         return {
             **body,
             "moved_fraction": None if found is None else found.record("").moved_fraction,
-            "diagnosis": None if found is None else diagnosis_to_dict(found.diagnosis),
+            "diagnosis": None
+            if found is None
+            else diagnosis_to_dict(found.diagnosis, found.outcome),
             "plot": self.plot,
         }
 

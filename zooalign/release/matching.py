@@ -9,7 +9,9 @@ from torch import Tensor
 
 from zooalign.errors import DataError, SpecError
 from zooalign.matching import Match, match
+from zooalign.matching.solvers import NEED_DATA
 from zooalign.merging.diagnose import Diagnosis, diagnose
+from zooalign.merging.outcome import Outcome, outcome
 from zooalign.release.opening import CastLike, Family
 from zooalign.release.plugins import plugin_solvers
 from zooalign.release.progress import Progress, stage
@@ -34,6 +36,7 @@ class Aligned:
     found: Match | None
     diagnosis: Diagnosis
     comparison: Comparison
+    outcome: Outcome | None = None
 
     def record(self, file: str) -> Alignment:
         """For provenance; ``file`` is the permutation's name."""
@@ -46,26 +49,27 @@ class Aligned:
             objective_after=found.objective_after if found else 0.0,
             max_relative_error=self.comparison.max_relative_error,
             tolerance=self.comparison.tolerance,
-            diagnosis=diagnosis_to_dict(self.diagnosis),
+            diagnosis=diagnosis_to_dict(self.diagnosis, self.outcome),
             details=dict(found.details) if found else {},
         )
 
 
-def diagnosis_to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
-    """JSON-able."""
+def diagnosis_to_dict(diagnosis: Diagnosis, outcome: Outcome | None = None) -> dict[str, Any]:
+    """JSON-able, with the outcome of the alignment where there is one."""
     return {
         "kind": diagnosis.kind,
         "nothing_to_align": diagnosis.nothing_to_align,
         "cosine": diagnosis.cosine,
         "verdict": diagnosis.verdict,
+        "outcome": None if outcome is None else outcome.to_dict(),
     }
 
 
 def require_data(method: str, data: str | None) -> None:
-    """Raise DataError where activation matching was asked for and no data given."""
-    if method == "activation" and data is None:
+    """Raise DataError where a method that runs the models was asked for and no data given."""
+    if method in NEED_DATA and data is None:
         raise DataError(
-            "activation matching runs both models on data, and none was given: add --data (an "
+            f"{method} matching runs both models on data, and none was given: add --data (an "
             "image folder, an .npz file, or py:module:callable), or match by the weights alone "
             "(--method weight)"
         )
@@ -96,10 +100,10 @@ def align_member(
     if method == "none":
         permutation = spec.identity()
     else:
+        states = runnable(first.state, device), runnable(member.state, device)
         found = match(
             spec,
-            runnable(first.state, device),
-            runnable(member.state, device),
+            *states,
             method=method,
             data=batches,
             module=family.module,
@@ -117,6 +121,7 @@ def align_member(
         moved_fraction=moved,
         free_groups=len(spec.groups),
     )
+    judged = None if found is None else outcome(spec, found, *states, diagnosis)
     progress("proof", 0, 1)
     comparison = compare_functions(
         family.module,
@@ -132,7 +137,7 @@ def align_member(
             f"the spec {spec.hash[:12]} is wrong for this architecture, and nothing was written. "
             "Run `zooalign verify` on it and report what it says"
         )
-    return Aligned(index, permutation, found, diagnosis, comparison)
+    return Aligned(index, permutation, found, diagnosis, comparison, judged)
 
 
 def runnable(state: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:

@@ -1,0 +1,91 @@
+"""Do the leading singular directions of two models' weights line up?
+
+Weight matching hardly lowers the distance between the weights of independent networks; what it
+does line up are the singular directions of the large singular values, and it is these that make
+the midpoint work (Ito et al., arXiv 2402.04051).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zooalign.matching.objective import inner, tensors_matched, wide
+from zooalign.symmetry.apply import apply_to_tensor
+from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.spec import PermutationSpec
+
+__all__ = ["Directions", "leading", "leading_directions"]
+
+_ROUNDS = 6
+_MORE = 4  # columns beside the wanted ones: they make the iteration converge
+
+
+@dataclass(frozen=True)
+class Directions:
+    """How well leading singular directions line up: in [-1, 1], 0 for unrelated matrices.
+
+    For one matrix it is ``sum_ij s_i t_j (u_i . w_j)(v_i . z_j)`` over the leading singular
+    triples (s, u, v) of the target and (t, w, z) of the source, divided by the norms of s and t;
+    ``before`` and ``after`` permuting are means over the weight matrices that a group moves.
+    """
+
+    before: float
+    after: float
+    matrices: int
+    rank: int
+
+
+def leading_directions(
+    spec: PermutationSpec,
+    permutation: Permutation,
+    target: Mapping[str, Tensor],
+    source: Mapping[str, Tensor],
+    *,
+    rank: int = 4,
+) -> Directions:
+    """Compare the leading singular directions of every matrix, before and after permuting.
+
+    Parameters
+    ----------
+    spec, permutation:
+        ``permutation`` is applied to the source.
+    target, source:
+        State dicts on one device. Tensors of two axes or more are matrices of shape
+        (first axis, all others).
+    rank:
+        How many directions of each matrix count.
+    """
+    before, after = [], []
+    for name in tensors_matched(spec, target, source):
+        a, b = wide(target[name]), wide(source[name])
+        if a.ndim < 2 or min(a.shape[0], a.numel() // max(a.shape[0], 1)) < 2:
+            continue
+        x, y = leading(a, rank), leading(b, rank)
+        moved = apply_to_tensor(spec, permutation, name, y)
+        size = (inner(x, x) * inner(y, y)) ** 0.5
+        if size > 0:
+            before.append(inner(x, y) / size)
+            after.append(inner(x, moved) / size)
+    count = len(before)
+    return Directions(sum(before) / (count or 1), sum(after) / (count or 1), count, rank)
+
+
+def leading(tensor: Tensor, rank: int) -> Tensor:
+    """The best approximation of a matrix by one of lower rank, in the tensor's shape.
+
+    By subspace iteration from a fixed start; deterministic, and no global generator is used.
+    """
+    matrix = tensor.reshape(tensor.shape[0], -1)
+    columns = min(rank + _MORE, *matrix.shape)
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(matrix.shape[1], columns, generator=generator)
+    basis = matrix @ start.to(matrix)
+    for _ in range(_ROUNDS):
+        basis, _ = torch.linalg.qr(basis)
+        basis = matrix @ (matrix.T @ basis)
+    basis, _ = torch.linalg.qr(basis)
+    u, s, v = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
+    kept = slice(0, min(rank, columns))
+    return ((basis @ u[:, kept]) * s[kept] @ v[kept]).reshape(tensor.shape)
