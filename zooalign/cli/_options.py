@@ -23,8 +23,8 @@ __all__ = [
 
 Decorator = Callable[[Any], Any]
 
-METHODS = ("activation", "weight", "refine", "blend", "frank-wolfe", "learned")
-_HAVE_STARTS = ("weight", "refine", "blend", "frank-wolfe", "learned")
+METHODS = ("activation", "weight", "refine", "blend", "frank-wolfe", "learned", "auto")
+_HAVE_STARTS = ("weight", "refine", "blend", "frank-wolfe", "learned", "auto")
 _HAVE_KIND = ("activation", "refine", "blend", "learned")
 
 

@@ -23,12 +23,12 @@ from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import require_repeatable
 from zooalign.graph.registry import Rule
 from zooalign.matching.activation import activation_similarity
-from zooalign.matching.assignment import AssignmentSolver, assign, linear, whole
-from zooalign.matching.objective import tensors_matched
-from zooalign.matching.relaxed import Relaxation, softened
+from zooalign.matching.assignment import AssignmentSolver, linear
+from zooalign.matching.midpoint import Midpoint
+from zooalign.matching.relaxed import softened
 from zooalign.matching.restarts import Found, summary
 from zooalign.matching.result import Match
-from zooalign.matching.rows import Criterion, Network, Rows, agreement, logits, score
+from zooalign.matching.rows import Criterion, Rows
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -38,6 +38,8 @@ __all__ = ["Schedule", "learned_matching"]
 _COLD = 0.05
 # Other starts shake the scores by this much, in units of similarity.
 _SHAKE = 0.1
+# What a pair of a given permutation is worth beside its similarity.
+_PAIRED = 0.3
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def learned_matching(
     starts:
         The first from the activations' solution, the others from it shaken.
     initial:
-        In place of the activations' solution: its pairs count as similarity 1, others as 0.
+        In place of the activations' solution: its pairs count more than they look alike.
     seed:
         For the split, the order of rows and the starts.
 
@@ -152,22 +154,23 @@ def learned_matching(
     rows = Rows.read(data, device)
     if rows.count < 4:
         raise DataError(f"the data has {rows.count} rows; learning needs some hundred")
-    midpoint = _Midpoint(spec, target, source, module, rows, criterion, labels, solver)
-    if initial is None:
-        similarity = activation_similarity(
-            spec,
-            target,
-            source,
-            module=module,
-            data=data,
-            kind=kind,
-            places=places,
-            solver=solver,
-            rules=rules,
-        )[1]
-    else:
-        matrices = midpoint.relaxation.matrices(initial, torch.zeros(1))
-        similarity = {g: m.numpy() for g, m in matrices.items()}
+    midpoint = Midpoint(spec, target, source, module, rows, criterion, labels, solver)
+    seen_alike, similarity = activation_similarity(
+        spec,
+        target,
+        source,
+        module=module,
+        data=data,
+        kind=kind,
+        places=places,
+        solver=solver,
+        rules=rules,
+    )
+    first = seen_alike.permutation if initial is None else initial
+    if initial is not None:
+        for group, matrix in midpoint.relaxation.matrices(initial, torch.zeros(1)).items():
+            paired = _PAIRED * matrix.numpy()
+            similarity[group] = similarity[group] + paired if group in similarity else paired
     found: list[Found] = []
     for number in range(max(1, starts)):
         generator = torch.Generator().manual_seed(seed)
@@ -175,11 +178,14 @@ def learned_matching(
         held = order[: max(2, round(holdout * rows.count))]
         seen = order[len(held) :]
         generator.manual_seed(seed + number)
-        scores = midpoint.scores(similarity, schedule.prior, number, generator)
+        scores = _scores(midpoint, similarity, schedule.prior, number, generator)
         if number == 0:
             before = midpoint.held_out(spec.identity(), held, schedule.batch)
-            start = midpoint.held_out(midpoint.project(scores), held, schedule.batch)
-        found.append(midpoint.learn(scores, schedule, variant, seen, held, generator, progress))
+            start = midpoint.held_out(first, held, schedule.batch)
+        begin = Found(-start, first)
+        found.append(
+            _learn(midpoint, begin, scores, schedule, variant, seen, held, generator, progress)
+        )
     best = max(found, key=lambda one: one.objective)
     details = {
         **summary(found),
@@ -192,140 +198,78 @@ def learned_matching(
     return Match(best.permutation, "learned", -before, best.objective, details)
 
 
-class _Midpoint:
-    """The midpoint of target and permuted source as a function of scores."""
+def _scores(
+    midpoint: Midpoint,
+    similarity: Mapping[str, np.ndarray],
+    prior: float,
+    number: int,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """The first scores: all groups that have a matrix or were seen."""
+    sizes = {g: len(m) for g, m in similarity.items()} | midpoint.relaxation.sizes
+    device = next(iter(midpoint.target.values())).device
+    found = {}
+    for group, size in sizes.items():
+        matrix = torch.from_numpy(similarity.get(group, np.zeros((size, size)))).float()
+        if number:
+            matrix = matrix + _SHAKE * torch.randn(size, size, generator=generator)
+        found[group] = (prior * matrix).to(device)
+    return found
 
-    def __init__(
-        self,
-        spec: PermutationSpec,
-        target: Mapping[str, Tensor],
-        source: Mapping[str, Tensor],
-        module: nn.Module,
-        rows: Rows,
-        criterion: Criterion | None,
-        labels: bool | None,
-        solver: AssignmentSolver,
-    ) -> None:
-        self.spec, self.rows, self.solver = spec, rows, solver
-        names = [n for n in target if n in source]
-        self.target, self.source = ({n: s[n] for n in names} for s in (target, source))
-        self.relaxation = Relaxation(spec, tensors_matched(spec, target, source))
-        self.network = Network(module, batch_statistics=True)
-        self.labelled = rows.targets is not None and labels is not False
-        if labels and not self.labelled:
-            raise DataError("labels=True, and the calibration data has no targets")
-        if criterion is not None and not self.labelled:
-            raise DataError("a criterion of one's own needs data with targets")
-        self.criterion = criterion or score
-        ends = Network(module, batch_statistics=False)
-        states = () if self.labelled else (target, source)
-        self.ends = tuple(self._outputs(ends, state) for state in states)
 
-    def _outputs(self, network: Network, state: Mapping[str, Tensor]) -> Tensor:
-        index = torch.arange(self.rows.count)
-        with torch.no_grad():
-            return torch.cat([logits(network(state, self.rows.take(i))) for i in index.split(128)])
+def _learn(
+    midpoint: Midpoint,
+    best: Found,
+    scores: dict[str, Tensor],
+    schedule: Schedule,
+    variant: str,
+    seen: Tensor,
+    held: Tensor,
+    generator: torch.Generator,
+    progress: Callable[[int], None] | None,
+) -> Found:
+    """Steps until the schedule or the patience ends; the best of ``best`` and all checks."""
+    leaves = {g: m.requires_grad_() for g, m in scores.items() if g in midpoint.relaxation.sizes}
+    optimizer = torch.optim.Adam(leaves.values(), lr=schedule.rate) if leaves else None
+    waited = 0
+    for step in range(schedule.steps if optimizer is not None else 0):
+        assert optimizer is not None
+        optimizer.param_groups[0]["lr"] = schedule.rate_at(step)
+        drawn = torch.randperm(len(seen), generator=generator)[: schedule.batch]
+        with torch.enable_grad():
+            matrices = _forward(midpoint, scores, leaves, schedule, variant, step)
+            loss = midpoint.loss(matrices, seen[drawn]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+        optimizer.step()
+        if progress is not None:
+            progress(step + 1)
+        if (step + 1) % schedule.check and step + 1 < schedule.steps:
+            continue
+        permutation = midpoint.project(scores)
+        value = -midpoint.held_out(permutation, held, schedule.batch)
+        waited = 0 if value > best.objective else waited + 1
+        if value > best.objective:
+            best = Found(value, permutation, step + 1)
+        if waited >= schedule.patience:
+            break
+    return best
 
-    def scores(
-        self,
-        similarity: Mapping[str, np.ndarray],
-        prior: float,
-        number: int,
-        generator: torch.Generator,
-    ) -> dict[str, Tensor]:
-        """The first scores: all groups that have a matrix or were seen."""
-        sizes = {g: len(m) for g, m in similarity.items()} | self.relaxation.sizes
-        device = next(iter(self.target.values())).device
-        found = {}
-        for group, size in sizes.items():
-            matrix = torch.from_numpy(similarity.get(group, np.zeros((size, size)))).float()
-            if number:
-                matrix = matrix + _SHAKE * torch.randn(size, size, generator=generator)
-            found[group] = (prior * matrix).to(device)
-        return found
 
-    def project(self, scores: Mapping[str, Tensor]) -> Permutation:
-        similarity = {g: m.detach().cpu().double().numpy() for g, m in scores.items()}
-        return whole(self.spec, assign(self.spec, similarity, solver=self.solver))
-
-    def loss(self, matrices: Mapping[str, Tensor], index: Tensor) -> Tensor:
-        """Of the midpoint on some rows."""
-        state = {}
-        for name, tensor in self.target.items():
-            other = self.source[name]
-            if name in self.relaxation.places:
-                other = self.relaxation.moved(matrices, name, other)
-            floating = tensor.is_floating_point()
-            state[name] = (tensor + other) / 2 if floating else tensor
-        outputs = self.network(state, self.rows.take(index))
-        if self.labelled:
-            assert self.rows.targets is not None
-            return self.criterion(outputs, self.rows.targets[index.to(self.rows.targets.device)])
-        a, b = (end[index.to(end.device)] for end in self.ends)
-        return agreement(outputs, (a, b))
-
-    def held_out(self, permutation: Permutation, index: Tensor, batch: int) -> float:
-        """Mean loss of a permutation on the rows held out, in batches of similar sizes."""
-        like = next(iter(self.target.values()))
-        matrices = self.relaxation.matrices(permutation, like)
-        parts = index.chunk(max(1, round(len(index) / max(batch, 1))))
-        with torch.no_grad():
-            losses = [float(self.loss(matrices, part).mean()) * len(part) for part in parts]
-        return sum(losses) / len(index)
-
-    def learn(
-        self,
-        scores: dict[str, Tensor],
-        schedule: Schedule,
-        variant: str,
-        seen: Tensor,
-        held: Tensor,
-        generator: torch.Generator,
-        progress: Callable[[int], None] | None,
-    ) -> Found:
-        """Steps until the schedule or the patience ends; the best of all checks."""
-        permutation = self.project(scores)
-        best = Found(-self.held_out(permutation, held, schedule.batch), permutation)
-        leaves = {g: m.requires_grad_() for g, m in scores.items() if g in self.relaxation.sizes}
-        optimizer = torch.optim.Adam(leaves.values(), lr=schedule.rate) if leaves else None
-        waited = 0
-        for step in range(schedule.steps if optimizer is not None else 0):
-            assert optimizer is not None
-            optimizer.param_groups[0]["lr"] = schedule.rate_at(step)
-            drawn = torch.randperm(len(seen), generator=generator)[: schedule.batch]
-            with torch.enable_grad():
-                matrices = self._forward(scores, leaves, schedule, variant, step)
-                loss = self.loss(matrices, seen[drawn]).mean()
-                optimizer.zero_grad()
-                loss.backward()
-            optimizer.step()
-            if progress is not None:
-                progress(step + 1)
-            if (step + 1) % schedule.check and step + 1 < schedule.steps:
-                continue
-            permutation = self.project(scores)
-            value = -self.held_out(permutation, held, schedule.batch)
-            waited = 0 if value > best.objective else waited + 1
-            if value > best.objective:
-                best = Found(value, permutation, step + 1)
-            if waited >= schedule.patience:
-                break
-        return best
-
-    def _forward(
-        self,
-        scores: Mapping[str, Tensor],
-        leaves: Mapping[str, Tensor],
-        schedule: Schedule,
-        variant: str,
-        step: int,
-    ) -> dict[str, Tensor]:
-        temperature = schedule.temperature
-        if variant == "sinkhorn":
-            temperature *= _COLD ** (step / schedule.steps)
-        soft = softened(self.spec, leaves, temperature)
-        if variant == "sinkhorn":
-            return soft
-        like = next(iter(self.target.values()))
-        hard = self.relaxation.matrices(self.project(scores), like)
-        return {g: hard[g] + soft[g] - soft[g].detach() for g in soft}
+def _forward(
+    midpoint: Midpoint,
+    scores: Mapping[str, Tensor],
+    leaves: Mapping[str, Tensor],
+    schedule: Schedule,
+    variant: str,
+    step: int,
+) -> dict[str, Tensor]:
+    temperature = schedule.temperature
+    if variant == "sinkhorn":
+        temperature *= _COLD ** (step / schedule.steps)
+    soft = softened(midpoint.spec, leaves, temperature)
+    if variant == "sinkhorn":
+        return soft
+    like = next(iter(midpoint.target.values()))
+    hard = midpoint.relaxation.matrices(midpoint.project(scores), like)
+    return {g: hard[g] + soft[g] - soft[g].detach() for g in soft}

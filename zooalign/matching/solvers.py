@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zooalign.errors import MergeError
 from zooalign.graph.registry import Rule
 from zooalign.matching.activation import activation_matching
+from zooalign.matching.auto import auto_matching
 from zooalign.matching.blend import blended_matching, refined_matching
 from zooalign.matching.certificate import certify
 from zooalign.matching.frank_wolfe import frank_wolfe_matching
@@ -26,7 +27,7 @@ Solver = Callable[..., Match]
 
 
 # Methods that run the models, and so need data and the module.
-NEED_DATA = frozenset({"activation", "refine", "blend", "learned"})
+NEED_DATA = frozenset({"activation", "refine", "blend", "learned", "auto"})
 
 
 def _on_data(name: str, solver: Solver, seeded: bool = True) -> Solver:
@@ -58,7 +59,7 @@ def _called(
 ) -> Match:
     known = signature(solver).parameters
     odd = sorted(set(options) - set(known))
-    if odd:
+    if odd and not any(p.kind is Parameter.VAR_KEYWORD for p in known.values()):
         free = sorted(set(known) - _GIVEN)
         raise MergeError(f"{name} matching has no option '{odd[0]}'; it has {', '.join(free)}")
     return solver(spec, target, source, **options)
@@ -88,6 +89,7 @@ BUILT_IN: Mapping[str, Solver] = {
     "blend": _on_data("blend", blended_matching),
     "frank-wolfe": _on_weights("frank-wolfe", frank_wolfe_matching),
     "learned": _on_data("learned", learned_matching),
+    "auto": _on_data("auto", auto_matching),
 }
 
 
@@ -120,7 +122,7 @@ def match(
         Modules, or state dicts (then ``module`` gives the architecture where a method needs it).
     method:
         ``activation``, ``refine`` (activations, then weights), ``blend`` (both in one objective)
-        or ``learned``, which need ``data``; ``weight`` or ``frank-wolfe``, which do not; or the
+        ``learned`` or ``auto`` (the best of several), which need ``data``; ``weight`` or ``frank-wolfe``, which do not; or the
         name of a registered solver. ``docs/matching.md`` compares them.
     data:
         Batches of inputs, or of (inputs, targets).
