@@ -56,7 +56,7 @@ def plot_simplex(
             ):  # fmt: skip
                 axes.text(*at, plain(text), ha=align, va="center", fontsize=8)
             over = own.barrier[name].over_line
-            axes.set_title(f"{plain(title)}: {name} barrier {over:.3g}", fontsize=10)
+            axes.set_title(f"{plain(title)}: {name} barrier {over:.3g}", fontsize=10, pad=18)
             axes.set_aspect("equal")
             axes.set_axis_off()
         figure.colorbar(filled, ax=list(subplots), label=name, shrink=0.8)

@@ -77,7 +77,9 @@ def open_for(model: Model, text: str, loading: Loading) -> Batches:
             model.architecture, model.directory, text, batch_size=size, limit=limit
         )
     if opened is None:
-        preprocess = None if text.startswith("py:") else model.adapter.preprocess(model.architecture)
+        preprocess = (
+            None if text.startswith("py:") else model.adapter.preprocess(model.architecture)
+        )
         opened = open_data(text, preprocess=preprocess, batch_size=size, limit=limit)
     return dataclasses.replace(opened, make=_keeping(opened.make))
 
