@@ -185,11 +185,12 @@ def _recorded(
             warnings.simplefilter("ignore")
             found = concrete.run(module, inputs, tied)
     except TraceError as error:
-        raise TraceError(f"{cause} A run with values does not help: {error}") from error
+        raise TraceError(f"{type(module).__name__}: {error}. {cause}") from error
     except Exception as error:
         line = str(error).splitlines()[0] if str(error) else ""
         raise TraceError(
-            f"{cause} Nor does it run with values: {type(error).__name__}: {line}"
+            f"{type(module).__name__} does not run on the example inputs: "
+            f"{type(error).__name__}: {line[:200]}. {cause}"
         ) from error
     seconds = perf_counter() - start
     return (

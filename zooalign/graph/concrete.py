@@ -130,7 +130,8 @@ def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Co
             pre_dispatch=True,
             _error_on_data_dependent_ops=False,
         )(values, list(inputs))
-    return _read(recorded, names, len(inputs))
+    trainable = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    return _read(recorded, names, trainable, len(inputs))
 
 
 def _values(tensors: Mapping[str, Tensor]) -> list[Tensor]:
@@ -157,12 +158,14 @@ class _NoEscape(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        name = getattr(func, "__name__", "")
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
         if name == "tolist" and args and isinstance(args[0], Tensor):
             return _listed(args[0])
+        if name == "dropout" and not kwargs.get("training", True):  # needs no operator
+            return args[0]
         if name in _ESCAPES:
             raise TraceError(f"a step of the module leaves torch: Tensor.{name}")
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 def _listed(x: Tensor) -> Any:
@@ -180,7 +183,9 @@ def _exporting() -> Iterator[None]:
         torch.compiler._is_exporting_flag = before
 
 
-def _read(recorded: fx.GraphModule, names: Sequence[str], count: int) -> Concrete:
+def _read(
+    recorded: fx.GraphModule, names: Sequence[str], trainable: set[str], count: int
+) -> Concrete:
     graph = recorded.graph
     for node in list(graph.nodes):
         if any(mode in str(node.target) for mode in _MODES):
@@ -189,7 +194,9 @@ def _read(recorded: fx.GraphModule, names: Sequence[str], count: int) -> Concret
     given = slots[len(names) : len(names) + count]
     floating = {slot for slot in [*slots[: len(names)], *given] if _is_floating(slot)}
     _refuse_computed(graph, floating)
-    _refuse_unread(graph, dict(zip(slots, names, strict=False)))
+    # What is kept of training beside the parameters may well be read by nothing.
+    owned = {slot: name for slot, name in zip(slots, names, strict=False) if name in trainable}
+    _refuse_unread(graph, owned)
     constants = {}
     for node in list(graph.nodes):
         if node.op == "get_attr":
