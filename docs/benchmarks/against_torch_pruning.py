@@ -38,7 +38,7 @@ from zooalign.symmetry.precision import LowestPrecision, tolerance
 from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
 
 # Sides of images to try, for models that take any: the check is the same at less cost.
-_SIDES = (96, 128, 160, 192, 224, 256)
+_SIDES = (64, 96, 128, 160, 192, 224, 256)
 
 Places = list[tuple[str, int]]
 
