@@ -47,7 +47,8 @@ def example_inputs(
     for name, parameter in takes.items():
         wanted = parameter.default is inspect.Parameter.empty or name in NEEDED
         if wanted and name not in made and name in REQUIRED:
-            made = {**REQUIRED[name](model, config, batch, generator), **made}
+            new = REQUIRED[name](model, config, batch, generator)
+            made |= {k: v for k, v in new.items() if not (k in made and k in _OF_TEXT)}
     made = _precomputed(model, _fitted(model, made))
     return {name: value for name, value in made.items() if _takes(takes, name)}
 
@@ -57,8 +58,9 @@ def _fitted(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
     features = made.get("input_features")
     if not isinstance(features, Tensor) or features.ndim != 3:
         return made
-    linear = getattr(model, "input_linear", None)
-    conv = next((m for m in model.modules() if isinstance(m, nn.Conv1d)), None)
+    named = dict(model.named_modules())
+    linear = next((m for n, m in named.items() if n.endswith("input_linear")), None)
+    conv = next((m for m in named.values() if isinstance(m, nn.Conv1d)), None)
     if isinstance(linear, nn.Linear) and features.shape[-1] != linear.in_features:
         batch, frames, _ = features.shape
         generator = torch.Generator().manual_seed(_SEED)
@@ -72,7 +74,7 @@ def _fitted(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
 
 def _precomputed(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
     """Arguments that transformers computes outside of a trace: positions, bounds of segments."""
-    wanted = ("grid_thw", "target_sizes", "feature_lens", "input_features_mask")
+    wanted = ("grid_thw", "image_grid_thw", "target_sizes", "feature_lens", "input_features_mask")
     if not any(name in made for name in wanted):
         return made
     from transformers.exporters.utils import precompute_export_inputs
@@ -228,6 +230,7 @@ def _spectrogram(config: Any, batch: int, generator: torch.Generator) -> Tensor:
     return torch.randn((batch, 64, bins), generator=generator)
 
 
+_OF_TEXT = {"input_ids", "attention_mask"}
 # Videos under the name of images.
 _VIDEO = {"timesformer", "vivit", "videomae", "xclip_vision_model", "videoprism", "vjepa2"}
 _SOUND: dict[str, Callable[[Any, int, torch.Generator], Tensor]] = {

@@ -69,6 +69,8 @@ _SPECIAL_TOKENS = {
     "decoder_start_token_id": 1, "forced_eos_token_id": 2, "forced_bos_token_id": 1,
     "mask_token_id": 4, "unk_token_id": 3, "unk_index": 3, "mask_index": 4,
 }  # fmt: skip
+# Numbers of layers at which something is done.
+_PLACES = {"deepstack_visual_indexes": [0, 1], "fullatt_block_indexes": [1]}
 # None by default, and wanted by the model nevertheless.
 _WANTED = {"num_key_value_heads": 4}
 # Numbers of things that are no widths.
@@ -134,6 +136,8 @@ def _small(found: Any, model_type: str, level: int) -> dict[str, Any]:
             small = _small_number(name, value, places, level)
             if small is not None and small != value:
                 made[name] = small
+        elif name in _PLACES and isinstance(value, (list, tuple)):
+            made[name] = _PLACES[name]
         elif name == "depths" and isinstance(value, (list, tuple)):
             made[name] = [min(int(n), 2) for n in value]
     if level < 2:
