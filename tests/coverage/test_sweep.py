@@ -84,6 +84,24 @@ def test_a_later_run_adds_what_is_asked_for(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 2
 
 
+def test_every_block_is_in_one_that_is_verified(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.jsonl"
+    names = ("test_vit", "test_vit4", "test_resnet")
+    sweep(plan(filters=names), path, silent)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["blocks"] = None  # a sweep that did not note them
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = sweep(plan(filters=names, verify="blocks", converse=False), path, silent)
+    assert all("timm.models" in " ".join(row["blocks"]) for row in rows.values())
+    totals = summarise(rows.values())
+    assert totals["blocks"]["all"] == totals["blocks"]["verified"] > 5
+    # What has nothing of its own, and is not the smallest of its family, is not run.
+    seen = {b for r in rows.values() if r["verification"] for b in r["blocks"]}
+    for row in rows.values():
+        assert row["verification"] or set(row["blocks"]) <= seen
+
+
 def test_only_libraries_with_a_list() -> None:
     with pytest.raises(ModelReferenceError, match="does not list"):
         sweep(Plan("py"), "unused", silent)

@@ -24,10 +24,11 @@ __all__ = ["command"]
 )
 @click.option(
     "--verify",
-    type=click.Choice(["none", "family", "all"]),
+    type=click.Choice(["none", "family", "blocks", "all"]),
     default="family",
     show_default=True,
-    help="Which are run with numbers: none, the smallest of each family, or all.",
+    help="Which are run with numbers: none, the smallest of each family, besides some with every "
+    "class of a module between them, or all.",
 )
 @click.option(
     "--converse/--no-converse", default=True, help="Look for missed symmetries in what is run."

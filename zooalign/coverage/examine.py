@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from zooalign.coverage import memory, proof, shares
+from zooalign.coverage.choose import block_types
 from zooalign.coverage.reasons import limits, reasons
 from zooalign.graph.build import trace
 from zooalign.graph.capture import capture
@@ -53,6 +54,7 @@ def blank(task: Task) -> dict[str, Any]:
         "inputs": None,
         "by_values": None,
         "parameters": None,
+        "blocks": None,
         "log10_order": None,
         "groups": None,
         "hidden_units": None,
@@ -136,6 +138,7 @@ def _derive(model: Model, row: dict[str, Any], stages: _Stages) -> Derived:
     seconds = row["seconds"]
     module = stages("build", model.build)
     row["parameters"] = sum(p.numel() for p in module.parameters())
+    row["blocks"] = block_types(module)
     inputs = stages("inputs", lambda: model.example_inputs(proof.BATCH))
     row["inputs"] = [list(x.shape) for x in inputs if isinstance(x, Tensor)]
     start = time.perf_counter()

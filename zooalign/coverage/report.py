@@ -145,6 +145,9 @@ def _totals(totals: Mapping[str, Any]) -> Iterator[str]:
     yield f"| architectures, families | {totals['architectures']}, {totals['families']} |"
     yield f"| spec derived | {totals['extracted']} |"
     yield f"| verified by numbers | {totals['verified']} |"
+    if totals["blocks"] is not None:
+        blocks = totals["blocks"]
+        yield f"| kinds of blocks (classes of modules), in one that was verified | {blocks['all']}, {blocks['verified']} |"
     yield f"| **not sound** | **{totals['unsound']}** |"
     yield f"| with an operator that is not known | {totals['unknown_operators']} |"
     yield f"| converse test passed | {totals['converse']} |"

@@ -35,6 +35,7 @@ def summarise(rows: Iterable[Row]) -> dict[str, Any]:
         "unsound": sum(not row["verification"]["ok"] for row in verified),
         "converse": sum(row["converse"]["ok"] for row in tested),
         "missed": sum(not row["converse"]["ok"] for row in tested),
+        "blocks": _blocks(good),
         "unknown_operators": sum(bool(row["unknown_operators"]) for row in good),
         "reasons": dict(reasons.most_common()),
         "limits": sum(count for kind, count in reasons.items() if kind not in MATHEMATICAL),
@@ -76,6 +77,19 @@ def unknown_operators(rows: Iterable[Row]) -> dict[str, int]:
     for row in rows:
         found.update(list(row["unknown_operators"] or ()))
     return dict(found.most_common())
+
+
+def _blocks(rows: Iterable[Row]) -> dict[str, int] | None:
+    """Classes of modules in all, and in architectures that were verified; None if not noted."""
+    every: set[str] = set()
+    verified: set[str] = set()
+    for row in rows:
+        if row.get("blocks") is None:
+            return None
+        every.update(row["blocks"])
+        if row["verification"] is not None and row["verification"]["ok"]:
+            verified.update(row["blocks"])
+    return {"all": len(every), "verified": len(verified)}
 
 
 def _costs(rows: Iterable[Row]) -> dict[str, list[float]]:

@@ -2,11 +2,12 @@
 
 import fnmatch
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from zooalign.coverage.choose import Profile, covering, parameters_of, profile_of, smallest
 from zooalign.coverage.examine import NOT_ASKED, Task, blank, examine
 from zooalign.coverage.pool import Failure, Limits, run_all
 from zooalign.coverage.results import Results
@@ -14,12 +15,12 @@ from zooalign.errors import ModelReferenceError
 from zooalign.zoo.adapters import Catalogue
 from zooalign.zoo.plugins import adapter_named, library_adapters
 from zooalign.zoo.query import Options, format_query
-from zooalign.zoo.references import parse_reference
 
 __all__ = ["Plan", "Verify", "catalogue", "sweep"]
 
-Verify = Literal["none", "family", "all"]
+Verify = Literal["none", "family", "blocks", "all"]
 Progress = Callable[[str, int, int], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,13 @@ class Plan:
     filters:
         Shell patterns of names; all names without any.
     smallest:
-        Only the smallest architecture of each family.
+        Only the smallest architecture of each family (with ``verify="blocks"``: all that are
+        verified).
     options:
         Options of every reference (``num_classes=0``).
     verify:
-        Which architectures are verified: none, the smallest of each family, or all.
+        Which architectures are verified: none, the smallest of each family, besides those as many
+        small ones as have every class of a module (block) between them, or all.
     converse:
         Whether those that are verified have the converse test too.
     budget:
@@ -99,12 +102,12 @@ def sweep(plan: Plan, output: Path | str, progress: Progress) -> dict[str, dict[
     names = _filtered(listed.names(), plan.filters)
     families = {name: listed.family(name) for name in names}
     with Results(output) as results:
-        smallest: set[str] = set()
-        if plan.smallest or plan.verify == "family":
-            smallest = _smallest(plan, families, results.rows, progress)
+        chosen: set[str] = set()
+        if plan.smallest or plan.verify in ("family", "blocks"):
+            chosen = _chosen(plan, families, results, progress)
         if plan.smallest:
-            names = [name for name in names if name in smallest]
-        tasks = [_task(plan, name, families[name], name in smallest) for name in names]
+            names = [name for name in names if name in chosen]
+        tasks = [_task(plan, name, families[name], name in chosen) for name in names]
         missing = [task for task in tasks if _missing(plan, task, results.rows)]
         done = len(tasks) - len(missing)
         progress("architectures", done, len(tasks))
@@ -129,8 +132,8 @@ def _reference(plan: Plan, name: str) -> str:
     return f"{plan.library}:{name}{query}"
 
 
-def _task(plan: Plan, name: str, family: str, smallest: bool) -> Task:
-    wanted = plan.verify == "all" or (plan.verify == "family" and smallest)
+def _task(plan: Plan, name: str, family: str, chosen: bool) -> Task:
+    wanted = plan.verify == "all" or (plan.verify != "none" and chosen)
     return Task(_reference(plan, name), name, family, wanted, plan.converse, plan.budget)
 
 
@@ -149,34 +152,46 @@ def _failed(task: Task, failure: Failure) -> dict[str, Any]:
     return row
 
 
-def _smallest(
-    plan: Plan,
-    families: Mapping[str, str],
-    rows: Mapping[str, Mapping[str, Any]],
-    progress: Progress,
+def _chosen(
+    plan: Plan, families: Mapping[str, str], results: Results, progress: Progress
 ) -> set[str]:
-    """The architecture with the fewest parameters of each family; by name where two have as many."""
-    known = {name: rows.get(_reference(plan, name), {}).get("parameters") for name in families}
+    """What is run of a sweep of parts: the smallest of each family, or one with each block."""
+    if plan.verify == "blocks":
+        return covering(_profiles(plan, families, results, progress), families)
+    known = {n: results.rows.get(_reference(plan, n), {}).get("parameters") for n in families}
     sizes = {name: int(size) for name, size in known.items() if size is not None}
     alone = {f for f, count in Counter(families.values()).items() if count == 1}
     sizes.update((name, 0) for name in families if families[name] in alone)
     missing = [name for name in families if name not in sizes]
-    asked = {_reference(plan, name): name for name in missing}
-    progress("sizes", 0, len(missing))
-    found = run_all(parameters_of, asked, plan.jobs, plan.limits)
-    for number, (reference, size) in enumerate(found, 1):
-        if not isinstance(size, Failure):
-            sizes[asked[reference]] = size
-        progress("sizes", number, len(missing))
-    best: dict[str, tuple[int, str]] = {}
-    for name, size in sizes.items():
-        best[families[name]] = min(best.get(families[name], (size, name)), (size, name))
-    return {name for _, name in best.values()}
+    sizes.update(_asked(plan, parameters_of, "sizes", missing, progress))
+    return smallest(sizes, families)
 
 
-def parameters_of(reference: str) -> int:
-    """The number of parameters of an architecture (run in workers)."""
-    parsed = parse_reference(reference)
-    adapter = adapter_named(parsed.library or "")
-    assert isinstance(adapter, Catalogue)
-    return adapter.parameters(adapter.from_reference(parsed))
+def _profiles(
+    plan: Plan, families: Mapping[str, str], results: Results, progress: Progress
+) -> dict[str, Profile]:
+    """Size and blocks of every architecture; rows of sweeps that did not note them have them now."""
+    rows = {name: results.rows.get(_reference(plan, name), {}) for name in families}
+    known = {
+        name: Profile(row["parameters"], frozenset(row["blocks"]))
+        for name, row in rows.items()
+        if row.get("blocks") is not None
+    }
+    missing = [name for name in families if name not in known]
+    for name, profile in _asked(plan, profile_of, "blocks", missing, progress):
+        known[name] = profile
+        if rows[name]:
+            results.add({**rows[name], "blocks": sorted(profile.blocks)})
+    return known
+
+
+def _asked(
+    plan: Plan, ask: Callable[[str], T], what: str, names: Sequence[str], progress: Progress
+) -> Iterator[tuple[str, T]]:
+    """What the workers say of each name; nothing of those they fail at."""
+    asked = {_reference(plan, name): name for name in names}
+    progress(what, 0, len(names))
+    for number, (reference, found) in enumerate(run_all(ask, asked, plan.jobs, plan.limits), 1):
+        progress(what, number, len(names))
+        if not isinstance(found, Failure):
+            yield asked[reference], found
