@@ -26,7 +26,7 @@ __all__ = ["command"]
 @_options.matching_options
 @click.option(
     "--through",
-    metavar="universe|mean|reference",
+    metavar="universe|mean|reference|auto",
     default="universe",
     show_default=True,
     help="How all are brought in one order at once.",

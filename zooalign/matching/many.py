@@ -21,7 +21,9 @@ from zooalign.graph.registry import Rule
 from zooalign.matching.joint import JointObjective
 from zooalign.matching.joint_activation import ActivationObjective
 from zooalign.matching.joint_weight import WeightObjective
+from zooalign.matching.many_choice import least_loss
 from zooalign.matching.many_solve import ManyMatch, Problem, solve, solve_pair
+from zooalign.matching.rows import Criterion
 from zooalign.matching.samples import Samples, SamplesReader
 from zooalign.matching.weight import weight_matching
 from zooalign.symmetry.apply import Permuted
@@ -35,7 +37,7 @@ Network = State | Sequence[State]
 Progress = Callable[[int], None]
 
 METHODS = ("activation", "weight")
-WAYS = ("universe", "mean", "reference")
+WAYS = ("universe", "mean", "reference", "auto")
 
 
 def match_many(
@@ -50,6 +52,8 @@ def match_many(
     scale: str = "balanced",
     kind: str = "correlation",
     columns: int = 1024,
+    criterion: Criterion | None = None,
+    labels: bool | None = None,
     seed: int = 0,
     rules: Mapping[str, Rule] | None = None,
     progress: Progress | None = None,
@@ -70,7 +74,9 @@ def match_many(
         ``reference``: each network to the reference alone. ``mean``: one network at a time to the
         mean of the others, from where they are, until none gains. ``universe``: from the best
         result of ``reference``, the families of all networks in turn to the sum of the others'.
-        Its objective is never below that of any of the references it was given.
+        Its objective is never below that of any of the references it was given. ``auto``: all of
+        these, each reference apart, and the average of all networks (their last checkpoints) with
+        the least loss on ``data`` decides; see :func:`~zooalign.matching.many_choice.least_loss`.
     references:
         Networks to try as the reference; the one with the largest objective is taken. Its order
         is kept.
@@ -81,6 +87,8 @@ def match_many(
         Of weights: see :func:`~zooalign.matching.weight.weight_matching`.
     kind, columns:
         Of activations: see :class:`~zooalign.matching.samples.SamplesReader`.
+    criterion, labels:
+        Of ``auto``: what averages are judged by.
     seed:
         For the order in which families and networks move, and which positions are kept.
 
@@ -99,6 +107,24 @@ def match_many(
     """
     sequences = [_sequence(network) for network in networks]
     _require(spec, sequences, method, through, references)
+    if through == "auto":
+        if data is None or module is None:
+            raise MergeError("to choose by averages' losses takes data and the module")
+        require_repeatable(data, "the calibration data", "for every way")
+
+        def tried(way: str, which: Sequence[int]) -> ManyMatch:
+            return match_many(
+                spec, networks, method=method, through=way, references=which, data=data,
+                module=module, scale=scale, kind=kind, columns=columns, seed=seed, rules=rules,
+                progress=progress,
+            )  # fmt: skip
+
+        ways = {"universe": tried("universe", references), "mean": tried("mean", references)}
+        ways |= {f"reference_{r}": tried("reference", (r,)) for r in references}
+        last = [own[-1] for own in sequences]
+        return least_loss(
+            spec, last, ways, module=module, data=data, criterion=criterion, labels=labels
+        )
     with torch.no_grad():
         if method == "weight":
 

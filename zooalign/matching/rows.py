@@ -122,15 +122,15 @@ def score(outputs: Any, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits(outputs).float(), targets)
 
 
-def agreement(outputs: Any, ends: tuple[Tensor, Tensor]) -> Tensor:
-    """How far outputs are from those of both endpoints, without labels.
+def agreement(outputs: Any, ends: tuple[Tensor, ...]) -> Tensor:
+    """How far outputs are from those of all endpoints, without labels.
 
     The cross-entropy to the mean of the endpoints' probabilities (axis 1), or, where an output is
     a single number, the squared distance to their mean.
     """
     found = logits(outputs).float()
-    a, b = (end.float() for end in ends)
+    all_ends = torch.stack([end.float() for end in ends])
     if found.ndim < 2 or found.shape[1] < 2:
-        return F.mse_loss(found, (a + b) / 2)
-    wanted = (a.softmax(1) + b.softmax(1)) / 2
+        return F.mse_loss(found, all_ends.mean(0))
+    wanted = all_ends.softmax(2).mean(0)
     return -(wanted * found.log_softmax(1)).sum(1).mean()
