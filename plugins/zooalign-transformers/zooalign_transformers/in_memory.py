@@ -1,0 +1,121 @@
+"""Models and batches as a training script has them, as zooalign takes them."""
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from zooalign.errors import DataError, MergeError, ZooalignWarning
+from zooalign.zoo.adapters import Architecture
+from zooalign.zoo.models import open_model
+
+from zooalign_transformers.building import inputs_for
+from zooalign_transformers.classes import class_named
+from zooalign_transformers.data import open_own_data
+from zooalign_transformers.scoring import IGNORED, kind_of
+
+__all__ = ["architecture_of", "positional_batches", "tensors_of"]
+
+
+def architecture_of(model: nn.Module) -> Architecture:
+    """The architecture of a model in memory.
+
+    Raises
+    ------
+    ModelReferenceError
+        If its class is not one of transformers' own (a wrapper, an adapter, code of a repo).
+    """
+    config: Any = getattr(model, "config", None)
+    name = class_named(type(model).__name__, type(model).__module__).__name__
+    fields = json.loads(config.to_json_string())
+    for key in ("architectures", "auto_map", "transformers_version"):
+        fields.pop(key, None)
+    return Architecture("transformers", config.model_type, {"class": name, "config": fields})
+
+
+def tensors_of(
+    reference: nn.Module | str, architecture: Architecture
+) -> tuple[Mapping[str, Tensor], Path | None]:
+    """A model's tensors, and the directory of its tokenizer's files if it was named.
+
+    Raises
+    ------
+    MergeError
+        If it is of another class than ``architecture``.
+    ModelReferenceError, CheckpointError, HubError
+        If it cannot be opened.
+    """
+    if isinstance(reference, str):
+        model = open_model(reference)
+        found, directory = model.architecture, model.directory
+        if found.config["class"] == architecture.config["class"]:
+            model.config_files()  # of a hub repo, its tokenizer is fetched
+            return dict(model.state_dict()), directory
+    else:
+        found = architecture_of(reference)
+        if found.config["class"] == architecture.config["class"]:
+            return {n: t.detach() for n, t in reference.state_dict().items()}, None
+    raise MergeError(
+        f"the reference is a {found.config['class']}, and the model in training a "
+        f"{architecture.config['class']}: give one of the same class"
+    )
+
+
+def positional_batches(
+    data: Iterable[Any] | str, architecture: Architecture, directory: Path | None, size: int
+) -> list[Any]:
+    """Pairs of positional inputs and targets, in memory.
+
+    ``data`` is the name of a file (``size`` rows a batch; ``directory`` has the tokenizer), or
+    batches: such pairs already, or mappings as a collator makes them, whose ``labels`` are the
+    targets (of a causal language model: one token on, as its own loss has them).
+
+    Raises
+    ------
+    DataError
+        If there is no batch, or one lacks an input of the model.
+    """
+    if isinstance(data, str):
+        opened = open_own_data(architecture, directory, data, batch_size=size, limit=None)
+        if opened is None:
+            raise DataError(f"{data!r}: give a text file, a folder of images or sound, or batches")
+        return list(opened)
+    names = tuple(inputs_for(architecture, 2)[0])
+    found = [_positional(batch, names, architecture) for batch in data]
+    if not found:
+        raise DataError("there is no batch in the data to align on")
+    return found
+
+
+def _positional(batch: Any, names: tuple[str, ...], architecture: Architecture) -> Any:
+    if not isinstance(batch, Mapping):
+        return batch
+    given = dict(batch)
+    labels = given.pop("labels", None)
+    if "attention_mask" in names and "attention_mask" not in given and "input_ids" in given:
+        given["attention_mask"] = torch.ones_like(given["input_ids"])
+    missing = [name for name in names if name not in given]
+    if missing and "token_type_ids" in missing and "input_ids" in given:
+        given["token_type_ids"] = torch.zeros_like(given["input_ids"])
+        missing.remove("token_type_ids")
+    mask = given.get("attention_mask")
+    if mask is not None and not bool(torch.as_tensor(mask).bool().all()):
+        warnings.warn(
+            "batches have padding, which is counted among the units' responses: rows of one "
+            "length match better",
+            ZooalignWarning,
+            stacklevel=2,
+        )
+    if missing:
+        raise DataError(
+            f"a batch has {', '.join(batch)}, and {architecture.config['class']} is traced with "
+            f"{', '.join(names)}: {missing[0]} is missing"
+        )
+    targets = None if labels is None else torch.as_tensor(labels)
+    if targets is not None and kind_of(architecture) == "causal":
+        # The model's own loss compares each answer with the token behind it.
+        targets = torch.cat([targets[:, 1:], torch.full_like(targets[:, :1], IGNORED)], 1)
+    return tuple(given[name] for name in names), targets
