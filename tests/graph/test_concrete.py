@@ -1,5 +1,6 @@
 """Recorded runs: steps that inputs decide are followed, those that weights decide are refused."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from zooalign.errors import TraceError
 from zooalign.graph.capture import capture
 from zooalign.graph.execute import evaluate
-from zooalign.symmetry import extract_spec, verify
+from zooalign.release.spec_of import spec_for
+from zooalign.symmetry import derive_spec, extract_spec, verify
 from zooalign.symmetry.trial import random_state
 
 MASK = torch.tensor([[1, 1, 0], [1, 1, 1]])
@@ -157,3 +159,10 @@ def test_both_ways_give_one_spec() -> None:
     run = Net(by_condition)
     assert extract_spec(plain, INPUTS).hash == extract_spec(run, INPUTS).hash
     assert random_state(plain, 0).keys() == random_state(run, 0).keys()
+
+
+def test_a_report_says_that_a_run_was_recorded() -> None:
+    report = spec_for("timm:test_resnet?num_classes=3")
+    assert report.by_values is False is report.to_dict()["by_values"]
+    recorded = dataclasses.replace(report, derived=derive_spec(Net(by_mask).eval(), INPUTS))
+    assert recorded.to_dict()["by_values"] is True

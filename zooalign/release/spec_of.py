@@ -26,6 +26,11 @@ class SpecReport:
     derived: Derived
     seconds: float
 
+    @property
+    def by_values(self) -> bool:
+        """Whether a step depends on values of the inputs, so that a run was recorded."""
+        return self.derived.traced.captured.by_values
+
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON (``docs/cli.md``)."""
         spec = self.derived.spec
@@ -36,6 +41,7 @@ class SpecReport:
             "frozen": [frozen_to_dict(entry) for entry in spec.frozen],
             "unused": list(spec.unused),
             "unknown_operators": dict(spec.unknown_operators),
+            "by_values": self.by_values,
             "hash": spec.hash,
             "seconds": self.seconds,
         }
