@@ -1,11 +1,14 @@
 """Three MLPs merged, in the setting of snimu/rebasin-results, with rebasin's MergeMany beside it.
 
 pip install rebasin==0.0.47
-python docs/experiments/rebasin_three.py [--widths 100 500 1000 2000]
+python docs/experiments/rebasin_three.py [--widths 100 500 1000 2000] [--anew]
+
+Merges are kept, one a line, in ``rebasin_three.jsonl`` beside this file; the page is made of all.
 """
 
 import argparse
 import copy
+import json
 import random
 import time
 
@@ -22,7 +25,10 @@ from zooalign.merging import average, evaluate, repair
 from zooalign.merging.plot_many import plot_lines
 
 WIDTHS = (100, 500, 1000, 2000)
+KEPT = FOLDER / "rebasin_three.jsonl"
 TRIPLES = ((0, 1, 2), (3, 4, 5), (6, 7, 8))
+# By the way to merge, accuracy and seconds.
+Merges = dict[str, tuple[float, float]]
 PUBLISHED = (
     "Published, on MNIST (snimu/rebasin-results): MergeMany of three gives 57.7, 78.4, 86.7 and "
     "90.9% at widths 100, 500, 1000 and 2000, alone 94 to 97%."
@@ -60,13 +66,13 @@ def by_rebasin(module: nn.Module, states: list[dict[str, Tensor]]) -> dict[str, 
     return {name: tensor.detach() for name, tensor in merged.state_dict().items()}
 
 
-def measure(width: int, seeds: tuple[int, ...]) -> dict[str, tuple[float, float]]:
+def measure(width: int, seeds: tuple[int, ...]) -> Merges:
     """Accuracy and seconds of every way to merge three networks."""
     module = build(f"mlpln-{width}-4").eval()
     states = [trained(recipe(width, seed)) for seed in seeds]
     test, calibration = batches("t10k", slice(0, 10_000)), batches("train", slice(0, 2000))
     captured = capture(module, (calibration[0][0],))
-    found: dict[str, tuple[float, float]] = {}
+    found: Merges = {}
 
     def score(state: dict[str, Tensor]) -> float:
         return float(evaluate(module, state, test).accuracy or 0.0)
@@ -80,6 +86,7 @@ def measure(width: int, seeds: tuple[int, ...]) -> dict[str, tuple[float, float]
         ("weights, mean (MergeMany)", {"method": "weight", "through": "mean"}),
         ("weights, universe", {"method": "weight"}),
         ("activations, reference", {"through": "reference", "references": (0, 1, 2)}),
+        ("activations, auto", {"through": "auto", "references": (0, 1, 2), "labels": False}),
         ("activations, universe", {}),
     ):
         start = time.process_time()
@@ -100,9 +107,32 @@ def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
-    widths = parser.parse_args().widths
+    parser.add_argument("--anew", action="store_true", help="Forget the merges that are kept.")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found = {w: [measure(w, seeds) for seeds in TRIPLES] for w in widths}
+    if arguments.anew:
+        KEPT.unlink(missing_ok=True)
+    done = kept()
+    for width in arguments.widths:
+        for seeds in TRIPLES:
+            if (width, seeds) not in done:
+                done[width, seeds] = measure(width, seeds)
+                with KEPT.open("a") as stream:
+                    stream.write(json.dumps([width, seeds, done[width, seeds]]) + "\n")
+    page({w: [done[w, t] for t in TRIPLES if (w, t) in done] for w in sorted({w for w, _ in done})})
+
+
+def kept() -> dict[tuple[int, tuple[int, ...]], Merges]:
+    """The merges made so far, by width and seeds."""
+    if not KEPT.exists():
+        return {}
+    lines = [json.loads(line) for line in KEPT.read_text().splitlines()]
+    return {(w, tuple(seeds)): {k: tuple(v) for k, v in m.items()} for w, seeds, m in lines}
+
+
+def page(found: dict[int, list[Merges]]) -> None:
+    """Write the page on the merges of each width."""
+    widths = list(found)
     labels = list(found[widths[0]][0])
     ours = [label for label in labels if label.startswith(("weights", "activations"))]
     plot_lines(
@@ -150,9 +180,11 @@ def main() -> None:
         "Five linear layers, LayerNorm after ReLU, a sigmoid at the end, Adam, one epoch, as in "
         "[snimu/rebasin-results](https://github.com/snimu/rebasin-results), but on Fashion-MNIST "
         "(MNIST's training images were not at hand), and with batches of 128 at a rate of 2.8e-4 "
-        f"instead of 32 at 7e-5. {len(TRIPLES)} triples of seeds at each width, mean ± standard "
-        "deviation; all 10,000 test images. rebasin 0.0.47 from PyPI merges copies of the same "
-        "networks. Activations of 2,000 training images, without labels. Weights (mean, universe) "
+        "instead of 32 at 7e-5. Triples of seeds: "
+        + ", ".join(f"{len(own)} at width {w}" for w, own in found.items())
+        + "; mean ± standard deviation; all 10,000 test images. rebasin 0.0.47 from PyPI merges copies of the same "
+        "networks. Activations of 2,000 training images, without labels; `auto` takes the order whose "
+        "average agrees best with the three networks' outputs on them. Weights (mean, universe) "
         "see no data, like rebasin. Seconds are of one processor.",
         "![accuracy of the merges by width](rebasin_three.svg)",
         table(
