@@ -7,6 +7,7 @@ import pytest
 from zooalign.release.coverage_of import gaps
 from zooalign.release.spec_of import spec_for
 from zooalign.symmetry import PermutationSpec
+from zooalign.symmetry.spec import Block, Group, Member, Over
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +63,24 @@ def test_a_tensor_that_the_spec_does_not_know(spec: PermutationSpec) -> None:
     shapes = {name: shape for name, shape in spec.shapes.items() if name != "head.bias"}
     found = said(dataclasses.replace(spec, shapes=shapes), spec)
     assert "does not know" in found["head.bias"]
+
+
+def test_groups_that_cross_are_no_double_move() -> None:
+    """Grouped queries: heads that share a key head change places, and so do the dims of all."""
+    shape = {"v": (8, 5), "o": (5, 16)}
+    keys = Group("keys", 2, (Member("v", 0, (0,), (Block(0, 2, 0, 4, (), ((4, 1),)),)),
+                             Member("o", 1, (1,), (Block(0, 2, 0, 8, (), ((8, 1),)),))))  # fmt: skip
+    inside = Over(8, 0, 2)
+    heads = Group("heads", 2, (Member("o", 1, (1,), (Block(0, 2, 0, 4, (inside,), ((4, 1),)),)),),
+                  ("keys",), (2,))  # fmt: skip
+    dims = Group("dims", 4, (Member("v", 0, (0,), (Block(0, 4, 0, 1, (Over(4, 0, 2),)),)),
+                             Member("o", 1, (1,), (Block(0, 4, 0, 1, (inside,), ((2, 4),)),))),
+                 ("keys",), (2,))  # fmt: skip
+    right = PermutationSpec(shape, (keys, heads, dims))
+    assert list(gaps(right, right)) == []
+    # The same dims as if they were those of each head: units of one lie within units of the other.
+    flat = Group("flat", 8, (Member("o", 1, (1,), (Block(0, 8, 0, 2, (), ((2, 1),)),)),))
+    wrong = PermutationSpec(shape, (keys, heads, dims, flat))
+    assert {gap.message for gap in gaps(wrong, wrong)} >= {
+        "its axis 1 is moved twice: by heads and flat"
+    }

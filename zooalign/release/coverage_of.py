@@ -58,15 +58,32 @@ def _covered(places: list[tuple[Group, Member]]) -> set[tuple[tuple[int, ...], b
 
 
 def _twice(spec: PermutationSpec) -> Iterator[Gap]:
-    """Positions under two groups of which none is nested in the other."""
+    """Positions under two groups of which none is nested in the other, nor across the other."""
     for (name, axis), places in _places(spec).items():
         for index, (one, first) in enumerate(places):
             for other, second in places[index + 1 :]:
                 if first.axes != second.axes or _nested(spec, one, other):
                     continue
-                a, b = unit_positions(one, first), unit_positions(other, second)
-                if np.intersect1d(a, b).size:
+                if _collide(unit_positions(one, first), unit_positions(other, second)):
                     yield Gap(name, f"its axis {axis} is moved twice: by {one.id} and {other.id}")
+
+
+def _collide(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether units of one group hold units of the other.
+
+    Where they only cross (query heads of a key head, and the dims of all of these), each group
+    moves along an axis of its own, and both may.
+    """
+    a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
+    extent = int(max(a.max(), b.max())) + 1
+    owner = np.full(extent, -1)
+    owner[a.reshape(-1)] = np.repeat(np.arange(len(a)), a.shape[1])
+    met = owner[b]
+    pairs = (met * len(b) + np.arange(len(b))[:, None])[met >= 0]
+    if not pairs.size:
+        return False
+    shared = int(np.unique(pairs, return_counts=True)[1].max())
+    return shared >= min(a.shape[1], b.shape[1])
 
 
 def _nested(spec: PermutationSpec, one: Group, other: Group) -> bool:
