@@ -15,6 +15,7 @@ from zooalign.matching.result import Match
 from zooalign.matching.solvers import match, solvers
 from zooalign.matching.stacked import match_stacked
 from zooalign.matching.statistics import Moments, Statistics
+from zooalign.matching.unequal import Padded, pad_to
 from zooalign.matching.weight import weight_matching
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "MaskOverlap",
     "Match",
     "Moments",
+    "Padded",
     "Statistics",
     "activation_matching",
     "apply_mask",
@@ -35,6 +37,7 @@ __all__ = [
     "match_masks",
     "match_stacked",
     "match_statistics",
+    "pad_to",
     "solvers",
     "weight_matching",
 ]

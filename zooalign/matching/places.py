@@ -14,10 +14,18 @@ from zooalign.symmetry.boxes import Box
 from zooalign.symmetry.derive import Derived, members_of
 from zooalign.symmetry.spec import Group, Member, PermutationSpec
 
-__all__ = ["Place", "activation_places", "by_tensor", "families", "parameter_places"]
+__all__ = [
+    "COPIES",
+    "Place",
+    "activation_places",
+    "base_name",
+    "by_tensor",
+    "families",
+    "parameter_places",
+]
 
 # What these return is a tensor of the graph in another layout: reading it again adds nothing.
-_COPIES = {
+COPIES = {
     "_unsafe_view", "alias", "cat", "chunk", "clone", "concat", "contiguous", "detach", "dropout",
     "expand", "expand_as", "flatten", "flip", "getitem", "narrow", "permute", "repeat", "reshape",
     "reshape_as", "roll", "select", "slice", "split", "split_with_sizes", "squeeze", "stack", "t",
@@ -99,7 +107,7 @@ def activation_places(derived: Derived, which: str = "activations") -> dict[str,
     found: dict[str, list[Place]] = {}
     for node in traced.captured.graph.nodes:
         value = traced.values.get(node.name)
-        if node.op != "call_function" or _base_name(str(node.target)) in _COPIES:
+        if node.op != "call_function" or base_name(str(node.target)) in COPIES:
             continue
         axes = getattr(value, "axes", None)
         if value is None or axes is None or id(axes) not in numbers:
@@ -121,7 +129,7 @@ def _behind_functions(derived: Derived, places: dict[str, list[Place]]) -> dict[
     functions = {
         node.name
         for node in derived.traced.captured.graph.nodes
-        if _base_name(str(node.target)).removesuffix("_") in _FUNCTIONS
+        if base_name(str(node.target)).removesuffix("_") in _FUNCTIONS
     }
     # A place that has to wait for another group's order is no reason to drop one that has not.
     served = {p.group for name in functions for p in places.get(name, ()) if not p.beside}
@@ -139,7 +147,8 @@ def _behind_functions(derived: Derived, places: dict[str, list[Place]]) -> dict[
     return kept
 
 
-def _base_name(target: str) -> str:
+def base_name(target: str) -> str:
+    """An operator without its namespace and overload: ``relu`` for ``aten.relu.default``."""
     if target.startswith("<built-in"):
         return "getitem"
     return target.split(".")[1] if "." in target else target

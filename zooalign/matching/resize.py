@@ -1,0 +1,259 @@
+"""Tensors of one width put into those of another: every unit of a group goes to a slot.
+
+Two specs of one graph, whose groups differ in size, say where the units of a group stand in either.
+Positions that belong to no group keep their order.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zooalign.errors import MergeError
+from zooalign.matching.places import Place, parameter_places
+from zooalign.symmetry.spec import PermutationSpec
+
+__all__ = [
+    "Placement",
+    "Slots",
+    "first_slots",
+    "placements",
+    "same_groups",
+    "spread",
+    "tensor_places",
+]
+
+# Per group and unit (all contexts, row-major) the slot it goes to, or -1 where it goes nowhere.
+Slots = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """Which unit stands at each position of an axis (or several), -1 where none does.
+
+    ``place`` is where the group stands in the narrow tensor, ``narrow`` and ``wide`` the units'
+    numbers (all contexts, row-major) in either tensor.
+    """
+
+    place: Place
+    narrow: np.ndarray
+    wide: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where the positions along one axis (or several, flattened) of a tensor go.
+
+    Attributes
+    ----------
+    axes:
+        The axes.
+    index:
+        For each position of the narrow tensor its position in the wide one, -1 for none.
+    extent:
+        Sizes of the wide tensor's axes.
+    standing:
+        The groups that stand there.
+    """
+
+    axes: tuple[int, ...]
+    index: np.ndarray
+    extent: tuple[int, ...]
+    standing: tuple[Standing, ...]
+
+
+def same_groups(narrow: PermutationSpec, wide: PermutationSpec) -> None:
+    """Raise MergeError unless the specs differ in nothing but the sizes of groups."""
+    if list(narrow.shapes) != list(wide.shapes):
+        odd = sorted(narrow.shapes.keys() ^ wide.shapes.keys())
+        raise MergeError(
+            f"the architectures differ in more than widths: {odd[:3] or 'order of tensors'} "
+            "is in one of them only"
+        )
+    if [(g.id, g.over) for g in narrow.groups] != [(g.id, g.over) for g in wide.groups]:
+        odd = sorted(narrow.by_id.keys() ^ wide.by_id.keys())
+        raise MergeError(
+            f"the architectures have different groups of units: {odd[:3]} in one of them only. "
+            "Their widths may differ, not which units are tied to each other"
+        )
+    if dict(narrow.fixed_sets) != dict(wide.fixed_sets):
+        raise MergeError("the architectures differ in the size of sets that do not move")
+
+
+def tensor_places(spec: PermutationSpec) -> dict[str, list[Place]]:
+    """Places of all groups in every tensor of the state dict, by tensor, each position once."""
+    found: dict[str, list[Place]] = {name: [] for name in spec.shapes}
+    for places in parameter_places(spec, spec.shapes).values():
+        for place in places:
+            found[place.tensor].append(place)
+    return found
+
+
+def first_slots(narrow: PermutationSpec, wide: PermutationSpec) -> dict[str, np.ndarray]:
+    """Each unit in the slot of its own number: the first slots, of the first contexts."""
+    slots = {}
+    for group in narrow.groups:
+        other = wide.by_id[group.id]
+        small, large = (*group.contexts, group.size), (*other.contexts, other.size)
+        if any(a > b for a, b in zip(small, large, strict=True)):
+            raise MergeError(
+                f"group '{group.id}' has {small} units (by context) in the narrow model and "
+                f"{large} in the wide one: no group may be larger in the narrow model"
+            )
+        numbers = np.ravel_multi_index(np.indices(small), large)
+        slots[group.id] = np.asarray(numbers, dtype=np.int64).reshape(-1)
+    return slots
+
+
+def placements(
+    narrow: Sequence[Place],
+    wide: Sequence[Place],
+    shape: Sequence[int],
+    wide_shape: Sequence[int],
+    slots: Slots,
+    name: str,
+) -> tuple[Placement, ...]:
+    """How a tensor's axes lie in the wide tensor's: one entry for each axis that groups stand on.
+
+    Raises
+    ------
+    MergeError
+        If the places do not correspond, or positions outside of groups differ in number.
+    """
+    found = tuple(_placements(narrow, wide, shape, wide_shape, slots, name))
+    covered = {a for placement in found for a in placement.axes}
+    if len(shape) != len(wide_shape) or any(
+        n != m for a, (n, m) in enumerate(zip(shape, wide_shape, strict=True)) if a not in covered
+    ):
+        raise MergeError(
+            f"'{name}' has shape {tuple(shape)} in one model and {tuple(wide_shape)} in the other, "
+            "and differs along an axis that holds no interchangeable units"
+        )
+    return found
+
+
+def _placements(
+    narrow: Sequence[Place],
+    wide: Sequence[Place],
+    shape: Sequence[int],
+    wide_shape: Sequence[int],
+    slots: Slots,
+    name: str,
+) -> Iterator[Placement]:
+    if [(p.group, p.axes) for p in narrow] != [(p.group, p.axes) for p in wide]:
+        raise MergeError(f"the units of '{name}' stand along other axes in the wide model")
+    pairs = list(zip(narrow, wide, strict=True))
+    for axes in _components(narrow):
+        small, large = ([s[a] for a in axes] for s in (shape, wide_shape))
+        own = tuple(
+            Standing(p, _labels(p, axes, small), _labels(q, axes, large))
+            for p, q in pairs
+            if set(p.axes) <= set(axes)
+        )
+        yield Placement(axes, _index(own, slots, name), tuple(large), own)
+
+
+def _components(places: Sequence[Place]) -> list[tuple[int, ...]]:
+    """Axes that some place ties together, in ascending order."""
+    found: list[set[int]] = []
+    for place in places:
+        joined = set(place.axes).union(*(c for c in found if c & set(place.axes)))
+        found = [*(c for c in found if not c & joined), joined]
+    return [tuple(sorted(c)) for c in found]
+
+
+def _labels(place: Place, axes: tuple[int, ...], extent: Sequence[int]) -> np.ndarray:
+    """For each position of the flattened axes the unit that stands there, -1 for none."""
+    sizes = dict(zip(axes, extent, strict=True))
+    own = np.full(int(np.prod([sizes[a] for a in place.axes])), -1, dtype=np.int64)
+    own[place.positions] = np.arange(len(place.positions))[:, None]
+    shape = [sizes[a] if a in place.axes else 1 for a in axes]
+    return np.broadcast_to(own.reshape(shape), extent).reshape(-1)
+
+
+def _index(standing: Sequence[Standing], slots: Slots, name: str) -> np.ndarray:
+    """The wide position of each narrow one: that of the same units, and among these in order."""
+    count = len(standing[0].narrow)
+    goes = [_mapped(s, slots[s.place.group]) for s in standing]
+    both = _joint([np.concatenate([g, s.wide]) for g, s in zip(goes, standing, strict=True)])
+    to, at = both[:count], both[count:]
+    live = np.all([g >= -1 for g in goes], axis=0)
+    own = _joint([s.narrow for s in standing])
+    depth = 1 + max(count, len(at))
+    have = at * depth + _rank(at)
+    want = to * depth + _rank(own)
+    order = np.argsort(have)
+    found = order[np.searchsorted(have[order], want).clip(max=len(have) - 1)]
+    sizes = np.bincount(at, minlength=int(both.max()) + 1)
+    fits = (have[found] == want) & (np.bincount(own)[own] == sizes[to])
+    if not fits[live].all():
+        raise MergeError(f"the units of '{name}' lie otherwise in the wide model")
+    return np.where(live, found, -1)
+
+
+def _mapped(standing: Standing, slots: np.ndarray) -> np.ndarray:
+    """Slots in place of units; -1 where no unit stands, -2 where one has no slot."""
+    slot = slots[standing.narrow]
+    return np.where(standing.narrow < 0, -1, np.where(slot < 0, -2, slot))
+
+
+def _joint(labels: Sequence[np.ndarray]) -> np.ndarray:
+    """A number for each combination of labels, from 0."""
+    code = np.zeros(len(labels[0]), dtype=np.int64)
+    for label in labels:
+        code = np.unique(code * (int(label.max()) + 3) + label + 2, return_inverse=True)[1]
+    return code
+
+
+def _rank(code: np.ndarray) -> np.ndarray:
+    """How many equal entries stand before each."""
+    order = np.argsort(code, kind="stable")
+    sorted_code = code[order]
+    first = np.searchsorted(sorted_code, sorted_code)
+    rank = np.empty_like(code)
+    rank[order] = np.arange(len(code)) - first
+    return rank
+
+
+def spread(
+    tensor: Tensor,
+    placed: Sequence[Placement],
+    factors: Mapping[tuple[int, ...], np.ndarray] | None = None,
+) -> Tensor:
+    """The tensor at its places in a wide one, zero elsewhere; units in one slot are added up.
+
+    ``factors`` multiplies, by axes, each position before it is added.
+    """
+    for placement in placed:
+        axes = placement.axes
+        front = tuple(range(len(axes)))
+        moved = tensor.movedim(axes, front)
+        rest = moved.shape[len(axes) :]
+        rows = moved.reshape(placement.index.size, *rest)
+        if factors is not None and axes in factors:
+            factor = torch.from_numpy(factors[axes]).to(rows)
+            rows = rows * factor.reshape(-1, *[1] * len(rest))
+        live = np.flatnonzero(placement.index >= 0)
+        if len(live) < len(placement.index):
+            rows = rows.index_select(0, torch.from_numpy(live).to(rows.device))
+        to = torch.from_numpy(placement.index[live]).to(rows.device)
+        size = int(np.prod(placement.extent))
+        wide = rows.new_zeros((size, *rest)).index_add_(0, to, rows)
+        tensor = wide.reshape(*placement.extent, *rest).movedim(front, axes).contiguous()
+    return tensor
+
+
+def gather(tensor: Tensor, placed: Sequence[Placement], shape: Sequence[int]) -> Tensor:
+    """The narrow tensor's positions read from a wide one. Units must all have slots."""
+    for placement in placed:
+        axes = placement.axes
+        front = tuple(range(len(axes)))
+        moved = tensor.movedim(axes, front)
+        rest = moved.shape[len(axes) :]
+        rows = moved.reshape(int(np.prod(placement.extent)), *rest)
+        taken = rows.index_select(0, torch.from_numpy(placement.index).to(rows.device))
+        own = [shape[a] for a in axes]
+        tensor = taken.reshape(*own, *rest).movedim(front, axes)
+    return tensor

@@ -1,0 +1,152 @@
+"""Which tensors make the units of a group and which read them, found by trying.
+
+A weight's rows, biases and norms make units; the columns of the next weight read them. Which is
+which decides how a unit is removed, doubled or merged with another. The graph is run once on
+random parameters; then one unit's slice of a tensor is changed, and the operators that tensor goes
+into are run again. If only that unit of the result changes, the slice makes the unit.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from zooalign.graph.execute import steps
+from zooalign.matching.places import COPIES, Place, activation_places, base_name
+from zooalign.matching.resize import tensor_places
+from zooalign.symmetry.derive import Derived
+
+__all__ = ["MAKES", "READS", "Roles", "find_roles"]
+
+MAKES, READS = "makes", "reads"
+# By (tensor, group, axes).
+Roles = Mapping[tuple[str, str, tuple[int, ...]], frozenset[str]]
+
+# Differences below this share of the value are rounding of float64 sums.
+_ROUNDING = 1e-9
+# A unit that nothing shows (behind a ReLU that never fires) is passed over for the next.
+_MOST_TRIED = 64
+
+
+def find_roles(derived: Derived, state: Mapping[str, Tensor], inputs: Sequence[Any]) -> Roles:
+    """What each tensor's axis is to the group that stands along it.
+
+    Parameters
+    ----------
+    derived:
+        The graph and its spec.
+    state, inputs:
+        Random values in float64, for parameters and inputs.
+
+    Returns
+    -------
+    By (tensor, group, axes) a subset of ``makes`` and ``reads``: both for a tied tensor that is
+    used in two ways, none where no output shows a difference.
+    """
+    trial = _Trial(derived, state, inputs)
+    return {
+        (name, place.group, place.axes): trial.role(name, place)
+        for name, places in tensor_places(derived.spec).items()
+        for place in places
+    }
+
+
+class _Trial:
+    """One run of the graph whose values are kept, to run single operators again."""
+
+    def __init__(
+        self, derived: Derived, state: Mapping[str, Tensor], inputs: Sequence[Any]
+    ) -> None:
+        self.captured = derived.traced.captured
+        self.places = activation_places(derived, "all")
+        self.state = state
+        # Copies: operators that work in place change a value later.
+        self.values: dict[fx.Node, Any] = {
+            node: _copy(value)
+            for node, value in steps(self.captured, state, inputs, dtype=torch.float64)
+        }
+        self.weights: set[fx.Node] = set()  # computed from the state dict alone
+        for node in self.captured.graph.nodes:
+            stored = node.op == "placeholder" and node.name not in self.captured.inputs
+            made = node.op == "call_function" and set(node.all_input_nodes) <= self.weights
+            if stored or (made and node.all_input_nodes):
+                self.weights.add(node)
+
+    def role(self, name: str, place: Place) -> frozenset[str]:
+        roots = self._placeholders(name)
+        tried = range(min(len(place.positions), _MOST_TRIED))
+        for unit in tried:
+            found = frozenset(self._seen(roots, place, unit))
+            if found:
+                return found
+        return frozenset()
+
+    def _placeholders(self, name: str) -> list[fx.Node]:
+        tied = self.captured.tied
+        root = tied.get(name, name)
+        return [
+            node
+            for node in self.captured.graph.nodes
+            if node.op == "placeholder"
+            and node.name in self.captured.parameters
+            and tied.get(self.captured.parameters[node.name], self.captured.parameters[node.name])
+            == root
+        ]
+
+    def _seen(self, roots: Sequence[fx.Node], place: Place, unit: int) -> Iterator[str]:
+        changed: dict[fx.Node, Any] = {
+            node: _shaken(self.values[node], place, unit) for node in roots
+        }
+        for node in self.captured.graph.nodes:
+            if node.op != "call_function" or not any(n in changed for n in node.all_input_nodes):
+                continue
+            with torch.no_grad():
+                value = node.target(
+                    *self._given(node.args, changed), **self._given(node.kwargs, changed)
+                )
+            if node in self.weights:
+                changed[node] = value
+            elif base_name(str(node.target)) in COPIES:
+                yield MAKES  # put beside data as it is
+            elif isinstance(value, Tensor):
+                difference = (value - self.values[node]).abs()
+                limit = _ROUNDING * float(self.values[node].abs().max())
+                if float(difference.max()) > limit:
+                    yield self._told(node, difference > limit, place.group, unit)
+
+    def _given(self, arguments: Any, changed: Mapping[fx.Node, Any]) -> Any:
+        if isinstance(arguments, dict):
+            arguments = dict(arguments)
+        return fx.node.map_arg(
+            arguments, lambda n: _copy(changed[n] if n in changed else self.values[n])
+        )
+
+    def _told(self, node: fx.Node, moved: Tensor, group: str, unit: int) -> str:
+        """Whether what changed is one unit of the group, somewhere in the result."""
+        for place in self.places.get(node.name, ()):
+            if place.group == group:
+                rows = place.rows(moved).any(1)
+                own = int(place.rows(moved).sum()) == int(moved.sum())
+                if own and rows.nonzero().flatten().tolist() == [unit]:
+                    return MAKES
+        return READS
+
+
+def _shaken(value: Tensor, place: Place, unit: int) -> Tensor:
+    """One unit's slice of a tensor, changed."""
+    if not value.is_floating_point():
+        return value
+    front = value.clone().movedim(place.axes, tuple(range(len(place.axes))))
+    rows = front.reshape(-1, *front.shape[len(place.axes) :]).clone()
+    where = torch.from_numpy(place.positions[unit].copy())
+    rows[where] = rows[where] * 1.37 + 0.11
+    return rows.reshape(front.shape).movedim(tuple(range(len(place.axes))), place.axes).contiguous()
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copy(v) for v in value)
+    return value
