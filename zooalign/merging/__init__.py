@@ -9,15 +9,19 @@ from zooalign.merging.curve import Barrier, BarrierCurve, Scores, excess
 from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.evaluate import Score, correct, cross_entropy, evaluate
 from zooalign.merging.interpolate import LazyAverage, average, interpolate
+from zooalign.merging.pairs import pair_similarity
+from zooalign.merging.partial import PartialMerge, partial_merge
 from zooalign.merging.plot import plot_barrier
 from zooalign.merging.repair import RepairResult, repair
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
+from zooalign.merging.zipping import zip_merge
 
 __all__ = [
     "Barrier",
     "BarrierCurve",
     "Diagnosis",
     "LazyAverage",
+    "PartialMerge",
     "RepairResult",
     "Score",
     "Scores",
@@ -30,7 +34,10 @@ __all__ = [
     "excess",
     "has_running_statistics",
     "interpolate",
+    "pair_similarity",
+    "partial_merge",
     "plot_barrier",
     "repair",
     "reset_statistics",
+    "zip_merge",
 ]

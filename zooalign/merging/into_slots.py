@@ -1,0 +1,149 @@
+"""The weights of several models merged where each unit goes to a slot of its own or a shared one.
+
+With P the matrix that makes the value of a slot from the units in it (their weighted mean) and U
+the one that gives every unit back its slot's value, a merged weight is P_out W U_in over the models'
+weights side by side (the merge and unmerge matrices of ZipIt, Stoica et al. 2305.03053). Where every
+slot holds one unit of each model it is the weighted average; where none is shared it is the models
+side by side, their outputs averaged.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zooalign.errors import MergeError
+from zooalign.matching.resize import Placement, first_slots, placements, spread, tensor_places
+from zooalign.matching.roles import MAKES, READS, Roles
+from zooalign.merging.interpolate import check_names
+from zooalign.symmetry.spec import PermutationSpec
+
+__all__ = ["GroupSlots", "conflicts", "merge_into_slots"]
+
+# Per group an int64 array for each model: the slot of every unit (all contexts, row-major), -1
+# for a dead unit. Units of groups that are not named share a slot with those of the same number.
+GroupSlots = Mapping[str, Sequence[np.ndarray]]
+
+
+def conflicts(spec: PermutationSpec, roles: Roles) -> dict[str, str]:
+    """Groups whose units cannot be given slots, with the reason."""
+    found: dict[str, str] = {}
+    outer = {o for group in spec.groups for o in group.over}
+    for group in spec.groups:
+        if group.over or group.id in outer:
+            found[group.id] = "its units are nested (heads, or the dims of heads)"
+    for (name, group_id, _), role in roles.items():
+        if {MAKES, READS} <= role:
+            found.setdefault(
+                group_id, f"'{name}' makes its units and reads them too (a tied or shared tensor)"
+            )
+    made: dict[tuple[str, str], int] = {}
+    for (name, group_id, _), role in roles.items():
+        if READS not in role:
+            made[(name, group_id)] = made.get((name, group_id), 0) + 1
+            if made[(name, group_id)] > 1:
+                found.setdefault(group_id, f"'{name}' makes its units along several axes")
+    return found
+
+
+def merge_into_slots(
+    spec: PermutationSpec,
+    wide: PermutationSpec,
+    states: Sequence[Mapping[str, Tensor]],
+    slots: GroupSlots,
+    roles: Roles,
+    weights: Sequence[float],
+) -> dict[str, Tensor]:
+    """The merged state dict, of the wide spec's shapes.
+
+    Parameters
+    ----------
+    spec, wide:
+        Of the models, and of the architecture with as many units as there are slots.
+    states:
+        The models' state dicts.
+    slots:
+        Where the units go.
+    roles:
+        Which tensors make units and which read them.
+    weights:
+        Positive, summing to one.
+
+    Returns
+    -------
+    New tensors in the first state's dtypes, computed in float64 and rounded once. Integer tensors
+    are the first state's.
+    """
+    for index, state in enumerate(states[1:], start=1):
+        check_names(states[0], state, index)
+    narrow_places, wide_places = tensor_places(spec), tensor_places(wide)
+    same = first_slots(spec, wide)
+    own = [{**same, **{g: found[m] for g, found in slots.items()}} for m in range(len(states))]
+    factors = [_factors(slots, m, weights) for m in range(len(states))]
+    result: dict[str, Tensor] = {}
+    for name, first in states[0].items():
+        if name not in spec.shapes or tuple(first.shape) != spec.shapes[name]:
+            raise MergeError(
+                f"'{name}' of shape {tuple(first.shape)} is not of the spec's architecture "
+                f"({spec.shapes.get(name, 'no such tensor')})"
+            )
+        moved = [p.group for p in narrow_places[name] if p.group in slots]
+        if not first.is_floating_point():
+            if moved:
+                raise MergeError(f"'{name}' is {first.dtype} and holds units of '{moved[0]}'")
+            result[name] = first.clone()
+            continue
+        total: Tensor | None = None
+        for m, state in enumerate(states):
+            places = (narrow_places[name], wide_places[name])
+            placed = placements(*places, first.shape, wide.shapes[name], own[m], name)
+            by_axes = _by_axes(name, placed, roles, factors[m], weights[m])
+            tensor = state[name if name in state else _missing(name, m)].detach()
+            tensor = tensor.to(device=first.device, dtype=torch.float64)
+            if not by_axes:
+                tensor = tensor * weights[m]
+            term = spread(tensor, placed, by_axes)
+            total = term if total is None else total.add_(term)
+        assert total is not None
+        result[name] = total.to(first.dtype)
+    return result
+
+
+def _missing(name: str, index: int) -> str:
+    raise MergeError(f"model {index} lacks '{name}'")
+
+
+def _factors(slots: GroupSlots, model: int, weights: Sequence[float]) -> dict[str, np.ndarray]:
+    """Per group what each unit of one model counts in its slot."""
+    found = {}
+    for group, by_model in slots.items():
+        size = max(int(where.max(initial=-1)) for where in by_model) + 1
+        total = np.zeros(size)
+        for where, weight in zip(by_model, weights, strict=True):
+            np.add.at(total, where[where >= 0], weight)
+        where = by_model[model]
+        found[group] = np.where(
+            where < 0, 0.0, weights[model] / np.where(total > 0, total, 1)[where]
+        )
+    return found
+
+
+def _by_axes(
+    name: str,
+    placed: Sequence[Placement],
+    roles: Roles,
+    factors: Mapping[str, np.ndarray],
+    weight: float,
+) -> dict[tuple[int, ...], np.ndarray]:
+    """What each position counts along the axes where the tensor makes units that have slots."""
+    found: dict[tuple[int, ...], np.ndarray] = {}
+    for placement in placed:
+        for at in placement.standing:
+            group = at.place.group
+            if group in factors and READS not in roles[(name, group, at.place.axes)]:
+                factor = found.get(placement.axes, np.full(placement.index.size, weight))
+                found[placement.axes] = np.where(at.narrow < 0, factor, factors[group][at.narrow])
+    if len(found) > 1:
+        raise MergeError(f"'{name}' makes units along several axes: {sorted(found)}")
+    return found

@@ -1,0 +1,223 @@
+"""Partial merging: units that are alike are merged, the others of both models are kept.
+
+Of two aligned models with n units in a group, k pairs are averaged and the others stay apart: the
+merged model has 2n - k units there (PLeaS, Nasery et al. 2407.02447; up to a layer, ZipIt, Stoica et
+al. 2305.03053). All pairs merged is the average of the weights; none is the two models side by side
+in one network, their outputs averaged. ZipIt's merging of units of one model with each other is
+in :mod:`zooalign.merging.zipping`; PLeaS' least squares are not done.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from zooalign.errors import MergeError
+from zooalign.matching.places import activation_places
+from zooalign.matching.unequal import Padded
+from zooalign.matching.wide import wide_shapes, widened
+from zooalign.merging.interpolate import normalised
+from zooalign.merging.into_slots import GroupSlots, merge_into_slots
+from zooalign.merging.pairs import merged_within, most_alike, pair_similarity
+from zooalign.merging.widths import Widening, widening
+from zooalign.symmetry.spec import PermutationSpec
+
+__all__ = ["PartialMerge", "partial_merge"]
+
+
+@dataclass(frozen=True, eq=False)
+class PartialMerge:
+    """A merged model, wider than its parents.
+
+    Attributes
+    ----------
+    state:
+        Its state dict.
+    module:
+        The architecture in these widths, holding the state dict, in eval mode.
+    spec:
+        Of that architecture.
+    merged:
+        Per group a boolean for every unit: merged with another, or kept. Groups not named are
+        merged pair by pair.
+    widths:
+        Per group that was not merged pair by pair the number of units before and after.
+    refused:
+        Groups that were to be widened and cannot be, with the reason: merged whole.
+    parameters:
+        Number of parameters, relative to one parent.
+    """
+
+    state: Mapping[str, Tensor]
+    module: nn.Module
+    spec: PermutationSpec
+    merged: Mapping[str, np.ndarray]
+    widths: Mapping[str, tuple[int, int]]
+    refused: Mapping[str, str]
+    parameters: float
+
+
+def partial_merge(
+    a: Mapping[str, Tensor],
+    b: Mapping[str, Tensor] | Padded,
+    *,
+    module: nn.Module,
+    example_inputs: Sequence[Any],
+    merged: float | Mapping[str, float] = 1.0,
+    up_to: str | None = None,
+    budget: float | None = None,
+    similarity: Mapping[str, np.ndarray] | None = None,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+) -> PartialMerge:
+    """Merge the units of two aligned models that are alike, and keep the others of both.
+
+    Parameters
+    ----------
+    a, b:
+        State dicts, ``b`` in the order of ``a``'s units; or a narrower model, padded to ``a``'s
+        width and permuted. ``a``'s units that then have no partner stay as they are.
+    module:
+        The architecture; its values are not used and it stays as it is.
+    example_inputs:
+        Positional inputs; only shapes and dtypes matter.
+    merged:
+        Share of the pairs that are merged, the most alike: of every group, or by group id (groups
+        not named are merged whole).
+    up_to:
+        A group id: no pair is merged in the groups that come after it in the network.
+    budget:
+        In place of ``merged``: how many parameters the result may have, relative to one model
+        (1 to about 4). The least alike pairs of all groups stay apart, as many as fit in.
+    similarity:
+        What :func:`~zooalign.merging.pairs.pair_similarity` gives, of activations or weights. Not
+        given: of the weights.
+    weights:
+        Two positive weights of the models; equal if None.
+    seed:
+        For the random parameters of the trials.
+
+    Raises
+    ------
+    MergeError
+        If a group named in ``merged`` cannot have more units, with the operator and layer that
+        forbid it (where groups are not named they are merged whole, and told in ``refused``); or
+        arguments do not fit.
+    TraceError
+        If the module cannot be traced.
+
+    Notes
+    -----
+    What can be widened is not guessed: every width is tried on the module itself, on random
+    parameters in float64. The result's running statistics are those of the parents, exact for the
+    units kept and stale for those merged: reset them on ``result.module``.
+    """
+    shares = normalised(weights, 2)
+    if min(shares) <= 0:
+        raise MergeError(f"partial merging takes two positive weights, not {list(shares)}")
+    if budget is not None and (merged != 1.0 or up_to is not None):
+        raise MergeError("give a budget, or which share is merged up to where, not both")
+    plan = widening(module, example_inputs, seed=seed)
+    spec = plan.spec
+    dead = dict(b.live) if isinstance(b, Padded) else {}
+    state_b: Mapping[str, Tensor] = b.state if isinstance(b, Padded) else b
+    live = {g.id: dead.get(g.id, np.ones(g.copies * g.size, dtype=bool)) for g in spec.groups}
+    wanted = _wanted(plan, merged, up_to, budget)
+    refused = plan.refused([g for g, share in wanted.items() if share < 1.0])
+    for group, reason in refused.items():
+        if isinstance(merged, Mapping) and group in merged:
+            raise MergeError(f"pairs of '{group}' cannot be kept apart: {reason}")
+    chosen_from = {g: share for g, share in wanted.items() if g not in refused and share < 1.0}
+    if chosen_from and similarity is None:
+        similarity = pair_similarity(spec, a, state_b)
+    if budget is None:
+        chosen = most_alike(similarity or {}, chosen_from, live)
+    else:
+        chosen = _within(plan, similarity or {}, list(chosen_from), live, budget)
+    slots = {g: _slots(pairs, live[g]) for g, pairs in chosen.items()}
+    for group, alive in dead.items():
+        if group not in slots and not alive.all():
+            slots[group] = _slots(alive, alive)
+    return into(plan, [a, state_b], slots, shares, chosen, refused)
+
+
+def into(
+    plan: Widening,
+    states: Sequence[Mapping[str, Tensor]],
+    slots: GroupSlots,
+    weights: Sequence[float],
+    merged: Mapping[str, np.ndarray],
+    refused: Mapping[str, str],
+) -> PartialMerge:
+    """The models merged into slots, with the module in the widths that takes."""
+    spec, wide = plan.spec, plan.wide(slots).spec
+    state = merge_into_slots(spec, wide, states, slots, plan.roles, weights)
+    holder = widened(plan.module, wide.shapes)
+    holder.load_state_dict(state, strict=False)
+    count = _parameters(spec, wide.shapes) / _parameters(spec, spec.shapes)
+    widths = {g: (spec.by_id[g].size, wide.by_id[g].size) for g in slots}
+    return PartialMerge(state, holder, wide, merged, widths, refused, count)
+
+
+def _wanted(
+    plan: Widening, merged: float | Mapping[str, float], up_to: str | None, budget: float | None
+) -> dict[str, float]:
+    """Which share of the pairs is to be merged in each group."""
+    order = in_order(plan)
+    if budget is not None:
+        return dict.fromkeys(order, 0.0)
+    given = merged if isinstance(merged, Mapping) else dict.fromkeys(order, float(merged))
+    unknown = [g for g in (*given, *([] if up_to is None else [up_to])) if g not in order]
+    if unknown:
+        raise MergeError(f"there is no group '{unknown[0]}'; there are {', '.join(order[:8])}")
+    shares = {g: float(given.get(g, 1.0)) for g in order}
+    for group, share in shares.items():
+        if not 0.0 <= share <= 1.0:
+            raise MergeError(f"the share of pairs to merge in '{group}' is {share}, not in 0 to 1")
+    after = order[order.index(up_to) + 1 :] if up_to is not None else []
+    return {**shares, **dict.fromkeys(after, 0.0)}
+
+
+def in_order(plan: Widening) -> list[str]:
+    """Groups in the order in which the network computes their units."""
+    seen: dict[str, None] = {}
+    for places in activation_places(plan.derived, "all").values():
+        seen |= dict.fromkeys(p.group for p in places)
+    return [*seen, *(g.id for g in plan.spec.groups if g.id not in seen)]
+
+
+def _within(
+    plan: Widening,
+    similarity: Mapping[str, np.ndarray],
+    groups: Sequence[str],
+    live: Mapping[str, np.ndarray],
+    budget: float,
+) -> dict[str, np.ndarray]:
+    def size(apart: Mapping[str, int]) -> int:
+        widths = {g: plan.spec.by_id[g].size + more for g, more in apart.items()}
+        return _parameters(plan.spec, wide_shapes(plan.spec, widths))
+
+    most = budget * _parameters(plan.spec, plan.spec.shapes)
+    if not most >= size({}):
+        raise MergeError(f"a budget of {budget} is less than one model has: give 1 or more")
+    return merged_within(similarity, groups, live, size, most)
+
+
+def _parameters(spec: PermutationSpec, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(
+        prod(shape)
+        for name, shape in shapes.items()
+        if name not in spec.buffers and spec.tied.get(name, name) == name
+    )
+
+
+def _slots(merged: np.ndarray, live: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first model's units in their places, the second's beside their partners or behind."""
+    own = np.arange(len(live))
+    kept = live & ~merged
+    other = np.where(live, own, -1)
+    other[kept] = len(live) + np.arange(int(kept.sum()))
+    return own, other

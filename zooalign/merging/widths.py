@@ -1,0 +1,203 @@
+"""Which groups of units may have another number of them, shown on the module itself.
+
+A group may be widened if its units do not act on each other but through the weights that read
+them. Two trials on random parameters in float64 show it, both on the widths that are wanted: units
+are added that nothing reads, and units are doubled, their readers' weights shared out between the
+two. Neither may change what the others do. A norm over units, a softmax, the scale of attention
+fail; a size that the forward pass names fails when the wide module is traced.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zooalign.errors import MergeError, TraceError
+from zooalign.matching.resize import first_slots, placements, same_groups, spread, tensor_places
+from zooalign.matching.roles import READS, Roles, find_roles
+from zooalign.matching.wide import Difference, first_difference, wide_shapes, widened
+from zooalign.merging.into_slots import GroupSlots, conflicts, merge_into_slots
+from zooalign.symmetry.derive import Derived
+from zooalign.symmetry.extract import derive_spec
+from zooalign.symmetry.spec import PermutationSpec
+from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
+
+__all__ = ["Widening", "apart", "widening"]
+
+_TOLERANCE = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class Widening:
+    """A module whose groups may be asked for other sizes.
+
+    Attributes
+    ----------
+    module:
+        The architecture.
+    derived:
+        Its graph and spec.
+    roles:
+        Which tensors make units and which read them.
+    inputs, state:
+        Random inputs and parameters in float64, for trials.
+    seed:
+        Of those.
+    """
+
+    module: nn.Module
+    derived: Derived
+    roles: Roles
+    inputs: tuple[Any, ...]
+    state: Mapping[str, Tensor]
+    example_inputs: tuple[Any, ...]
+    seed: int
+
+    @property
+    def spec(self) -> PermutationSpec:
+        """The module's."""
+        return self.derived.spec
+
+    def wide(self, slots: GroupSlots) -> Derived:
+        """The module with as many units as there are slots, shown to be of the same computation.
+
+        Raises
+        ------
+        MergeError
+            With the operator and layer that forbid it.
+        TraceError
+            If the module does not run with these widths.
+        """
+        if all(_count(by_model) == self.spec.by_id[g].size for g, by_model in slots.items()):
+            return self.derived
+        derived, found = self._trial(slots)
+        if found is not None:
+            raise MergeError(_explained(found, tuple(slots)))
+        return derived
+
+    def refused(self, groups: Sequence[str]) -> dict[str, str]:
+        """Those of the groups that cannot be widened, with the reason."""
+        known = conflicts(self.spec, self.roles)
+        reasons = {g: known[g] for g in groups if g in known}
+        waiting = [g for g in groups if g not in reasons]
+        while waiting:
+            reason, culprits = self._why_not(waiting)
+            if reason is None:
+                break
+            if not culprits and len(waiting) > 1:  # not known which: each alone
+                alone = {g: self._why_not([g])[0] for g in waiting}
+                culprits = [g for g in waiting if alone[g] is not None] or waiting
+                reasons |= {g: alone[g] or reason for g in culprits}
+            culprits = culprits or waiting
+            reasons |= {g: reason for g in culprits if g not in reasons}
+            waiting = [g for g in waiting if g not in culprits]
+        return reasons
+
+    def _why_not(self, groups: Sequence[str]) -> tuple[str | None, list[str]]:
+        slots = {g: apart(self.spec.by_id[g].size) for g in groups}
+        try:
+            found = self._trial(slots)[1]
+        except (MergeError, TraceError) as error:
+            return f"the module does not run with more of its units: {error}", []
+        if found is None:
+            return None, []
+        culprits = [g for g in found.groups if g in slots]
+        return _explained(found, culprits or groups), culprits
+
+    def _trial(self, slots: GroupSlots) -> tuple[Derived, Difference | None]:
+        widths = {g: n for g, by in slots.items() if (n := _count(by)) != self.spec.by_id[g].size}
+        module = widened(self.module, wide_shapes(self.spec, widths))
+        derived = derive_spec(module, self.example_inputs)
+        same_groups(self.spec, derived.spec)
+        first = first_slots(self.spec, derived.spec)
+        double = {g: tuple(_filled(slots[g])) for g in widths}
+        models = len(next(iter(slots.values()))) if slots else 1
+        shares = [2 * (m + 1) / (models * (models + 1)) for m in range(models)]  # all different
+        trials = (
+            self._added(module, derived.spec, widths),
+            merge_into_slots(
+                self.spec, derived.spec, [self.state] * models, double, self.roles, shares
+            ),
+        )
+        for state in trials:
+            try:
+                found = first_difference(
+                    self.derived, derived, self.state, state, first, self.inputs
+                )
+                if found is not None:
+                    return derived, found
+                left = outputs(self.module, self.state, self.inputs)
+                error = relative_error(left, outputs(module, state, self.inputs))
+            except RuntimeError as problem:
+                raise TraceError(str(problem)) from problem
+            if not error <= _TOLERANCE:
+                raise MergeError(
+                    f"{type(module).__name__} computes something else than its graph with these "
+                    f"widths (relative error {error:.1g})"
+                )
+        return derived, None
+
+    def _added(
+        self, module: nn.Module, wide: PermutationSpec, widths: Mapping[str, int]
+    ) -> dict[str, Tensor]:
+        """The trial state with further units of random weights, which nothing reads."""
+        state = random_state(module, self.seed + 1)
+        narrow_places, wide_places = tensor_places(self.spec), tensor_places(wide)
+        slots = first_slots(self.spec, wide)
+        for name, own in self.state.items():
+            if not own.is_floating_point():
+                continue
+            places = (narrow_places[name], wide_places[name])
+            placed = placements(*places, own.shape, wide.shapes[name], slots, name)
+            kept = spread(torch.ones_like(own), placed) > 0
+            extra = state[name].clone()
+            for placement in placed:
+                for at in placement.standing:
+                    group = at.place.group
+                    if group in widths and READS in self.roles[(name, group, at.place.axes)]:
+                        rest = (at.wide >= 0) & ~np.isin(at.wide, slots[group])
+                        extra = _cleared(extra, placement.axes, np.flatnonzero(rest))
+            state[name] = torch.where(kept, spread(own, placed), extra)
+        return state
+
+
+def widening(module: nn.Module, example_inputs: Sequence[Any], *, seed: int = 0) -> Widening:
+    """Trace a module and find out which tensors make units and which read them."""
+    inputs = tuple(example_inputs)
+    derived = derive_spec(module, inputs)
+    state, values = random_state(module, seed), random_inputs(inputs, seed)
+    roles = find_roles(derived, state, values)
+    return Widening(module, derived, roles, values, state, inputs, seed)
+
+
+def apart(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Slots of two models' units, none shared."""
+    return np.arange(size), size + np.arange(size)
+
+
+def _count(by_model: Sequence[np.ndarray]) -> int:
+    return max(int(where.max(initial=-1)) for where in by_model) + 1
+
+
+def _cleared(tensor: Tensor, axes: tuple[int, ...], positions: np.ndarray) -> Tensor:
+    """Zeros at positions of the flattened axes."""
+    front = tensor.movedim(axes, tuple(range(len(axes))))
+    flat = front.reshape(-1, *front.shape[len(axes) :]).clone()
+    flat[torch.from_numpy(positions)] = 0
+    return flat.reshape(front.shape).movedim(tuple(range(len(axes))), axes)
+
+
+def _filled(by_model: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Dead units in the slot of the first model's unit of their number: nothing is missing."""
+    return [np.where(where < 0, by_model[0], where) for where in by_model]
+
+
+def _explained(found: Difference, groups: Sequence[str]) -> str:
+    names = ", ".join(f"'{g}'" for g in groups[:3])
+    return (
+        f"another number of units of {names} changes what {found} computes: there the units act "
+        "on each other (a norm, a softmax, a mean over them, or a scale by their number)"
+    )

@@ -1,0 +1,134 @@
+"""ZipIt: units are merged with whatever unit is most like them, of the other model or of their own.
+
+Stoica et al. (2305.03053): the units of all models are put side by side and paired greedily by the
+correlation of their activations, until as many are left as one model has. So a model may merge two
+of its units that do nearly the same, and give the room to units only the other has. After a given
+layer nothing is merged: the models go on side by side.
+
+This is exact for units that are equal. All else is an approximation, the better the more alike
+the units are.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from zooalign.errors import MergeError
+from zooalign.merging.interpolate import normalised
+from zooalign.merging.into_slots import conflicts
+from zooalign.merging.pairs import unit_similarity
+from zooalign.merging.partial import PartialMerge, in_order, into
+from zooalign.merging.widths import apart, widening
+
+__all__ = ["greedy_slots", "zip_merge"]
+
+
+def zip_merge(
+    a: Mapping[str, Tensor],
+    b: Mapping[str, Tensor],
+    *,
+    module: nn.Module,
+    data: Iterable[Any],
+    up_to: str | None = None,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+) -> PartialMerge:
+    """Merge two models with units paired across and within them, up to a layer.
+
+    Parameters
+    ----------
+    a, b:
+        State dicts, ``b`` in the order of ``a``'s units: groups that cannot be zipped (heads and
+        their dims, tied tensors) are averaged pair by pair.
+    module:
+        The architecture; its values are not used.
+    data:
+        Batches of inputs (targets are not used), read three times.
+    up_to:
+        A group id: units of the groups that come after it in the network are kept apart. Not
+        given: all are merged, and the result has the models' own shapes.
+    weights:
+        Two positive weights of the models; equal if None.
+
+    Returns
+    -------
+    The merge. ``refused`` has the groups that were averaged pair by pair instead, with the reason.
+
+    Raises
+    ------
+    MergeError, DataError, TraceError
+        As :func:`~zooalign.merging.partial.partial_merge`.
+    """
+    batches = list(data)
+    shares = normalised(weights, 2)
+    if min(shares) <= 0:
+        raise MergeError(f"zipping takes two positive weights, not {list(shares)}")
+    first = batches[0] if batches else None
+    inputs = first[0] if isinstance(first, (tuple, list)) else first
+    plan = widening(module, inputs if isinstance(inputs, tuple) else (inputs,), seed=seed)
+    spec, order = plan.spec, in_order(plan)
+    if up_to is not None and up_to not in order:
+        raise MergeError(f"there is no group '{up_to}'; there are {', '.join(order[:8])}")
+    after = order[order.index(up_to) + 1 :] if up_to is not None else []
+    known = conflicts(spec, plan.roles)
+    refused = {g: known[g] for g in order if g in known} | plan.refused(after)
+    across, own_a, own_b = (
+        unit_similarity(spec, x, y, module=module, data=batches)
+        for x, y in ((a, b), (a, a), (b, b))
+    )
+    slots = {}
+    for group in order:
+        size = spec.by_id[group].size
+        if group in refused:
+            continue
+        if group in after:
+            slots[group] = apart(size)
+        elif group not in across:
+            refused[group] = "its units are seen in no activation"
+        else:
+            parts = [[own_a[group], across[group]], [across[group].T, own_b[group]]]
+            both = greedy_slots(np.block(parts), size)
+            slots[group] = (both[:size], both[size:])
+    merged = {
+        g: np.isin(by_model[0], _shared(np.concatenate(by_model))) for g, by_model in slots.items()
+    }
+    return into(plan, [a, b], slots, shares, merged, refused)
+
+
+def greedy_slots(similarity: np.ndarray, count: int) -> np.ndarray:
+    """Slots of units that are paired greedily, most alike first, until ``count`` slots are left.
+
+    Parameters
+    ----------
+    similarity:
+        Symmetric, of shape (units, units).
+    count:
+        At least half of the units.
+
+    Returns
+    -------
+    int64 array with the slot of each unit, numbered by their first unit.
+    """
+    units = len(similarity)
+    if not 2 * count >= units >= count:
+        raise MergeError(f"{units} units cannot be paired into {count} slots")
+    rows, columns = np.triu_indices(units, 1)
+    partner = np.arange(units)
+    left = units - count
+    for number in np.argsort(-similarity[rows, columns], kind="stable"):
+        if not left:
+            break
+        i, j = rows[number], columns[number]
+        if partner[i] == i and partner[j] == j:
+            partner[j], partner[i] = i, j
+            left -= 1
+    heads = np.minimum(partner, np.arange(units))
+    return np.asarray(np.unique(heads, return_inverse=True)[1], dtype=np.int64)
+
+
+def _shared(slots: np.ndarray) -> np.ndarray:
+    """Slots with more than one unit."""
+    numbers, counts = np.unique(slots, return_counts=True)
+    return numbers[counts > 1]
