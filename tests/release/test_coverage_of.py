@@ -84,3 +84,12 @@ def test_groups_that_cross_are_no_double_move() -> None:
     assert {gap.message for gap in gaps(wrong, wrong)} >= {
         "its axis 1 is moved twice: by heads and flat"
     }
+
+
+def test_groups_that_overlap_in_part_are_moved_twice() -> None:
+    first = Group("first", 2, (Member("w", 0, (0,), (Block(0, 2, 0, 4, (), ((4, 1),)),)),))
+    shifted = Group("shifted", 2, (Member("w", 0, (0,), (Block(0, 2, 2, 4, (), ((4, 1),)),)),))
+    spec = PermutationSpec({"w": (12, 3)}, (first, shifted))
+    assert "its axis 0 is moved twice: by first and shifted" in {
+        g.message for g in gaps(spec, spec)
+    }

@@ -69,21 +69,28 @@ def _twice(spec: PermutationSpec) -> Iterator[Gap]:
 
 
 def _collide(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether units of one group hold units of the other.
+    """Whether positions of two groups do more than cross, ``(*contexts, units, positions)`` each.
 
-    Where they only cross (query heads of a key head, and the dims of all of these), each group
-    moves along an axis of its own, and both may.
+    Where they cross (query heads of a key head, and the dims of all of these), each group moves
+    along a direction of its own, and both may: within a context every unit of one meets every unit
+    of the other, and all in as many positions.
     """
+    sizes = a.shape[-2], b.shape[-2]
     a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
-    extent = int(max(a.max(), b.max())) + 1
-    owner = np.full(extent, -1)
+    owner = np.full(int(max(a.max(), b.max())) + 1, -1)
     owner[a.reshape(-1)] = np.repeat(np.arange(len(a)), a.shape[1])
     met = owner[b]
-    pairs = (met * len(b) + np.arange(len(b))[:, None])[met >= 0]
-    if not pairs.size:
+    pairs, shared = np.unique(
+        (met * len(b) + np.arange(len(b))[:, None])[met >= 0], return_counts=True
+    )
+    if not len(pairs):
         return False
-    shared = int(np.unique(pairs, return_counts=True)[1].max())
-    return shared >= min(a.shape[1], b.shape[1])
+    contexts = pairs // len(b) // sizes[0] * len(b) + pairs % len(b) // sizes[1]
+    first, which, meeting = np.unique(
+        contexts, return_index=True, return_inverse=True, return_counts=True
+    )[1:]
+    whole = bool((meeting == sizes[0] * sizes[1]).all())
+    return not (whole and bool((shared == shared[first][which]).all()))
 
 
 def _nested(spec: PermutationSpec, one: Group, other: Group) -> bool:
