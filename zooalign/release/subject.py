@@ -28,6 +28,7 @@ from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.layout import CONFIG_NAME
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.references import PICKLE_SUFFIXES
+from zooalign.zoo.stored import as_architecture
 
 __all__ = ["Parent", "Subject"]
 
@@ -160,7 +161,9 @@ class Subject:
         named = [file.relative_to(self.headers).as_posix() for file in self.shapes.files]
         paths = [self.contents.path(name) for name in named]
         pickled = named[-1].lower().endswith(PICKLE_SUFFIXES)
-        return open_pickle(paths[-1]) if pickled else open_checkpoint(paths[-1])
+        opened = open_pickle(paths[-1]) if pickled else open_checkpoint(paths[-1])
+        assert self.model is not None
+        return as_architecture(self.model.adapter, self.model.architecture, opened)
 
     @property
     def weights_directory(self) -> Path:

@@ -19,6 +19,7 @@ from zooalign.zoo.layout import CONFIG_NAME, choose_weights, read_config
 from zooalign.zoo.plugins import adapter_named
 from zooalign.zoo.recognition import fetch_config, named_architecture, recognise
 from zooalign.zoo.references import PICKLE_SUFFIXES, Reference, parse_reference
+from zooalign.zoo.stored import as_architecture
 
 __all__ = ["Model", "open_architecture", "open_model"]
 
@@ -174,7 +175,8 @@ def open_model(
     else:
         adapter, architecture = named_architecture(model, token=token, cache_dir=cache_dir)
     opener = open_pickle if weights.name.lower().endswith(PICKLE_SUFFIXES) else open_checkpoint
-    return Model(str(parsed), architecture, adapter, opener(weights), directory, repo, cache_dir)
+    checkpoint = as_architecture(adapter, architecture, opener(weights))
+    return Model(str(parsed), architecture, adapter, checkpoint, directory, repo, cache_dir)
 
 
 def open_architecture(

@@ -12,6 +12,7 @@ from zooalign.errors import CheckpointError
 from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME, Checkpoint, LazyTensors
 from zooalign.zoo.files import new_directory, safe_name
 from zooalign.zoo.headers import Header, TensorInfo, make_header
+from zooalign.zoo.stored import ConvertedCheckpoint
 
 __all__ = ["Tensors", "write_model"]
 
@@ -54,7 +55,7 @@ def write_model(
             layout that timm reads.
         metadata: of each file, beside ``format: pt``.
         layout_like: keep this checkpoint's division into files; keys it does not have go to the
-            last one.
+            last one. One that is converted when it is read is written as it is stored.
         overwrite: replace a directory that is there.
 
     Returns:
@@ -64,6 +65,9 @@ def write_model(
         CheckpointError: a tensor is missing, unexpected, or not as announced; the directory is
             not empty; the disk is full. Nothing is left behind.
     """
+    if isinstance(layout_like, ConvertedCheckpoint):
+        tensors, infos = layout_like.as_stored(tensors, infos)
+        layout_like = layout_like.stored
     if infos is None and layout_like is None and not callable(tensors):
         tensors = tensors if isinstance(tensors, Mapping) else dict(tensors)
     known = _infos(tensors, infos, layout_like)

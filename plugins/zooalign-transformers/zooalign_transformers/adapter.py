@@ -11,8 +11,10 @@ from zooalign.errors import CheckpointError, DataError, ModelReferenceError
 from zooalign.zoo.adapters import Architecture, Reduction
 from zooalign.zoo.base_adapter import BaseAdapter
 from zooalign.zoo.data import Batches
+from zooalign.zoo.headers import TensorInfo
 from zooalign.zoo.preprocess import Preprocess
 from zooalign.zoo.references import Reference
+from zooalign.zoo.stored import Part
 
 __all__ = ["TransformersAdapter"]
 
@@ -64,6 +66,14 @@ class TransformersAdapter(BaseAdapter):
         if "quantization_config" in config:
             raise ModelReferenceError(f"{where}: quantised weights have no permutation spec yet")
         return Architecture(_NAME, model_type, {"class": name, "config": kept})
+
+    def stored_parts(
+        self, architecture: Architecture, infos: Mapping[str, TensorInfo]
+    ) -> Sequence[Part] | None:
+        """Names and tensors that transformers changes when it loads a checkpoint, such as experts."""
+        from zooalign_transformers.stored import stored_parts
+
+        return stored_parts(architecture, infos)
 
     def create(self, architecture: Architecture) -> nn.Module:
         from zooalign_transformers.building import create
