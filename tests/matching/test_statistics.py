@@ -46,7 +46,7 @@ def test_halves_of_the_data_give_the_same_permutation_as_all_of_it() -> None:
     states = (a.state_dict(), b.state_dict())
     halves = [collect(spec, *states, module=a, data=part) for part in (data[:2], data[2:])]
     found = match_statistics(spec, halves[0] + halves[1])
-    whole = match(spec, a, b, data=data)
+    whole = match(spec, a, b, method="activation", data=data)
     assert found.permutation == whole.permutation
     assert found.details["samples"] == 64
     assert found.objective_after == pytest.approx(whole.objective_after, abs=1e-12)
@@ -82,7 +82,7 @@ def test_what_is_missing_is_said() -> None:
     with pytest.raises(DataError, match="no batch"):
         match(spec, a, a, data=[])
     with pytest.raises(
-        MergeError, match="no matching method 'magic'; there are activation, weight"
+        MergeError, match=r"no matching method 'magic'; there are activation, .*weight"
     ):
         match(spec, a, a, method="magic")
     with pytest.raises(MergeError, match=r"the source's '0\.weight' has shape \(9, 3, 3, 3\)"):
