@@ -82,7 +82,7 @@ def moments(
     for x in data:
         for node, value in steps(captured, state, (x,)):
             if node in axes:
-                rows = value.double().movedim(axes[node].output_axis, 0).flatten(1)
+                rows = axes[node].rows(value.double())
                 found[axes[node].weight].append(rows)
     joined = {name: torch.cat(rows, 1) for name, rows in found.items()}
     return {name: (rows.mean(1), rows.std(1, correction=0)) for name, rows in joined.items()}
@@ -172,7 +172,7 @@ def test_what_is_skipped_is_named_with_its_reason() -> None:
             self.free = nn.Linear(6, 6)
             self.tied = nn.Linear(6, 6, bias=False)
             self.tied.weight = self.free.weight
-            self.raw = nn.Parameter(torch.randn(6, 6))
+            self.stacked = nn.Parameter(torch.randn(2, 6, 6))
             self.scale = nn.Parameter(torch.ones(6, 1))
             self.scaled = nn.Parameter(torch.randn(6, 6))
             self.last = nn.Linear(6, 2)
@@ -180,7 +180,7 @@ def test_what_is_skipped_is_named_with_its_reason() -> None:
         def forward(self, x: Tensor) -> Tensor:
             x = self.norm(self.conv(x)).relu()
             x = self.twice(self.twice(x).relu())
-            x = self.tied(self.free(x).relu()) @ self.raw
+            x = self.tied(self.free(x).relu()) @ self.stacked[1]
             x = torch.nn.functional.linear(x, self.scaled * self.scale)
             return self.last(x).softmax(-1)
 

@@ -1,103 +1,121 @@
-"""Find the linear and convolution calls of a captured graph whose units REPAIR can rescale."""
+"""Find the products with weights in a captured graph whose units REPAIR can rescale."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import prod
 
 from torch import Tensor, fx
 
 from zooalign.graph.capture import Capture
+from zooalign.merging.products import Product, is_product, packet, product_of
 
 __all__ = ["Layer", "find_layers"]
 
 # Operators that return their first argument's values in eval mode.
 _PASSING = {"aten.dropout", "aten.contiguous", "aten.clone", "aten.alias", "aten.feature_dropout"}
 _BATCH_NORMS = ("aten.batch_norm", "aten._native_batch_norm", "aten.native_batch_norm")
-_OTHER_PRODUCTS = {"aten.matmul", "aten.mm", "aten.bmm", "aten.baddbmm", "aten.einsum"}
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A call whose output units are rows of one weight.
+    """A call whose output units are slices of one weight.
 
     Attributes
     ----------
     node:
-        The call.
+        The call, or the addition of the bias behind it.
     weight, bias:
-        State-dict names; ``bias`` is None where the call has none.
-    weight_axis:
-        Axis of the weight that holds the units.
+        State-dict names; ``bias`` is None where there is none.
+    weight_axes:
+        Axes of the weight that hold the units: almost always one.
     groups:
         1, or for a grouped transposed convolution its groups: the weight is then
         (in, out / groups, ...), and the units of group g are in slice g of axis 0.
-    output_axis:
-        Axis of the output that holds the units, counted from the end.
+    output_axes:
+        For each of ``weight_axes`` the axis of the output, counted from the end. Statistics of
+        units are row-major over these.
     """
 
     node: fx.Node
     weight: str
     bias: str | None
-    weight_axis: int
+    weight_axes: tuple[int, ...]
     groups: int
-    output_axis: int
+    output_axes: tuple[int, ...]
+
+    def rows(self, output: Tensor) -> Tensor:
+        """The output as a matrix with one row per unit."""
+        count = len(self.output_axes)
+        front = output.movedim(self.output_axes, tuple(range(count)))
+        return front.reshape(prod(front.shape[:count]), -1)
 
     def scaled(self, weight: Tensor, scale: Tensor) -> Tensor:
         """The weight with unit i multiplied by ``scale[i]``."""
         if self.groups == 1:
-            shape = [1] * weight.dim()
-            shape[self.weight_axis] = -1
-            return weight * scale.view(shape)
+            return weight * _laid(scale, self.weight_axes, weight.shape)
         grouped = weight.view(self.groups, -1, *weight.shape[1:])
         factors = scale.view(self.groups, 1, weight.shape[1], *[1] * (weight.dim() - 2))
         return (grouped * factors).view(weight.shape)
 
+    def corrected(self, output: Tensor, scale: Tensor, shift: Tensor) -> None:
+        """Scale and shift each unit of an output, in place."""
+        axes = tuple(axis % output.dim() for axis in self.output_axes)
+        output.mul_(_laid(scale.to(output), axes, output.shape))
+        output.add_(_laid(shift.to(output), axes, output.shape))
 
-@dataclass(frozen=True)
-class _Call:
-    """Arguments of a product with a weight, by position."""
+    def moved(self, bias: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """The bias of any shape with unit i multiplied by ``scale[i]`` and moved by ``shift[i]``."""
+        if len(self.output_axes) > 1:  # the bias has them in the output's order
+            order = sorted(range(len(self.output_axes)), key=lambda n: self.output_axes[n])
+            sizes = self._sizes(bias)
+            scale, shift = (x.view(sizes).permute(order) for x in (scale, shift))
+        return bias * scale.reshape(bias.shape) + shift.reshape(bias.shape)
 
-    weight: fx.Node
-    bias: Any
-    weight_axis: int
-    groups: int
-    output_axis: int
+    def _sizes(self, bias: Tensor) -> list[int]:
+        return [bias.shape[axis] if -axis <= bias.dim() else 1 for axis in self.output_axes]
+
+
+def _laid(values: Tensor, axes: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Values, row-major over ``axes`` in their order, to be broadcast over a tensor's shape."""
+    sizes = [shape[a] for a in axes]
+    order = sorted(range(len(axes)), key=lambda n: axes[n])
+    wide = [shape[a] if a in axes else 1 for a in range(len(shape))]
+    return values.view(sizes).permute(order).reshape(wide)
 
 
 def find_layers(captured: Capture) -> tuple[tuple[Layer, ...], tuple[tuple[str, str], ...]]:
     """The layers to repair in graph order, and (name, reason) for every other product.
 
-    Repaired is a linear or convolution call whose weight and bias are parameters used nowhere
-    else, unless a batch normalisation directly follows it (recomputing its statistics has the
-    same effect) or no weight comes after it (it is the network's output).
+    Repaired is a linear layer, a convolution, or a matrix product or einsum with a weight, whose
+    weight and bias are parameters used nowhere else; unless only batch normalisations read its
+    output (recomputing their statistics has the same effect) or no weight comes after it (it is the
+    network's output).
     """
     uses = _uses(captured)
     last = _without_weight_below(captured)
     layers: list[Layer] = []
     skipped: list[tuple[str, str]] = []
     for node in captured.graph.nodes:
-        call = _call(node)
+        call = product_of(captured, node)
         if call is None:
-            if _packet(node) in _OTHER_PRODUCTS and any(
-                _matrix(captured, n) for n in node.all_input_nodes
-            ):
-                skipped.append((node.name, f"{node.target} is no linear or convolution call"))
+            if is_product(node) and any(_matrix(captured, n) for n in node.all_input_nodes):
+                skipped.append((node.name, f"{node.target} is no product with a weight as it is"))
             continue
         weight = captured.parameters.get(call.weight.name)
         bias = captured.parameters.get(call.bias.name) if isinstance(call.bias, fx.Node) else None
-        reason = _obstacle(captured, node, call, weight, bias, uses, last)
+        reason = _obstacle(captured, call, weight, bias, uses, last)
         if reason is not None:
             skipped.append((weight or node.name, reason))
         elif weight is not None:
             layers.append(
-                Layer(node, weight, bias, call.weight_axis, call.groups, call.output_axis)
+                Layer(call.node, weight, bias, call.weight_axes, call.groups, call.output_axes)
             )
     return tuple(layers), tuple(skipped)
 
 
 def _obstacle(
     captured: Capture,
-    node: fx.Node,
-    call: _Call,
+    call: Product,
     weight: str | None,
     bias: str | None,
     uses: dict[str, int],
@@ -107,42 +125,17 @@ def _obstacle(
         return "its weight is computed, not a parameter"
     if isinstance(call.bias, fx.Node) and bias not in captured.trainable:
         return "its bias is computed, not a parameter"
-    if bias is not None and len(captured.shapes[bias]) != 1:
+    direct = call.bias in call.node.all_input_nodes and packet(call.node) != "aten.add"
+    if bias is not None and direct and len(captured.shapes[bias]) != 1:
         return "its bias is not one number a unit"
     for name in (weight, bias):
         if name is not None and uses[captured.tied.get(name, name)] > 1:
             return f"'{name}' is used more than once"
-    if _normalised_next(node):
+    if _normalised_next(call.node):
         return "a batch normalisation follows it: reset its statistics"
-    if node in last:
+    if call.node in last:
         return "it is the network's output"
     return None
-
-
-def _packet(node: fx.Node) -> str:
-    """Operator without its overload: ``aten.linear``."""
-    return str(node.target).rpartition(".")[0] if node.op == "call_function" else ""
-
-
-def _call(node: fx.Node) -> _Call | None:
-    packet = _packet(node)
-    arguments = dict(enumerate(node.args))
-    if packet == "aten.linear":
-        axes = (0, 1, -1)
-        weight, bias = arguments.get(1), arguments.get(2, node.kwargs.get("bias"))
-    elif packet == "aten.addmm" and not node.kwargs:
-        axes = (1, 1, -1)
-        weight, bias = arguments.get(2), arguments.get(0)
-    elif packet.startswith(("aten.conv1d", "aten.conv2d", "aten.conv3d")):
-        axes = (0, 1, -1 - int(packet[-2]))
-        weight, bias = arguments.get(1), arguments.get(2, node.kwargs.get("bias"))
-    elif packet.startswith("aten.conv_transpose"):
-        groups = arguments.get(6, node.kwargs.get("groups", 1))
-        axes = (1, groups if isinstance(groups, int) else 1, -1 - int(packet[-2]))
-        weight, bias = arguments.get(1), arguments.get(2, node.kwargs.get("bias"))
-    else:
-        return None
-    return _Call(weight, bias, *axes) if isinstance(weight, fx.Node) else None
 
 
 def _uses(captured: Capture) -> dict[str, int]:
@@ -180,9 +173,9 @@ def _without_weight_below(captured: Capture) -> set[fx.Node]:
 
 
 def _normalised_next(node: fx.Node) -> bool:
-    for user in node.users:
-        if _packet(user).startswith(_BATCH_NORMS):
-            return True
-        if _packet(user) in _PASSING and _normalised_next(user):
-            return True
-    return False
+    """Whether nothing but batch normalisations reads a value."""
+    return bool(node.users) and all(
+        packet(user).startswith(_BATCH_NORMS)
+        or (packet(user) in _PASSING and _normalised_next(user))
+        for user in node.users
+    )

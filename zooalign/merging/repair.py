@@ -4,11 +4,12 @@ Averaging weights shrinks the variance of hidden units, layer after layer. REPAI
 2211.08403) sets the mean and the standard deviation of every unit's preactivation to the
 average of its parents'. Where the paper inserts and resets BatchNorm layers, here the weights
 take up the change in closed form: with measured mean m and deviation s, and wanted m* and s*,
-the unit's row is multiplied by s*/s and its bias b becomes (b - m) s*/s + m*.
+the unit's row is multiplied by s*/s and its bias b becomes (b - m) s*/s + m*. Where a network has
+BatchNorm layers of its own, their running statistics are reset on the way, wherever they stand.
 """
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -23,6 +24,7 @@ from zooalign.graph.execute import steps
 from zooalign.merging.interpolate import normalised
 from zooalign.merging.layers import Layer, find_layers
 from zooalign.merging.moments import Moments
+from zooalign.merging.norms import Norm, find_norms, normalised_anew, reset_norm
 
 __all__ = ["RepairResult", "repair"]
 
@@ -51,6 +53,8 @@ class RepairResult:
         were not repaired.
     dead_units:
         Units of repaired layers that were left as they are because they do not vary.
+    reset:
+        Names of the running means that were reset, with their variances.
     """
 
     state: dict[str, Tensor]
@@ -58,6 +62,7 @@ class RepairResult:
     scale_only: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     dead_units: int
+    reset: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,18 @@ def repair(
 ) -> RepairResult:
     """Set the mean and deviation of the merged network's units to the average of its parents'.
 
-    Repaired are linear and convolution calls whose weight and bias are parameters used once, but
-    for the last layer and those a batch normalisation follows. It goes in the graph's order, each
-    layer measured behind the corrections before it, so that on the calibration data all repaired
-    units have the wanted statistics at once. A layer without a bias gets none; only its deviation
-    is repaired. A unit that does not vary is left as it is.
+    Repaired are linear layers, convolutions, and matrix products and einsum with a weight as it
+    is, whose weight and bias are parameters used once; but for the last layer and those a batch
+    normalisation follows. It goes in the graph's order, each layer measured behind the corrections
+    before it, so that on the calibration data all repaired units have the wanted statistics at
+    once. A layer without a bias gets none; only its deviation is repaired. A unit that does not
+    vary is left as it is.
+
+    Running statistics of batch normalisations are set to those of their inputs in the same pass,
+    over all batches together (what :func:`~zooalign.merging.reset_statistics` does layer by layer
+    with each batch normalised by its own). A network whose every layer is followed by one is
+    reset, no more. Layers a normalisation follows only behind an activation function, or behind
+    the sum of a residual branch, are repaired, and the normalisation is reset behind them.
 
     All calibration batches run through the merged network side by side, node by node. So the
     memory taken is that of the tensors alive at one node, for all batches together, besides the
@@ -121,13 +133,18 @@ def repair(
     if min(shares) < 0:
         raise MergeError(f"REPAIR averages deviations and takes no negative weight: {weights}.")
     layers, skipped = find_layers(captured)
+    norms, shared = find_norms(captured)
+    skipped += shared
     state = dict(merged.items())
     inputs = _inputs(captured, state, batches)
-    if not layers:
+    if not (layers or norms):
         return RepairResult(state, (), (), skipped, 0)
     with torch.no_grad():
         wanted = [_parent_moments(captured, parent, inputs, layers) for parent in parents]
-        corrections = _corrections(captured, state, inputs, layers, wanted, shares)
+        found = _corrections(captured, state, inputs, layers, norms, wanted, shares)
+        corrections, statistics = found
+        for name, value in statistics.items():
+            _replace(captured, state, name, _always(value))
         for layer, correction in corrections.items():
             _apply(captured, state, layer, correction)
     return RepairResult(
@@ -136,6 +153,7 @@ def repair(
         tuple(layer.weight for layer in layers if layer.bias is None),
         skipped,
         sum(correction.dead for correction in corrections.values()),
+        tuple(norm.mean for norm in norms),
     )
 
 
@@ -148,7 +166,7 @@ def _parent_moments(
     for batch in inputs:
         for node, value in steps(captured, tensors, batch):
             if node in by_node:
-                moments = Moments.of(value, by_node[node].output_axis)
+                moments = Moments.of(by_node[node].rows(value), 0)
                 found[node] = found[node] + moments if node in found else moments
     return found
 
@@ -158,38 +176,43 @@ def _corrections(
     state: State,
     inputs: Sequence[tuple[Any, ...]],
     layers: Sequence[Layer],
+    norms: Sequence[Norm],
     wanted: Sequence[Mapping[fx.Node, Moments]],
     shares: Sequence[float],
-) -> dict[Layer, _Correction]:
+) -> tuple[dict[Layer, _Correction], dict[str, Tensor]]:
+    """What each layer is multiplied by, and new running statistics by name.
+
+    Outputs are changed in place, so that the runs go on with them. That is safe for the operators
+    of a layer and for normalisations: their output is a new tensor that no node has read yet.
+    """
     by_node = {layer.node: layer for layer in layers}
+    by_norm = {norm.node: norm for norm in norms}
+    sources = {norm.source for norm in norms}
+    seen: dict[fx.Node, Moments] = {}
     found: dict[Layer, _Correction] = {}
+    statistics: dict[str, Tensor] = {}
     runs = [steps(captured, state, batch) for batch in inputs]
     for current in zip(*runs, strict=True):
-        layer = by_node.get(current[0][0])
-        if layer is not None:
-            measured = _measured(layer, current)
-            targets = [moments[layer.node] for moments in wanted]
+        node, outputs = current[0][0], [output for _, output in current]
+        if node in by_node:
+            layer = by_node[node]
+            measured = _measured([layer.rows(output) for output in outputs], 0)
+            targets = [moments[node] for moments in wanted]
             found[layer] = _correction(layer, measured, targets, shares)
-            _correct(layer, current, found[layer])
-    return found
+            for output in outputs:
+                layer.corrected(output, found[layer].scale, found[layer].shift)
+        if node in by_norm:
+            norm = by_norm[node]
+            new = reset_norm(norm, state, seen[norm.source])
+            normalised_anew(norm, state, new, outputs)
+            statistics |= new
+        if node in sources:
+            seen[node] = _measured(outputs, 1)
+    return found, statistics
 
 
-def _measured(layer: Layer, outputs: Sequence[tuple[fx.Node, Tensor]]) -> Moments:
-    moments = [Moments.of(output, layer.output_axis) for _, output in outputs]
-    return reduce(operator.add, moments)
-
-
-def _correct(
-    layer: Layer, outputs: Sequence[tuple[fx.Node, Tensor]], correction: _Correction
-) -> None:
-    """Change the outputs in place, so that the runs go on with them.
-
-    Safe for the operators of a layer: their output is a new tensor that no node has read yet.
-    """
-    shape = [-1] + [1] * (-1 - layer.output_axis)
-    for _, output in outputs:
-        output.mul_(correction.scale.to(output).view(shape))
-        output.add_(correction.shift.to(output).view(shape))
+def _measured(outputs: Sequence[Tensor], axis: int) -> Moments:
+    return reduce(operator.add, [Moments.of(output, axis) for output in outputs])
 
 
 def _correction(
@@ -222,16 +245,24 @@ def _correction(
 def _apply(
     captured: Capture, state: dict[str, Tensor], layer: Layer, correction: _Correction
 ) -> None:
-    def replace(name: str, change: Any) -> None:
-        root = captured.tied.get(name, name)
-        aliases = [root, *(n for n, first in captured.tied.items() if first == root)]
-        for alias in aliases:
-            if alias in state:
-                state[alias] = change(state[alias].detach().cpu().double()).to(state[alias])
-
-    replace(layer.weight, lambda weight: layer.scaled(weight, correction.scale))
+    scale, shift = correction.scale, correction.shift
+    _replace(captured, state, layer.weight, lambda weight: layer.scaled(weight, scale))
     if layer.bias is not None:
-        replace(layer.bias, lambda bias: bias * correction.scale + correction.shift)
+        _replace(captured, state, layer.bias, lambda bias: layer.moved(bias, scale, shift))
+
+
+def _replace(
+    captured: Capture, state: dict[str, Tensor], name: str, change: Callable[[Tensor], Tensor]
+) -> None:
+    root = captured.tied.get(name, name)
+    aliases = [root, *(n for n, first in captured.tied.items() if first == root)]
+    for alias in aliases:
+        if alias in state:
+            state[alias] = change(state[alias].detach().cpu().double()).to(state[alias])
+
+
+def _always(value: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda _: value
 
 
 def _inputs(captured: Capture, state: State, batches: Iterable[Any]) -> list[tuple[Any, ...]]:
