@@ -207,6 +207,6 @@ def _single(x: Any) -> Any:
 
 
 def _mixes(error: RuntimeError) -> bool:
-    """Whether torch complains of float32 beside float64."""
+    """Whether torch complains of float32 beside float64, or of a number of one in the other."""
     text = str(error).lower()
-    return "double" in text and "float" in text
+    return ("double" in text and "float" in text) or "type float without overflow" in text

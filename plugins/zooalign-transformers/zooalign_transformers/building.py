@@ -22,6 +22,7 @@ from zooalign_transformers.wrapping import positional
 __all__ = ["create", "inputs_for", "plain", "positional_like"]
 
 
+_BESIDE_TEXT = {"pixel_values", "input_features", "input_values"}
 # Parameters of a model that is built and run to try inputs.
 _MOST_TRIED = 60_000_000
 
@@ -73,7 +74,8 @@ def _inputs(key: str, batch: int) -> tuple[Mapping[str, Tensor], Mapping[str, An
     architecture = Architecture(**json.loads(key))
     model = building.build_on_meta(lambda: plain(architecture))
     made = example_inputs(model, model.config, batch)
-    if {"input_ids", "pixel_values"} <= set(made) and not _takes(model, made):
+    more = _BESIDE_TEXT & set(made)
+    if "input_ids" in made and more and not _takes(model, made):
         made = example_inputs(model, model.config, batch, images=False)
     tensors = {name: value for name, value in made.items() if isinstance(value, Tensor)}
     return tensors, {name: value for name, value in made.items() if name not in tensors}
@@ -88,6 +90,7 @@ def _takes(model: nn.Module, made: Mapping[str, Any]) -> bool:
         name: torch.randn(p.shape, generator=generator, dtype=p.dtype) * 0.02
         for name, p in model.named_parameters()
     }
+    state |= {n: torch.zeros_like(b, device="cpu") for n, b in model.named_buffers() if b.is_meta}
     try:
         with torch.no_grad(), quiet():
             torch.func.functional_call(model, state, (), copy.deepcopy(dict(made)))

@@ -72,6 +72,10 @@ def class_for_task(model_type: str, task: str | None, where: str) -> str:
         mapping = getattr(modeling_auto, tasks()[task])._model_mapping
     wanted = config_class(model_type, where)
     if wanted not in mapping:
+        # Of several names for one configuration class, the mapping knows the last.
+        named = mapping._model_mapping.get(model_type)
+        if named is not None:
+            return str(named if isinstance(named, str) else named[0])
         able = [name for name in tasks() if _serves(name, wanted)]
         raise ModelReferenceError(
             f"{where}: {model_type} has no model for task {task or 'none (a base model)'}; "

@@ -52,9 +52,19 @@ def _pictures(config: Any, batch: int, takes: Any) -> list[dict[str, Any]]:
 
 
 def with_places(
-    config: Any, takes: Any, token: int, count: int, batch: int, generator: torch.Generator
+    config: Any,
+    takes: Any,
+    token: int,
+    count: int,
+    batch: int,
+    generator: torch.Generator,
+    *,
+    kind: int = 1,
 ) -> dict[str, Tensor]:
-    """Text with ``count`` placeholders in its middle, and what says where they are."""
+    """Text with ``count`` placeholders in its middle, and what says where they are.
+
+    ``kind`` is the number of what they stand for: 1 for images, 2 for videos, 3 for sound.
+    """
     found = inputs.text(config, batch, generator)["input_ids"]
     found = found.masked_fill(found == token, token + 1)
     start = getattr(config, "vision_start_token_id", None)
@@ -62,9 +72,9 @@ def with_places(
         found[:, 2] = start
     holes = torch.full((batch, count), token)
     ids = torch.cat([found[:, :3], holes, found[:, 3:]], 1)
-    kinds = (ids == token).long()
+    kinds = kind * (ids == token).long()
     made = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    for name in ("mm_token_type_ids", "token_type_ids"):
+    for name in ("mm_token_type_ids", "moe_mm_token_type_ids", "token_type_ids"):
         if name in takes:
             made[name] = kinds
     return made

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 __all__ = [
     "TOKENS",
     "example_inputs",
+    "fitted",
     "generic",
     "image",
+    "sound",
     "text",
     "tokens",
     "video",
@@ -36,24 +38,27 @@ def example_inputs(
     generator = torch.Generator().manual_seed(_SEED)
     takes = inspect.signature(type(model).forward).parameters
     from zooalign_transformers.in_place import image_in_text
+    from zooalign_transformers.sound_in_text import sound_in_text
     from zooalign_transformers.special import NEEDED, REQUIRED, SPECIAL
 
     special = SPECIAL.get(config.model_type)
     made = special(model, config, batch, generator) if special else None
     if made is None and images and not _both_towers(config):
         made = image_in_text(model, config, batch, generator)
+        made = made or sound_in_text(model, config, batch, generator)
     if made is None:
         made = generic(model, config, batch, generator)
     for name, parameter in takes.items():
-        wanted = parameter.default is inspect.Parameter.empty or name in NEEDED
+        needed = name in NEEDED and (name != "input_features_mask" or "input_features" in made)
+        wanted = parameter.default is inspect.Parameter.empty or needed
         if wanted and name not in made and name in REQUIRED:
             new = REQUIRED[name](model, config, batch, generator)
             made |= {k: v for k, v in new.items() if not (k in made and k in _OF_TEXT)}
-    made = _precomputed(model, _fitted(model, made))
+    made = _precomputed(model, fitted(model, made))
     return {name: value for name, value in made.items() if _takes(takes, name)}
 
 
-def _fitted(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
+def fitted(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
     """Spectrograms in the layout of the layer that reads them first."""
     features = made.get("input_features")
     if not isinstance(features, Tensor) or features.ndim != 3:
@@ -123,7 +128,8 @@ def generic(
 def _both_towers(config: Any) -> bool:
     """Whether this is a contrastive model: two encoders whose embeddings meet."""
     towers = {"text_config", "vision_config", "audio_config"} & set(vars(config))
-    generates = any("token_i" in name and "image" in name for name in vars(config))
+    seen = ("image", "audio")
+    generates = any("token_i" in n and any(s in n for s in seen) for n in vars(config))
     return len(towers) > 1 and not generates
 
 
@@ -194,6 +200,11 @@ def _first(config: Any, *names: str) -> Any:
         if isinstance(getattr(config, name, None), int):
             return getattr(config, name)
     return None
+
+
+def sound(name: str, config: Any, batch: int, generator: torch.Generator) -> Tensor:
+    """What a model takes as ``input_values`` (waves) or ``input_features`` (spectrograms)."""
+    return _SOUND[name](config, batch, generator)
 
 
 def _audio_config(config: Any) -> Any:

@@ -53,6 +53,8 @@ def _ones(name: str, like: str) -> Make:
         model: nn.Module, config: Any, batch: int, generator: torch.Generator
     ) -> dict[str, Any]:
         made = inputs.generic(model, config, batch, generator)
+        if like not in made:
+            return {}
         frames = made[like].shape[-1] if hasattr(config, "n_window") else made[like].shape[1]
         return {name: torch.ones((batch, frames), dtype=torch.long)}
 
@@ -516,7 +518,48 @@ def _arrays(
     return {"inputs": _normal(batch, 7, config.d_model, generator=generator)}
 
 
+def _told(model: nn.Module, config: Any, batch: int, generator: torch.Generator) -> dict[str, Any]:
+    """Text of a part that is called ``model_config``."""
+    return dict(inputs.text(config.model_config, batch, generator))
+
+
+def _protein(
+    model: nn.Module, config: Any, batch: int, generator: torch.Generator
+) -> dict[str, Any]:
+    """Text, and a protein that it is about."""
+    protein = inputs.text(config.protein_encoder_config, batch, generator)
+    made = {f"protein_{name}": value for name, value in protein.items()}
+    return {**inputs.text(config, batch, generator), **made}
+
+
+def _heard(model: nn.Module, config: Any, batch: int, generator: torch.Generator) -> dict[str, Any]:
+    """Text with a sound in it, of which every fourth frame becomes a token."""
+    from zooalign_transformers.in_place import with_places
+
+    part = config.audio_config
+    frames = 2 * part.max_source_positions
+    token = config.audio_token_index
+    return {
+        **with_places(config, (), token, frames // 4, batch, generator),
+        "input_features": _normal(batch, part.num_mel_bins, frames, generator=generator),
+        "feature_attention_mask": torch.ones((batch, frames), dtype=torch.long),
+    }
+
+
+def _in_patches(
+    model: nn.Module, config: Any, batch: int, generator: torch.Generator
+) -> dict[str, Any]:
+    """Bytes, and how they are grouped, which the model would decide by a network of its own."""
+    lengths = torch.tensor([[1, 3, 3, inputs.TOKENS - 6]] * batch)
+    return {**inputs.text(config, batch, generator), "patch_lengths": lengths}
+
+
 SPECIAL: dict[str, Make] = {
+    "blt": _in_patches,
+    "dots3_note": _text_alone,
+    "qwen2_audio": _heard,
+    "evolla": _protein,
+    "fastspeech2_conformer_with_hifigan": _told,
     "autoformer": _forecast,
     "informer": _forecast,
     "time_series_transformer": _forecast,

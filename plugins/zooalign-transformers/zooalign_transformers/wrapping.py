@@ -8,6 +8,7 @@ work as for any module.
 import contextlib
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -16,11 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zooalign_transformers.in_traces import replacements
 from zooalign_transformers.outputs import answers
 
 __all__ = ["positional"]
 
 _CHUNKED, _CHUNK = "chunk_gated_delta_rule", 8
+_NO_CHECKS = "TRANSFORMERS_DISABLE_TORCH_CHECK"
+_ROTARY_CACHE = "cached_rotary_positional_embedding"
 
 
 def positional(
@@ -107,6 +111,8 @@ def _forget(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(getattr(module, "attention_bias_cache", None), dict):  # LeViT
             module.attention_bias_cache = {}  # type: ignore[assignment]
+        if _ROTARY_CACHE in vars(module):  # CLVP, Seamless, conformers
+            setattr(module, _ROTARY_CACHE, None)
 
 
 @contextlib.contextmanager
@@ -126,8 +132,24 @@ def _export_safe() -> Iterator[None]:
     from transformers import masking_utils
 
     loaded.append((masking_utils, "_vmap_expansion_sdpa", _broadcast))
-    with utils.patch_attributes([found for found in loaded if found[0] is not None]):
+    loaded += replacements()
+    patches = [found for found in loaded if found[0] is not None]
+    with utils.patch_attributes(patches), _unchecked():
         yield
+
+
+@contextlib.contextmanager
+def _unchecked() -> Iterator[None]:
+    """Without transformers' checks of values, which become steps of a trace."""
+    before = os.environ.get(_NO_CHECKS)
+    os.environ[_NO_CHECKS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_NO_CHECKS]
+        else:
+            os.environ[_NO_CHECKS] = before
 
 
 def _broadcast(original: Any) -> Any:
