@@ -81,7 +81,9 @@ def main() -> None:
     for seeds in PAIRS:
         (a, masks_a), (b, masks_b) = (levels_of(seed) for seed in seeds)
         own = [
-            zooalign.match(spec, x, y, data=calibration, module=module).permutation
+            zooalign.match(
+                spec, x, y, method="activation", data=calibration, module=module
+            ).permutation
             for x, y in zip(a, b, strict=True)
         ]
         stacked = match_stacked(spec, a, b, data=calibration, module=module).permutation

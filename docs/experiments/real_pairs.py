@@ -54,11 +54,11 @@ SETTINGS = (
     Setting("ResNet-20", "activation matching"),
     Setting("ResNet-20", "learned, 300 steps", "learned", labels=True,
             options={**LONG, "steps": 300, "batch": 160, "check": 20}),
-    Setting("ResNet-20", "learned, 800 steps, mirrored images too", "learned", labels=True,
-            mirrored=True, options={**LONG, "steps": 800, "batch": 160, "check": 25}),
+    Setting("ResNet-20", "learned, 400 steps, mirrored images too", "learned", labels=True,
+            mirrored=True, options={**LONG, "steps": 400, "batch": 160, "check": 25}),
     Setting("ResNet-56", "activation matching"),
-    Setting("ResNet-56", "learned, 300 steps, mirrored images too", "learned", labels=True,
-            mirrored=True, options={**LONG, "steps": 300, "batch": 80, "check": 25}),
+    Setting("ResNet-56", "learned, 200 steps, mirrored images too", "learned", labels=True,
+            mirrored=True, options={**LONG, "steps": 200, "batch": 80, "check": 25}),
 )  # fmt: skip
 INTRODUCTION = (
     "CIFAR-10 ResNets nobody of this project trained ([the data](../results.md)). Images 0 to 999 of "

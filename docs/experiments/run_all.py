@@ -1,4 +1,4 @@
-"""Make every page of this folder anew, one experiment after the other.
+"""Make every page of this folder anew, one experiment after the other, and the list of them.
 
     ZOOALIGN_DATA=... python docs/experiments/run_all.py [NAME ...]
 
@@ -18,13 +18,10 @@ ARGUMENTS = {"recovery": ["--write"], "real_pairs": ["--write"]}
 
 def main() -> None:
     """Run the named experiments, or all; the exit code is 1 if one failed."""
-    names = sys.argv[1:] or sorted(
-        path.stem
-        for path in FOLDER.glob("*.py")
-        if not path.stem.startswith("_") and path.stem != Path(__file__).stem
-    )
+    scripts = {path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_")}
+    names = sys.argv[1:] or sorted(scripts - {Path(__file__).stem, "index"})
     failed = []
-    for name in names:
+    for name in [*names, "index"]:
         start = time.perf_counter()
         print(f"{name} ...", flush=True)
         done = subprocess.run(
