@@ -1,4 +1,4 @@
-"""Networks for the experiments: Fashion-MNIST, small architectures, one training loop, a cache.
+"""Networks for the experiments: small images, small architectures, one training loop, a cache.
 
 Everything is made by a :class:`Recipe`; what was trained is kept in the folder that
 ``ZOOALIGN_EXPERIMENTS`` names (default: ``zooalign-experiments`` in the system's temporary folder),
@@ -33,7 +33,9 @@ class Recipe:
 
     ``architecture`` is a key of :func:`build`. ``rows`` of the training images are used (None:
     all). Adam, or AdamW with ``decay``; the rate falls to zero along a cosine, or is constant.
-    ``saved`` are the steps (batches) at which a checkpoint is kept besides the last.
+    ``saved`` are the steps (batches) at which a checkpoint is kept besides the last. ``data`` is
+    the folder of the images: ``fashion_mnist``, or ``mnist``, of which only the test images are at
+    hand: the first 8,000 of them are ``train``.
     """
 
     architecture: str
@@ -45,6 +47,7 @@ class Recipe:
     decay: float = 0.0
     falling: bool = True
     saved: tuple[int, ...] = field(default=())
+    data: str = "fashion_mnist"
 
 
 def data_folder() -> Path:
@@ -56,22 +59,27 @@ def data_folder() -> Path:
 
 
 @cache
-def fashion_mnist(part: str) -> tuple[Tensor, Tensor]:
+def images(part: str, data: str = "fashion_mnist") -> tuple[Tensor, Tensor]:
     """``train`` or ``t10k``: float32 (N, 784) in [0, 1], int64 (N,)."""
+    file = "t10k" if data == "mnist" else part
 
     def read(kind: str, skipped: int) -> np.ndarray:
-        (path,) = (data_folder() / "fashion_mnist").glob(f"{part}-{kind}*")
+        (path,) = (data_folder() / data).glob(f"{file}-{kind}*")
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
         return np.frombuffer(raw[skipped:], np.uint8)
 
-    images = torch.from_numpy(read("images", 16).reshape(-1, 784).astype(np.float32) / 255)
-    return images, torch.from_numpy(read("labels", 8).astype(np.int64))
+    x = torch.from_numpy(read("images", 16).reshape(-1, 784).astype(np.float32) / 255)
+    y = torch.from_numpy(read("labels", 8).astype(np.int64))
+    if data != "mnist":
+        return x, y
+    rows = slice(0, 8000) if part == "train" else slice(8000, None)
+    return x[rows], y[rows]
 
 
-def batches(part: str, rows: slice, size: int = 1000) -> Batches:
+def batches(part: str, rows: slice, size: int = 1000, data: str = "fashion_mnist") -> Batches:
     """Rows of the data as batches to score or to match on."""
-    x, y = (tensor[rows] for tensor in fashion_mnist(part))
+    x, y = (tensor[rows] for tensor in images(part, data))
     return list(zip(x.split(size), y.split(size), strict=True))
 
 
@@ -151,7 +159,7 @@ def fit(
     each: Callable[[int], None] | None = None,
 ) -> None:
     """Train in place. ``masks`` keep pruned entries at zero; ``each`` is called with the steps done."""
-    x, y = (tensor[: recipe.rows] for tensor in fashion_mnist("train"))
+    x, y = (tensor[: recipe.rows] for tensor in images("train", recipe.data))
     steps = recipe.epochs * math.ceil(len(x) / recipe.batch)
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=recipe.rate, weight_decay=recipe.decay, fused=True
@@ -187,12 +195,10 @@ def trained(recipe: Recipe) -> State:
 
 def trajectory(recipe: Recipe) -> list[State]:
     """The checkpoints of a recipe at its ``saved`` steps, and the last."""
-    folder = Path(
-        os.environ.get("ZOOALIGN_EXPERIMENTS")
-        or Path(tempfile.gettempdir()) / "zooalign-experiments"
-    )
+    kept = os.environ.get("ZOOALIGN_EXPERIMENTS")
+    folder = Path(kept or Path(tempfile.gettempdir()) / "zooalign-experiments") / recipe.data
     folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(repr(astuple(recipe)).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr(astuple(recipe)[:-1]).encode()).hexdigest()[:12]
     path = folder / f"{recipe.architecture}-{recipe.seed}-{digest}.safetensors"
     if not path.exists():
         module = initial(recipe)

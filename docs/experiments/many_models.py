@@ -10,11 +10,14 @@ import sys
 import time
 
 import numpy as np
-from _page import table, verdict, write_page
+from _page import FOLDER, table, verdict, write_page
+
+from zooalign.merging.plot_many import plot_lines
 
 COUNTS = (3, 8, 32)
 ROWS = (1000, 2000, 4000)
 WIDTH = 256
+PAIRS_AT_MOST = COUNTS[-1] * (COUNTS[-1] - 1) // 2
 
 
 def one(count: int, rows: int, method: str, through: str) -> None:
@@ -64,6 +67,7 @@ def slope(xs: tuple[int, ...], ys: list[float]) -> float:
 def main() -> None:
     """Measure and write the page."""
     rows, conclusions = [], []
+    lines: dict[str, dict[str, list[tuple[float, list[float]]]]] = {}
     for method, through in (
         ("activation", "reference"), ("activation", "universe"),
         ("weight", "reference"), ("weight", "universe"),
@@ -73,6 +77,9 @@ def main() -> None:
             rows.append([method, through, n, ROWS[0] if method == "activation" else "",
                          f"{r['seconds']:.2f}", int(r["sweeps"]),
                          f"{r['kept']:.1f}", f"{r['peak']:.0f}"])  # fmt: skip
+            for panel, value in (("seconds", "seconds"), ("MB more at the peak", "peak")):
+                line = lines.setdefault(panel, {}).setdefault(f"{method}, {through}", [])
+                line.append((float(n), [r[value]]))
         sweeps = [max(1.0, r["sweeps"]) for r in by_count.values()]
         work = [r["seconds"] / s for r, s in zip(by_count.values(), sweeps, strict=True)]
         exponent = slope(COUNTS, work)
@@ -97,12 +104,17 @@ def main() -> None:
                     f"in networks to the power {kept:.2f}, in rows {data:.2f}",
                 )
             )
+    plot_lines(
+        lines, FOLDER / "many_models.svg", x="networks", logarithmic=True,
+        ticks={float(n): str(n) for n in COUNTS},
+    )  # fmt: skip
     write_page(
         __file__,
         "Time and memory of many networks",
         f"N networks 784-{WIDTH}-{WIDTH}-10 with random weights, each measurement in a process of "
         "its own. Seconds of one processor, for matching alone; MB kept of the activations, and by "
         "how much the process's peak grew.",
+        "![time and memory by the number of networks](many_models.svg)",
         table(
             [
                 "objective",
@@ -117,8 +129,9 @@ def main() -> None:
             rows,
         ),
         "\n".join(conclusions),
-        "Pair matrices would take N² / 2 times the square of the width: 64 MB at N = 32 for one "
-        "layer of 128 units, 1 GB for 512; they are never formed.",
+        f"A matrix of similarities for each of the {PAIRS_AT_MOST} pairs of {COUNTS[-1]} networks "
+        f"would take {PAIRS_AT_MOST * WIDTH**2 * 4 / 2**20:.0f} MB a layer in float32, and grow with "
+        "the square of their number; such matrices are never kept.",
     )
 
 
