@@ -114,7 +114,7 @@ def test_align_says_what_is_missing() -> None:
     a, b = mlp(0), mlp(1)
     with pytest.raises(DataError, match="example_inputs"):
         zooalign.align(a, to=b, method="weight")
-    with pytest.raises(MergeError, match="activation matching needs data"):
+    with pytest.raises(MergeError, match="auto matching needs data"):
         zooalign.align(a, to=b, example_inputs=torch.zeros(2, 6))
     with pytest.raises(DataError, match="once"):
         zooalign.align(a, to=b, data=iter(batches()))
@@ -162,7 +162,7 @@ def test_merge_of_permuted_copies_is_the_model() -> None:
     found = zooalign.merge(model, *copies, data=batches())
     assert found.statistics == "none"
     assert found.matches[0] is None
-    assert [m.method for m in found.matches[1:] if m] == ["activation", "activation"]
+    assert [m.method for m in found.matches[1:] if m] == ["auto", "auto"]
     assert found.permutations[0] == found.spec.identity()
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(found.state_dict[name], tensor)

@@ -159,21 +159,20 @@ def page(found: dict[int, list[Merges]]) -> None:
                 ", ".join(f"{w}: {mean_spread(g, 3)}" for w, g in gains.items()),
             )
         )
-    universe = "activations, universe"
-    behind = [
-        (w, r["activations, reference"][0] - r[universe][0])
-        for w, own in found.items()
-        for r in own
-        if r[universe][0] < r["activations, reference"][0]
-    ]
-    conclusions.append(
-        verdict(
-            not behind,
-            "activations through a universe are never worse than to the reference with the best "
-            "objective",
-            ", ".join(f"width {w}: worse by {g:.4f}" for w, g in behind) or "in no merge",
+    for label in ("activations, universe", "activations, auto"):
+        behind = [
+            (w, r["activations, reference"][0] - r[label][0])
+            for w, own in found.items()
+            for r in own
+            if r[label][0] < r["activations, reference"][0]
+        ]
+        conclusions.append(
+            verdict(
+                not behind,
+                f"{label}: never worse than to the reference with the best objective",
+                ", ".join(f"width {w}: worse by {g:.4f}" for w, g in behind) or "in no merge",
+            )
         )
-    )
     write_page(
         __file__,
         "Three MLPs merged: the setting of rebasin-results",

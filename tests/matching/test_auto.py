@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from zooalign.errors import MergeError
+from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.matching import match
 from zooalign.matching.auto import CANDIDATES
 from zooalign.symmetry import extract_spec
@@ -39,10 +39,56 @@ def test_learning_goes_on_from_it_and_is_not_worse_on_what_it_held_out() -> None
     found = match(SPEC, A, B, method="auto", data=DATA, learn=True, **options)
     assert found.details["learned_held_out"] == 32
     assert found.details["learned_start_objective"] < 0
-    with pytest.raises(MergeError, match="'steps' is an option of learning"):
+    with pytest.raises(MergeError, match="'steps' is an option of one method"):
         match(SPEC, A, B, method="auto", data=DATA, steps=20)
 
 
 def test_one_network_in_two_orders_is_recovered() -> None:
     found = match(SPEC, A, SPEC.apply(SPEC.random(1), A.state_dict()), method="auto", data=DATA)
     assert found.details["exact"] == 1
+
+
+def test_networks_in_one_order_already_stay_in_it() -> None:
+    tuned = {n: t + 0.01 if t.is_floating_point() else t for n, t in A.state_dict().items()}
+    found = match(SPEC, A, tuned, method="auto", data=DATA)
+    losses = [found.details[f"loss_of_{name}"] for name in CANDIDATES]
+    assert found.details["loss_of_identity"] == -found.objective_before == min(losses)
+    assert found.objective_after == found.objective_before
+
+
+def test_data_that_is_read_once_is_kept() -> None:
+    once = match(SPEC, A, B, method="auto", data=iter(DATA))
+    assert once.permutation == match(SPEC, A, B, method="auto", data=DATA).permutation
+
+
+class Scores(nn.Module):
+    """Gives its outputs in a form in which no logits are found."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> object:
+        return {"scores": [self.net(x)]}
+
+
+@pytest.mark.parametrize(
+    ("wrap", "data", "reason"),
+    [
+        (Scores, DATA, "no outputs are found"),
+        (nn.Sequential, [(x, y[:, None].expand(-1, 7)) for x, y in DATA], "no cross-entropy"),
+        (nn.Sequential, [(x, y[:-1]) for x, y in DATA], "rows of inputs"),
+    ],
+    ids=["outputs", "targets", "rows"],
+)
+def test_what_cannot_be_judged_is_matched_by_activations(
+    wrap: type[nn.Module], data: list, reason: str
+) -> None:
+    a, b = wrap(A), wrap(B)
+    spec = extract_spec(a, (X[:2],))
+    with pytest.warns(ZooalignWarning, match=reason):
+        found = match(spec, a, b, method="auto", data=data)
+    assert (found.method, found.details["judged"]) == ("auto", 0.0)
+    assert found.permutation == match(spec, a, b, method="activation", data=data).permutation
+    with pytest.raises(DataError, match=reason):
+        match(spec, a, b, method="auto", data=data, learn=True)

@@ -11,6 +11,7 @@ from zooalign.api.symmetries import extract_spec
 from zooalign.errors import SpecError
 from zooalign.matching import Match
 from zooalign.matching import match as match_states
+from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.outcome import Outcome, outcome
 from zooalign.release.plugins import plugin_solvers
@@ -61,7 +62,7 @@ def match(
     target: Model,
     source: Model,
     *,
-    method: str = "activation",
+    method: str = DEFAULT,
     data: Iterable[Any] | None = None,
     module: nn.Module | None = None,
     seed: int = 0,
@@ -79,11 +80,13 @@ def match(
     target, source:
         Modules or state dicts.
     method:
-        ``activation``, ``refine``, ``blend`` or ``learned``, which need ``data``; ``weight``,
-        ``frank-wolfe``; or the name of a plugin's solver. ``docs/matching.md`` compares them.
+        ``auto`` (several, and the midpoint's loss on ``data`` decides), ``activation``,
+        ``refine``, ``blend`` or ``learned``, which need ``data``; ``weight``, ``frank-wolfe``; or
+        the name of a plugin's solver. ``docs/matching.md`` compares them.
     data:
         Batches for methods that run the models: inputs, or pairs (inputs, targets), such as a
-        ``DataLoader`` gives. A few hundred examples usually suffice.
+        ``DataLoader`` gives. A few hundred examples usually suffice. ``auto`` and ``learned`` look
+        at targets where there are some (``labels=False``: they do not).
     module:
         The architecture, where only state dicts are given.
     seed:
@@ -128,7 +131,7 @@ def align(
     to: Model,
     *,
     data: Iterable[Any] | None = None,
-    method: str = "activation",
+    method: str = DEFAULT,
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
     module: nn.Module | None = None,

@@ -14,6 +14,7 @@ from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import read_batches, require_repeatable
 from zooalign.graph.capture import capture
 from zooalign.matching import Match
+from zooalign.matching.solvers import DEFAULT
 from zooalign.merging import (
     BarrierCurve,
     LazyAverage,
@@ -71,7 +72,7 @@ def merge(
     *models: Model | Sequence[Model],
     weights: Sequence[float] | None = None,
     data: Iterable[Any] | None = None,
-    method: str = "activation",
+    method: str = DEFAULT,
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
     module: nn.Module | None = None,
@@ -95,7 +96,7 @@ def merge(
         several times: a list or a ``DataLoader``, not an iterator. Batches of a hundred examples
         and more are best.
     method:
-        ``activation`` (needs ``data``), ``weight``, a plugin's, or ``none`` to average as is.
+        As for :func:`zooalign.match`, or ``none`` to average as is.
     example_inputs, spec, seed, progress, options:
         As for :func:`zooalign.align`.
     reset:

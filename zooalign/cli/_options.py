@@ -23,7 +23,7 @@ __all__ = [
 
 Decorator = Callable[[Any], Any]
 
-METHODS = ("activation", "weight", "refine", "blend", "frank-wolfe", "learned", "auto")
+METHODS = ("auto", "activation", "weight", "refine", "blend", "frank-wolfe", "learned")
 _HAVE_STARTS = ("weight", "refine", "blend", "frank-wolfe", "learned", "auto")
 _HAVE_KIND = ("activation", "refine", "blend", "learned")
 
@@ -105,7 +105,7 @@ def gate(function: Any) -> Any:
     return parent(recorded(data(data_options(policy(function)))))
 
 
-def method(*more: str, default: str = "activation") -> Decorator:
+def method(*more: str, default: str = "auto") -> Decorator:
     """``--method``."""
     return click.option(
         "--method",

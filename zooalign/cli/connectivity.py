@@ -22,7 +22,7 @@ __all__ = ["command"]
     is_flag=True,
     help="A, B, ... are directories of checkpoints of one training each.",
 )
-@_options.method()
+@_options.method(default="activation")
 @_options.matching_options
 @click.option(
     "--through",

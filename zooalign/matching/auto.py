@@ -6,18 +6,20 @@ data, the best is kept, and permutations may be learned from there. ``docs/match
 benchmark this was chosen by.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zooalign.errors import MergeError
-from zooalign.graph.batches import require_repeatable
+from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.registry import Rule
 from zooalign.matching.activation import activation_similarity
 from zooalign.matching.assignment import AssignmentSolver, linear
+from zooalign.matching.certificate import certify
 from zooalign.matching.frank_wolfe import frank_wolfe_matching
 from zooalign.matching.learned import learned_matching
 from zooalign.matching.midpoint import Midpoint
@@ -28,7 +30,7 @@ from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["CANDIDATES", "auto_matching"]
 
-CANDIDATES = ("activation", "covariance", "blend", "weight", "frank-wolfe")
+CANDIDATES = ("activation", "covariance", "blend", "weight", "frank-wolfe", "identity")
 
 
 def auto_matching(
@@ -52,14 +54,18 @@ def auto_matching(
     """The candidate whose midpoint has the least loss on the calibration data.
 
     Candidates are activation matching by correlation and by covariance, the even blend with
-    weights, weight matching and Frank-Wolfe.
+    weights, weight matching, Frank-Wolfe, and the source as it is: networks that were trained from
+    one base are often in one order already. One that is certified
+    (:mod:`zooalign.matching.certificate`) is taken whatever its loss.
 
     Parameters
     ----------
     spec, target, source, module, rules:
         As for :func:`~zooalign.matching.activation.activation_matching`.
     data:
-        Batches of (inputs, targets), or of inputs; read several times and held in memory.
+        Batches of (inputs, targets), or of inputs; read several times and held in memory. Where
+        midpoints cannot be judged on them (rows of different shapes, outputs that are no logits),
+        there is a warning, and activation matching is taken.
     learn:
         Go on from the best with :func:`~zooalign.matching.learned.learned_matching`, which takes
         many runs of the network; other options are passed to it.
@@ -72,7 +78,7 @@ def auto_matching(
     -------
     Match
         The objective is minus the midpoint's loss. ``details`` has every candidate's under
-        ``loss_of_NAME``.
+        ``loss_of_NAME``, and under ``judged`` whether there were any.
 
     Raises
     ------
@@ -80,11 +86,11 @@ def auto_matching(
         As the candidates do.
     """
     if learning and not learn:
-        raise MergeError(f"'{min(learning)}' is an option of learning: give learn=True with it")
-    require_repeatable(data, "the calibration data", "several times")
-    device = next((t.device for t in target.values()), torch.device("cpu"))
-    rows = Rows.read(data, device)
-    midpoint = Midpoint(spec, target, source, module, rows, criterion, labels, solver)
+        raise MergeError(
+            f"'{min(learning)}' is an option of one method: name it (method=...), or give "
+            "learn=True for those of learning"
+        )
+    data = list(data) if isinstance(data, Iterator) else data
 
     def seen(kind: str) -> tuple[Match, Mapping[str, Any]]:
         return activation_similarity(
@@ -92,6 +98,24 @@ def auto_matching(
         )
 
     correlated, similarity = seen("correlation")
+    everything = torch.empty(0)
+    try:
+        device = next((t.device for t in target.values()), torch.device("cpu"))
+        rows = Rows.read(data, device)
+        everything = torch.arange(rows.count)
+        midpoint = Midpoint(spec, target, source, module, rows, criterion, labels, solver)
+        before = midpoint.held_out(spec.identity(), everything, batch)
+        if not isfinite(before):
+            raise DataError("the loss between the networks is not finite")
+    except DataError as error:
+        if learn or labels or criterion is not None:
+            raise
+        warnings.warn(
+            f"nothing to judge permutations by ({error}): activation matching was taken",
+            ZooalignWarning,
+            stacklevel=2,
+        )
+        return replace(correlated, method="auto", details={**correlated.details, "judged": 0.0})
     units = sum(len(m) for m in similarity.values()) or 1
     weights: dict[str, Any] = {"seed": seed, "solver": solver}
     found = {
@@ -107,19 +131,22 @@ def auto_matching(
         ),
         "weight": weight_matching(spec, target, source, starts=starts, **weights),
         "frank-wolfe": frank_wolfe_matching(spec, target, source, **weights),
+        "identity": replace(correlated, permutation=spec.identity()),
     }
-    everything = torch.arange(rows.count)
     losses = {}
     for number, (name, one) in enumerate(found.items()):
-        losses[name] = midpoint.held_out(one.permutation, everything, batch)
+        loss = midpoint.held_out(one.permutation, everything, batch)
+        if isfinite(loss):
+            losses[name] = loss
         if progress is not None:
             progress(number + 1)
-    before = midpoint.held_out(spec.identity(), everything, batch)
-    best = min(losses, key=lambda name: losses[name])
+    # Where weights agree as far as any permutation can make them, data has no say.
+    proved = [n for n in losses if certify(spec, found[n].permutation, target, source).optimal]
+    best = min(proved or losses, key=lambda name: losses[name])
     permutation = found[best].permutation
     details = {f"loss_of_{name}": value for name, value in losses.items()}
     details |= {"best_candidate": CANDIDATES.index(best), "samples": rows.count}
-    details |= {"labelled": float(midpoint.labelled)}
+    details |= {"labelled": float(midpoint.labelled), "judged": 1.0}
     after = losses[best]
     if learn:
         learned = learned_matching(

@@ -54,6 +54,8 @@ class Rows:
                 f"{str(error).splitlines()[0]}. Give rows of one shape"
             ) from error
         count = next((len(x) for x in inputs if isinstance(x, Tensor)), 0)
+        if targets is not None and len(targets) != count:
+            raise DataError(f"{count} rows of inputs, {len(targets)} of targets")
         return cls(inputs, targets, count)
 
     def take(self, index: Tensor) -> tuple[Any, ...]:
@@ -87,7 +89,8 @@ class Network:
             for name, t in state.items()
             if not name.endswith("num_batches_tracked")
         }
-        return functional_call(self._module, tensors, inputs)
+        # Tied names come one by one in a state dict, each with its own tensor.
+        return functional_call(self._module, tensors, inputs, tie_weights=False)
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
@@ -118,8 +121,21 @@ def logits(outputs: Any) -> Tensor:
 
 
 def score(outputs: Any, targets: Tensor) -> Tensor:
-    """Cross-entropy, classes on axis 1."""
-    return F.cross_entropy(logits(outputs).float(), targets)
+    """Cross-entropy, classes on axis 1.
+
+    Raises
+    ------
+    DataError
+        If outputs and targets are not those of a classification.
+    """
+    found = logits(outputs).float()
+    try:
+        return F.cross_entropy(found, targets)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise DataError(
+            f"outputs of shape {tuple(found.shape)} and targets of shape {tuple(targets.shape)} "
+            "have no cross-entropy with classes on axis 1: give a criterion, or labels=False"
+        ) from error
 
 
 def agreement(outputs: Any, ends: tuple[Tensor, ...]) -> Tensor:

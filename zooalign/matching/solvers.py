@@ -20,14 +20,18 @@ from zooalign.matching.result import Match
 from zooalign.matching.weight import weight_matching
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["NEED_DATA", "Solver", "match", "solvers"]
+__all__ = ["DEFAULT", "NEED_DATA", "RUN_THE_MIDPOINT", "Solver", "match", "solvers"]
 
 # Called as solver(spec, target, source, module=, data=, rules=, seed=, progress=, **options).
 Solver = Callable[..., Match]
 
 
+# Chosen by docs/benchmarks/default_method.md.
+DEFAULT = "auto"
 # Methods that run the models, and so need data and the module.
 NEED_DATA = frozenset({"activation", "refine", "blend", "learned", "auto"})
+# Methods that judge by a loss of the merged network; it can be given as ``criterion``.
+RUN_THE_MIDPOINT = frozenset({"learned", "auto"})
 
 
 def _on_data(name: str, solver: Solver, seeded: bool = True) -> Solver:
@@ -103,7 +107,7 @@ def match(
     target: nn.Module | Mapping[str, Tensor],
     source: nn.Module | Mapping[str, Tensor],
     *,
-    method: str = "activation",
+    method: str = DEFAULT,
     data: Iterable[Any] | None = None,
     module: nn.Module | None = None,
     seed: int = 0,
@@ -121,9 +125,10 @@ def match(
     target, source:
         Modules, or state dicts (then ``module`` gives the architecture where a method needs it).
     method:
-        ``activation``, ``refine`` (activations, then weights), ``blend`` (both in one objective)
-        ``learned`` or ``auto`` (the best of several), which need ``data``; ``weight`` or ``frank-wolfe``, which do not; or the
-        name of a registered solver. ``docs/matching.md`` compares them.
+        ``auto`` (the best of several by the midpoint's loss), ``activation``, ``refine``
+        (activations, then weights), ``blend`` (both in one objective) or ``learned``, which need
+        ``data``; ``weight`` or ``frank-wolfe``, which do not; or the name of a registered solver.
+        ``docs/matching.md`` compares them.
     data:
         Batches of inputs, or of (inputs, targets).
     seed:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zooalign.matching.solvers import DEFAULT
 from zooalign.release import layout
 from zooalign.release.assemble import Release, require_output, write_release
 from zooalign.release.barrier import MeasuredCurve, barrier_summary, measure
@@ -58,7 +59,7 @@ def align_models(
     output: str,
     *,
     model: str | None = None,
-    method: str = "activation",
+    method: str = DEFAULT,
     data: str | None = None,
     evaluate: str | None = None,
     alphas: int = 25,

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import DataError, SpecError
+from zooalign.graph.batches import read_batches
 from zooalign.matching import Match, match
-from zooalign.matching.solvers import NEED_DATA
+from zooalign.matching.solvers import NEED_DATA, RUN_THE_MIDPOINT
 from zooalign.merging.diagnose import Diagnosis, diagnose
+from zooalign.merging.evaluate import cross_entropy
 from zooalign.merging.outcome import Outcome, outcome
+from zooalign.release.calibration import scoring
 from zooalign.release.opening import CastLike, Family
 from zooalign.release.plugins import plugin_solvers
 from zooalign.release.progress import Progress, stage
@@ -111,7 +114,7 @@ def align_member(
             progress=_counted(progress, f"{method} matching"),
             rules=operator_rules(),
             extra_solvers=plugin_solvers(),
-            **(options or {}),
+            **_judged_by(family, method, batches, options or {}),
         )
         permutation = found.permutation
     moved = None if method == "none" else moved_fraction(permutation)
@@ -138,6 +141,18 @@ def align_member(
             "Run `zooalign verify` on it and report what it says"
         )
     return Aligned(index, permutation, found, diagnosis, comparison, judged)
+
+
+def _judged_by(
+    family: Family, method: str, batches: Iterable[Any] | None, options: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The options, with the adapter's own loss for methods that run the midpoint on targets."""
+    if method not in RUN_THE_MIDPOINT or batches is None or "criterion" in options:
+        return options
+    loss, _ = scoring(family.first)
+    if loss is cross_entropy or next(read_batches(batches)).targets is None:
+        return options
+    return {**options, "criterion": loss}
 
 
 def runnable(state: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:

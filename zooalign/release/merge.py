@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
+from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.evaluate import evaluate as score_of
 from zooalign.release import layout
 from zooalign.release.assemble import Release, require_output, write_release
@@ -78,7 +79,7 @@ def merge_models(
     *,
     weights: Sequence[float] | None = None,
     model: str | None = None,
-    method: str = "activation",
+    method: str = DEFAULT,
     data: str | None = None,
     evaluate: str | None = None,
     alphas: int = 25,
