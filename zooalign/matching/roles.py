@@ -116,11 +116,16 @@ class _Trial:
                     yield self._told(node, difference > limit, place.group, unit)
 
     def _given(self, arguments: Any, changed: Mapping[fx.Node, Any]) -> Any:
-        if isinstance(arguments, dict):
-            arguments = dict(arguments)
-        return fx.node.map_arg(
-            arguments, lambda n: _copy(changed[n] if n in changed else self.values[n])
-        )
+        """Arguments of a node: values for nodes, and float64 where a floating dtype is named."""
+
+        def value(argument: Any) -> Any:
+            if isinstance(argument, fx.Node):
+                return _copy(changed[argument] if argument in changed else self.values[argument])
+            named = isinstance(argument, torch.dtype) and argument.is_floating_point
+            return torch.float64 if named else argument
+
+        given = dict(arguments) if isinstance(arguments, dict) else arguments
+        return fx.node.map_aggregate(given, value)
 
     def _told(self, node: fx.Node, moved: Tensor, group: str, unit: int) -> str:
         """Whether what changed is one unit of the group, somewhere in the result."""

@@ -87,11 +87,12 @@ class Widening:
             reason, culprits = self._why_not(waiting)
             if reason is None:
                 break
-            if not culprits and len(waiting) > 1:  # not known which: each alone
-                alone = {g: self._why_not([g])[0] for g in waiting}
-                culprits = [g for g in waiting if alone[g] is not None] or waiting
-                reasons |= {g: alone[g] or reason for g in culprits}
             culprits = culprits or waiting
+            if len(culprits) > 1:  # not known which: each alone
+                alone = {g: self._why_not([g])[0] for g in culprits}
+                guilty = {g: why for g, why in alone.items() if why is not None}
+                culprits = list(guilty) or culprits
+                reasons |= guilty
             reasons |= {g: reason for g in culprits if g not in reasons}
             waiting = [g for g in waiting if g not in culprits]
         return reasons
@@ -101,7 +102,7 @@ class Widening:
         try:
             found = self._trial(slots)[1]
         except (MergeError, TraceError) as error:
-            return f"the module does not run with more of its units: {error}", []
+            return f"more of its units cannot be had: {error}", []
         if found is None:
             return None, []
         culprits = [g for g in found.groups if g in slots]
@@ -110,6 +111,8 @@ class Widening:
     def _trial(self, slots: GroupSlots) -> tuple[Derived, Difference | None]:
         widths = {g: n for g, by in slots.items() if (n := _count(by)) != self.spec.by_id[g].size}
         module = widened(self.module, wide_shapes(self.spec, widths))
+        # Run before it is traced: where that fails, it does so sooner, and without torch's log.
+        self._outputs(module, random_state(module, self.seed + 1))
         derived = derive_spec(module, self.example_inputs)
         same_groups(self.spec, derived.spec)
         first = first_slots(self.spec, derived.spec)
@@ -123,22 +126,32 @@ class Widening:
             ),
         )
         for state in trials:
-            try:
-                found = first_difference(
-                    self.derived, derived, self.state, state, first, self.inputs
-                )
-                if found is not None:
-                    return derived, found
-                left = outputs(self.module, self.state, self.inputs)
-                error = relative_error(left, outputs(module, state, self.inputs))
-            except RuntimeError as problem:
-                raise TraceError(str(problem)) from problem
+            found = first_difference(self.derived, derived, self.state, state, first, self.inputs)
+            if found is not None:
+                return derived, found
+            left, right = self._outputs(self.module, self.state), self._outputs(module, state)
+            if left is None or right is None:
+                continue
+            error = relative_error(left, right)
             if not error <= _TOLERANCE:
                 raise MergeError(
                     f"{type(module).__name__} computes something else than its graph with these "
                     f"widths (relative error {error:.1g})"
                 )
         return derived, None
+
+    def _outputs(self, module: nn.Module, state: Mapping[str, Tensor]) -> list[Tensor] | None:
+        """What a module itself computes; None where a part of it is in float32 by name."""
+        try:
+            return outputs(module, state, self.inputs)
+        except Exception as error:  # a forward pass may raise anything
+            text = str(error).lower()
+            if isinstance(error, RuntimeError) and "double" in text and "float" in text:
+                return None
+            raise TraceError(
+                f"{type(module).__name__} does not run with these widths: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def _added(
         self, module: nn.Module, wide: PermutationSpec, widths: Mapping[str, int]
