@@ -11,6 +11,7 @@ from zooalign.merging.evaluate import Score, correct, cross_entropy, evaluate
 from zooalign.merging.interpolate import LazyAverage, average, interpolate
 from zooalign.merging.pairs import pair_similarity
 from zooalign.merging.partial import PartialMerge, partial_merge
+from zooalign.merging.partial_repair import repair_partial
 from zooalign.merging.plot import plot_barrier
 from zooalign.merging.repair import RepairResult, repair
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
@@ -38,6 +39,7 @@ __all__ = [
     "partial_merge",
     "plot_barrier",
     "repair",
+    "repair_partial",
     "reset_statistics",
     "zip_merge",
 ]

@@ -19,7 +19,7 @@ from zooalign.matching.roles import MAKES, READS, Roles
 from zooalign.merging.interpolate import check_names
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["GroupSlots", "conflicts", "merge_into_slots"]
+__all__ = ["GroupSlots", "conflicts", "factors_of", "merge_into_slots"]
 
 # Per group an int64 array for each model: the slot of every unit (all contexts, row-major), -1
 # for a dead unit. Units of groups that are not named share a slot with those of the same number.
@@ -80,7 +80,7 @@ def merge_into_slots(
     narrow_places, wide_places = tensor_places(spec), tensor_places(wide)
     same = first_slots(spec, wide)
     own = [{**same, **{g: found[m] for g, found in slots.items()}} for m in range(len(states))]
-    factors = [_factors(slots, m, weights) for m in range(len(states))]
+    factors = [factors_of(slots, m, weights) for m in range(len(states))]
     result: dict[str, Tensor] = {}
     for name, first in states[0].items():
         if name not in spec.shapes or tuple(first.shape) != spec.shapes[name]:
@@ -114,7 +114,7 @@ def _missing(name: str, index: int) -> str:
     raise MergeError(f"model {index} lacks '{name}'")
 
 
-def _factors(slots: GroupSlots, model: int, weights: Sequence[float]) -> dict[str, np.ndarray]:
+def factors_of(slots: GroupSlots, model: int, weights: Sequence[float]) -> dict[str, np.ndarray]:
     """Per group what each unit of one model counts in its slot."""
     found = {}
     for group, by_model in slots.items():

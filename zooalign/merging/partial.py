@@ -49,6 +49,10 @@ class PartialMerge:
         Groups that were to be widened and cannot be, with the reason: merged whole.
     parameters:
         Number of parameters, relative to one parent.
+    slots:
+        Where the units of either parent went, in the groups that were not merged pair by pair.
+    weights:
+        Of the parents.
     """
 
     state: Mapping[str, Tensor]
@@ -58,6 +62,8 @@ class PartialMerge:
     widths: Mapping[str, tuple[int, int]]
     refused: Mapping[str, str]
     parameters: float
+    slots: GroupSlots
+    weights: tuple[float, ...]
 
 
 def partial_merge(
@@ -113,7 +119,8 @@ def partial_merge(
     -----
     What can be widened is not guessed: every width is tried on the module itself, on random
     parameters in float64. The result's running statistics are those of the parents, exact for the
-    units kept and stale for those merged: reset them on ``result.module``.
+    units kept and stale for those merged: reset them on ``result.module``, or use
+    :func:`~zooalign.merging.repair_partial`.
     """
     shares = normalised(weights, 2)
     if min(shares) <= 0:
@@ -159,7 +166,9 @@ def into(
     holder.load_state_dict(state, strict=False)
     count = _parameters(spec, wide.shapes) / _parameters(spec, spec.shapes)
     widths = {g: (spec.by_id[g].size, wide.by_id[g].size) for g in slots}
-    return PartialMerge(state, holder, wide, merged, widths, refused, count)
+    return PartialMerge(
+        state, holder, wide, merged, widths, refused, count, dict(slots), tuple(weights)
+    )
 
 
 def _wanted(

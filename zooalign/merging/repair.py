@@ -8,32 +8,25 @@ the unit's row is multiplied by s*/s and its bias b becomes (b - m) s*/s + m*. W
 BatchNorm layers of its own, their running statistics are reset on the way, wherever they stand.
 """
 
-import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import Capture
-from zooalign.graph.execute import steps
 from zooalign.merging.interpolate import normalised
 from zooalign.merging.layers import Layer, find_layers
 from zooalign.merging.moments import Moments
-from zooalign.merging.norms import Norm, find_norms, normalised_anew, reset_norm
+from zooalign.merging.norms import Norm, find_norms
+from zooalign.merging.towards import Target, brought_to, unit_moments
 
-__all__ = ["RepairResult", "repair"]
+__all__ = ["RepairResult", "calibration_inputs", "repair", "result_of"]
 
 State = Mapping[str, Tensor]
-
-# A deviation below this fraction of the layer's largest, or of the unit's mean, is rounding.
-_DEAD = 1e-6
-# Corrections below this are rounding of the statistics, not a difference.
-_NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -63,15 +56,6 @@ class RepairResult:
     skipped: tuple[tuple[str, str], ...]
     dead_units: int
     reset: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Correction:
-    """``scale * output + shift`` per unit, float64 on the CPU."""
-
-    scale: Tensor
-    shift: Tensor
-    dead: int
 
 
 def repair(
@@ -118,7 +102,7 @@ def repair(
     Returns
     -------
     The new state dict and what was repaired. Weights are computed in float64 and rounded once to
-    their dtype. Parents equal to the merged network leave it as it is.
+    their dtype. Parents equal to the merged network leave it as it is, but for running statistics.
 
     Raises
     ------
@@ -136,136 +120,44 @@ def repair(
     norms, shared = find_norms(captured)
     skipped += shared
     state = dict(merged.items())
-    inputs = _inputs(captured, state, batches)
+    inputs = calibration_inputs(captured, state, batches)
     if not (layers or norms):
         return RepairResult(state, (), (), skipped, 0)
-    with torch.no_grad():
-        wanted = [_parent_moments(captured, parent, inputs, layers) for parent in parents]
-        found = _corrections(captured, state, inputs, layers, norms, wanted, shares)
-        corrections, statistics = found
-        for name, value in statistics.items():
-            _replace(captured, state, name, _always(value))
-        for layer, correction in corrections.items():
-            _apply(captured, state, layer, correction)
+    moments = [unit_moments(captured, parent, inputs, layers) for parent in parents]
+    wanted = {layer.node: _mean([m[layer.node] for m in moments], shares) for layer in layers}
+    state, dead = brought_to(captured, state, inputs, layers, norms, wanted)
+    return result_of(state, layers, norms, skipped, dead)
+
+
+def result_of(
+    state: dict[str, Tensor],
+    layers: Sequence[Layer],
+    norms: Sequence[Norm],
+    skipped: tuple[tuple[str, str], ...],
+    dead: int,
+) -> RepairResult:
+    """What was repaired, by name."""
     return RepairResult(
         state,
         tuple(layer.weight for layer in layers),
         tuple(layer.weight for layer in layers if layer.bias is None),
         skipped,
-        sum(correction.dead for correction in corrections.values()),
+        dead,
         tuple(norm.mean for norm in norms),
     )
 
 
-def _parent_moments(
-    captured: Capture, parent: State, inputs: Sequence[tuple[Any, ...]], layers: Sequence[Layer]
-) -> dict[fx.Node, Moments]:
-    by_node = {layer.node: layer for layer in layers}
-    tensors = dict(parent.items())  # read once, not once a batch
-    found: dict[fx.Node, Moments] = {}
-    for batch in inputs:
-        for node, value in steps(captured, tensors, batch):
-            if node in by_node:
-                moments = Moments.of(by_node[node].rows(value), 0)
-                found[node] = found[node] + moments if node in found else moments
-    return found
-
-
-def _corrections(
-    captured: Capture,
-    state: State,
-    inputs: Sequence[tuple[Any, ...]],
-    layers: Sequence[Layer],
-    norms: Sequence[Norm],
-    wanted: Sequence[Mapping[fx.Node, Moments]],
-    shares: Sequence[float],
-) -> tuple[dict[Layer, _Correction], dict[str, Tensor]]:
-    """What each layer is multiplied by, and new running statistics by name.
-
-    Outputs are changed in place, so that the runs go on with them. That is safe for the operators
-    of a layer and for normalisations: their output is a new tensor that no node has read yet.
-    """
-    by_node = {layer.node: layer for layer in layers}
-    by_norm = {norm.node: norm for norm in norms}
-    sources = {norm.source for norm in norms}
-    seen: dict[fx.Node, Moments] = {}
-    found: dict[Layer, _Correction] = {}
-    statistics: dict[str, Tensor] = {}
-    runs = [steps(captured, state, batch) for batch in inputs]
-    for current in zip(*runs, strict=True):
-        node, outputs = current[0][0], [output for _, output in current]
-        if node in by_node:
-            layer = by_node[node]
-            measured = _measured([layer.rows(output) for output in outputs], 0)
-            targets = [moments[node] for moments in wanted]
-            found[layer] = _correction(layer, measured, targets, shares)
-            for output in outputs:
-                layer.corrected(output, found[layer].scale, found[layer].shift)
-        if node in by_norm:
-            norm = by_norm[node]
-            new = reset_norm(norm, state, seen[norm.source])
-            normalised_anew(norm, state, new, outputs)
-            statistics |= new
-        if node in sources:
-            seen[node] = _measured(outputs, 1)
-    return found, statistics
-
-
-def _measured(outputs: Sequence[Tensor], axis: int) -> Moments:
-    return reduce(operator.add, [Moments.of(output, axis) for output in outputs])
-
-
-def _correction(
-    layer: Layer, measured: Moments, targets: Sequence[Moments], shares: Sequence[float]
-) -> _Correction:
-    pairs = list(zip(shares, targets, strict=True))
-    mean = torch.stack([share * target.mean for share, target in pairs]).sum(0)
-    std = torch.stack([share * target.std for share, target in pairs]).sum(0)
-    for values in (mean, std, measured.mean, measured.std):
-        if not torch.isfinite(values).all():
-            raise MergeError(
-                f"the output of the layer of '{layer.weight}' is not finite on the calibration "
-                "data. Check the weights and the data for NaN and infinity."
-            )
-    floor = _DEAD * torch.maximum(measured.std.max(), measured.mean.abs())
-    dead = measured.std <= floor
-    scale = std / torch.where(dead, torch.ones_like(std), measured.std)
-    shift = mean - scale * measured.mean
-    if layer.bias is None:
-        shift = torch.zeros_like(shift)
-    same = ((scale - 1).abs() <= _NOTHING) & (shift.abs() <= _NOTHING * measured.std)
-    keep = dead | same
-    return _Correction(
-        torch.where(keep, torch.ones_like(scale), scale),
-        torch.where(keep, torch.zeros_like(shift), shift),
-        int(dead.sum()),
+def _mean(moments: Sequence[Moments], shares: Sequence[float]) -> Target:
+    pairs = list(zip(shares, moments, strict=True))
+    return Target(
+        torch.stack([share * one.mean for share, one in pairs]).sum(0),
+        torch.stack([share * one.std for share, one in pairs]).sum(0),
     )
 
 
-def _apply(
-    captured: Capture, state: dict[str, Tensor], layer: Layer, correction: _Correction
-) -> None:
-    scale, shift = correction.scale, correction.shift
-    _replace(captured, state, layer.weight, lambda weight: layer.scaled(weight, scale))
-    if layer.bias is not None:
-        _replace(captured, state, layer.bias, lambda bias: layer.moved(bias, scale, shift))
-
-
-def _replace(
-    captured: Capture, state: dict[str, Tensor], name: str, change: Callable[[Tensor], Tensor]
-) -> None:
-    root = captured.tied.get(name, name)
-    aliases = [root, *(n for n, first in captured.tied.items() if first == root)]
-    for alias in aliases:
-        if alias in state:
-            state[alias] = change(state[alias].detach().cpu().double()).to(state[alias])
-
-
-def _always(value: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda _: value
-
-
-def _inputs(captured: Capture, state: State, batches: Iterable[Any]) -> list[tuple[Any, ...]]:
+def calibration_inputs(
+    captured: Capture, state: State, batches: Iterable[Any]
+) -> list[tuple[Any, ...]]:
     """The calibration inputs on the state dict's device, of the captured shapes."""
     device = next((t.device for t in state.values()), torch.device("cpu"))
     dtypes = {state[n].dtype for n in captured.trainable if n in state}
