@@ -14,6 +14,7 @@ from zooalign.errors import CheckpointError
 from zooalign.release.align import align_models
 from zooalign.release.spec_of import derive_for
 from zooalign.symmetry import PermutationSpec, apply
+from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.zoo.models import open_model
 
 from zooalign_transformers import lora
@@ -130,3 +131,36 @@ def test_what_is_refused(tmp_path: Path) -> None:
     wide = {name: torch.cat([x, x], 1) for name, x in good.tensors.items()}
     with pytest.raises(CheckpointError, match=r"does not fit .model\.layers\.0\.self_attn\.q_proj"):
         lora.carry(lora.Adapter(good.config, wide), spec, spec.random(0))
+
+
+def test_an_adapter_that_peft_made_serves_the_aligned_model(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed (the test extra)")
+    for seed, name in enumerate("ab"):
+        llama(seed).save_pretrained(tmp_path / name)
+    out = tmp_path / "aligned"
+    align_models(str(tmp_path / "a"), str(tmp_path / "b"), str(out), method="weight")
+    torch.manual_seed(5)
+    wanted = peft.LoraConfig(
+        r=RANK, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights=False
+    )
+    trained = peft.get_peft_model(llama(1), wanted).eval()
+    trained.save_pretrained(tmp_path / "adapter")
+    lora.main([str(tmp_path / "adapter"), "--aligned", str(out), "-o", str(tmp_path / "carried")])
+    base = transformers.AutoModelForCausalLM.from_pretrained(out)
+    served = peft.PeftModel.from_pretrained(base, str(tmp_path / "carried")).eval()
+    ids = torch.randint(2, 18, (2, 7), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        one, two = trained(ids).logits, served(ids).logits
+        alone = transformers.AutoModelForCausalLM.from_pretrained(out)(ids).logits
+    assert torch.allclose(one, two, rtol=0, atol=1e-5)
+    assert float((one - alone).abs().max()) > 1e-2  # the adapter does something
+
+    # What peft merges into the aligned model is the merged model, aligned.
+    opened = open_model(str(tmp_path / "b"))
+    spec = derive_for(opened, opened.build()).spec
+    body = json.loads((out / "zooalign" / "permutation.json").read_text())
+    permutation = permutation_from_dict(body, spec, "permutation.json")
+    merged = {n: t for n, t in trained.merge_and_unload().state_dict().items() if n in spec.shapes}
+    unloaded = served.merge_and_unload().state_dict()
+    for name, tensor in apply(spec, permutation, merged).items():
+        assert torch.allclose(unloaded[name], tensor, rtol=0, atol=1e-6), name

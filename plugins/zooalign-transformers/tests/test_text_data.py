@@ -120,3 +120,15 @@ def test_an_architecture_without_files_wants_a_tokenizer(tmp_path: Path, text: P
     tokenizer().save_pretrained(tmp_path / "tokens")
     data = open_for(model, f"{text}?length=16&tokenizer={tmp_path / 'tokens'}", Loading())
     assert next(iter(data))[0][0].shape[1] == 16
+
+
+def test_the_default_method_on_tied_embeddings_and_token_targets(
+    tmp_path: Path, text: Path
+) -> None:
+    """``auto`` judges by the midpoint's loss, here of tokens, of a model with two tied names."""
+    for seed, name in enumerate("ab"):
+        written(llama(seed, tie_word_embeddings=True), tmp_path / name)
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    report = align_models(a, b, str(tmp_path / "out"), method="auto", data=f"{text}?length=16")
+    record = report.provenance.alignments[0]
+    assert record.max_relative_error < record.tolerance
