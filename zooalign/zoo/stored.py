@@ -35,7 +35,8 @@ class Part:
     stored:
         Names in the checkpoint.
     own:
-        Names of the architecture, with shapes and dtypes.
+        Names of the architecture, with shapes and dtypes. None: the module computes it itself, and
+        it is written as it was.
     forward:
         From tensors by stored names to tensors by own names.
     backward:
@@ -116,6 +117,8 @@ class ConvertedCheckpoint(Checkpoint):
 
         def stored(piece: str) -> Tensor:
             part = place[piece]
+            if not part.own:
+                return self.stored[piece]
             if part.stored not in kept:
                 whole = {name: read(name) for name in part.own}
                 pieces = _moved(part.backward, whole, piece)
@@ -126,14 +129,15 @@ class ConvertedCheckpoint(Checkpoint):
             return kept[part.stored][piece]
 
         return stored, {
-            piece: replace(self.stored.info(piece), dtype=_dtype(part, infos))
+            piece: replace(self.stored.info(piece), dtype=_dtype(part, infos or part.own))
+            if part.own
+            else self.stored.info(piece)
             for piece, part in place.items()
         }
 
 
-def _dtype(part: Part, infos: Mapping[str, TensorInfo] | None) -> torch.dtype:
-    first = next(iter(part.own))
-    return (infos or part.own)[first].dtype
+def _dtype(part: Part, infos: Mapping[str, TensorInfo]) -> torch.dtype:
+    return infos[next(iter(part.own))].dtype
 
 
 def _moved(move: Callable[[Named], Named], tensors: Named, wanted: str) -> Named:

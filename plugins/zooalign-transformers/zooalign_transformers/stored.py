@@ -36,16 +36,18 @@ def stored_parts(architecture: Architecture, infos: Infos) -> list[Part] | None:
     rules = _rules(json.dumps(architecture.to_json(), sort_keys=True))
     if rules is None:
         return None
+    computed = sorted(set(infos) & rules.computed)
     groups: dict[str, _Group] = {}
-    for name in sorted(infos, key=rules.order):
+    for name in sorted(set(infos) - rules.computed, key=rules.order):
         target, converter, between = rules.target(name)
         group = groups.setdefault(target, _Group(converter, []))
         if group.converter is not converter:
             return None  # two rules for one tensor: told as missing and unexpected
         group.pieces.append((name, between))
-    if all(g.converter is None and g.pieces[0][0] == t for t, g in groups.items()):
+    plain = all(g.converter is None and g.pieces[0][0] == t for t, g in groups.items())
+    if plain and not computed:
         return None
-    parts = []
+    parts = [_computed(name) for name in computed]
     for target, group in groups.items():
         if group.converter is None and len(group.pieces) > 1:
             return None  # two names for one tensor
@@ -69,6 +71,8 @@ class _Rules:
 
         self.model = model
         self.names = {name for name, _ in model.state_dict().items()}
+        # Buffers that are computed and not saved; older versions have saved some.
+        self.computed = {name for name, _ in model.named_buffers()} - self.names
         self.order = loading.dot_natural_key
         # A prefix that is there or not leaves no trace to undo it by.
         self._renamings = [
@@ -158,6 +162,10 @@ def _part(rules: _Rules, target: str, group: _Group, infos: Infos) -> Part:
         )
     own = {name: TensorInfo(tuple(t.shape), t.dtype) for name, t in whole.items()}
     return Part(stored, own, forward, backward)
+
+
+def _computed(name: str) -> Part:
+    return Part((name,), {}, lambda pieces: {}, lambda whole: {})
 
 
 def _renamed(stored: str, own: str, info: TensorInfo) -> Part:
