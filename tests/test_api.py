@@ -225,3 +225,21 @@ def test_barrier_before_and_after() -> None:
     assert after.test == after.train
     with pytest.raises(DataError, match="targets"):
         zooalign.barrier(model, moved, data=[x for x, _ in data])
+
+
+def test_repair_beside_running_statistics() -> None:
+    """A norm behind the activation: the layer is repaired, and the norm is reset behind it."""
+
+    def build(seed: int, behind: bool) -> nn.Module:
+        torch.manual_seed(seed)
+        both: list[nn.Module] = [nn.ReLU(), nn.BatchNorm1d(8)]
+        middle = both if behind else both[::-1]
+        return nn.Sequential(nn.Linear(6, 8), *middle, nn.Linear(8, 3)).eval()
+
+    data = [torch.randn(64, 6, generator=torch.Generator().manual_seed(n)) for n in range(2)]
+    behind = zooalign.merge(build(0, True), build(1, True), data=data, repair=True)
+    assert behind.statistics == "repaired"
+    rows = torch.cat(data) @ behind.state_dict["0.weight"].T + behind.state_dict["0.bias"]
+    torch.testing.assert_close(behind.state_dict["2.running_mean"], rows.relu().mean(0))
+    before = zooalign.merge(build(0, False), build(1, False), data=data, repair=True)
+    assert before.statistics == "reset"

@@ -24,6 +24,7 @@ from zooalign.merging import (
     reset_statistics,
 )
 from zooalign.merging import barrier as measure_barrier
+from zooalign.merging.layers import find_layers
 from zooalign.merging.repair import repair as repair_units
 from zooalign.symmetry import Permutation, PermutationSpec
 
@@ -102,7 +103,8 @@ def merge(
     reset:
         Recompute running statistics on ``data`` where the architecture has them.
     repair:
-        REPAIR a network without running statistics (Jordan et al. 2211.08403); needs ``data``.
+        REPAIR the layers that no batch normalisation follows (Jordan et al. 2211.08403), running
+        statistics reset in the same pass; needs ``data``, batches of one size.
 
     Raises
     ------
@@ -173,7 +175,12 @@ def _corrected(
     repair: bool,
 ) -> tuple[dict[str, Tensor], Statistics]:
     wide = widened(state, state)
-    if has_running_statistics(module):
+    captured = None
+    if repair and data is not None:
+        captured = capture(module, next(read_batches(data)).args)
+    running = has_running_statistics(module)
+    # Where every layer is followed by a normalisation, REPAIR is a reset and no more.
+    if running and (captured is None or not reset or not find_layers(captured)[0]):
         if data is None or not reset:
             warnings.warn(
                 "the merged running statistics are STALE: they are the average of the models', "
@@ -184,9 +191,8 @@ def _corrected(
             )
             return state, "stale"
         return _changed(state, wide, reset_statistics(module, wide, data)), "reset"
-    if not repair or data is None:
+    if captured is None or data is None:
         return state, "none"
-    captured = capture(module, next(read_batches(data)).args)
     done = repair_units(captured, wide, [widened(p, state) for p in parents], weights, data)
     return _changed(state, wide, done.state), "repaired"
 

@@ -25,7 +25,7 @@ __all__ = ["command"]
     show_default=True,
     help="Recompute running statistics on --data where the architecture has them.",
 )
-@click.option("--repair", is_flag=True, help="REPAIR a network without running statistics.")
+@click.option("--repair", is_flag=True, help="REPAIR the layers no norm follows.")
 @click.option("--evaluate", metavar="DATA", help="Measure accuracy and barriers on this data.")
 @_options.alphas
 @_options.data_options

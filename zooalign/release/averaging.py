@@ -9,6 +9,7 @@ from torch import Tensor
 from zooalign.errors import MergeError, SpecError
 from zooalign.graph.capture import capture
 from zooalign.merging.interpolate import LazyAverage
+from zooalign.merging.layers import find_layers
 from zooalign.merging.repair import repair
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
 from zooalign.release.calibration import FullBatches
@@ -84,17 +85,20 @@ def corrected(
     The word is one of :data:`zooalign.release.provenance.STATISTICS`.
     """
     state: State = averaged.state
-    if has_running_statistics(family.module):
+    captured = None
+    if use_repair and batches is not None:
+        # Values do not matter to a trace, so 16-bit models see the float32 inputs that they run on.
+        captured = capture(family.module, next(iter(batches))[0])
+    running = has_running_statistics(family.module)
+    # Where every layer is followed by a normalisation, REPAIR is a reset and no more.
+    if running and (captured is None or not reset or not find_layers(captured)[0]):
         if batches is None or not reset:
             return Corrected(state, {}), "stale"
         before = runnable(state, device)
         after = reset_statistics(family.module, before, batches)
         return _changed(state, before, after), "reset"
-    if not use_repair or batches is None:
+    if captured is None or batches is None:
         return Corrected(state, {}), "none"
-    inputs = next(iter(batches))[0]
-    # Values do not matter to a trace, so 16-bit models see the float32 inputs that they run on.
-    captured = capture(family.module, inputs)
     before = runnable(state, device)
     parents = [runnable(parent, device) for parent in averaged.parents]
     done = repair(captured, before, parents, averaged.state.weights, batches)

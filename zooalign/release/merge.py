@@ -110,7 +110,7 @@ def merge_models(
     evaluate:
         Data with targets: the merge is scored, and a barrier measured for every aligned parent.
     repair:
-        REPAIR a network without running statistics; needs ``data``.
+        REPAIR the layers that no batch normalisation follows; needs ``data``.
 
     Other parameters are those of :func:`zooalign.release.align.align_models`.
 
