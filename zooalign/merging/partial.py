@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import MergeError
 from zooalign.matching.places import activation_places
+from zooalign.matching.roles import MAKES, READS
 from zooalign.matching.unequal import Padded
 from zooalign.matching.wide import wide_shapes, widened
 from zooalign.merging.interpolate import normalised
@@ -147,6 +148,7 @@ def partial_merge(
     slots = {g: _slots(pairs, live[g]) for g, pairs in chosen.items()}
     for group, alive in dead.items():
         if group not in slots and not alive.all():
+            _require_one_role(plan, group)
             slots[group] = _slots(alive, alive)
     return into(plan, [a, state_b], slots, shares, chosen, refused)
 
@@ -221,6 +223,15 @@ def _parameters(spec: PermutationSpec, shapes: Mapping[str, tuple[int, ...]]) ->
         for name, shape in shapes.items()
         if name not in spec.buffers and spec.tied.get(name, name) == name
     )
+
+
+def _require_one_role(plan: Widening, group: str) -> None:
+    for (name, other, _), role in plan.roles.items():
+        if other == group and {MAKES, READS} <= role:
+            raise MergeError(
+                f"'{name}' makes the units of '{group}' and reads them too: those without a partner "
+                "cannot stay as they are. Average the padded state dicts instead"
+            )
 
 
 def _slots(merged: np.ndarray, live: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
