@@ -27,8 +27,8 @@ TRAIN, TEST = "wiki.test.tokens", "wiki.valid.tokens"
 PUBLISHED = (
     "Published direction: matched permutations lower the barrier between BERT models of different "
     "seeds and do not remove it (Verma and Elbayad, 2403.00986). With more than permutations, "
-    "orthogonal maps of the residual stream among others, it vanishes between two GPT-2 (Theus et "
-    "al., 2506.22712); zooalign has permutations only."
+    "orthogonal maps of the residual stream among others, two GPT-2 have paths of low and of no "
+    "barrier (Theus et al., 2506.22712); zooalign has permutations only."
 )
 
 
@@ -120,8 +120,8 @@ def main() -> None:
             ),
             verdict(
                 max(barriers[PLANTED]) < 1e-3,
-                f"{name}: that is not for want of finding permutations: one planted in a model is "
-                "found again, and nothing is left",
+                f"{name}: where there is a permutation that leaves nothing, it is found: one planted in "
+                "a model",
                 f"at most {max(barriers[PLANTED]):.1e} nats",
             ),
         ]
