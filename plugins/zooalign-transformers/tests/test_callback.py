@@ -91,13 +91,13 @@ def test_a_planted_permutation_leaves_no_barrier(tmp_path: Path) -> None:
     data = positional_batches(batches(), architecture_of(reference), None, 16)
     found = zooalign.align(
         dict(reference.state_dict()), to=dict(reference.state_dict()), data=data,
-        module=_module(reference),
+        module=_module(reference), method="activation",
     )  # fmt: skip
     model = llama(0)
     model.load_state_dict(found.spec.apply(found.spec.random(1), dict(reference.state_dict())))
     run = trainer(model, tmp_path, steps=1)
     run.args.learning_rate = 0.0
-    callback = AlignmentCallback(reference, batches(), spec=found.spec)
+    callback = AlignmentCallback(reference, batches(), spec=found.spec, method="auto")
     run.add_callback(callback)  # not attached: the results go to the state's history
     run.train()
     last = callback.last

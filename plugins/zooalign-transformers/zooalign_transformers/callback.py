@@ -18,6 +18,7 @@ from torch import nn
 from transformers import TrainerCallback
 from zooalign.api import Alignment
 from zooalign.errors import MergeError
+from zooalign.matching.solvers import RUN_THE_MIDPOINT
 from zooalign.merging import correct, cross_entropy
 from zooalign.merging.curve import Barrier
 from zooalign.symmetry import PermutationSpec
@@ -94,7 +95,7 @@ class AlignmentCallback(TrainerCallback):
         Optimizer steps between alignments; None: at the end of training only. At the end it is
         always done.
     method, seed, options:
-        As for :func:`zooalign.align`.
+        As for :func:`zooalign.align`; methods that judge by a loss are given the model's own.
     alphas:
         Points on the line; an odd number has the midpoint.
     output:
@@ -207,6 +208,10 @@ class AlignmentCallback(TrainerCallback):
         device = next(iter(own.values())).device
         module = adapter.build_with_weights(architecture, own, device=device)
         batches = positional_batches(self._data, architecture, directory, self._batch_size)
+        loss, metric = scoring(architecture) or (cross_entropy, correct)
+        options = dict(self._options)
+        if self._method in RUN_THE_MIDPOINT and batches[0][1] is not None:
+            options.setdefault("criterion", loss)
         found = zooalign.align(
             own,
             to=reference,
@@ -215,13 +220,12 @@ class AlignmentCallback(TrainerCallback):
             spec=self._spec,
             module=module,
             seed=self._seed,
-            **self._options,
+            **options,
         )
         moved = found.match.moved_fraction
         if batches[0][1] is None:
             measured = Measured(step, None, None, None, None, None, moved, found.outcome.verdict)
             return measured, found
-        loss, metric = scoring(architecture) or (cross_entropy, correct)
         before, after = (
             zooalign.barrier(
                 reference,
