@@ -90,7 +90,7 @@ def test_all_forms_of_input(tmp_path: Path, form: str) -> None:
     assert_written(tmp_path / "out", expected)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 12), st.integers(0, 12), st.integers(1, 500))
 def test_shards(
     tmp_path_factory: pytest.TempPathFactory, count: int, rows: int, limit: int
