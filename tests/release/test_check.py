@@ -61,6 +61,7 @@ def test_all_checks_ran(pairs: Pairs, released: Path) -> None:
         "parent.recorded",
         "parent.bytes",
         "parent.function",
+        "parent.reordered",
     }
 
 
