@@ -11,9 +11,13 @@ from zooalign.errors import CheckpointError
 from zooalign.release.align import align_models
 from zooalign.release.check import check
 from zooalign.release.merge import merge_models
+from zooalign.release.spec_of import derive_for
 from zooalign.symmetry import apply
 from zooalign.zoo.models import open_model
 from zooalign.zoo.stored import ConvertedCheckpoint
+from zooalign.zoo.writer import write_model
+
+from zooalign_transformers.building import plain
 
 SIZES = {
     "vocab_size": 18, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -89,9 +93,6 @@ def test_aligned_under_the_stored_names(tmp_path: Path, kind: str) -> None:
 def test_a_planted_order_of_experts_is_found_and_undone(tmp_path: Path) -> None:
     a = saved(mixtral(0), tmp_path / "a")
     opened = open_model(a)
-    from zooalign.release.spec_of import derive_for
-    from zooalign.zoo.writer import write_model
-
     spec = derive_for(opened, opened.build()).spec
     assert opened.checkpoint is not None
     write_model(
@@ -197,3 +198,22 @@ def test_names_of_older_versions_are_kept(tmp_path: Path) -> None:
     assert list(after) == list(load_file(tmp_path / "b" / FILE))
     assert torch.equal(after["embeddings.position_ids"], torch.arange(32)[None])
     assert [f for f in check(out, [a, b]).findings if f.severity == "error"] == []
+
+
+TYPES = ["olmoe", "phimoe", "granitemoe", "deepseek_v3", "jamba", "ernie4_5_moe", "llava", "vit", "detr"]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_what_transformers_saves_is_read_and_written_again(tmp_path: Path, kind: str) -> None:
+    """Experts, towers with another prefix, projections cut in three: bit for bit, both ways."""
+    model = plain(open_model(f"transformers:{kind}?size=small").architecture)
+    opened = open_model(saved(model, tmp_path / "a"))
+    checkpoint, state = opened.checkpoint, opened.state_dict()
+    assert isinstance(checkpoint, ConvertedCheckpoint)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(state[name], tensor), name
+    whole = {name: checkpoint[name] for name in checkpoint}
+    write_model(tmp_path / "b", whole, layout_like=checkpoint)
+    one, other = load_file(tmp_path / "a" / FILE), load_file(tmp_path / "b" / FILE)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
