@@ -68,6 +68,8 @@ CASES: list[OperatorCase] = [
     ),
     case("aten.cumsum.default", lambda x: x.cumsum(1), 0),
     case("aten.cumsum.default", lambda x: x[:, :, None].expand(-1, -1, 3).cumsum(2), SIX),
+    case("aten.cummax.default", lambda x: x.cummax(1)[0], 0),
+    case("aten.cummin.default", lambda x: x.cummin(1)[0], 0),
     case("aten.diff.default", lambda x: torch.cat([x, x.diff(dim=1)], 1), 0),
     case("aten.argmax.default", lambda x: x.view(-1, 2, 3).argmax(2) * x[:, :1], 0),
     # The best of three by rank, and the numbers of the best: experts of a router stay free.

@@ -16,6 +16,29 @@ def embedding(op: Operator) -> Tensor:
     return op.relate("v! d, *n -> *n d", op["weight"], op["indices"], fixed="index")
 
 
+@rule("aten.embedding_bag")
+def embedding_bag(op: Operator) -> list[Tensor]:
+    """Sums of rows of a table: rows and bags are told apart, the width is not."""
+    weight, *numbers = op.tensors()
+    op.sets.fix(weight.axes[0], op.cause("index"))
+    for axis in (axis for tensor in numbers for axis in tensor.axes):
+        op.sets.fix(axis, op.cause("index"))
+    axes: list[list[Axis]] = [
+        [op.fixed_axis(n, "index") if n > 1 else () for n in shape] for shape in op.results
+    ]
+    axes[0][1] = weight.axes[1]
+    return [op.tensor(found, number) for number, found in enumerate(axes)]
+
+
+@rule("aten.isin")
+def among(op: Operator) -> Tensor:
+    """Whether each element is among some values, which are told apart."""
+    elements, *values = op.tensors()
+    for axis in (axis for tensor in values for axis in tensor.axes):
+        op.sets.fix(axis, op.cause("index"))
+    return same(op, elements)
+
+
 @rule("aten.index_select")
 def index_select(op: Operator) -> Tensor:
     """Positions of one axis by number."""

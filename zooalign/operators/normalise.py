@@ -132,7 +132,10 @@ def differences(op: Operator) -> Tensor:
     return op.tensor(axes)
 
 
-@rule("aten.cumsum", "aten.cumprod", "aten.argmax", "aten.argmin", "aten.sort", "aten.argsort")
+_IN_ORDER = "cumsum cumprod cummax cummin argmax argmin sort argsort".split()  # noqa: SIM905
+
+
+@rule(*(f"aten.{name}" for name in _IN_ORDER))
 def ordered(op: Operator) -> Tensor | list[Tensor]:
     """The order along an axis matters: it is fixed."""
     x: Tensor = op.tensors()[0]
