@@ -101,7 +101,9 @@ def _patches(config: Any, batch: int, generator: torch.Generator) -> tuple[Tenso
     times = times if isinstance(times, int) else times[0]
     flat = channels * times * patch * patch
     pixels = torch.randn((batch * rows * rows, flat), generator=generator)
-    return pixels, torch.tensor([[1, rows, rows]] * batch), 4
+    # Two rows of two; HunyuanVL ends each with a token, and sets the image off by two.
+    count = 8 if config.model_type == "hunyuan_vl" else 4
+    return pixels, torch.tensor([[1, rows, rows]] * batch), count
 
 
 def _count(model: Any, made: dict[str, Any], config: Any) -> int | None:

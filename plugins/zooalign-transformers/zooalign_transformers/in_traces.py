@@ -5,6 +5,7 @@ parameters along the same axes, so what is derived from the trace holds for the 
 numeric check runs the original.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,18 @@ def replacements() -> Iterator[tuple[Any, str, Callable[[Any], Any]]]:
         found: Any = sys.modules.get(f"{_MODELS}.{module}")
         if found is not None:
             yield (getattr(found, owner) if owner else found), attribute, made
+    for name, loaded in list(sys.modules.items()):
+        for attribute in _CHUNKED if name.startswith(f"{_MODELS}.") else ():
+            if hasattr(loaded, attribute):
+                yield loaded, attribute, _short_chunks
+
+
+def _short_chunks(original: Any) -> Any:
+    """A recurrence that is computed chunk by chunk, with short ones: texts here are short.
+
+    The chunk's length changes nothing but the order of additions, and a trace grows with it.
+    """
+    return functools.partial(original, chunk_size=_CHUNK)
 
 
 def _every_expert(original: Any) -> Any:
@@ -46,6 +59,22 @@ def _every_expert(original: Any) -> Any:
     return forward
 
 
+def _every_long_cat(original: Any) -> Any:
+    """The same for LongCat, where some experts leave what they are given as it is."""
+
+    def forward(self: Any, rows: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        count = self.num_routed_experts
+        marks = F.one_hot(chosen, self.total_experts).to(weights.dtype)
+        shares = (marks * weights.unsqueeze(-1)).sum(1)
+        inner = torch.einsum("th,euh->teu", rows, self.gate_up_proj[:count])
+        gate, up = inner.chunk(2, dim=-1)
+        answers = torch.einsum("teu,ehu->teh", self.act_fn(gate) * up, self.down_proj)
+        kept = shares[:, count:].sum(-1, keepdim=True) * rows
+        return (torch.einsum("te,teh->th", shares[:, :count], answers) + kept).to(rows.dtype)
+
+    return forward
+
+
 def _once_each(original: Any) -> Any:
     """FastSpeech repeats tokens as often as it predicts: here each stands once.
 
@@ -58,8 +87,64 @@ def _once_each(original: Any) -> Any:
     return regulate
 
 
+def _routed(router: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """JetMoE's choice of experts: marks (rows, rank, experts) and weights (rows, rank)."""
+    logits, chosen = router.layer(rows).float().topk(router.top_k, dim=1)
+    gates = torch.softmax(logits, dim=1).type_as(rows)
+    return F.one_hot(chosen, router.num_experts).to(gates.dtype), gates
+
+
+def _jet_experts(original: Any) -> Any:
+    """Every expert answers, some with the weight zero, instead of rows sorted by expert."""
+
+    def forward(self: Any, layer_input: Tensor) -> Tensor:
+        rows = layer_input.reshape(-1, layer_input.shape[-1])
+        marks, gates = _routed(self.router, rows)
+        inner = torch.einsum("th,eoh->teo", rows, self.input_linear.weight)
+        first, second = inner.chunk(2, dim=-1)
+        inner = self.activation(first) * second
+        answers = torch.einsum("teo,eho->teh", inner, self.output_linear.weight)
+        shares = (marks * gates.unsqueeze(-1)).sum(1)
+        result = torch.einsum("te,teh->th", shares, answers)
+        return result.view(layer_input.shape) + self.bias
+
+    return forward
+
+
+def _jet_queries(original: Any) -> Any:
+    """The queries of every expert, of which each rank has those of the expert it chose."""
+
+    def map(self: Any, layer_input: Tensor) -> Any:
+        rows = layer_input.reshape(-1, layer_input.shape[-1])
+        marks, gates = _routed(self.router, rows)
+        queries = torch.einsum("th,eoh->teo", rows, self.input_linear.weight)
+        found = torch.einsum("tke,teo->tko", marks, queries)
+        return found.view(*layer_input.shape[:2], self.top_k, -1), None, (marks, gates)
+
+    return map
+
+
+def _jet_answers(original: Any) -> Any:
+    """What the expert of each rank makes of the attention of its queries, weighted."""
+
+    def reduce(self: Any, layer_input: Tensor, topo_info: tuple[Tensor, Tensor]) -> Tensor:
+        marks, gates = topo_info
+        rows = layer_input.reshape(-1, *layer_input.shape[2:])
+        answers = torch.einsum("tko,eho->tkeh", rows, self.output_linear.weight)
+        chosen = torch.einsum("tke,tkeh->tkh", marks, answers)
+        result = (chosen * gates.unsqueeze(-1)).sum(1)
+        return result.view(*layer_input.shape[:2], -1) + self.bias
+
+    return reduce
+
+
+_CHUNKED, _CHUNK = ("torch_chunk_gated_delta_rule", "chunk_kimi_delta_attention"), 8
 _REPLACED: dict[tuple[str, str, str], Callable[[Any], Any]] = {
     ("dbrx.modeling_dbrx", "DbrxExperts", "forward"): _every_expert,
+    ("longcat_flash.modeling_longcat_flash", "LongcatFlashExperts", "forward"): _every_long_cat,
+    ("jetmoe.modeling_jetmoe", "JetMoeMoE", "forward"): _jet_experts,
+    ("jetmoe.modeling_jetmoe", "JetMoeMoA", "map"): _jet_queries,
+    ("jetmoe.modeling_jetmoe", "JetMoeMoA", "reduce"): _jet_answers,
     (
         "fastspeech2_conformer.modeling_fastspeech2_conformer",
         "",

@@ -1,7 +1,7 @@
 """Example inputs by what a model's ``forward`` takes: text, images, sound, or several."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 __all__ = [
     "TOKENS",
+    "Make",
     "example_inputs",
     "fitted",
     "generic",
     "image",
+    "normal",
     "sound",
     "text",
     "tokens",
@@ -25,6 +27,11 @@ TOKENS = 8
 _LOWEST = 5  # below are often the special tokens: padding, begin, end, unknown, mask
 
 Make = Callable[[nn.Module, Any, int, torch.Generator], dict[str, Any]]
+
+
+def normal(*shape: int, generator: torch.Generator) -> Tensor:
+    """Normally distributed numbers."""
+    return torch.randn(shape, generator=generator)
 
 
 def example_inputs(
@@ -49,13 +56,20 @@ def example_inputs(
     if made is None:
         made = generic(model, config, batch, generator)
     for name, parameter in takes.items():
-        needed = name in NEEDED and (name != "input_features_mask" or "input_features" in made)
+        needed = name in NEEDED and _fits(name, made)
         wanted = parameter.default is inspect.Parameter.empty or needed
         if wanted and name not in made and name in REQUIRED:
             new = REQUIRED[name](model, config, batch, generator)
             made |= {k: v for k, v in new.items() if not (k in made and k in _OF_TEXT)}
     made = _precomputed(model, fitted(model, made))
     return {name: value for name, value in made.items() if _takes(takes, name)}
+
+
+def _fits(name: str, made: Mapping[str, Any]) -> bool:
+    """Masks belong to features, and sizes of images to models of images alone."""
+    if name == "input_features_mask":
+        return "input_features" in made
+    return name != "target_sizes" or "input_ids" not in made
 
 
 def fitted(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:

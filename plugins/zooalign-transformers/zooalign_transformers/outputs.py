@@ -45,7 +45,7 @@ def answers(result: Any) -> dict[str, Tensor]:
         for name, value in named.items()
         if name not in _BY_THE_WAY
         and not name.endswith(("_attentions", "_hidden_states", "_router_logits", "_loss"))
-        and not name.startswith("encoder_")
+        and not name.startswith(("encoder_", "enc_outputs_"))
         and _floating(value)
     }
     plain = {n: v for n, v in found.items() if not isinstance(v, Mapping)}

@@ -147,7 +147,8 @@ def _small(found: Any, model_type: str, level: int) -> dict[str, Any]:
     for name, spec in sub_configs(found).items():
         inner = _sub_class(spec)
         if inner is not None and inner is not found:
-            part = {**dict(spec.init_kwargs), **_small(inner, inner.model_type, level)}
+            given = {k: _small_given(k, v, level) for k, v in dict(spec.init_kwargs).items()}
+            part = {**given, **_small(inner, inner.model_type, level)}
             if not issubclass(spec.config_class, _base()):
                 part["model_type"] = inner.model_type
             made[name] = part
@@ -201,6 +202,14 @@ def _small_number(name: str, value: int, places: Iterator[int], level: int) -> i
     if small is None or (level == 1 and name not in _COUNTS) or (level == 2 and name not in _FEW):
         return None
     return min(value, small)
+
+
+def _small_given(name: str, value: Any, level: int) -> Any:
+    """What a configuration says of a part of itself, made small like the part's own defaults."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    small = _small_number(name, value, iter(range(90, 99)), level)
+    return value if small is None else small
 
 
 def _fit_image(fields: Mapping[str, Any], made: dict[str, Any]) -> None:

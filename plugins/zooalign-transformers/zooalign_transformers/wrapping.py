@@ -6,7 +6,6 @@ work as for any module.
 """
 
 import contextlib
-import functools
 import inspect
 import os
 import sys
@@ -22,9 +21,9 @@ from zooalign_transformers.outputs import answers
 
 __all__ = ["positional"]
 
-_CHUNKED, _CHUNK = "chunk_gated_delta_rule", 8
 _NO_CHECKS = "TRANSFORMERS_DISABLE_TORCH_CHECK"
-_ROTARY_CACHE = "cached_rotary_positional_embedding"
+# Of CLVP, Seamless and conformers; of codebooks that are sums over how often they were used.
+_CACHES = ("cached_rotary_positional_embedding", "_embed")
 
 
 def positional(
@@ -37,19 +36,7 @@ def positional(
     original: Any = type(model)
     model.__class__ = _adapted(original, tuple(names))
     model.__dict__["_zooalign_constants"] = dict(constants or {})
-    _short_chunks(model)
     return model
-
-
-def _short_chunks(model: nn.Module) -> None:
-    """Let recurrences that are computed chunk by chunk take short ones: texts here are short.
-
-    The chunk's length changes nothing but the order of additions, and a trace grows with it.
-    """
-    for module in model.modules():
-        function = vars(module).get(_CHUNKED)
-        if inspect.isfunction(function) and "chunk_size" in inspect.signature(function).parameters:
-            setattr(module, _CHUNKED, functools.partial(function, chunk_size=_CHUNK))
 
 
 @cache
@@ -111,8 +98,9 @@ def _forget(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(getattr(module, "attention_bias_cache", None), dict):  # LeViT
             module.attention_bias_cache = {}  # type: ignore[assignment]
-        if _ROTARY_CACHE in vars(module):  # CLVP, Seamless, conformers
-            setattr(module, _ROTARY_CACHE, None)
+        for name in _CACHES:
+            if name in vars(module):
+                setattr(module, name, None)
 
 
 @contextlib.contextmanager
