@@ -8,6 +8,8 @@ from cli_calls import Call, listing
 from released_pairs import Pairs
 from test_commands import documented
 
+from zooalign.release.connectivity_page import along
+
 FEW = ("--alphas", "2", "--steps", "1", "--limit", "24", "--method", "weight")
 
 
@@ -26,11 +28,22 @@ def test_three_models(call: Call, pairs: Pairs, tmp_path: Path) -> None:
     }
     assert body["statistics_reset"] and body["trajectories"] is None
     assert len(body["pairs"]) == 12 and body["cycles"][0]["universe_moved"] == 0
-    assert listing(out) == sorted(["connectivity.json", *body["plots"]])
+    assert listing(out) == sorted(["connectivity.json", "connectivity.md", *body["plots"]])
+    text = (out / "connectivity.md").read_text()
+    mean = body["summary"]["universe"]["error"]["over_line"]["mean"]
+    assert f"| one permutation each | error | {mean:.4f} ± " in text and "over 3 pairs" in text
+    assert f"| 1-2-3 | {body['cycles'][0]['pairwise_moved']:.1%} | 0.0% |" in text
     assert {Path(name).stem for name in body["plots"]} == {"barriers", "simplex"}
     assert json.loads((out / "connectivity.json").read_text())["pairs"] == body["pairs"]
     again = call(*arguments, "-o", str(out))
     assert again.code == 2 and "not empty" in again.err
+    (out / "connectivity.json").rename(tmp_path / "kept.json")
+    odd = call(*arguments, "-o", str(out), "--overwrite")
+    assert odd.code == 2 and "connectivity.json" in odd.err and (out / "barriers.svg").exists()
+    (tmp_path / "kept.json").rename(out / "connectivity.json")
+    (out / "old.txt").touch()
+    anew = call(*arguments, "-o", str(out), "--overwrite")
+    assert anew.code == 0 and (out / "connectivity.md").exists() and not (out / "old.txt").exists()
 
 
 def test_trainings(call: Call, pairs: Pairs, tmp_path: Path) -> None:
@@ -47,8 +60,25 @@ def test_trainings(call: Call, pairs: Pairs, tmp_path: Path) -> None:
     assert len(found["own"]) == 2 and set(found["own"][0]) == {"loss", "error"}
     assert [Path(c).name for c in done.json["networks"][0]["checkpoints"]] == ["step9", "step10"]
     assert "trajectory.svg" in done.json["plots"] and "simplex.svg" not in done.json["plots"]
+    last = done.json["trajectory_summary"]["last"][0]["error"]["over_line"]
+    assert last["mean"] == found["last"][0]["error"]["over_line"] and last["count"] == 1
+    assert (
+        f"| step9 | {found['as_is'][0]['error']['over_line']:.4f} |"
+        in (out / "connectivity.md").read_text()
+    )
     human = call(*arguments)
-    assert human.code == 0 and "1-2, checkpoint" in human.out and "average of all" in human.out
+    assert human.code == 0 and "step10" in human.out and "average of all" in human.out
+
+
+def test_the_axis_along_a_training() -> None:
+    names = ["a/step0.safetensors", "a/step20.safetensors", "a/step100.safetensors"]
+    assert along(names) == ("step", [0.0, 20.0, 100.0], None)
+    assert along(["run/checkpoint-500", "run/checkpoint-1000"])[:2] == (
+        "checkpoint",
+        [500.0, 1000.0],
+    )
+    assert along(["epoch=1-step=300", "epoch=2-step=600"]) == ("step", [300.0, 600.0], None)
+    assert along(["first", "last"]) == ("checkpoint", [1.0, 2.0], {1.0: "1", 2.0: "2"})
 
 
 def test_what_does_not_fit_is_refused(call: Call, pairs: Pairs, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``zooalign connectivity``: how models connect, two by two and all at once."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -53,7 +54,9 @@ __all__ = ["command"]
     show_default=True,
     help="Points along an edge of the simplex, less one; a multiple of 3 has its centre.",
 )
-@click.option("-o", "--output", metavar="DIR", help="Write the report and pictures to DIR.")
+@click.option(
+    "-o", "--output", metavar="DIR", help="Write the report, a page of tables and pictures to DIR."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a directory that is there.")
 @_options.data_options
 @_options.seed
@@ -147,30 +150,32 @@ def _show(console: Any, body: dict[str, Any]) -> None:
     console.print(
         f"average of all: loss {merged['loss']:.4f}, accuracy {_number(merged['accuracy'])}"
     )
-    _show_trajectories(console, body["trajectories"])
+    _show_trainings(console, body)
     if body["statistics_reset"]:
         console.print("running statistics were reset between the models")
     if body["output"] is not None:
         console.print(f"written: {escape(body['output'])}")
 
 
-def _show_trajectories(console: Any, trajectories: list[dict[str, Any]] | None) -> None:
+def _show_trainings(console: Any, body: dict[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
-    from zooalign.merging.trajectory import BARRIERS
+    from zooalign.release.connectivity_page import LABELS
 
-    for found in trajectories or ():
-        shown = [which for which in BARRIERS if found[which]]
-        table = Table(
-            f"{found['a'] + 1}-{found['b'] + 1}, checkpoint",
-            *(which.replace("_", " ") for which in shown),
-        )
-        quantity = "error" if "error" in found["own"][0] else "loss"
-        for step in range(len(found["own"])):
-            cells = [f"{found[which][step][quantity]['over_line']:.4f}" for which in shown]
-            table.add_row(str(step + 1), *cells)
-        console.print(table)
-        console.print(f"barriers of the {quantity} over the line")
+    if body["trajectory_summary"] is None:
+        return
+    shown = {which: own for which, own in body["trajectory_summary"].items() if own}
+    quantity = "error" if "error" in shown["own"][0] else "loss"
+    table = Table("checkpoint", *(LABELS[which] for which in shown))
+    for step, name in enumerate(body["networks"][0]["checkpoints"]):
+        spreads = [own[step][quantity]["over_line"] for own in shown.values()]
+        cells = [
+            f"{s['mean']:.4f}" + (f" ± {s['std']:.4f}" if s["count"] > 1 else "") for s in spreads
+        ]
+        table.add_row(escape(Path(name).name.removesuffix(".safetensors")), *cells)
+    console.print(table)
+    console.print(f"barriers of the {quantity} over the line, over the pairs, by permutation")
 
 
 def _number(value: float | None) -> str:

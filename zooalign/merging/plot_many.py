@@ -41,6 +41,8 @@ def plot_simplex(
     high = max(high, low + 1e-6)
 
     def draw(figure: Any) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         subplots = figure.subplots(1, len(found), squeeze=False)[0]
         filled = None
         for axes, (title, own) in zip(subplots, found.items(), strict=True):
@@ -48,18 +50,16 @@ def plot_simplex(
             y = [c * _HEIGHT for _, _, c in own.weights]
             levels = [low + (high - low) * n / 20 for n in range(21)]
             filled = axes.tricontourf(x, y, values[title], levels=levels, cmap="viridis_r")
-            axes.plot(x, y, ".", color="black", markersize=2)
+            axes.plot(x, y, ".", color="black", markersize=2, clip_on=False)
             axes.plot([0, 1, 0.5, 0], [0, 0, _HEIGHT, 0], color="black", linewidth=0.8)
-            for text, at, align in zip(
-                labels, ((0, -0.06), (1, -0.06), (0.5, _HEIGHT + 0.03)), ("left", "right", "center"),
-                strict=True,
-            ):  # fmt: skip
-                axes.text(*at, plain(text), ha=align, va="center", fontsize=8)
+            corners = ((0, -0.05), (1, -0.05), (0.5, _HEIGHT + 0.04))
+            for text, at in zip(labels, corners, strict=True):
+                axes.text(*at, plain(text), ha="center", va="center", fontsize=9)
             over = own.barrier[name].over_line
             axes.set_title(f"{plain(title)}: {name} barrier {over:.3g}", fontsize=10, pad=18)
             axes.set_aspect("equal")
             axes.set_axis_off()
-        figure.colorbar(filled, ax=list(subplots), label=name, shrink=0.8)
+        figure.colorbar(filled, ax=list(subplots), label=name, shrink=0.8, ticks=MaxNLocator(6))
 
     return save_figure(draw, path, (4.2 * len(found) + 1.0, 4.0))
 

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from zooalign.errors import MergeError
 from zooalign.matching import Match
 from zooalign.merging.barrier import barrier
+from zooalign.merging.connectivity import Spread, spread_of
 from zooalign.merging.curve import Barrier
 from zooalign.merging.evaluate import Measure, correct, cross_entropy
 from zooalign.merging.statistics import has_running_statistics
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["BARRIERS", "Trajectory", "trajectory"]
+__all__ = ["BARRIERS", "Trajectory", "trajectory", "trajectory_summary"]
 
 State = Mapping[str, Tensor]
 Barriers = Mapping[str, Barrier]
@@ -56,6 +57,28 @@ class Trajectory:
                 for which, own in self.barriers.items()
             },
         }
+
+
+def trajectory_summary(
+    found: Sequence[Trajectory],
+) -> dict[str, list[dict[str, dict[str, Spread]]]]:
+    """By permutation, checkpoint, quantity and definition of the barrier: its spread over the pairs.
+
+    The trajectories (one at least) are of as many checkpoints, and measured alike.
+    """
+    return {
+        which: [
+            {
+                quantity: {
+                    name: spread_of([one.values(which, quantity, name)[step] for one in found])
+                    for name in ("over_line", "over_mean")
+                }
+                for quantity in barriers
+            }
+            for step, barriers in enumerate(own)
+        ]
+        for which, own in found[0].barriers.items()
+    }
 
 
 def trajectory(

@@ -2,19 +2,18 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zooalign.errors import MergeError, ModelReferenceError
 from zooalign.matching.many import WAYS
-from zooalign.merging.connectivity import HOWS, PairCurve
-from zooalign.merging.plot import plot_barrier
-from zooalign.merging.plot_many import plot_lines, plot_simplex
-from zooalign.merging.trajectory import BARRIERS
+from zooalign.merging.trajectory import trajectory_summary
 from zooalign.release.calibration import FullBatches, Loading, open_for, scoring
 from zooalign.release.connecting import Connected, Matching, connect
+from zooalign.release.connectivity_page import draw, page
 from zooalign.release.layout import json_bytes
 from zooalign.release.matching import runnable
 from zooalign.release.notes import noted_warnings
@@ -22,20 +21,10 @@ from zooalign.release.opening import open_family
 from zooalign.release.progress import Progress, silent
 from zooalign.zoo.files import new_directory
 
-__all__ = ["REPORT", "ConnectivityReport", "checkpoints_of", "connectivity_models"]
+__all__ = ["PAGE", "REPORT", "ConnectivityReport", "checkpoints_of", "connectivity_models"]
 
-REPORT = "connectivity.json"
+REPORT, PAGE = "connectivity.json", "connectivity.md"
 _NEEDED_BYTES = 20_000_000
-_NAMES = {
-    "as_is": "as they are",
-    "pairwise": "pairwise",
-    "composed": "composed",
-    "universe": "one permutation each",
-    "own": "its own permutation",
-    "last": "the last one's",
-    "stacked": "one for all",
-    "at_end": "this one's, at the end",
-}
 
 
 @dataclass(frozen=True)
@@ -70,10 +59,22 @@ class ConnectivityReport:
             "data": self.data,
             **body,
             "trajectories": [one.to_dict() for one in self.found.trajectories] or None,
+            "trajectory_summary": self._along(),
             "output": self.output,
             "plots": list(self.plots),
             "warnings": list(self.warnings),
             "seconds": self.seconds,
+        }
+
+    def _along(self) -> dict[str, Any] | None:
+        if not self.found.trajectories:
+            return None
+        return {
+            which: [
+                {q: {n: dict(vars(s)) for n, s in own.items()} for q, own in step.items()}
+                for step in steps
+            ]
+            for which, steps in trajectory_summary(self.found.trajectories).items()
         }
 
 
@@ -137,7 +138,7 @@ def connectivity_models(
     alphas, steps:
         Points of a curve, and along an edge of the simplex less one.
     output:
-        A directory to write, with the report as JSON and the pictures.
+        A directory to write, with the report as JSON and as a page of tables, and the pictures.
 
     Other parameters are those of :func:`zooalign.release.barrier.barrier_models`.
 
@@ -159,7 +160,14 @@ def connectivity_models(
             f"trainings of {sorted(lengths)} checkpoints cannot be compared: give as many of each, "
             "taken at the same steps"
         )
-    with noted_warnings() as notes:
+    with ExitStack() as stack:
+        folder = None
+        if output is not None:
+            # Before hours of work: a directory that must not be replaced is refused at once.
+            folder = stack.enter_context(
+                new_directory(output, needed=_NEEDED_BYTES, overwrite=overwrite, marker=REPORT)
+            )
+        notes = stack.enter_context(noted_warnings())
         progress("open", 0, 1)
         flat = [name for own in checkpoints for name in own] or list(references)
         family = open_family(flat, model=model, allow_pickle=allow_pickle)
@@ -185,69 +193,16 @@ def connectivity_models(
             metric=metric,
             progress=progress,
         )
-        warned = notes()
-
-    def report(plots: tuple[str, ...]) -> ConnectivityReport:
-        return ConnectivityReport(
-            tuple(references), tuple(checkpoints), matching, data, found, output, plots, warned,
+        plots = () if folder is None else draw(found, checkpoints[0], folder)
+        report = ConnectivityReport(
+            tuple(references), tuple(checkpoints), matching, data, found, output, plots, notes(),
             time.perf_counter() - start,
         )  # fmt: skip
-
-    if output is None:
-        return report(())
-    with new_directory(output, needed=_NEEDED_BYTES, overwrite=overwrite) as folder:
-        finished = report(_draw(report(()), folder))
-        (folder / REPORT).write_bytes(json_bytes(finished.to_dict()))
-    return finished
-
-
-def _draw(report: ConnectivityReport, folder: Path) -> tuple[str, ...]:
-    """The pictures, each as SVG and PNG; their names."""
-    measured = report.found.connectivity
-    names = []
-    for suffix in (".svg", ".png"):
-        curves = {
-            f"{_NAMES[how]} {pair.a + 1}-{pair.b + 1}": pair.curve
-            for how, pair in _first_pairs(measured.pairs).items()
-        }
-        names.append(plot_barrier(curves, folder / f"barriers{suffix}").name)
-        if len(measured.ends) > 2:
-            labels = [f"{n + 1}" for n in range(3)]
-            title = {_NAMES["universe"]: measured.simplex}
-            names.append(plot_simplex(title, labels, folder / f"simplex{suffix}").name)
-        if report.found.trajectories:
-            names.append(
-                plot_lines(
-                    _panels(report),
-                    folder / f"trajectory{suffix}",
-                    x="checkpoint",
-                    ticks={n: str(n + 1) for n in range(len(report.checkpoints[0]))},
-                ).name
-            )
-    return tuple(names)
-
-
-def _first_pairs(pairs: Sequence[PairCurve]) -> Mapping[str, PairCurve]:
-    """One pair's curve of each way: that of the first and the last network."""
-    last = max(pair.b for pair in pairs)
-    chosen = {pair.how: pair for pair in pairs if (pair.a, pair.b) == (0, last)}
-    return {how: chosen[how] for how in HOWS if how in chosen}
-
-
-def _panels(report: ConnectivityReport) -> dict[str, dict[str, list[tuple[float, list[float]]]]]:
-    found = report.found.trajectories
-    steps = range(len(report.checkpoints[0]))
-    quantities = list(found[0].barriers["own"][0])
-    return {
-        f"{quantity} barrier over the line": {
-            _NAMES[which]: [
-                (float(t), [one.values(which, quantity)[t] for one in found]) for t in steps
-            ]
-            for which in BARRIERS
-            if found[0].barriers[which]
-        }
-        for quantity in quantities
-    }
+        if folder is not None:
+            body = report.to_dict()
+            (folder / REPORT).write_bytes(json_bytes(body))
+            (folder / PAGE).write_text(page(body), encoding="utf-8")
+    return report
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

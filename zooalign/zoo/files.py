@@ -14,6 +14,7 @@ from zooalign.zoo import leftovers
 __all__ = ["atomic_write", "new_directory", "safe_name"]
 
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_MODEL = "*.safetensors"
 
 
 def atomic_write(path: Path | str, content: bytes) -> None:
@@ -40,7 +41,9 @@ def atomic_write(path: Path | str, content: bytes) -> None:
 
 
 @contextmanager
-def new_directory(path: Path | str, *, needed: int, overwrite: bool = False) -> Iterator[Path]:
+def new_directory(
+    path: Path | str, *, needed: int, overwrite: bool = False, marker: str = _MODEL
+) -> Iterator[Path]:
     """A directory to fill, which becomes ``path`` when the block ends without an error.
 
     It lies beside ``path`` until then, and is removed, with every parent that was made for it,
@@ -50,10 +53,11 @@ def new_directory(path: Path | str, *, needed: int, overwrite: bool = False) -> 
 
     Args:
         needed: bytes that will be written; more than is free is an error before the start.
+        marker: what a directory must hold to be overwritten (a pattern): a model's by default.
 
     Raises:
         CheckpointError: ``path`` is a file or a directory that is not empty (with ``overwrite``:
-            one that is no model's), also if it became one meanwhile; or the disk is full.
+            one without the marker), also if it became one meanwhile; or the disk is full.
     """
     path = Path(path).absolute()
     if path.is_symlink():
@@ -62,7 +66,7 @@ def new_directory(path: Path | str, *, needed: int, overwrite: bool = False) -> 
     aside = path.parent / leftovers.partial_name(path.name)
     try:
         leftovers.recover(path)
-        _check_target(path, overwrite=overwrite)
+        _check_target(path, overwrite, marker)
         made = [parent for parent in path.parents if not parent.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
@@ -75,7 +79,7 @@ def new_directory(path: Path | str, *, needed: int, overwrite: bool = False) -> 
                 for name in names:
                     _sync_file(Path(folder) / name)
                 _sync_directory(Path(folder))
-            _put_in_place(aside, path, overwrite=overwrite)
+            _put_in_place(aside, path, overwrite, marker)
     except BaseException as error:
         # The space is measured before what was written is given back.
         full = isinstance(error, OSError) and _explain(error, path, needed)
@@ -100,7 +104,7 @@ def safe_name(name: str) -> str:
     return name
 
 
-def _check_target(path: Path, *, overwrite: bool) -> None:
+def _check_target(path: Path, overwrite: bool, marker: str) -> None:
     """Refuse what must not be replaced, and so deleted."""
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"{path}: is a file; name a directory to write to")
@@ -110,17 +114,18 @@ def _check_target(path: Path, *, overwrite: bool) -> None:
         raise CheckpointError(
             f"{path}: is not empty; name another directory, or ask to overwrite it"
         )
-    if (path / ".git").exists() or not any(path.glob("*.safetensors")):
+    if (path / ".git").exists() or not any(path.glob(marker)):
+        what = "a model's directory" if marker == _MODEL else "a report of this command"
         raise CheckpointError(
-            f"{path}: is not overwritten, as it does not look like a model's directory (no "
-            ".safetensors file in it, or a git repository); remove it yourself or name another"
+            f"{path}: is not overwritten, as it does not look like {what} (no "
+            f"{marker.lstrip('*')} file in it, or a git repository); remove it yourself or name another"
         )
 
 
-def _put_in_place(aside: Path, path: Path, *, overwrite: bool) -> None:
+def _put_in_place(aside: Path, path: Path, overwrite: bool, marker: str) -> None:
     """Rename, one run at a time: another may have written ``path`` since the start."""
     with leftovers.locked(path.parent, wait=True):
-        _check_target(path, overwrite=overwrite)
+        _check_target(path, overwrite, marker)
         if not path.exists():
             aside.rename(path)
             _sync_directory(path.parent)
