@@ -46,6 +46,8 @@ CASES: list[OperatorCase] = [
         2 * L(3),
     ),
     case("aten.cat.default", lambda x, p: torch.cat([x, x * p], 1), SIX, p=(6,)),
+    # Two empty parts, as of caches that hold nothing yet.
+    case("aten.cat.default", lambda x: torch.cat([torch.cat(2 * [x[:, :0]], 1), x], 1), SIX),
     case("aten.stack.default", lambda x, p: torch.stack([x, x * p], 1), SIX, p=(6,)),
     # The border holds zeros: its readers are three units that nothing tells apart.
     case("aten.pad.default", lambda x: F.pad(x, (2, 2)), SIX + L(4)),

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from operator_cases import INDEX, SIX, TWO_THREE, OperatorCase, case
+from operator_cases import INDEX, SIX, TWO_THREE, OperatorCase, case, line
 from sample_models import L
 from torch import Tensor
 
@@ -74,6 +74,25 @@ CASES: list[OperatorCase] = [
     case("aten.argmax.default", lambda x: x.view(-1, 2, 3).argmax(2) * x[:, :1], 0),
     # The best of three by rank, and the numbers of the best: experts of a router stay free.
     case("aten.topk.default", lambda x: x.topk(3)[0], SIX),
+    case(
+        "aten.scatter_reduce.two",
+        lambda x: x.new_zeros(2, 6, 2).scatter_reduce(
+            2, torch.tensor([0, 0, 1, 1]).expand(2, 6, 4), line(x), "amax", include_self=False
+        ),
+        SIX,
+    ),
+    case(
+        "aten.scatter_reduce.two",
+        lambda x: (
+            x
+            * torch.zeros_like(x).scatter_reduce(
+                1, torch.tensor([0, 0, 1, 2, 2, 5]).expand(2, -1), x, "sum"
+            )
+        ),
+        L(2),
+        found=0.0,
+        missed="two units that are summed into one position",
+    ),
     case("aten.scatter.src", lambda x: x * torch.zeros_like(x).scatter(1, *x.topk(3)[::-1]), SIX),
     case("aten.clone.default", lambda x: x * x.clone(), SIX),
     case(

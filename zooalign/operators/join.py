@@ -109,7 +109,8 @@ def split(op: Operator) -> list[Tensor]:
 def joined(op: Operator, parts: Sequence[Tensor], number: int) -> list[Axis]:
     """The axes of tensors put side by side along axis ``number``."""
     sets = op.sets
-    parts = [p for p in parts if p.shape[number] > 0]
+    # Of parts that are all empty, such as caches not yet filled, the first says it all.
+    parts = [p for p in parts if p.shape[number] > 0] or list(parts[:1])
     if len(parts) == 1:
         return list(parts[0].axes)
     if all(all(sets.fixed(d) for d in sets.digits(p.axes[number])) for p in parts) and all(

@@ -133,9 +133,9 @@ def gather(op: Operator) -> Tensor:
     return _labelled(op, op.tensor(axes), x.labels)
 
 
-@rule("aten.scatter", "aten.scatter_", "aten.scatter_add", labels=True)
+@rule("aten.scatter", "aten.scatter_", "aten.scatter_add", "aten.scatter_reduce", labels=True)
 def scatter(op: Operator) -> Tensor:
-    """Values written along one axis at positions named by numbers."""
+    """Values written along one axis at positions named by numbers, or sums, means, ... of them."""
     x, table = op["self"], op["index"]
     dim = op["dim"] % max(x.ndim, 1)
     source = op.get("src")
