@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import zooalign
 from zooalign.errors import DataError, MergeError, SpecError, ZooalignWarning
+from zooalign.matching import match_many
 from zooalign.testing import assert_equivalent
 
 
@@ -168,6 +169,26 @@ def test_merge_of_permuted_copies_is_the_model() -> None:
         torch.testing.assert_close(found.state_dict[name], tensor)
     as_they_are = zooalign.merge(model, *copies, data=batches(), method="none")
     assert not torch.allclose(as_they_are.state_dict["0.weight"], model.state_dict()["0.weight"])
+
+
+@pytest.mark.parametrize("through", ["universe", "mean", "auto"])
+def test_three_are_merged_in_one_order_at_once(through: str) -> None:
+    models = [mlp(seed) for seed in range(3)]
+    found = zooalign.merge(models, data=batches(), method="activation", through=through)
+    states = [model.state_dict() for model in models]
+    many = match_many(
+        found.spec, states, data=batches(), module=models[0], method="activation", through=through
+    )
+    assert found.permutations == many.permutations
+    assert found.permutations[0] == found.spec.identity()
+    moved = [
+        found.spec.apply(p, s)["0.weight"] for p, s in zip(many.permutations, states, strict=True)
+    ]
+    torch.testing.assert_close(found.state_dict["0.weight"], torch.stack(moved).mean(0))
+    alone = zooalign.merge(models, data=batches(), method="activation")
+    assert alone.permutations != found.permutations or through == "auto"
+    with pytest.raises(MergeError, match="matched by activation or weight"):
+        zooalign.merge(models, data=batches(), through=through)
 
 
 def test_merge_weights_and_inputs() -> None:

@@ -11,6 +11,7 @@ from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.release.calibration import Loading
 from zooalign.release.check import check
 from zooalign.release.merge import merge_models
+from zooalign.release.reproduce import reproduce
 from zooalign.symmetry import apply
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.symmetry.spec_file import from_json
@@ -44,6 +45,30 @@ def test_statistics_are_reset_on_data(pairs: Pairs, tmp_path: Path) -> None:
     assert outputs(out, torch.zeros(1, 3, 32, 32)).shape == (1, 3)
     assert check(str(out), pairs.resnet).findings == ()
     assert "base_model" not in (out / "README.md").read_text()
+
+
+def test_three_models_in_one_order_at_once(pairs: Pairs, tmp_path: Path) -> None:
+    out, each = tmp_path / "out", tmp_path / "each"
+    models = [*pairs.resnet, pairs.resnet[1]]
+    how = {"method": "weight", "data": pairs.data, "loading": Loading(batch_size=16)}
+    report = merge_models(models, str(out), through="universe", **how).to_dict()
+    merge_models(models, str(each), **how)
+    made = json.loads((out / "zooalign/provenance.json").read_text())
+    assert made["settings"]["through"] == "universe" and len(report["aligned"]) == 2
+    assert "through" not in json.loads((each / "zooalign/provenance.json").read_text())["settings"]
+    # The second and the third are one model: one order for all gives them one permutation.
+    files = [(out / f"zooalign/permutation-{n}.json").read_bytes() for n in (1, 2)]
+    assert files[0] == files[1]
+    assert {a["objective_after"] for a in report["aligned"]} == {
+        report["aligned"][0]["details"]["from_0"]
+    }
+    assert check(str(out), models).findings == () and reproduce(str(out)).same
+    with pytest.raises(MergeError, match="universe, mean, reference, auto"):
+        merge_models(models, str(tmp_path / "no"), through="all", **how)
+    with pytest.raises(MergeError, match="--method activation"):
+        merge_models(models, str(tmp_path / "no"), through="mean", method="frank-wolfe")
+    with pytest.raises(MergeError, match="no option 'starts'"):
+        merge_models(models, str(tmp_path / "no"), through="mean", options={"starts": 2}, **how)
 
 
 def test_stale_statistics_are_loud_and_marked(pairs: Pairs, tmp_path: Path) -> None:

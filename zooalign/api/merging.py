@@ -13,7 +13,7 @@ from zooalign.api.symmetries import extract_spec
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import read_batches, require_repeatable
 from zooalign.graph.capture import capture
-from zooalign.matching import Match
+from zooalign.matching import Match, match_many
 from zooalign.matching.solvers import DEFAULT
 from zooalign.merging import (
     BarrierCurve,
@@ -26,6 +26,8 @@ from zooalign.merging import (
 from zooalign.merging import barrier as measure_barrier
 from zooalign.merging.layers import find_layers
 from zooalign.merging.repair import repair as repair_units
+from zooalign.release.matching import require_way
+from zooalign.release.spec_of import operator_rules
 from zooalign.symmetry import Permutation, PermutationSpec
 
 __all__ = ["Merged", "barrier", "merge"]
@@ -74,6 +76,7 @@ def merge(
     weights: Sequence[float] | None = None,
     data: Iterable[Any] | None = None,
     method: str = DEFAULT,
+    through: str = "reference",
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
     module: nn.Module | None = None,
@@ -98,6 +101,10 @@ def merge(
         and more are best.
     method:
         As for :func:`zooalign.match`, or ``none`` to average as is.
+    through:
+        ``reference``: each model is matched to the first alone. ``universe``, ``mean`` or
+        ``auto``: all at once, by ``activation`` or ``weight``, in the order that the first one
+        has; see :func:`zooalign.matching.match_many`, whose options these are.
     example_inputs, spec, seed, progress, options:
         As for :func:`zooalign.align`.
     reset:
@@ -129,25 +136,26 @@ def merge(
     inputs = inputs_from(example_inputs, data)
     spec = spec if spec is not None else extract_spec(architecture, inputs)
     states = [state_of(model) for model in given]
-    matches: list[Match | None] = [None]
-    permutations = [spec.identity()]
-    for state in states[1:]:
-        found = None
-        if method != "none":
-            found = match(
-                spec,
-                states[0],
-                state,
-                method=method,
-                data=data,
-                module=architecture,
-                seed=seed,
-                progress=progress,
-                **options,
-            )
+    how: dict[str, Any] = {"method": method, "data": data, "seed": seed, "progress": progress}
+    matches: list[Match | None] = [None] * len(states)
+    if through != "reference":
+        require_way(method, through)
+        wide = [widened(state, states[0]) for state in states]
+        many = match_many(
+            spec, wide, through=through, module=architecture, rules=operator_rules(),
+            **how, **options,
+        )  # fmt: skip
+        ends = many.objective_before, many.objective_after
+        matches[1:] = [Match(p, method, *ends, many.details) for p in many.permutations[1:]]
+    elif method != "none":
+        matches[1:] = [
+            match(spec, states[0], state, module=architecture, **how, **options)
+            for state in states[1:]
+        ]
+    permutations = [found.permutation if found else spec.identity() for found in matches]
+    for found, state in zip(matches, states, strict=True):
+        if found is not None:
             proof(architecture, spec, found.permutation, state, inputs)
-        matches.append(found)
-        permutations.append(found.permutation if found else spec.identity())
     parents = [spec.apply(p, s) for p, s in zip(permutations, states, strict=True)]
     averaged = LazyAverage(parents, weights)
     merged, statistics = _corrected(

@@ -25,6 +25,13 @@ __all__ = ["command"]
     show_default=True,
     help="Recompute running statistics on --data where the architecture has them.",
 )
+@click.option(
+    "--through",
+    metavar="reference|universe|mean|auto",
+    default="reference",
+    show_default=True,
+    help="Each model to the first, or all at once (by activation or weight).",
+)
 @click.option("--repair", is_flag=True, help="REPAIR the layers no norm follows.")
 @click.option("--evaluate", metavar="DATA", help="Measure accuracy and barriers on this data.")
 @_options.alphas
@@ -43,6 +50,7 @@ def command(
     starts: int | None,
     kind: str | None,
     settings: tuple[str, ...],
+    through: str,
     data: str | None,
     reset: bool,
     repair: bool,
@@ -64,6 +72,7 @@ def command(
             weights=_numbers(weights),
             model=model,
             method=method,
+            through=through,
             data=data,
             evaluate=evaluate,
             alphas=alphas,

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zooalign.errors import DataError, SpecError
+from zooalign.errors import DataError, MergeError, SpecError
 from zooalign.graph.batches import read_batches
-from zooalign.matching import Match, match
+from zooalign.matching import Match, match, match_many
+from zooalign.matching.many import METHODS, WAYS
 from zooalign.matching.solvers import NEED_DATA, RUN_THE_MIDPOINT
 from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.evaluate import cross_entropy
@@ -24,7 +25,10 @@ from zooalign.release.spec_of import operator_rules
 from zooalign.symmetry import Permutation, Permuted
 from zooalign.symmetry.permutation import moved_fraction
 
-__all__ = ["Aligned", "align_member", "require_data", "runnable"]
+__all__ = ["Aligned", "align_member", "align_together", "require_data", "require_way", "runnable"]
+
+# Options of match_many that are a caller's to set.
+_MANY = frozenset({"kind", "scale", "columns", "labels", "criterion"})
 
 
 @dataclass(frozen=True)
@@ -97,34 +101,109 @@ def align_member(
         If the permuted member computes something else than the member (its architecture has
         less symmetry than was derived; this is a mistake in zooalign or in an operator rule).
     """
+    first, member = family.members[0], family.members[index]
+    if method == "none":
+        return _proved(family, index, None, progress)
+    states = runnable(first.state, device), runnable(member.state, device)
+    found = match(
+        family.spec,
+        *states,
+        method=method,
+        data=batches,
+        module=family.module,
+        seed=seed,
+        progress=_counted(progress, f"{method} matching"),
+        rules=operator_rules(),
+        extra_solvers=plugin_solvers(),
+        **_judged_by(family, method, batches, options or {}),
+    )
+    return _proved(family, index, found, progress, states)
+
+
+def require_way(method: str, through: str) -> None:
+    """Raise MergeError where several models cannot be brought in one order in this way."""
+    if through not in WAYS:
+        raise MergeError(f"no way '{through}'; there are {', '.join(WAYS)}")
+    if through != "reference" and method not in METHODS:
+        raise MergeError(
+            f"all at once (through {through}) models are matched by {' or '.join(METHODS)}: "
+            f"name one (--method activation), or have each matched to the first by {method} "
+            "(--through reference)"
+        )
+
+
+def align_together(
+    family: Family,
+    *,
+    method: str,
+    through: str,
+    batches: Iterable[Any] | None,
+    seed: int,
+    device: str,
+    progress: Progress,
+    options: Mapping[str, Any] | None = None,
+) -> list[Aligned]:
+    """Bring all members in the first one's order at once, and prove that their functions are kept.
+
+    ``through`` is one of :data:`zooalign.matching.many.WAYS`; all are matched in memory. The
+    objective of each is that of all, the mean over pairs.
+
+    Raises
+    ------
+    MergeError
+        If the method cannot do so.
+    SpecError
+        As :func:`align_member` does.
+    """
+    require_way(method, through)
+    if odd := sorted(set(options or {}) - _MANY):
+        raise MergeError(
+            f"models matched all at once take no option '{odd[0]}'; they take "
+            f"{', '.join(sorted(_MANY - {'criterion'}))}"
+        )
+    states = [runnable(member.state, device) for member in family.members]
+    many = match_many(
+        family.spec,
+        states,
+        method=method,
+        through=through,
+        data=batches,
+        module=family.module,
+        seed=seed,
+        rules=operator_rules(),
+        progress=_counted(progress, f"{method} matching"),
+        **_judged_by(family, through, batches, options or {}),
+    )
+    return [
+        _proved(
+            family,
+            index,
+            Match(p, method, many.objective_before, many.objective_after, many.details),
+            progress,
+            (states[0], states[index]),
+        )
+        for index, p in enumerate(many.permutations)
+        if index > 0
+    ]
+
+
+def _proved(
+    family: Family,
+    index: int,
+    found: Match | None,
+    progress: Progress,
+    states: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None,
+) -> Aligned:
     spec = family.spec
     first, member = family.members[0], family.members[index]
-    found = None
-    if method == "none":
-        permutation = spec.identity()
-    else:
-        states = runnable(first.state, device), runnable(member.state, device)
-        found = match(
-            spec,
-            *states,
-            method=method,
-            data=batches,
-            module=family.module,
-            seed=seed,
-            progress=_counted(progress, f"{method} matching"),
-            rules=operator_rules(),
-            extra_solvers=plugin_solvers(),
-            **_judged_by(family, method, batches, options or {}),
-        )
-        permutation = found.permutation
-    moved = None if method == "none" else moved_fraction(permutation)
+    permutation = spec.identity() if found is None else found.permutation
     diagnosis = diagnose(
         first.state,
         CastLike(member.state, first.state),
-        moved_fraction=moved,
+        moved_fraction=None if found is None else moved_fraction(permutation),
         free_groups=len(spec.groups),
     )
-    judged = None if found is None else outcome(spec, found, *states, diagnosis)
+    judged = None if found is None or states is None else outcome(spec, found, *states, diagnosis)
     progress("proof", 0, 1)
     comparison = compare_functions(
         family.module,

@@ -16,7 +16,14 @@ from zooalign.release.averaging import Corrected, average_of, corrected, require
 from zooalign.release.barrier import MeasuredCurve, barrier_summary, measure
 from zooalign.release.calibration import FullBatches, Loading, describe_data, open_for, scoring
 from zooalign.release.environment import versions
-from zooalign.release.matching import Aligned, align_member, require_data, runnable
+from zooalign.release.matching import (
+    Aligned,
+    align_member,
+    align_together,
+    require_data,
+    require_way,
+    runnable,
+)
 from zooalign.release.notes import noted_warnings
 from zooalign.release.opening import Family, open_family
 from zooalign.release.progress import Progress, silent
@@ -80,6 +87,7 @@ def merge_models(
     weights: Sequence[float] | None = None,
     model: str | None = None,
     method: str = DEFAULT,
+    through: str = "reference",
     data: str | None = None,
     evaluate: str | None = None,
     alphas: int = 25,
@@ -107,6 +115,10 @@ def merge_models(
         One number per model; divided by their sum. Equal if None.
     method:
         ``activation`` (needs ``data``), ``weight``, a plugin's, or ``none`` to average as is.
+    through:
+        ``reference``: each model is matched to the first alone. ``universe``, ``mean`` or
+        ``auto``: all at once, by ``activation`` or ``weight``
+        (:func:`zooalign.matching.match_many`), in the order that the first one has.
     evaluate:
         Data with targets: the merge is scored, and a barrier measured for every aligned parent.
     repair:
@@ -128,6 +140,7 @@ def merge_models(
     loading = loading or Loading()
     if len(references) < 2:
         raise MergeError("a merge takes two models or more")
+    require_way(method, through)
     require_data(method, data)
     if repair and data is None:
         raise DataError("REPAIR measures activations and needs data: add --data")
@@ -141,19 +154,19 @@ def merge_models(
             None if data is None else open_for(family.first, data, loading),
             None if evaluate is None else open_for(family.first, evaluate, loading),
         )
-        aligned = [
-            align_member(
-                family,
-                index,
-                method=method,
-                batches=opened.calibration,
-                seed=seed,
-                device=device,
-                progress=progress,
-                options=options,
-            )
-            for index in range(1, len(family.members))
-        ]
+        how: dict[str, Any] = {
+            "method": method,
+            "batches": opened.calibration,
+            "seed": seed,
+            "device": device,
+            "progress": progress,
+            "options": options,
+        }
+        if through == "reference":
+            others = range(1, len(family.members))
+            aligned = [align_member(family, index, **how) for index in others]
+        else:
+            aligned = align_together(family, through=through, **how)
         averaged = average_of(family, [found.permutation for found in aligned], weights)
         full = None if opened.calibration is None else FullBatches(opened.calibration)
         merged, statistics = corrected(
@@ -193,6 +206,7 @@ def merge_models(
                 "allow_pickle": allow_pickle,
                 "reset": reset,
                 "repair": repair,
+                **({} if through == "reference" else {"through": through}),
             },
         )
         release = Release(

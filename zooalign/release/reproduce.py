@@ -186,6 +186,7 @@ def _run(
         weights=made.weights,
         reset=bool(kept.get("reset", made.statistics != "stale")),
         repair=made.statistics == "repaired",
+        through=kept.get("through", "reference"),
         **common,
     )
 
