@@ -132,6 +132,39 @@ def test_an_unknown_operator_freezes_what_it_touches_and_is_named(custom_operato
     assert verify(module, spec, inputs, alone=True).ok
 
 
+class _Written(nn.Module):
+    """A tensor is divided by its sum in place; ``again`` reads it once more, before or after."""
+
+    def __init__(self, again: str) -> None:
+        super().__init__()
+        self.again = again
+        self.a, self.b, self.c = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        first = y.view(-1, 2, 3) if self.again == "as a view" else y.sum(-1, keepdim=True)
+        before = self.c(y) if self.again == "before" else 0
+        y /= y.sum(-1, keepdim=True)
+        if self.again == "as a view":  # which sees what was written since
+            before = self.c(first.flatten(1))
+        return self.b(y) + before
+
+
+@pytest.mark.parametrize(
+    ("again", "functional"), [("", False), ("before", True), ("as a view", True)]
+)
+def test_writes_that_only_reductions_saw_before_need_no_other_graph(
+    again: str, functional: bool
+) -> None:
+    module, inputs = _Written(again), (torch.zeros(2, 4) + 1,)
+    found = capture(module, inputs)
+    written = [node for node in found.graph.nodes if str(node.target) == "aten.div_.Tensor"]
+    assert bool(written) is not functional
+    spec = extract_spec(module, inputs)
+    assert spec.log10_order == pytest.approx(L(6))
+    assert verify(module, spec, inputs).ok
+
+
 class _Constant(nn.Module):
     def __init__(self, value: Tensor, persistent: bool = False) -> None:
         super().__init__()

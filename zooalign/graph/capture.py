@@ -23,6 +23,10 @@ from zooalign.graph import concrete
 __all__ = ["Capture", "capture"]
 
 
+# Operators whose result never shares memory with what they read.
+_FRESH = frozenset(
+    {"aten.sum.dim_IntList", "aten.sum.default", "aten.mean.dim", "aten.amax.default"}
+)
 # A run with values wants the parameters in memory.
 _MOST_RECORDED = 100_000_000
 
@@ -149,7 +153,8 @@ def _exported(
                 "Check that the example inputs are those the model takes, and that its forward "
                 "has no control flow that depends on values."
             ) from error
-        if any(_seen_elsewhere(node) for node in program.graph.nodes if _writes(node)):
+        place = {node: number for number, node in enumerate(program.graph.nodes)}
+        if any(_seen_elsewhere(node, place) for node in place if _writes(node)):
             program = program.run_decompositions({})
     _keep_outputs(program)
     _inline(program.graph_module)
@@ -216,20 +221,26 @@ def _writes(node: torch.fx.Node) -> bool:
     return schema is not None and bool(schema.is_mutable)
 
 
-def _seen_elsewhere(write: torch.fx.Node) -> bool:
+def _seen_elsewhere(write: torch.fx.Node, place: Mapping[torch.fx.Node, int]) -> bool:
     """Whether a write in place changes a tensor that any other operator may read.
 
-    ``relu_`` on the fresh result of a convolution is only a function of it. A write into a slice
-    of a buffer is not: then the graph has to be made functional first.
+    ``relu_`` on the fresh result of a convolution is only a function of it; so is a division of
+    it by its sum, which was taken before. A write into a slice of a buffer is not: then the graph
+    has to be made functional first. ``place`` is the order of the operators.
     """
     node = write
     while True:
         aliased = _aliased(node)
         if not aliased:
             return node.op != "call_function"  # a fresh tensor, or one given from outside
+        user = node
         node, *others = aliased
-        if others or not isinstance(node, torch.fx.Node) or len(node.users) > 1:
+        if others or not isinstance(node, torch.fx.Node):
             return True
+        for other in node.users:
+            before = place[other] < place[write] and str(other.target) in _FRESH
+            if other is not user and not before:
+                return True
 
 
 def _aliased(node: torch.fx.Node) -> list[Any]:
