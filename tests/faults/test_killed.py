@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,28 @@ def test_the_living_are_left_alone(tmp_path: Path) -> None:
     with leftovers.locked(locked), new_directory(tmp_path / "out", needed=1) as directory:
         assert directory.exists() and not dead.exists()
     assert all(path.exists() for path in (theirs, strange, other, locked))
+
+
+def test_writing_by_relative_paths_where_something_is_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that works inside its half-written directory waits for no lock of its own."""
+    with new_directory(tmp_path / "out", needed=1) as directory:
+        monkeypatch.chdir(directory)
+        writer = threading.Thread(target=_write_here, daemon=True)
+        writer.start()
+        writer.join(timeout=60)
+        assert not writer.is_alive(), "waits for itself"
+        monkeypatch.chdir(tmp_path)
+    written = {path.name for path in (tmp_path / "out").rglob("*")}
+    assert written == {"inner", "weights", "file"}
+
+
+def _write_here() -> None:
+    require_output("inner", overwrite=False)
+    with new_directory("inner", needed=1) as inner:
+        (inner / "weights").write_bytes(b"")
+    atomic_write("file", b"")
 
 
 def test_an_old_directory_is_put_back(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
     half-written, which is held by who writes it, perhaps this very process. A file system
     without locks counts as locked by another.
     """
-    wait = wait and not _HIDDEN.fullmatch(path.name)
+    wait = wait and not _half_written(path)
     if fcntl is None:
         yield False
         return
@@ -69,8 +69,8 @@ def recover(path: Path) -> None:
     """
     if fcntl is None or not path.parent.is_dir():
         return
-    if _HIDDEN.fullmatch(path.parent.name):
-        return  # half-written itself: nobody was killed while replacing something in it
+    if _half_written(path.parent):
+        return  # nobody was killed while replacing something in it
     with locked(path.parent, wait=True):
         for kind in (_REPLACED, _PARTIAL):
             for found in _left(path, kind):
@@ -83,6 +83,11 @@ def recover(path: Path) -> None:
                         shutil.rmtree(found, ignore_errors=True)
                     else:
                         found.unlink()
+
+
+def _half_written(path: Path) -> bool:
+    """Whether this is something half-written, also where it is the working directory (``.``)."""
+    return _HIDDEN.fullmatch(path.resolve().name) is not None
 
 
 def _hidden(name: str, kind: str) -> str:
