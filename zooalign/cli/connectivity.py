@@ -148,7 +148,8 @@ def _show(console: Any, body: dict[str, Any]) -> None:
         )
     merged = body["merged"]
     console.print(
-        f"average of all: loss {merged['loss']:.4f}, accuracy {_number(merged['accuracy'])}"
+        f"average of all (through {body['through']}): loss {merged['loss']:.4f}, "
+        f"accuracy {_number(merged['accuracy'])}"
     )
     _show_trainings(console, body)
     if body["statistics_reset"]:
