@@ -9,8 +9,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 # In the order of the questions; others come after these.
 ORDER = (
-    "recovery", "mlp_pair", "width", "choosing", "trajectory", "composition", "pruning", "depth",
-    "rebasin_three", "real_pairs", "many_models",
+    "recovery", "mlp_pair", "rebasin_pairs", "width", "choosing", "trajectory", "composition",
+    "pruning", "depth", "rebasin_three", "real_pairs", "many_models",
 )  # fmt: skip
 HOLDS, FAILS = "- Holds: ", "- **Does not hold**: "
 INTRODUCTION = """# Experiments

@@ -8,7 +8,8 @@ from _page import FOLDER, mean_spread, table, verdict, write_page
 from _training import Recipe, batches, build, trained
 
 import zooalign
-from zooalign.merging import BarrierCurve, plot_barrier
+from zooalign.merging import BarrierCurve
+from zooalign.merging.plot_many import plot_lines
 
 PAIRS = ((0, 1), (2, 3), (4, 5))
 DATA = {"fashion_mnist": "Fashion-MNIST", "mnist": "MNIST"}
@@ -16,7 +17,10 @@ METHODS = {
     "as they are": None,
     "weight matching": {"method": "weight"},
     "activation matching": {"method": "activation"},
+    "auto": {"method": "auto"},
+    "learned permutations": {"method": "learned", "batch": 256},
 }
+ALPHAS = 13
 PUBLISHED = (
     "Published direction: git re-basin (2209.04836) finds no barrier between wide MLPs on MNIST "
     "and CIFAR-10 after weight matching; activation matching does as well."
@@ -34,7 +38,7 @@ def measure(data: str) -> dict[str, list[BarrierCurve]]:
     module = build("mlp-512-3").eval()
     train = batches("train", slice(0, 3000), data=data)
     test = batches("t10k", slice(0, 10_000), data=data)
-    calibration = batches("train", slice(5000, 7000), data=data)
+    calibration = batches("train", slice(4000, 8000), data=data)
     spec = zooalign.extract_spec(module, train[0][0][:2])
     found: dict[str, list[BarrierCurve]] = {label: [] for label in METHODS}
     for a, b in PAIRS:
@@ -45,7 +49,9 @@ def measure(data: str) -> dict[str, list[BarrierCurve]]:
                 match = zooalign.match(spec, *ends, data=calibration, module=module, **options)
                 other = spec.apply(match.permutation, other)
             found[label].append(
-                zooalign.barrier(ends[0], other, data=train, test=test, module=module)
+                zooalign.barrier(
+                    ends[0], other, data=train, test=test, module=module, alphas=ALPHAS
+                )
             )
             print(data, (a, b), label, found[label][-1].test_barrier, flush=True)
     return found
@@ -89,8 +95,15 @@ def main() -> None:
         found = measure(data)
         rows += [row(name, label, curves) for label, curves in found.items()]
         concluded += conclusions(name, found)
-        shown |= {f"{name}, {label}": curves[0] for label, curves in found.items()}
-    plot_barrier(shown, FOLDER / "mlp_pair.svg")
+        shown[f"{name}: test error"] = {
+            label: [
+                (alpha, [c.test.error[n] for c in curves])
+                for n, alpha in enumerate(curves[0].alphas)
+            ]
+            for label, curves in found.items()
+            if label != "as they are"
+        }
+    plot_lines(shown, FOLDER / "mlp_pair.svg", x="α, from one network (0) to the other (1)")
     header = ["data", "", "accuracy of the ends", "midpoint"] + [
         f"{part} {q} barrier, over the {name}"
         for part in ("train", "test")
@@ -103,10 +116,10 @@ def main() -> None:
         f"784-512-512-512-10 with ReLU, Adam; {len(PAIRS)} pairs of seeds, mean ± standard "
         "deviation over pairs. Fashion-MNIST: 20,000 training images, five epochs, 10,000 test "
         "images. MNIST: its training images were not at hand, so 8,000 of its test images train, "
-        "ten epochs, and 2,000 test (one of them is 0.05 points). 25 alphas; barriers on 3,000 "
-        "training images too; activations of 2,000 training images (MNIST: of those after the "
-        "5,000th).",
-        "![barriers of the first pairs](mlp_pair.svg)",
+        "ten epochs, and 2,000 test (one of them is 0.05 points). "
+        f"{ALPHAS} alphas; barriers on 3,000 training images too. 4,000 training images to match "
+        "on, `auto` and learned permutations with their labels ([the methods](../matching.md)).",
+        "![test error between the networks, after matching](mlp_pair.svg)",
         table(header, rows),
         PUBLISHED,
         "\n".join(concluded),

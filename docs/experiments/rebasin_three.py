@@ -184,7 +184,9 @@ def page(found: dict[int, list[Merges]]) -> None:
         + "; mean ± standard deviation; all 10,000 test images. rebasin 0.0.47 from PyPI merges copies of the same "
         "networks. Activations of 2,000 training images, without labels; `auto` takes the order whose "
         "average agrees best with the three networks' outputs on them. Weights (mean, universe) "
-        "see no data, like rebasin. Seconds are of one processor.",
+        "see no data, like rebasin: they are shown to compare like with like. The answer meant for "
+        "this setting is activations through a universe, the default of `match_many`, with REPAIR. "
+        "Seconds are of one processor.",
         "![accuracy of the merges by width](rebasin_three.svg)",
         table(
             ["", *(f"width {w}" for w in widths)],

@@ -2,8 +2,9 @@
 
     ZOOALIGN_DATA=... python docs/experiments/run_all.py [NAME ...]
 
-`rebasin` from PyPI is needed for ``rebasin_three``: pip install rebasin==0.0.47. ``text_pair``,
-``soup`` and ``minilm`` need the plugin in plugins/zooalign-transformers.
+`rebasin` from PyPI is needed for ``rebasin_pairs`` and ``rebasin_three``: pip install
+rebasin==0.0.47. ``text_pair``, ``soup`` and ``minilm`` need the plugin in
+plugins/zooalign-transformers.
 """
 
 import os

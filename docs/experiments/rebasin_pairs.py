@@ -1,0 +1,189 @@
+"""Pairs of networks aligned by zooalign and by rebasin from PyPI, in one run.
+
+    pip install rebasin==0.0.47
+    ZOOALIGN_DATA=FOLDER python docs/experiments/rebasin_pairs.py
+
+The MLPs are those of ``mlp_pair.py``; the convolution and residual networks those of the results.
+"""
+
+import copy
+import logging
+import random
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from _page import mean_spread, table, verdict, write_page
+from _training import batches, build, data_folder, trained
+from mlp_pair import recipe
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from default_method import Subject, load
+from real_pairs import PAIRS, Pair, prepare
+
+import zooalign
+from zooalign.merging import evaluate
+
+SEEDS = ((0, 1), (2, 3), (4, 5))
+METHODS = {
+    "weight": {"method": "weight"},
+    "weight, 5 starts": {"method": "weight", "starts": 5},
+    "activation": {"method": "activation"},
+    "auto, no labels": {"method": "auto", "labels": False},
+}
+NETWORKS = ("mnist_conv", "cifar10_convnet", "ResNet-20")
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a tool made of a pair: the midpoint's accuracy and the seconds, or why it did not."""
+
+    accuracy: float = 0.0
+    seconds: float = 0.0
+    change: float = 0.0
+    failed: str = ""
+
+
+def by_rebasin(subject: Subject, like: Tensor) -> State:
+    """The second network in the order that rebasin brings it in; its draws are seeded."""
+    import rebasin
+
+    logging.disable()
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    a, b = (copy.deepcopy(subject.module) for _ in range(2))
+    a.load_state_dict(subject.a)
+    b.load_state_dict(subject.b)
+    rebasin.PermutationCoordinateDescent(a, b, input_data_b=like, logging_level="error").rebasin()
+    return {name: tensor.detach() for name, tensor in b.state_dict().items()}
+
+
+def measure(subject: Subject) -> dict[str, Outcome]:
+    """Every tool on one pair."""
+    like = subject.calibration[0][0][:2]
+    found = {"as they are": Outcome(subject.midpoint(subject.b)[0])}
+    for label, options in METHODS.items():
+        start = time.process_time()
+        spec = zooalign.extract_spec(subject.module, like)
+        match = zooalign.match(
+            spec, subject.a, subject.b, data=subject.calibration, module=subject.module, **options
+        )
+        moved = spec.apply(match.permutation, subject.b)
+        seconds = time.process_time() - start
+        found[label] = Outcome(subject.midpoint(moved)[0], seconds, changed(subject, moved))
+    start = time.process_time()
+    try:
+        moved = by_rebasin(subject, like)
+    except Exception as error:  # whatever another tool raises is a result
+        found["rebasin"] = Outcome(failed=f"{type(error).__name__}: {error}".split("\n")[0][:80])
+    else:
+        seconds = time.process_time() - start
+        found["rebasin"] = Outcome(subject.midpoint(moved)[0], seconds, changed(subject, moved))
+    print(subject.pair.name, found, flush=True)
+    return found
+
+
+def changed(subject: Subject, moved: State) -> float:
+    """How far the permuted network's outputs are from its own, over their size."""
+    with torch.no_grad():
+        x = subject.held_out[0][0]
+        own, other = (
+            torch.func.functional_call(subject.module, state, (x,)) for state in (subject.b, moved)
+        )
+    return float((own - other).norm() / own.norm())
+
+
+def mlp(data: str, seeds: tuple[int, int]) -> Subject:
+    """Two of the MLPs."""
+    a, b = (trained(recipe(data, seed)) for seed in seeds)
+    test = batches("t10k", slice(0, 10_000), data=data)
+    calibration = batches("train", slice(5000, 7000), data=data)
+    pair = Pair(f"MLP 3 x 512, {data}, seeds {seeds}", "", "", "", "", "", "")
+    return Subject(pair, build("mlp-512-3").eval(), a, b, calibration, test)
+
+
+def cells(outcomes: list[Outcome]) -> str:
+    """Accuracy and seconds over the pairs of one kind, or why there are none."""
+    failed = [o.failed for o in outcomes if o.failed]
+    if failed:
+        return failed[0]
+    accuracy = mean_spread([o.accuracy for o in outcomes])
+    shown = accuracy if len(outcomes) > 1 else f"{outcomes[0].accuracy:.4f}"
+    return f"{shown}, {sum(o.seconds for o in outcomes) / len(outcomes):.1f} s"
+
+
+def main() -> None:
+    """Measure and write the page."""
+    torch.set_num_threads(1)
+    found: dict[str, list[dict[str, Outcome]]] = {}
+    ends: dict[str, list[float]] = {}
+
+    def add(name: str, subject: Subject) -> None:
+        found.setdefault(name, []).append(measure(subject))
+        ends.setdefault(name, []).extend(
+            float(evaluate(subject.module, s, subject.held_out).accuracy or 0)
+            for s in (subject.a, subject.b)
+        )
+
+    for data, name in (("fashion_mnist", "MLP, Fashion-MNIST"), ("mnist", "MLP, MNIST")):
+        for seeds in SEEDS:
+            add(name, mlp(data, seeds))
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(data_folder(), Path(folder))
+        for pair in PAIRS:
+            if pair.name in NETWORKS:
+                add(pair.name, load(pair, data_folder(), Path(folder)))
+    rows = [
+        [f"*{label}*" if label == "as they are" else label, *(cells([r[label] for r in own]) for own in found.values())]
+        for label in ("as they are", "rebasin", *METHODS)
+    ]  # fmt: skip
+    conclusions = []
+    for label in METHODS:
+        behind = [
+            f"{name}: {r[label].accuracy:.4f} against {r['rebasin'].accuracy:.4f}"
+            for name, own in found.items()
+            for r in own
+            if not r["rebasin"].failed and r[label].accuracy < r["rebasin"].accuracy
+        ]
+        conclusions.append(
+            verdict(
+                not behind,
+                f"{label}: never behind rebasin where rebasin runs",
+                "; ".join(behind) or "in no pair",
+            )
+        )
+    changes = {
+        tool: max(r[tool].change for own in found.values() for r in own if not r[tool].failed)
+        for tool in ("rebasin", "auto, no labels")
+    }
+    conclusions.append(
+        "- Outputs of the permuted network differ from its own by "
+        + ", ".join(f"{value:.1e} ({tool})" for tool, value in changes.items())
+        + " at most, in float32."
+    )
+    write_page(
+        __file__,
+        "Pairs, with rebasin beside",
+        "Accuracy of the midpoint on rows that nothing has seen, and seconds of one processor to "
+        "align, spec included. rebasin 0.0.47 from PyPI: its `PermutationCoordinateDescent` on "
+        "copies of the same networks. MLPs of three layers of 512 "
+        f"([experiment 2](mlp_pair.md)), {len(SEEDS)} pairs of seeds each, mean ± standard deviation; "
+        "the others are public checkpoints ([results](../results.md)), ResNet-20 with BatchNorm "
+        "statistics reset for every tool alike. Calibration rows without labels.",
+        table(
+            ["", *found],
+            [["*ends*", *(f"{sum(v) / len(v):.4f}" for v in ends.values())], *rows],
+        ),
+        "\n".join(conclusions),
+    )
+
+
+if __name__ == "__main__":
+    main()
