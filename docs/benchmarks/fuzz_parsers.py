@@ -41,6 +41,7 @@ def _run(name: str, seconds: float, seed: int, send: Any) -> None:
     def done() -> None:
         send.send({**counts, "engine": "atheris" if HAS_ATHERIS else "mutation"})
         send.close()
+        fuzz_targets.clean()
         os._exit(1 if counts["crashes"] else 0)
 
     def one(data: bytes) -> None:
@@ -59,7 +60,8 @@ def _run(name: str, seconds: float, seed: int, send: Any) -> None:
             done()
 
     if HAS_ATHERIS:
-        corpus = Path(tempfile.mkdtemp(prefix="fuzz-corpus-"))
+        # Among the files of the inputs, which are removed at the end.
+        corpus = Path(tempfile.mkdtemp(prefix="corpus-", dir=fuzz_targets.FOLDER))
         for number, content in enumerate(fuzz_targets.SEEDS[name]):
             (corpus / str(number)).write_bytes(content)
         words = [sys.argv[0], str(corpus), f"-seed={seed}", "-max_len=20000", "-verbosity=0"]
@@ -123,6 +125,7 @@ def _changed(value: Any, chance: random.Random) -> Any:
 _VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 1, 2, 7, 2**31, 2**63, 2**64, 10**30, 0.5, 1e308, float("inf")),
     *(float("nan"), "", "x", "../x", "a.weight", "\x1b", "\ud800", [], {}, [[]], [0], [1, 0]),
+    *("\ud800.safetensors", "a" * 300 + ".safetensors"),
     *([0] * 70, {"": None}, [2**40] * 40, "b.safetensors", "a.bias"),
 )
 _PIECES = (
@@ -165,7 +168,16 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="a parser; repeatable")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    names = args.only or ["spec", "permutation", "provenance", "header", "index", "card", "curves"]
+    names = args.only or [
+        "spec",
+        "permutation",
+        "provenance",
+        "header",
+        "index",
+        "card",
+        "curves",
+        "sniff",
+    ]
     failed = False
     print("| parser | engine | inputs | accepted | refused | crashes |\n|---|---|---|---|---|---|")
     for name in names:

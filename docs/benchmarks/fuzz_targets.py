@@ -4,7 +4,10 @@ Each returns whether the input was accepted. A parser may raise errors of zooali
 accepts must hold together (the checks at the end of each function).
 """
 
+import atexit
 import json
+import pickletools
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,13 +18,14 @@ from zooalign.errors import ZooalignError
 from zooalign.release.barrier import curves_from_json
 from zooalign.release.front_matter import read_metadata
 from zooalign.release.provenance import Provenance
+from zooalign.release.sniff import disguise
 from zooalign.symmetry.permutation import identity, random
 from zooalign.symmetry.permutation_file import permutation_from_dict, permutation_to_dict
 from zooalign.symmetry.spec_file import from_dict, from_json, to_json
 from zooalign.zoo.checkpoint import open_checkpoint
 from zooalign.zoo.headers import make_header, read_header
 
-__all__ = ["SEEDS", "TARGETS", "allowed"]
+__all__ = ["FOLDER", "SEEDS", "TARGETS", "allowed", "clean"]
 
 SPEC = {
     "format": "zooalign.permutation-spec",
@@ -54,7 +58,17 @@ SPEC = {
     "buffers": [],
     "tied": {},
 }
-_FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
+# In memory where that is possible: a disk takes milliseconds to replace a file.
+_MEMORY = "/dev/shm"
+FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-", dir=_MEMORY if Path(_MEMORY).is_dir() else None))
+
+
+def clean() -> None:
+    """Remove the files that inputs were written to."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+atexit.register(clean)
 
 
 def _text(data: bytes) -> str:
@@ -103,7 +117,7 @@ def provenance(data: bytes) -> bool:
 
 def header(data: bytes) -> bool:
     """A safetensors file."""
-    path = _FOLDER / "a.safetensors"
+    path = FOLDER / "a.safetensors"
     path.write_bytes(data)
     found = read_header(path)
     end = max((found.offsets[n] + i.nbytes for n, i in found.tensors.items()), default=len(data))
@@ -117,10 +131,10 @@ def header(data: bytes) -> bool:
 
 def index(data: bytes) -> bool:
     """An index file beside two shards and a secret above."""
-    folder = _FOLDER / "model"
+    folder = FOLDER / "model"
     if not folder.is_dir():
         folder.mkdir()
-        for place, name in ((folder, "a"), (folder, "b"), (_FOLDER, "secret")):
+        for place, name in ((folder, "a"), (folder, "b"), (FOLDER, "secret")):
             (place / f"{name}.safetensors").write_bytes(SEEDS["header"][0])
     path = folder / "model.safetensors.index.json"
     path.write_bytes(data)
@@ -138,6 +152,32 @@ def card(data: bytes) -> bool:
 def curves(data: bytes) -> bool:
     """A file of barrier curves."""
     return bool(curves_from_json(_text(data)))
+
+
+def sniff(data: bytes) -> bool:
+    """What looks for pickles: whatever comes, it answers, and never that a pickle is none."""
+    found = disguise(data)
+    if found is None and data[:1] != b"\x80":
+        try:
+            names = [operator.name for operator, _, _ in pickletools.genops(data)]
+        except Exception:  # it cannot be loaded either
+            return True
+        assert not {"GLOBAL", "STACK_GLOBAL"} & set(names) or "REDUCE" not in names or _odd(data)
+    return found is None
+
+
+def _odd(data: bytes) -> bool:
+    """Whether loading stops at an import of an impossible name, or none comes before a call."""
+    seen = False
+    for operator, argument, _ in pickletools.genops(data):
+        parts = str(argument).replace(" ", ".").split(".")
+        possible = str(argument).count(" ") == 1 and all(part.isidentifier() for part in parts)
+        if operator.name in ("GLOBAL", "INST") and not possible:
+            return True
+        seen |= operator.name in ("GLOBAL", "STACK_GLOBAL")
+        if seen and operator.name == "REDUCE":
+            return False
+    return True
 
 
 def allowed(error: BaseException) -> bool:
@@ -229,6 +269,7 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
     "index": (b'{"metadata": {}, "weight_map": {"x": "a.safetensors", "y": "a.safetensors"}}',),
     "card": (b"---\nlicense: mit\ntags: [a, 'b']\nbase_model:\n- a/b\n---\n\n# t\n",),
     "curves": (json.dumps({"version": 1, "curves": [_CURVE]}).encode(),),
+    "sniff": (b"# text\n", b"cos\nsystem\n(S'touch ran'\ntR.", b"\x8c\x02os\x8c\x06system\x93)R."),
 }
 TARGETS: Mapping[str, Callable[[bytes], bool]] = {
     "spec": spec,
@@ -238,4 +279,5 @@ TARGETS: Mapping[str, Callable[[bytes], bool]] = {
     "index": index,
     "card": card,
     "curves": curves,
+    "sniff": sniff,
 }

@@ -103,6 +103,12 @@ def test_index_that_leads_out(world: Path, run: Run, name: str) -> None:
     refused(run, "outside its directory")
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000 + "b", "\ud800"])
+def test_index_that_names_no_possible_file(world: Path, run: Run, name: str) -> None:
+    sharded({"cls_token": f"{name}.safetensors"})
+    refused(run, "no name of a file", spec=False)
+
+
 def test_index_with_one_key_twice(world: Path, run: Run) -> None:
     sharded({})
     text = '{"weight_map": {"cls_token": "a.safetensors", "cls_token": "b.safetensors"}}'
@@ -141,6 +147,7 @@ HEADERS = {
     "overflowing sizes": (
         lambda: header({"a": entry(0, 0, [2**62, 2**62])}), "needs 2126764793255865"
     ),
+    "half a character": (lambda: header(b'{"\\ud800":%b}' % json.dumps(entry(0, 2)).encode(), bytes(2)), "which is no text"),
     "a million axes": (
         lambda: header({"a": entry(0, 4, [2**40] * 1_000_000)}, bytes(4)), "at most 64 sizes"
     ),

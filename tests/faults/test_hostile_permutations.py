@@ -115,6 +115,7 @@ def test_hostile_permutation(release: Path, pairs: Pairs, capsys: Any, what: str
         {"architecture": None},
         {"data": {"reference": "x", "evil": 1}},
         {"version": 2},
+        {"command": "zooalign align \ud800"},
     ],
 )
 def test_hostile_provenance(

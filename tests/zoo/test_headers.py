@@ -91,6 +91,11 @@ HOSTILE = {
     "overlap": (file_of({"v": entry(0, 4), "w": entry(2, 4)}), "w: overlaps"),
     "hole": (file_of({"v": entry(0, 1), "w": entry(2, 4)}), "w: leaves a hole"),
     "tail": (file_of({"w": entry(0, 2)}), "2 bytes follow"),
+    "half_a_character": (
+        file_of(b'{"\\ud800": {"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'),
+        "no text",
+    ),
+    "half_in_metadata": (file_of({"__metadata__": {"a": "\ud800"}, "w": entry(0, 4)}), "no text"),
     "twice": (
         file_of(
             b'{"w": {"dtype":"U8","shape":[4],"data_offsets":[0,4]},'

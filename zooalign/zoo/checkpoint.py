@@ -225,7 +225,12 @@ def _inside(index: Path, name: str, key: str) -> Path:
         raise CheckpointError(f"{index}: {key} is placed in {name!r}, outside its directory")
     if not name.endswith(".safetensors"):
         raise CheckpointError(f"{index}: {key} is placed in {name!r}, not a safetensors file")
-    resolved = (directory / name).resolve()
+    try:
+        resolved = (directory / name).resolve()
+        (directory / name).is_file()
+    except (OSError, ValueError) as error:  # too long, or half a character
+        short = repr(name[:100])
+        raise CheckpointError(f"{index}: {key} is placed in {short}, no name of a file") from error
     allowed = [directory.resolve()]
     if directory.resolve().parent.name == "snapshots":
         allowed.append(directory.resolve().parent.parent / "blobs")

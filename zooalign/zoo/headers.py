@@ -101,6 +101,10 @@ def read_header(path: Path) -> Header:
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise CheckpointError(f"{path}: __metadata__ must map strings to strings")
+    for text in (*entries, *metadata, *metadata.values()):
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            # JSON can write half a character (\ud800), and nothing can store it.
+            raise CheckpointError(f"{path}: {text!r}: holds half a character, which is no text")
     return _checked(path, entries, metadata, data_start=_LENGTH.size + length, size=size)
 
 
