@@ -13,6 +13,7 @@ from zooalign.errors import HubError, ModelReferenceError, SpecError
 from zooalign.release.align import align_models
 from zooalign.release.check import all_checks, check
 from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC
+from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 
 
@@ -181,3 +182,65 @@ def test_what_cannot_be_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HubError, match="cannot be reached"):
         check("org/name")
+
+
+def test_outputs_are_reported_one_by_one(tmp_path: Path) -> None:
+    two = "py:tied_models:TwoOutputs?input=4"
+    model = open_model(two)
+    for seed in (0, 1):
+        write_model(
+            tmp_path / f"m{seed}", model.state_dict(seed), config_files=model.config_files()
+        )
+    sources = [str(tmp_path / "m0"), str(tmp_path / "m1")]
+    align_models(*sources, str(tmp_path / "out"), model=two, method="weight")
+    tamper(tmp_path / "out", "aux.bias")
+    report = check(str(tmp_path / "out"), sources[1:], model=two)
+    assert [f.where for f in report.findings if f.id == "parent.function"] == ["output 1"]
+
+
+def test_weights_that_nothing_reads(copy: Path) -> None:
+    (copy / "more").mkdir()
+    for name in ("old.safetensors", "more/other.safetensors", "Big.SAFETENSORS"):
+        shutil.copy(copy / "model.safetensors", copy / name)
+    report = check(str(copy))
+    named = {f.where: f.severity for f in report.findings if f.id == "weights.shards"}
+    assert set(named) == {"old.safetensors", "more/other.safetensors", "Big.SAFETENSORS"}
+    assert set(named.values()) == {"warning"}
+
+
+def test_a_pickle_is_found_by_no_name_at_all(copy: Path) -> None:
+    """Also under the format's name in capitals, and behind a text longer than what is read."""
+    content = b"S'" + b"a" * 9000 + b"'\n0cos\nsystem\n(S'true'\ntR."
+    for name in ("W.SAFETENSORS", "notes.md", "LICENSE"):
+        (copy / name).write_bytes(content)
+    (copy / "long.txt").write_bytes(b"S'" + b"a" * 5_000_000)
+    found = {f.where: f.severity for f in check(str(copy)).findings if f.id == "files.disguised"}
+    errors = dict.fromkeys(("W.SAFETENSORS", "notes.md", "LICENSE"), "error")
+    assert found == errors | {"long.txt": "warning"}
+
+
+def test_a_header_whose_length_looks_like_a_pickle(copy: Path) -> None:
+    """Of 640 bytes: the file begins with 80 02, as pickles of protocol 2 do."""
+    path = copy / "model.safetensors"
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    padded = content[8 : 8 + length].ljust(-(-length // 256) * 256 + 128)
+    path.write_bytes(len(padded).to_bytes(8, "little") + padded + content[8 + length :])
+    assert path.read_bytes()[:1] == b"\x80"
+    assert check(str(copy)).findings == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("re\u0301sume\u0301.txt", "r\u00e9sum\u00e9.txt"),
+        ("a.txt", "A.txt"),
+        ("x\u200by",),
+        ("a\\b",),
+    ],
+)
+def test_names(copy: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (copy / name).write_text("x")
+    found = [f for f in check(str(copy)).findings if f.id == "files.names"]
+    assert len(found) == 1 and found[0].where.isprintable()

@@ -10,7 +10,7 @@ from huggingface_hub import HfApi
 from released_pairs import Pairs, tamper, weights
 from served_hub import served_hub
 
-from zooalign.errors import HubError
+from zooalign.errors import CheckpointError, HubError
 from zooalign.release.align import align_models
 from zooalign.release.apply import apply_permutation
 from zooalign.release.check import Asked, all_checks, check, check_with
@@ -107,6 +107,28 @@ def test_a_whole_repo(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:
     report = check("tester/good")
     assert report.findings == () and report.commit == commit
     assert cached(tmp_path) == ["model.safetensors"]
+
+
+def test_no_more_is_downloaded_than_is_read(
+    hub: LoopbackHub, released: Path, tmp_path: Path
+) -> None:
+    """Not another large file, which the hub states a hash of, nor a text that is far too long."""
+    large = {"other.gguf": bytes(3_000_000), "vocab.txt": b"word\n" * 2_000_000}
+    hub.add_repo("tester/good", {**files(released), **large})
+    hub.clear_requests()
+    assert check("tester/good").ok
+    names = {p.name for p in (tmp_path / "cache").rglob("*") if p.is_symlink()}
+    assert "model.safetensors" in names and not names & set(large)
+
+
+def test_a_config_of_gigabytes_is_not_fetched(hub: LoopbackHub, released: Path) -> None:
+    commit = hub.add_repo("tester/big", files(released))
+    siblings = [{"rfilename": n, "size": 10**11} for n in ("config.json", "README.md")]
+    body = {"id": "tester/big", "sha": commit, "siblings": siblings}
+    hub.inject(Fault(Reply(200, body=json.dumps(body).encode()), path="^/api/models/", times=None))
+    with pytest.raises(CheckpointError, match=r"config\.json: the hub says it has 100000000000"):
+        check_with("tester/big", Asked())
+    assert not any("/resolve/" in request.path for request in hub.requests)
 
 
 def test_a_pull_request(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:

@@ -168,6 +168,9 @@ CASES: dict[str, Case] = {
     "files.inside": Case(lambda d: (d / "notes.txt").symlink_to(d.parent), "notes.txt"),
     "files.hashes": Case(lambda d: tamper(d, NAME), MODEL, base="hub"),
     "published.same": Case(lambda d: tamper(d, NAME), MODEL, against=True),
+    "files.secrets": Case(
+        lambda d: (d / CARD).write_text((d / CARD).read_text() + f"hf_{'aB3' * 12}\n"), "line"
+    ),
     "weights.readable": Case(
         lambda d: (d / MODEL).write_bytes((d / MODEL).read_bytes()[:-10]), MODEL
     ),

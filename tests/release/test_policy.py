@@ -66,6 +66,13 @@ def test_where_it_is_found(tmp_path: Path) -> None:
         ("[parameters]\n'card.licence' = 3", "is no table"),
         ("disable = 'x'", "no list of checks"),
         ("disable = [", "is not TOML"),
+        (
+            "[tool.zooalign.checks]\ndisable = []",
+            r"no table \[tool.zooalign.checks\]; did you mean",
+        ),
+        ("[tool.Zooalign.check]\ndisable = []", r"no table \[tool.Zooalign.check\]; did you mean"),
+        ("[tool.zooalgn.check]\ndisable = []", r"it has no table \[tool.zooalign.check\]"),
+        ("Disable = []", r"no key 'Disable'; did you mean 'disable'\?"),
         ("disable = ['card.data']\nrequire = ['card.data']", "both required and disabled"),
     ],
 )
@@ -74,6 +81,12 @@ def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(PolicyError, match=said) as caught:
         read_policy(path).settings(all_checks())
     assert str(path) in str(caught.value)
+
+
+def test_a_misspelt_table_is_no_policy_and_says_so(tmp_path: Path) -> None:
+    write(tmp_path, "[tool.zooalign.chek]\nfail_on = 'warning'\n", "pyproject.toml")
+    with pytest.raises(PolicyError, match=r"did you mean \[tool.zooalign.check\]"):
+        find_policy(tmp_path)
 
 
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:

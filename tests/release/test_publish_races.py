@@ -91,6 +91,22 @@ def test_a_commit_during_the_check_is_a_race(
     assert hub.read("tester/m", "README.md") == b"theirs"
 
 
+def test_a_repo_that_somebody_makes_meanwhile(
+    hub: LoopbackHub, released: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not there when it was looked up: what is in it now, nobody has looked at."""
+    real = publishing.check_with
+
+    def slow_check(*args: object, **kwargs: object) -> object:
+        hub.add_repo("tester/new", {"README.md": b"theirs"})
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(publishing, "check_with", slow_check)
+    with pytest.raises(HubError, match="somebody made it meanwhile, and nothing was published"):
+        publish(str(released), "tester/new")
+    assert hub.read("tester/new", "README.md") == b"theirs" and uploads(hub) == []
+
+
 def test_the_head_that_was_looked_at(hub: LoopbackHub, released: Path) -> None:
     first = hub.add_repo("tester/m", {"notes.txt": b"one"})
     second = hub.add_repo("tester/m", {"notes.txt": b"two"})

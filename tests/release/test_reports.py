@@ -7,9 +7,17 @@ import jsonschema
 import pytest
 from official_sarif import official_schema
 
+from zooalign.cli import main
 from zooalign.release.check import all_checks
 from zooalign.release.findings import CheckReport, Finding, Severity
-from zooalign.release.reports import to_junit, to_markdown, to_sarif, write_step_summary
+from zooalign.release.reports import sarif as sarif_report
+from zooalign.release.reports import (
+    to_junit,
+    to_markdown,
+    to_sarif,
+    write_step_failure,
+    write_step_summary,
+)
 from zooalign.text import printable
 
 HOSTILE = (
@@ -67,6 +75,20 @@ def test_sarif(report: CheckReport, sarif: jsonschema.protocols.Validator) -> No
     assert run["invocations"][0]["exitCode"] == 1
 
 
+def test_links_lead_where_the_distribution_says(
+    report: CheckReport, sarif: jsonschema.protocols.Validator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And to no place that is not ours, where it says nothing."""
+    monkeypatch.setattr(sarif_report, "documentation", lambda: None)
+    driver = to_sarif(report, all_checks())["runs"][0]["tool"]["driver"]
+    assert "informationUri" not in driver and "helpUri" not in driver["rules"][0]
+    monkeypatch.setattr(sarif_report, "documentation", lambda: "https://a.org/docs/checks.md")
+    body = to_sarif(report, all_checks())
+    sarif.validate(body)
+    rule = body["runs"][0]["tool"]["driver"]["rules"][0]
+    assert rule["helpUri"] == "https://a.org/docs/checks.md#" + rule["id"].replace(".", "")
+
+
 def test_the_schema_refuses(report: CheckReport, sarif: jsonschema.protocols.Validator) -> None:
     body = to_sarif(report, all_checks())
     body["runs"][0]["results"][0]["level"] = "fatal"
@@ -115,3 +137,15 @@ def test_the_step_summary(
     assert path.read_text().startswith("before\n### zooalign check: not in order")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
     assert "cannot be written" in (write_step_summary(report) or "")
+
+
+def test_a_check_that_could_not_run_is_in_the_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    assert main(["check", "./none\u202e`"], standalone_mode=False) == 2
+    text = path.read_text()
+    assert text.startswith("### zooalign check: could not run\n") and "no such directory" in text
+    assert "`" not in text and "\u202e" not in text
+    assert write_step_failure("x", "y") is None and path.read_text().count("###") == 2

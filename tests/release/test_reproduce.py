@@ -1,21 +1,25 @@
 """Making releases again, and permutation-only releases."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import pytest
-from released_pairs import Pairs, edit_json, rewrite, tamper
+from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 
 from zooalign.errors import CheckpointError, SpecError
 from zooalign.release.align import align_models
 from zooalign.release.apply import apply_permutation
+from zooalign.release.assemble import digest_of
 from zooalign.release.calibration import Loading
 from zooalign.release.check import Asked, check, check_with
-from zooalign.release.layout import DIGESTS, PROVENANCE
+from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC, json_bytes
 from zooalign.release.merge import merge_models
 from zooalign.release.permutation_only import permutation_release
 from zooalign.release.reproduce import reproduce
+from zooalign.symmetry.permutation_file import permutation_from_dict
+from zooalign.symmetry.spec_file import from_json, to_json
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,7 @@ def test_a_merge_from_relative_paths(
         ["./p0", "./p1"],
         "merged",
         weights=[1, 3],
+        method="weight",
         data="data.npz",
         evaluate="data.npz",
         alphas=3,
@@ -165,3 +170,20 @@ def test_a_wrong_parent_of_a_permutation_only_release(
     assert [f.id for f in report.failures] == ["permutation.only"]
     (slim / DIGESTS).unlink()
     assert [f.id for f in check(str(slim)).failures] == ["permutation.only"]
+
+
+def test_a_permutation_that_the_architecture_does_not_allow(pairs: Pairs, slim: Path) -> None:
+    """A table that forgot a name: spec, permutation, record and digests agree, and all are wrong."""
+    spec = from_json((slim / SPEC).read_text())
+    less = dataclasses.replace(spec.groups[0], members=spec.groups[0].members[:-1])
+    wrong = dataclasses.replace(spec, groups=(less, *spec.groups[1:]))
+    (slim / SPEC).write_text(to_json(wrong))
+    for name in (PROVENANCE, "zooalign/permutation.json"):
+        edit_json(slim / name, spec_hash=wrong.hash)
+    body = json.loads((slim / "zooalign/permutation.json").read_text())
+    moved = wrong.apply(permutation_from_dict(body, wrong), weights(pairs.vit[1]))
+    (slim / DIGESTS).write_bytes(json_bytes({name: digest_of(t) for name, t in moved.items()}))
+    assert check(str(slim)).ok  # the files agree with each other
+    [found] = check(str(slim), [pairs.vit[1]]).failures
+    assert found.id == "permutation.only" and "not the spec of the parent's" in found.message
+    assert spec.groups[0].members[-1].parameter in found.message

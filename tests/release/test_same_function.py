@@ -33,3 +33,27 @@ def test_outputs_that_are_not_finite_prove_nothing() -> None:
     state = {name: t * float("inf") for name, t in module.state_dict().items()}
     with pytest.raises(SpecError, match="finite"):
         compare_functions(module, state, state, (torch.zeros(1, 2),))
+
+
+class TwoOutputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head, self.aux = nn.Linear(8, 16), nn.Linear(16, 4), nn.Linear(16, 2)
+
+    def forward(self, x: torch.Tensor) -> dict[str, object]:
+        h = self.body(x).relu()
+        return {"logits": self.head(h), "more": [self.aux(h), h.sum()]}
+
+
+def test_each_output_has_its_own_error() -> None:
+    """A large output does not hide what is wrong in a small one."""
+    torch.manual_seed(0)
+    module = TwoOutputs()
+    state = {name: t.clone() for name, t in module.state_dict().items()}
+    state["head.weight"] *= 1e4
+    changed = {**state, "aux.bias": state["aux.bias"] + 0.01}
+    found = compare_functions(module, state, changed, (torch.randn(4, 8),))
+    errors = dict(found.outputs)
+    assert list(errors) == ["logits", "more.0", "more.1"]
+    assert errors["logits"] == errors["more.1"] == 0 and errors["more.0"] > found.tolerance
+    assert not found.ok

@@ -1,4 +1,4 @@
-"""An architecture with one parameter under two names, for ``py:tied_models:Tied?input=4``."""
+"""Architectures for ``py:`` references: one parameter under two names, and two outputs."""
 
 from torch import Tensor, nn
 
@@ -17,3 +17,17 @@ class Tied(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.last(self.inner(self.second(self.first(x))).relu())
         return out
+
+
+class TwoOutputs(nn.Module):
+    """A layer that two heads read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 8)
+        self.last = nn.Linear(8, 3)
+        self.aux = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.inner(x).relu()
+        return self.last(h), self.aux(h)

@@ -1,6 +1,7 @@
 """Printing a check's report: for people, as JSON, SARIF or JUnit XML, to stdout or a file."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,29 @@ def show_findings(console: Any, report: Any, limit: int | None = None) -> None:
         if limit is not None and count > limit:
             console.print(f"{name}: and {count - limit} more")
     word = "[green]in order[/green]" if report.ok else "[red]not in order[/red]"
-    console.print(
-        f"{escape(report.reference)}: {word} ({len(report.checks)} checks ran, "
-        f"{len(report.skipped)} skipped, {len(report.unasked)} not asked for)"
-    )
+    console.print(f"{escape(report.reference)}: {word} ({len(report.checks)} checks ran)")
+    for what, names in _idle(report):
+        console.print(f"    {escape(what)}: {', '.join(names)}")
+    if report.policy is not None:
+        console.print(f"    by the policy of {escape(report.policy)}")
+
+
+def _idle(report: Any) -> Iterator[tuple[str, list[str]]]:
+    """Checks that did not run, by why."""
+    from zooalign.release.check import all_checks
+
+    of_parents = {check.id for check in all_checks() if "parents" in check.needs}
+    given = any(name in of_parents for name in report.checks)
+    waiting = [] if given else [name for name in report.skipped if name in of_parents]
+    absent = [name for name in report.skipped if name not in waiting]
+    for what, names in (
+        ("need --parent or --recorded-parents", waiting),
+        ("had nothing to look at", absent),
+        ("not asked for", list(report.unasked)),
+        ("turned off", list(report.disabled)),
+    ):
+        if names:
+            yield what, names
 
 
 def _content(report: Any, format_: str) -> str:

@@ -45,9 +45,11 @@ def command(
 
     A pull request is the revision refs/pr/N: org/name@refs/pr/1.
     """
+    from zooalign.errors import ZooalignError
     from zooalign.release.calibration import Loading
     from zooalign.release.check import Asked, check_with
     from zooalign.release.policy import find_policy, read_policy
+    from zooalign.release.reports import write_step_failure
 
     if output is not None and format_ == "human":
         raise click.UsageError(
@@ -64,9 +66,13 @@ def command(
         against=against,
         rerun=reproduce,
     )
-    rules = find_policy() if policy is None else read_policy(policy)
-    with progress_bar() as progress:
-        report = check_with(reference, asked, policy=rules, progress=progress)
+    try:
+        rules = find_policy() if policy is None else read_policy(policy)
+        with progress_bar() as progress:
+            report = check_with(reference, asked, policy=rules, progress=progress)
+    except ZooalignError as error:
+        write_step_failure(reference, str(error))
+        raise
     print_report(report, format_, output)
     if not report.ok:
         click.get_current_context().exit(1)

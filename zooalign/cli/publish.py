@@ -96,5 +96,8 @@ def command(
         else:
             console.print(f"published: {escape(report.pull_request or report.url or '')}")
             console.print(f"read back at {report.commit}: every file is the same")
+            number = (report.pull_request or "").rpartition("/")[2]
+            if number.isdecimal():
+                console.print(f"to check it there: zooalign check {escape(repo)}@refs/pr/{number}")
 
     return Result(report.to_dict(), show)

@@ -42,6 +42,10 @@ def command(
             console.print(f"[red]differs[/red] {escape(found.where)}: {escape(found.message)}")
         for name, (recorded, here) in report.versions.items():
             console.print(f"{escape(name)}: recorded {escape(recorded)}, here {escape(here)}")
+        if report.extra:
+            console.print(
+                f"not made by the operation, so not compared: {escape(', '.join(report.extra))}"
+            )
         if report.same:
             count = len(report.compared)
             console.print(f"{escape(report.reference)}: {count} files, the same bytes")

@@ -105,6 +105,7 @@ def check_with(
         tuple(policy.disable),
         policy.fail_on,
         subject.repo.commit if subject.repo is not None else None,
+        policy.source,
     )
 
 

@@ -51,6 +51,10 @@ class Contents(Protocol):
         """The whole file on this machine."""
         ...
 
+    def here(self, name: str) -> Path | None:
+        """The whole file if it is on this machine already; nothing is downloaded."""
+        ...
+
     def head(self, name: str, count: int) -> bytes:
         """At most the first ``count`` bytes of a file."""
         ...
@@ -84,6 +88,9 @@ class LocalContents:
             raise CheckpointError(f"{name} is no ordinary file, and is not read")
         return path
 
+    def here(self, name: str) -> Path | None:
+        return self.path(name)
+
     def head(self, name: str, count: int) -> bytes:
         try:
             with self.path(name).open("rb") as file:
@@ -116,11 +123,16 @@ class HubContents:
         [found] = hub.fetch(self.repo, [safe_name(name)], token=None)
         return found
 
+    def here(self, name: str) -> Path | None:
+        cached = try_to_load_from_cache(
+            self.repo.repo_id, safe_name(name), revision=self.repo.commit
+        )
+        return Path(cached) if isinstance(cached, str) else None
+
     def head(self, name: str, count: int) -> bytes:
-        safe_name(name)
-        cached = try_to_load_from_cache(self.repo.repo_id, name, revision=self.repo.commit)
-        if isinstance(cached, str):
-            with Path(cached).open("rb") as file:
+        cached = self.here(name)
+        if cached is not None:
+            with cached.open("rb") as file:
                 return file.read(count)
         sizes = {entry.name: entry.size for entry in self.entries}
         if not count or sizes.get(name) == 0:

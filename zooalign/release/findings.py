@@ -110,6 +110,8 @@ class CheckReport:
         the values of weights under ``--headers-only``.
     disabled:
         Ids that the policy turns off.
+    policy:
+        The policy's file; None without one.
     fail_on:
         The least severity that fails the gate.
     commit:
@@ -124,6 +126,7 @@ class CheckReport:
     disabled: tuple[str, ...] = ()
     fail_on: Severity = "error"
     commit: str | None = None
+    policy: str | None = None
 
     @property
     def failures(self) -> tuple[Finding, ...]:
@@ -148,6 +151,7 @@ class CheckReport:
             "skipped": list(self.skipped),
             "unasked": list(self.unasked),
             "disabled": list(self.disabled),
+            "policy": self.policy,
         }
 
 

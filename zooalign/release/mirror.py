@@ -47,6 +47,11 @@ def make_mirror(contents: Contents, folder: Path) -> None:
     known = {entry.name: entry for entry in contents.entries}
     for name in (CONFIG_NAME, INDEX_NAME):
         if name in known:
+            if (known[name].size or 0) > _MAX_HEADER:
+                raise CheckpointError(
+                    f"{name}: the hub says it has {known[name].size} bytes; over {_MAX_HEADER} it "
+                    "is not read"
+                )
             (folder / name).write_bytes(contents.path(name).read_bytes())
     for name in known:
         if "/" not in name and not (folder / name).exists():

@@ -115,7 +115,7 @@ def read_policy(path: Path | str) -> Policy:
     whole = _load(path)
     body = _table(path, whole)
     if body is None:
-        if path.name == "pyproject.toml":
+        if path.name == "pyproject.toml" or "tool" in whole:
             raise PolicyError(f"{path}: it has no table [{TABLE}]")
         body = whole
     for key in body:
@@ -149,6 +149,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    _no_misspelt_table(path, body.get("tool"))
     found: Any = body
     for part in TABLE.split("."):
         if not isinstance(found, dict):
@@ -159,6 +160,18 @@ def _table(path: Path, body: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise PolicyError(f"{path}: [{TABLE}] is no table")
     return found
+
+
+def _no_misspelt_table(path: Path, tool: Any) -> None:
+    """A table under another name would be no policy, and let pass what it forbids."""
+    for name, table in tool.items() if isinstance(tool, dict) else ():
+        if name.casefold() != "zooalign":
+            continue
+        for key in table if isinstance(table, dict) else ():
+            if (name, key) != ("zooalign", "check"):
+                raise PolicyError(
+                    f"{path}: there is no table [tool.{name}.{key}]; did you mean [{TABLE}]?"
+                )
 
 
 def _mapping(path: Path, body: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -126,12 +126,16 @@ class Subject:
         SpecError
             If it is not UTF-8 text of a sensible size.
         """
-        if name not in self.names:
+        entry = next((entry for entry in self.contents.entries if entry.name == name), None)
+        if entry is None:
             return None
+        too_long = SpecError(f"{name} is over {_MAX_TEXT} bytes and is not read")
+        if (entry.size or 0) > _MAX_TEXT:  # before a byte of it is downloaded
+            raise too_long
         try:
             path = self.contents.path(name)
             if path.stat().st_size > _MAX_TEXT:
-                raise SpecError(f"{name} is over {_MAX_TEXT} bytes and is not read")
+                raise too_long
             return path.read_text(encoding="utf-8")
         except (OSError, ValueError, CheckpointError) as error:
             raise SpecError(f"{name} cannot be read as text: {error}") from error
@@ -154,6 +158,11 @@ class Subject:
         """The weights' names, shapes, dtypes and files, without values."""
         assert self.model is not None and self.model.checkpoint is not None
         return self.model.checkpoint
+
+    @property
+    def files_of_weights(self) -> tuple[Path, ...]:
+        """The files of :attr:`headers` that the model reads; none where it cannot be opened."""
+        return () if self.model is None else self.shapes.files
 
     @cached_property
     def checkpoint(self) -> Checkpoint:

@@ -53,18 +53,29 @@ def look_up(api: HfApi, repo: str) -> Head | None:
 
 
 def create(api: HfApi, repo: str, *, private: bool) -> Head:
-    """Make a repo; its head.
+    """Make a repo that was not there; its head.
 
     Raises
     ------
     HubError
-        If the hub refuses.
+        If the hub refuses, or somebody else has made it meanwhile.
     """
+    theirs = HubError(
+        f"{repo}: somebody made it meanwhile, and nothing was published; look at what is there and "
+        "try again"
+    )
     with hub_errors(repo, None):
-        api.create_repo(repo, private=private, exist_ok=True)
+        try:
+            api.create_repo(repo, private=private, exist_ok=False)
+        except HfHubHTTPError as error:
+            if error.response is not None and error.response.status_code == 409:
+                raise theirs from None
+            raise
     head = look_up(api, repo)
     if head is None:
         raise HubError(f"{repo}: was made, but the hub does not show it; try again")
+    if set(head.names) - {".gitattributes"}:  # the hub makes this one itself
+        raise theirs
     return head
 
 

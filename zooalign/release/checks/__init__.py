@@ -10,6 +10,7 @@ from zooalign.release.checks import (
     permutation,
     provenance,
     reordered,
+    secrets,
     shards,
     spec,
     values,
@@ -21,6 +22,7 @@ __all__ = ["BUILT_IN"]
 
 BUILT_IN: tuple[Check, ...] = (
     *files.CHECKS,
+    *secrets.CHECKS,
     *shards.CHECKS,
     *weights.CHECKS,
     *values.CHECKS,

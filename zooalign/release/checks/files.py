@@ -1,24 +1,26 @@
 """Which files there are: safetensors only, nothing that reaches outside or runs."""
 
 import hashlib
-import re
+import unicodedata
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from zooalign.errors import CheckpointError
 from zooalign.release.contents import LocalContents, heads, is_inside
 from zooalign.release.findings import Finding, check_of
 from zooalign.release.listing import hash_file
-from zooalign.release.sniff import COUNT, disguise
+from zooalign.release.sniff import COUNT, MOST, disguise, goes_on
 from zooalign.release.subject import Subject
 
 __all__ = ["CHECKS"]
 
-_PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".h5")
+_PICKLES = (
+    *(".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz"),
+    *(".h5", ".hdf5", ".keras", ".nemo"),
+)
 _CODE = (".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".exe")
 _REMOTE = ("auto_map", "trust_remote_code", "custom_pipelines")
-_ODD = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff\\]")
 
 
 @check_of("files.safetensors_only", "no file in a format that can run code")
@@ -41,20 +43,27 @@ def safetensors_only(subject: Subject) -> Iterator[Finding]:
 @check_of("files.disguised", "no pickle, archive or program under another name")
 def disguised(subject: Subject) -> Iterator[Finding]:
     """A file begins like a pickle, an archive or a program, whatever its name is. Of a repo, the
-    first 4096 bytes of each file are read.
+    first 4096 bytes of each file are read, and 4 MiB of one that may be a pickle of an old
+    protocol, which begins with no number of its own. A warning: it may go on behind them.
 
     Fix: remove it; publish weights as safetensors and text as it is.
     """
-    known = (".safetensors", *_PICKLES)
-    names = [n for n in subject.names if PurePosixPath(n).suffix.lower() not in known]
-    # Headers of safetensors are at hand; they begin with a length, which a magic number is not.
+    names = [
+        name
+        for name in subject.names
+        if not name.endswith(".safetensors") and PurePosixPath(name).suffix.lower() not in _PICKLES
+    ]
     begins = {}
-    for name in subject.names:
-        if name.endswith(".safetensors") and (subject.headers / name).is_file():
+    # What has a header that holds is what it says; the others' beginnings are at hand.
+    for name in [fault.name for fault in subject.faults]:
+        if (subject.headers / name).is_file():
             with (subject.headers / name).open("rb") as file:
                 begins[name] = file.read(COUNT)
     readable = [name for name in names if _readable(subject, name)]
-    for name, head in {**begins, **heads(subject.contents, readable, COUNT)}.items():
+    begins |= heads(subject.contents, readable, COUNT)
+    longer = [name for name in readable if len(begins[name]) == COUNT and goes_on(begins[name])]
+    begins |= heads(subject.contents, longer, MOST)
+    for name, head in begins.items():
         what = disguise(head)
         if what is not None:
             yield Finding(
@@ -63,6 +72,14 @@ def disguised(subject: Subject) -> Iterator[Finding]:
                 name,
                 f"is {what}, whatever its name says",
                 "remove it",
+            )
+        elif len(head) == MOST and goes_on(head):
+            yield Finding(
+                "files.disguised",
+                "warning",
+                name,
+                f"may be a pickle: {MOST} bytes of it are read, and all could be one's",
+                "look at it, and remove it or give it another beginning",
             )
 
 
@@ -98,8 +115,9 @@ def code(subject: Subject) -> Iterator[Finding]:
 
 @check_of("files.names", "every file's name is plain and stays inside")
 def names(subject: Subject) -> Iterator[Finding]:
-    """A name is absolute, leads out of the directory, holds control or direction characters, or
-    differs from another by case only, so that some file systems keep one of both.
+    """A name is absolute, leads out of the directory, holds characters that cannot be seen or that
+    steer (control, direction, of no width), or differs from another by case or by how accents are
+    written only, so that some file systems keep one of both.
 
     Fix: rename the file.
     """
@@ -107,11 +125,11 @@ def names(subject: Subject) -> Iterator[Finding]:
         yield _name(name, "leads out of the directory it would be written to")
     folded: dict[str, str] = {}
     for name in subject.names:
-        if _ODD.search(name):
+        if not name.isprintable() or "\\" in name:
             yield _name(name, "holds characters that do not belong in a file's name")
-        twin = folded.setdefault(name.casefold(), name)
+        twin = folded.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if twin != name:
-            yield _name(name, f"differs from {twin} by case only")
+            yield _name(name, f"differs from {twin} by case or accents only")
 
 
 @check_of("files.inside", "no link that leads out of the directory")
@@ -136,16 +154,20 @@ def inside(subject: Subject) -> Iterator[Finding]:
 
 @check_of("files.hashes", "downloaded files are those that the hub states", "values")
 def hashes(subject: Subject) -> Iterator[Finding]:
-    """A large file in the cache has another SHA-256 or size than the hub states for it. (Of a
-    repo; a directory states nothing about itself.)
+    """A large file in the cache, or a file of the weights, has another SHA-256 than the hub states
+    for it. (Of a repo; a directory states nothing about itself. Nothing else is downloaded for
+    this.)
 
     Fix: delete it from the cache and download it again; if it stays, the hub holds a broken file.
     """
+    weights = {file.relative_to(subject.headers).as_posix() for file in subject.shapes.files}
     for entry in subject.contents.entries:
         if entry.sha256 is None:
             continue
-        path = subject.contents.path(entry.name)
-        found = hash_file(path)
+        here = subject.contents.here(entry.name)
+        if here is None and entry.name not in weights:
+            continue
+        found = hash_file(here or subject.contents.path(entry.name))
         if found != entry.sha256:
             yield Finding(
                 "files.hashes",
@@ -178,9 +200,7 @@ def published(subject: Subject) -> Iterator[Finding]:
             yield _other(name, "is not in the directory that was checked")
 
 
-def _existing(text: str) -> Any:
-    from pathlib import Path
-
+def _existing(text: str) -> Path:
     if not Path(text).is_dir():
         raise CheckpointError(f"{text}: there is no such directory to compare with")
     return Path(text)

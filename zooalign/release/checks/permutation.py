@@ -15,11 +15,16 @@ from zooalign.release.assemble import digest_of
 from zooalign.release.checks.parent import by_index, expected_of
 from zooalign.release.coverage_of import gaps
 from zooalign.release.findings import Finding, check_of
+from zooalign.release.provenance import Provenance
+from zooalign.release.same_function import compare_functions
 from zooalign.release.sources import source_of
+from zooalign.release.spec_of import derive_for
 from zooalign.release.subject import Subject
 from zooalign.symmetry import Permutation, Permuted
 from zooalign.symmetry.apply import sources
-from zooalign.zoo.models import open_model
+from zooalign.zoo.checkpoint import LazyTensors
+from zooalign.zoo.fitting import state_dict_for
+from zooalign.zoo.models import Model, open_model
 
 __all__ = ["CHECKS"]
 
@@ -109,7 +114,8 @@ def applied(subject: Subject) -> Iterator[Finding]:
 @check_of("permutation.only", "a release without weights says exactly what it makes", "provenance")
 def only(subject: Subject) -> Iterator[Finding]:
     """The card has the tag ``permutation-only``, and the release is no alignment, has weights all
-    the same, records no digests, or, with ``--parent``, the parent permuted is not what they say.
+    the same, records no digests, or, with ``--parent``, the parent permuted is not what they say,
+    computes something else, or has another spec.
 
     Fix: publish it again from the aligned directory, with ``--permutation-only``.
     """
@@ -128,10 +134,32 @@ def only(subject: Subject) -> Iterator[Finding]:
             parents = [open_model(r, model=subject.asked.model) for r in subject.parent_references]
             source = made.sources[made.alignments[0].source].files
             given = [p for p in parents if source_of(p, "parent").files == source]
-            prove_parent(subject, made, (given or parents)[0])
+            parent = (given or parents)[0]
+            _prove_function(subject, made, parent, prove_parent(subject, made, parent))
     except (SpecError, CheckpointError, IndexError) as error:
         fix = "publish it again from the aligned directory, with --permutation-only"
         yield Finding("permutation.only", "error", subject.reference, str(error), fix)
+
+
+def _prove_function(
+    subject: Subject, made: Provenance, parent: Model, moved: Mapping[str, Tensor]
+) -> None:
+    """What ``spec.hash`` and ``parent.function`` say of weights; SpecError if it does not hold."""
+    assert subject.spec is not None and parent.checkpoint is not None
+    module = parent.build()
+    derived = derive_for(parent, module).spec
+    if derived.hash != subject.spec.hash:
+        first = next((f"{gap.parameter}: {gap.message}" for gap in gaps(subject.spec, derived)), "")
+        raise SpecError(f"{layout.SPEC} is not the spec of the parent's architecture. {first}")
+    before = state_dict_for(module, parent.checkpoint, where=parent.reference)
+    infos = {name: parent.checkpoint.info(name) for name in parent.checkpoint}
+    after = state_dict_for(module, LazyTensors(infos, moved.__getitem__), where=subject.reference)
+    found = compare_functions(module, before, after, parent.example_inputs())
+    if not found.ok:
+        raise SpecError(
+            f"the permuted parent computes something else: relative error "
+            f"{found.max_relative_error:.3g}, rounding explains {found.tolerance:.3g}"
+        )
 
 
 def _mistake(

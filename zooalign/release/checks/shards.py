@@ -58,7 +58,8 @@ def headers(subject: Subject) -> Iterator[Finding]:
 @check_of("weights.shards", "index and shards agree")
 def shards(subject: Subject) -> Iterator[Finding]:
     """A shard that the index names is missing, a shard is in no index (orphan), a tensor is not
-    where the index says, or the total size is another.
+    where the index says, or the total size is another. Another file of weights, which the model
+    does not read and no check looks into, is a warning.
 
     Fix: save the model again, which writes shards and index together; remove what is left over.
     """
@@ -124,6 +125,13 @@ def _orphans(subject: Subject) -> Iterator[Finding]:
     for name in subject.names:
         if "/" not in name and _SHARD.fullmatch(name) and name not in used:
             yield _odd(name, "is a shard that no index names (orphan)")
+            used.add(name)
+    read = [file.relative_to(subject.headers).as_posix() for file in subject.files_of_weights]
+    for name in subject.names if read else ():
+        if name.lower().endswith(".safetensors") and name not in used and name not in read:
+            message = "holds weights that the model does not read, so no check looks into them"
+            fix = "remove it, or publish it in a repo of its own"
+            yield Finding("weights.shards", "warning", name, message, fix)
 
 
 def _read_index(subject: Subject) -> tuple[dict[str, str], Any]:

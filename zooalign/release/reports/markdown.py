@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 from zooalign.release.findings import SEVERITIES, CheckReport
+from zooalign.text import printable
 
-__all__ = ["VARIABLE", "to_markdown", "write_step_summary"]
+__all__ = ["VARIABLE", "to_markdown", "write_step_failure", "write_step_summary"]
 
 VARIABLE = "GITHUB_STEP_SUMMARY"
 _MOST = 100
@@ -50,12 +51,24 @@ def write_step_summary(report: CheckReport) -> str | None:
     -------
     Why it could not be written; None if it was, or nobody asked for it.
     """
+    return _append(to_markdown(report))
+
+
+def write_step_failure(reference: str, message: str) -> str | None:
+    """The same for a check that could not run: what was to be checked, and why it was not."""
+    return _append(
+        "### zooalign check: could not run\n\n"
+        f"{_code(printable(reference))}: {_code(printable(message))}\n\n"
+    )
+
+
+def _append(text: str) -> str | None:
     name = os.environ.get(VARIABLE)
     if not name:
         return None
     try:
         with Path(name).open("a", encoding="utf-8") as file:
-            file.write(to_markdown(report))
+            file.write(text)
     except OSError as error:
         return f"{VARIABLE} ({name}) cannot be written: {error.strerror or error}"
     return None

@@ -5,6 +5,7 @@ Static Analysis Results Interchange Format (SARIF) Version 2.1.0, OASIS Standard
 
 import hashlib
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,6 @@ from zooalign.release.findings import Check, CheckReport, Finding
 __all__ = ["to_sarif"]
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
-_PAGE = "https://github.com/zooalign/zooalign/blob/main/docs/checks.md"
 
 
 def to_sarif(report: CheckReport, checks: Sequence[Check]) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def to_sarif(report: CheckReport, checks: Sequence[Check]) -> dict[str, Any]:
     A finding's place is its file and, as a logical location, its parameter. Files are relative to
     the release; one that is about no file is placed at the release as a whole.
     """
+    page = documentation()
     known = [check for check in checks if check.id not in report.disabled]
     numbers = {check.id: number for number, check in enumerate(known)}
     return {
@@ -34,8 +35,8 @@ def to_sarif(report: CheckReport, checks: Sequence[Check]) -> dict[str, Any]:
                     "driver": {
                         "name": "zooalign",
                         "semanticVersion": versions()["zooalign"],
-                        "informationUri": _PAGE,
-                        "rules": [_rule(check) for check in known],
+                        **({"informationUri": page} if page else {}),
+                        "rules": [_rule(check, page) for check in known],
                     }
                 },
                 "automationDetails": {"id": f"zooalign-check/{quote(report.reference, safe='')}"},
@@ -67,7 +68,23 @@ def to_sarif(report: CheckReport, checks: Sequence[Check]) -> dict[str, Any]:
     }
 
 
-def _rule(check: Check) -> dict[str, Any]:
+def documentation() -> str | None:
+    """Where the page of the checks is, by the distribution's own ``[project.urls]``.
+
+    None without an entry ``Documentation``: a link to a place that is not ours leads anywhere.
+    """
+    try:
+        stated = metadata("zooalign").get_all("Project-URL") or []
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return None
+    for entry in stated:
+        label, _, address = str(entry).partition(",")
+        if label.strip().lower() == "documentation" and address.strip().startswith("https://"):
+            return f"{address.strip().rstrip('/')}/checks.md"
+    return None
+
+
+def _rule(check: Check, page: str | None) -> dict[str, Any]:
     meaning, remedy = check.meaning or check.title, check.remedy
     text = f"{meaning}\n\nFix: {remedy}" if remedy else meaning
     return {
@@ -76,7 +93,7 @@ def _rule(check: Check) -> dict[str, Any]:
         "shortDescription": {"text": check.title},
         "fullDescription": {"text": meaning},
         "help": {"text": text, "markdown": text},
-        "helpUri": f"{_PAGE}#{check.id.replace('.', '')}",
+        **({"helpUri": f"{page}#{check.id.replace('.', '')}"} if page else {}),
         "defaultConfiguration": {"level": check.severity},
         "properties": {"category": check.category, "tags": [check.category]},
     }
