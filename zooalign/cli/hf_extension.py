@@ -19,6 +19,9 @@ __all__ = ["EXTENSION", "main"]
 
 # Fixed in huggingface_hub; it is not moved by HF_HOME.
 EXTENSION = Path("~/.local/share/hf/extensions/hf-zooalign")
+# ``hf extensions update`` installs what https://github.com/OWNER/REPO holds. This one comes from
+# the environment it is in, and no GitHub account may begin with a hyphen: nobody can put code there.
+_NOBODY = "-installed-"
 _DESCRIPTION = "Align, merge, check and publish neural-network checkpoints modulo permutation."
 
 
@@ -46,14 +49,14 @@ def _register() -> str:
     if not program.is_file():
         program = Path(sys.argv[0]).resolve()
     manifest = {
-        "owner": "zooalign",
+        "owner": _NOBODY,
         "repo": "hf-zooalign",
-        "repo_id": "zooalign/hf-zooalign",
+        "repo_id": f"zooalign {version('zooalign')}",
         "short_name": "zooalign",
         "executable_path": str(program),
         "type": "python",
         "installed_at": datetime.now(UTC).isoformat(),
-        "description": f"{_DESCRIPTION} ({version('zooalign')})",
+        "description": _DESCRIPTION,
         "commit_sha": None,
     }
     folder = EXTENSION.expanduser()
