@@ -138,10 +138,43 @@ def _jet_answers(original: Any) -> Any:
     return reduce
 
 
+def _masked_by_a_factor(original: Any) -> Any:
+    """OneFormer lets queries that may look nowhere look everywhere: here all rows are computed."""
+
+    def forward(
+        self: Any,
+        index: int,
+        output: Tensor,
+        multi_stage_features: list[Tensor],
+        multi_stage_positional_embeddings: list[Tensor],
+        attention_mask: Tensor,
+        query_embeddings: Tensor | None = None,
+        output_attentions: bool | None = False,
+    ) -> tuple[Tensor]:
+        level = index % self.num_feature_levels
+        some = attention_mask.sum(-1, keepdim=True) != attention_mask.shape[-1]
+        output, _ = self.cross_attn(
+            output,
+            multi_stage_features[level],
+            memory_mask=attention_mask & some,
+            pos=multi_stage_positional_embeddings[level],
+            query_pos=query_embeddings,
+        )
+        output, _ = self.self_attn(output, query_pos=query_embeddings)
+        return (self.ffn(output),)
+
+    return forward
+
+
 _CHUNKED, _CHUNK = ("torch_chunk_gated_delta_rule", "chunk_kimi_delta_attention"), 8
 _REPLACED: dict[tuple[str, str, str], Callable[[Any], Any]] = {
     ("dbrx.modeling_dbrx", "DbrxExperts", "forward"): _every_expert,
     ("longcat_flash.modeling_longcat_flash", "LongcatFlashExperts", "forward"): _every_long_cat,
+    (
+        "oneformer.modeling_oneformer",
+        "OneFormerTransformerDecoderLayer",
+        "forward",
+    ): _masked_by_a_factor,
     ("jetmoe.modeling_jetmoe", "JetMoeMoE", "forward"): _jet_experts,
     ("jetmoe.modeling_jetmoe", "JetMoeMoA", "map"): _jet_queries,
     ("jetmoe.modeling_jetmoe", "JetMoeMoA", "reduce"): _jet_answers,

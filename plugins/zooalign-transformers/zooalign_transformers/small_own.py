@@ -23,6 +23,12 @@ _HALF_SECTIONS: dict[str, Any] = {
     "head_dim": 16,
 }
 _SERIES: dict[str, Any] = {"prediction_length": 4, "context_length": 16, "num_time_features": 2}
+_EFFICIENT: dict[str, Any] = {
+    "image_size": 64,
+    "width_coefficient": 0.5,
+    "depth_coefficient": 1.0,
+    "num_block_repeats": [1, 1, 2, 1, 1, 1, 1],
+}
 _ROTARY: dict[str, Any] = {"rotary_dim": 8}
 
 OWN: dict[str, dict[str, Any]] = {
@@ -43,8 +49,8 @@ OWN: dict[str, dict[str, Any]] = {
     "time_series_transformer": _SERIES,
     "gptj": _ROTARY,
     "codegen": _ROTARY,
-    "efficientnet": {"hidden_dim": 2560},
-    "align_vision_model": {"hidden_dim": 640},
+    "efficientnet": {**_EFFICIENT, "hidden_dim": 640},
+    "align_vision_model": {**_EFFICIENT, "hidden_dim": 160},
     "esm": {"vocab_size": 99, "pad_token_id": 1, "mask_token_id": 4},
     "hunyuan_v1_dense": {"head_dim": 16},
     "hunyuan_v1_moe": {"head_dim": 16},
@@ -95,7 +101,7 @@ OWN: dict[str, dict[str, Any]] = {
         "image_grid_pinpoints": [[64, 64]],
     },
     "lilt": {"channel_shrink_ratio": 4, "hidden_size": 96, "num_attention_heads": 4},
-    "align": {"projection_dim": 640},
+    "align": {"projection_dim": 160},
     "blip-2": {"image_token_index": 50},
     "instructblip": {"image_token_index": 50},
     "instructblipvideo": {"video_token_index": 50},
@@ -245,6 +251,40 @@ OWN: dict[str, dict[str, Any]] = {
     "muse_glimmer_assistant": {"layer_types": ["full_attention"] * 2},
     "voxtral": {"audio_token_id": 50},
     "voxtral_encoder": {"intermediate_size": 256},
+    "nemotron_h": {
+        "layers_block_type": ["linear_attention", "moe", "full_attention", "mlp"],
+        "mamba_num_heads": 8,
+        "mamba_head_dim": 16,
+        "ssm_state_size": 8,
+        "n_groups": 2,
+        "moe_shared_expert_intermediate_size": 48,
+    },
+    "oneformer": {"conv_dim": 64, "mask_dim": 64},
+    "neucodec": {"quantization_dim": 128},
+    "pocket_tts_audio_tokenizer": {"upsample_groups": 64},
+    "pocket_tts_audio_tokenizer_decoder": {"upsample_groups": 64},
+    "perception_lm": {
+        "vision_config": {
+            "architecture": "vit_pe_core_tiny_patch16_384",
+            "model_args": {"embed_dim": 64, "depth": 2, "num_heads": 4, "img_size": [64, 64]},
+        },
+    },
+    "apertus1p5": {
+        "image_token_offset": 20,
+        "audio_token_offset": 52,
+        "image_token_id": 90,
+        "audio_token_id": 91,
+    },
+    "apertus1p5_vision_tokenizer": {
+        "base_channels": 32,
+        "channel_multiplier": [1, 2],
+        "num_res_blocks": 1,
+        "embed_dim": 16,
+        "latent_channels": 16,
+        "resolution": 16,
+    },
+    "wavtokenizer": {"codebook_dim": 64},
+    "wavtokenizer_encoder": {"codebook_dim": 64},
     "clvp_encoder": {"num_attention_heads": 2},
     "clvp_decoder": {"decoder_fixing_codes": [83, 45, 45, 98]},
 }

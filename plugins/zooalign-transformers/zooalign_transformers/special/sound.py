@@ -14,6 +14,7 @@ __all__ = [
     "chunks_of_sound",
     "clip_sound",
     "codebooks",
+    "filmed_waves",
     "heard",
     "latents",
     "many_bins",
@@ -21,6 +22,7 @@ __all__ = [
     "ones",
     "spoken",
     "states",
+    "told_in_waves",
     "twice_heard",
     "vocoder",
     "waves",
@@ -44,6 +46,25 @@ def ones(name: str, like: str) -> Make:
 
 def waves(model: nn.Module, config: Any, batch: int, generator: torch.Generator) -> dict[str, Any]:
     return {"input_values": normal(batch, 1, 3200, generator=generator)}
+
+
+def told_in_waves(
+    model: nn.Module, config: Any, batch: int, generator: torch.Generator
+) -> dict[str, Any]:
+    """Text, waves of one channel, and a video where one is taken."""
+    made = {**inputs.text(config, batch, generator), **waves(model, config, batch, generator)}
+    if "pixel_values_videos" in inspect.signature(type(model).forward).parameters:
+        part = config.audio_video_config
+        made |= filmed_waves(model, part, batch, generator)
+    return made
+
+
+def filmed_waves(
+    model: nn.Module, config: Any, batch: int, generator: torch.Generator
+) -> dict[str, Any]:
+    """Waves of one channel, and a video."""
+    video = inputs.video(config.video_config, batch, generator)
+    return {**waves(model, config, batch, generator), "pixel_values_videos": video}
 
 
 def mel(model: nn.Module, config: Any, batch: int, generator: torch.Generator) -> dict[str, Any]:
