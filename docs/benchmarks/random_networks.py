@@ -7,7 +7,8 @@ extracted and verified, all groups at once and each alone, in batches with a see
 be run again with ``--seed N --networks 1``. The first network whose spec is wrong is made as small
 as possible and printed. With ``--converse`` a network also fails in which two units of a frozen set
 change places without a change of the output: a symmetry that was missed. Pairs that always hold the
-same value, or that nothing reads, are counted apart.
+same value, or that nothing reads, are counted apart, and so are sets that are held for a reason that
+is a limit of zooalign and named as one (reversed axes).
 """
 
 import argparse
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from sample_models.random_networks import Program, programs
 
+from zooalign.coverage.reasons import MATHEMATICAL
 from zooalign.errors import SpecError
 from zooalign.symmetry import derive_spec, verify
 from zooalign.symmetry.converse import converse
@@ -35,12 +37,13 @@ class Tally:
     """What was seen so far."""
 
     def __init__(self) -> None:
-        self.networks = self.with_groups = self.nested = self.mixable = 0
+        self.networks = self.with_groups = self.nested = self.mixable = self.limited = 0
 
     def __str__(self) -> str:
         return (
             f"{self.networks} networks, {self.with_groups} with symmetries, "
-            f"{self.nested} with nested ones, {self.mixable} with copies or unread units"
+            f"{self.nested} with nested ones, {self.mixable} with copies or unread units, "
+            f"{self.limited} with a symmetry missed by a limit"
         )
 
 
@@ -65,8 +68,11 @@ def examine(arguments: tuple[Any, ...], tally: Tally, missed: bool) -> None:
     tally.nested += any(group.over for group in spec.groups)
     if missed:
         found = converse(module, derived, module.inputs())
-        assert found.ok, [pair for pair in found.unchanged if not pair.mixable]
-        tally.mixable += bool(found.unchanged)
+        missing = [pair for pair in found.unchanged if not pair.mixable]
+        wrong = [pair for pair in missing if pair.cause.kind in MATHEMATICAL]
+        assert not wrong, wrong
+        tally.mixable += len(found.unchanged) > len(missing)
+        tally.limited += bool(missing)
 
 
 def batch(number: int, tally: Tally, missed: bool) -> None:

@@ -152,11 +152,15 @@ def repeat_interleave(op: Operator) -> Tensor:
 
 @rule("aten.flip", "aten.fliplr", "aten.flipud", "aten.rot90")
 def flip(op: Operator) -> Tensor:
-    """Turning an axis round pins it: position i meets position n - 1 - i."""
+    """Position i becomes position n - 1 - i: the axis is held.
+
+    That is no fact about the network: a set of units might move there in reversed order. Index sets
+    are row-major and know none, so it is reported as a limit.
+    """
     x: Tensor = op["self"]
     axes = list(x.axes)
     for d in op.get("dims", range(x.ndim)):
-        op.sets.fix(axes[d], op.cause("order", "flip"))
+        op.sets.fix(axes[d], op.cause("not understood", "units in reversed order"))
     return op.tensor(axes)
 
 
