@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_calls import Call, finish, listing, start
+from forked import forked
 from released_pairs import Pairs, rewrite
 
 from zooalign.cli import COMMANDS, main
@@ -115,13 +116,13 @@ def test_an_unexpected_error_is_short(
     assert "Traceback" in call("plugins").err
 
 
-def test_a_full_disk(pairs: Pairs, work: Path) -> None:
+def test_a_full_disk(pairs: Pairs, work: Path, tmp_path: Path) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); "
     align, merge, _ = commands(*pairs.vit, pairs.data, work)
     for arguments in (align, merge):
-        done = finish(start(limit + RUN, *arguments, cwd=work))
-        assert done.code == 2 and "the disk is full" in done.err, done.err
-        assert "Traceback" not in done.err and listing(work) == []
+        done = forked(limit + RUN, *arguments, cwd=work, out=tmp_path)
+        assert done.returncode == 2 and "the disk is full" in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr and listing(work) == []
 
 
 def test_ctrl_c_in_the_middle_of_writing(pairs: Pairs, work: Path) -> None:

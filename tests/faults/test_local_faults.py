@@ -1,14 +1,16 @@
 """Full disks, read-only targets, too little memory, two runs at a time: real ones, in processes."""
 
-import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from cli_processes import RUN, run_command
+from cli_processes import RUN
+from forked import forked
 from released_pairs import Pairs
 
 from zooalign.errors import CheckpointError
@@ -32,45 +34,55 @@ def work(tmp_path: Path) -> Path:
 
 
 MAIN = "import sys; from zooalign.cli import main; "
+# A file system of its own, in a namespace of its own (as `unshare -rm` and `mount` make them).
+MOUNT = """
+import ctypes, os, sys
+at, flags, options = {at!r}, {flags}, {options!r}
+libc, user, group = ctypes.CDLL(None), os.getuid(), os.getgid()
+if libc.unshare(0x10000000 | 0x20000): sys.exit(99)
+for name, text in (("setgroups", "deny"), ("uid_map", f"0 {{user}} 1"), ("gid_map", f"0 {{group}} 1")):
+    with open(f"/proc/self/{{name}}", "w") as file: file.write(text)
+if libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None): sys.exit(99)
+if libc.mount(b"none", at.encode(), b"tmpfs", flags, options.encode()): sys.exit(99)
+os.chdir(at)
+"""
+READ_ONLY = 1
 
 
-def mounted(options: str, code: str, *words: str, at: Path) -> "subprocess.CompletedProcess[str]":
-    """Run Python source in ``at``, where a file system of its own is mounted; skip if it cannot."""
-    script = f"mount -t tmpfs -o {options} none '{at}' || exit 99; cd '{at}'; exec \"$@\""
-    try:
-        done = subprocess.run(
-            ["unshare", "-rm", "sh", "-c", script, "sh", sys.executable, "-c", code, *words],
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no unshare here")
-    if done.returncode == 99 or "unshare:" in done.stderr:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()[:80]}")
+@pytest.fixture
+def run(work: Path, tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run Python source with arguments in ``work``."""
+    printed = tmp_path / "printed"
+    printed.mkdir()
+    return lambda code, *words: forked(code, *words, cwd=work, out=printed)
+
+
+def mounted(run: Any, code: str, *words: str, at: Path, flags: int = 0, options: str = "") -> Any:
+    """Run Python source in ``at``, where a file system is mounted; skip if that is forbidden."""
+    done = run(MOUNT.format(at=str(at), flags=flags, options=options) + code, *words)
+    if done.returncode == 99 or "Operation not permitted" in done.stderr:
+        pytest.skip("nothing can be mounted here")
     return done
 
 
-def test_a_full_disk_for_a_single_file(work: Path, pairs: Pairs) -> None:
+def test_a_full_disk_for_a_single_file(run: Any, work: Path, pairs: Pairs) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)); "
-    done = run_command(limit + RUN, "spec", pairs.vit[0], "-o", "s.json", cwd=work)
+    done = run(limit + RUN, "spec", pairs.vit[0], "-o", "s.json")
     assert done.returncode == 2 and "the disk is full" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and listing(work) == []
 
 
-def test_a_disk_that_is_really_full(work: Path, pairs: Pairs) -> None:
+def test_a_disk_that_is_really_full(run: Any, work: Path, pairs: Pairs) -> None:
     code = MAIN + "code = main(sys.argv[1:], standalone_mode=False); import os; "
     code += "print(os.listdir()); sys.exit(code)"
     words = ["align", *pairs.vit, "--method", "weight", "-o", "out"]
-    done = mounted("size=64k", code, *words, at=work)
+    done = mounted(run, code, *words, at=work, options="size=64k")
     assert done.returncode == 2 and "the disk is full" in done.stderr, done.stderr
     assert "bytes are needed" in done.stderr and "Traceback" not in done.stderr
     assert done.stdout == "[]\n"
 
 
-def test_a_read_only_target(work: Path, pairs: Pairs) -> None:
+def test_a_read_only_target(run: Any, work: Path, pairs: Pairs) -> None:
     code = MAIN + "a, b, t = sys.argv[1:]; "
     code += (
         "one = main(['align', a, b, '--method', 'weight', '-o', 'out'], standalone_mode=False); "
@@ -78,13 +90,13 @@ def test_a_read_only_target(work: Path, pairs: Pairs) -> None:
     code += (
         "two = main(['spec', a, '-o', 's.json'], standalone_mode=False); sys.exit(one * 10 + two)"
     )
-    done = mounted("ro", code, *pairs.vit, "", at=work)
+    done = mounted(run, code, *pairs.vit, "", at=work, flags=READ_ONLY)
     assert done.returncode == 22, done.stderr
     assert done.stderr.count("cannot be written: Read-only file system") == 2, done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_too_little_memory_for_one_tensor(work: Path) -> None:
+def test_too_little_memory_for_one_tensor(run: Any, work: Path) -> None:
     """The model opens from its header; one tensor does not fit in the memory that is allowed."""
     size = 2**28  # 1 GiB of float32, sparse on disk
     make = (
@@ -94,7 +106,7 @@ def test_too_little_memory_for_one_tensor(work: Path) -> None:
         "f = open('w.safetensors', 'wb'); f.write(head); f.truncate(len(head) + 4 * "
         f"({size} + 16384))"
     )
-    subprocess.run([sys.executable, "-c", make], cwd=work, check=True)
+    assert run(make).returncode == 0
     before = listing(work)
     architecture = (
         f"py:torch.nn:Linear?in_features={size // 16384}&out_features=16384&input={size // 16384}"
@@ -103,14 +115,14 @@ def test_too_little_memory_for_one_tensor(work: Path) -> None:
     code += "import resource; used = int(open('/proc/self/statm').read().split()[0]) * 4096; "
     code += "resource.setrlimit(resource.RLIMIT_AS, (used + 700_000_000,) * 2); " + RUN
     words = ["align", "w.safetensors", "w.safetensors", "--model", architecture]
-    done = run_command(code, *words, "--method", "weight", "-o", "out", cwd=work)
+    done = run(code, *words, "--method", "weight", "-o", "out")
     assert done.returncode == 2 and "out of memory; nothing half-written" in done.stderr, (
         done.stderr
     )
     assert "bug" not in done.stderr and listing(work) == before
 
 
-def test_two_runs_into_one_directory(work: Path, pairs: Pairs) -> None:
+def test_two_runs_into_one_directory(run: Any, work: Path, pairs: Pairs) -> None:
     """Both begin before either has written; one is first, and the other says so."""
     code = """
 import os, sys
@@ -129,7 +141,7 @@ if child == 0: os._exit(code)
 print(sorted([code, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]))
 """
     words = ["align", *pairs.vit, "--method", "weight", "-o", "out", "--format", "json"]
-    done = run_command(code, *words, cwd=work)
+    done = run(code, *words)
     assert done.stdout.splitlines()[-1] == "[0, 2]", done.stderr
     assert "out: is not empty" in done.stderr and "Traceback" not in done.stderr
     assert check(str(work / "out")).ok
