@@ -4,8 +4,8 @@
 
 Aligns two seeds of a ViT, cuts the result into shards, puts it on a loopback hub of
 `zooalign.testing`, and runs the command as a user does: a process of its own with an empty cache.
-Prints seconds (the whole process, with its imports; best and worst of three), requests, and the
-bytes of weights that were downloaded, which must be 0. Exit code 1 if they are not, or if the gate
+Prints seconds (the whole process, with its imports of torch and timm; best and worst of three),
+requests, and the bytes of weights that were downloaded, which must be 0. Exit code 1 if they are not, or if the gate
 finds an error.
 """
 
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,26 @@ def _count(sizes: list[int], limit: int) -> int:
     return files
 
 
+def _processor() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _timed(
+    words: list[str], env: dict[str, str]
+) -> tuple[float, float, "subprocess.CompletedProcess[str]"]:
+    """Seconds and seconds of processor of the command line in a process of its own."""
+    start, before = time.perf_counter(), _processor()
+    done = subprocess.run(
+        [sys.executable, "-m", "zooalign", *words],
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return time.perf_counter() - start, _processor() - before, done
+
+
 def main() -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
@@ -60,35 +81,28 @@ def main() -> int:
         files = {p.relative_to(out).as_posix(): p for p in out.rglob("*") if p.is_file()}
         hub.add_repo("tester/many", files)
         shards = [path for name, path in files.items() if name.endswith(".safetensors")]
-        seconds, requests, fetched = [], 0, 0
+        size = sum(path.stat().st_size for path in shards)
+        runs, idle, fetched = [], [], 0
         for run in range(args.runs):
             home = folder / f"home{run}"
+            idle.append(_timed(["check", "./there-is-none"], hub.env(home=home))[:2])
             hub.clear_requests()
-            start = time.perf_counter()
-            done = subprocess.run(
-                [sys.executable, "-m", "zooalign", "check", "tester/many", "--headers-only", "--format", "json"],
-                env=os.environ | hub.env(home=home),
-                capture_output=True,
-                text=True,
-                check=False,
-            )  # fmt: skip
-            seconds.append(time.perf_counter() - start)
+            words = ["check", "tester/many", "--headers-only", "--format", "json"]
+            *seconds, done = _timed(words, hub.env(home=home))
+            runs.append(tuple(seconds))
             if done.returncode != 0:
                 print(done.stdout, done.stderr, file=sys.stderr)
                 return 1
-            requests = len(hub.requests)
             fetched += sum(p.stat().st_size for p in home.rglob("*.safetensors"))
-        report = json.loads(done.stdout)
-        size = sum(path.stat().st_size for path in shards)
-    print(
-        "| shards | bytes of weights | checks | requests | downloaded weights | seconds, best | worst |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    print(
-        f"| {len(shards)} | {size:,} | {len(report['checks'])} | {requests} | {fetched} "
-        f"| {min(seconds):.1f} | {max(seconds):.1f} |"
-    )
-    print(f"\nPython {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores")
+        checks, requests = len(json.loads(done.stdout)["checks"]), len(hub.requests)
+    print(f"{len(shards)} shards of {size:,} bytes in all; {checks} checks, {requests} requests, ")
+    print(f"{fetched} bytes of weights downloaded\n")
+    print("| | seconds, best | worst | of processor, best |\n|---|---|---|---|")
+    for what, found in (("the command", runs), ("of it imports (no such directory)", idle)):
+        wall, used = zip(*found, strict=True)
+        print(f"| {what} | {min(wall):.1f} | {max(wall):.1f} | {min(used):.1f} |")
+    load = os.getloadavg()[0]
+    print(f"\nPython {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f}")
     return int(fetched > 0)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -118,10 +118,12 @@ class HubContents:
     repo: hub.HubRepo
     entries: tuple[Entry, ...]
     unsafe: tuple[str, ...] = ()
+    _fetched: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     def path(self, name: str) -> Path:
-        [found] = hub.fetch(self.repo, [safe_name(name)], token=None)
-        return found
+        if name not in self._fetched:  # the client asks the hub again each time
+            [self._fetched[name]] = hub.fetch(self.repo, [safe_name(name)], token=None)
+        return self._fetched[name]
 
     def here(self, name: str) -> Path | None:
         cached = try_to_load_from_cache(
