@@ -201,7 +201,7 @@ def _recorded(
     return (
         found.graph,
         dict(found.parameters),
-        dict(found.constants),
+        {name: None if value.is_meta else value for name, value in found.constants.items()},
         found.inputs,
         seconds,
         True,

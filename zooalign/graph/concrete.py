@@ -49,6 +49,10 @@ DECIDES = frozenset(
         "combinations",
     ]
 )
+# And overloads of others: ``where`` of a condition alone is ``nonzero``.
+_DECIDES_IN_FULL = frozenset(
+    ["aten.repeat_interleave.Tensor", "aten.repeat_interleave.self_Tensor", "aten.where.default"]
+)
 # Of these, those by which Python chooses how to go on.
 _CHOOSES = frozenset(
     f"aten.{name}" for name in ["item", "_local_scalar_dense", "is_nonzero", "equal", "allclose"]
@@ -235,7 +239,7 @@ def decides(node: fx.Node) -> bool:
     base = name.rsplit(".", 1)[0]
     if base in DECIDES:
         return True
-    if name == "aten.repeat_interleave.Tensor" or name == "aten.repeat_interleave.self_Tensor":
+    if name in _DECIDES_IN_FULL:
         return True
     tables: Any = node.args[1] if base in _BOOLEAN_INDEX else ()
     return any(_boolean(table) for table in tables)

@@ -13,7 +13,7 @@ from zooalign.operators import elementwise, index
 __all__: list[str] = []
 
 _LOOKED_AT = """
-item _local_scalar_dense is_nonzero equal allclose nonzero nonzero_numpy argwhere bincount
+item _local_scalar_dense is_nonzero equal allclose nonzero nonzero_numpy argwhere where.default bincount
 unique_consecutive unique_dim _unique2 _unique masked_select repeat_interleave.Tensor multinomial
 """.split()  # noqa: SIM905
 

@@ -166,6 +166,28 @@ def _masked_by_a_factor(original: Any) -> Any:
     return forward
 
 
+def _normed(original: Any) -> Any:
+    """transformers' own replacement of this attention leaves out the norms of queries and keys.
+
+    Segments are images, here all of one size.
+    """
+
+    def forward(
+        self: Any, hidden_states: Tensor, cu_seqlens: Tensor, position_embeddings: Any, **_: Any
+    ) -> Tensor:
+        length, segments = hidden_states.shape[0], cu_seqlens.shape[0] - 1
+        parts = self.qkv(hidden_states).reshape(length, 3, self.num_heads, -1)
+        query, key, value = parts.transpose(0, 1).unbind(0)
+        rotate = sys.modules[type(self).__module__].apply_rotary_pos_emb_vision
+        query, key = rotate(self.q_norm(query), self.k_norm(key), *position_embeddings)
+        apart = [x.unflatten(0, (segments, -1)).transpose(1, 2) for x in (query, key, value)]
+        found = F.scaled_dot_product_attention(*apart, scale=self.scaling)
+        result: Tensor = self.proj(found.transpose(1, 2).reshape(length, -1))
+        return result
+
+    return forward
+
+
 _CHUNKED, _CHUNK = ("torch_chunk_gated_delta_rule", "chunk_kimi_delta_attention"), 8
 _REPLACED: dict[tuple[str, str, str], Callable[[Any], Any]] = {
     ("dbrx.modeling_dbrx", "DbrxExperts", "forward"): _every_expert,
@@ -175,6 +197,8 @@ _REPLACED: dict[tuple[str, str, str], Callable[[Any], Any]] = {
         "OneFormerTransformerDecoderLayer",
         "forward",
     ): _masked_by_a_factor,
+    ("glm_ocr.modeling_glm_ocr", "GlmOcrVisionAttention", "forward"): _normed,
+    ("dots3_note.modeling_dots3_note", "Dots3NoteVisionAttention", "forward"): _normed,
     ("jetmoe.modeling_jetmoe", "JetMoeMoE", "forward"): _jet_experts,
     ("jetmoe.modeling_jetmoe", "JetMoeMoA", "map"): _jet_queries,
     ("jetmoe.modeling_jetmoe", "JetMoeMoA", "reduce"): _jet_answers,

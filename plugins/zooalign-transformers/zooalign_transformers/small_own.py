@@ -29,6 +29,19 @@ _EFFICIENT: dict[str, Any] = {
     "depth_coefficient": 1.0,
     "num_block_repeats": [1, 1, 2, 1, 1, 1, 1],
 }
+_INTRACLASS: dict[str, Any] = {
+    "reduce_channel": [1, 1, 0],
+    "return_channel": [1, 1, 0],
+    **{
+        f"{name}_{ratio}": [sizes, 1, [n // 2 for n in sizes]]
+        for ratio, size in {"longratio": 7, "midratio": 5, "shortratio": 3}.items()
+        for name, sizes in {
+            "vertical_long_to_small_conv": [size, 1],
+            "horizontal_small_to_long_conv": [1, size],
+            "symmetric_conv_long": [size, size],
+        }.items()
+    },
+}
 _ROTARY: dict[str, Any] = {"rotary_dim": 8}
 
 OWN: dict[str, dict[str, Any]] = {
@@ -130,7 +143,7 @@ OWN: dict[str, dict[str, Any]] = {
             "mrope_section": [3, 3, 2],
         },
     },
-    "gemma3n_vision": {"num_classes": 2},
+    "gemma3n_vision": {"num_classes": 2, "model_args": {"channel_multiplier": 0.25}},
     "timm_wrapper": {"num_classes": 2, "architecture": "resnet10t"},
     "longcat_flash": {
         "head_dim": 8,
@@ -260,7 +273,22 @@ OWN: dict[str, dict[str, Any]] = {
         "moe_shared_expert_intermediate_size": 48,
     },
     "oneformer": {"conv_dim": 64, "mask_dim": 64},
-    "neucodec": {"quantization_dim": 128},
+    "efficientloftr": {"stage_num_blocks": [1, 1, 1, 1], "num_attention_layers": 1},
+    "qwen2_5_omni_text": _SECTIONS,
+    "pp_ocrv6_medium_det": {
+        "kernel_list": [3, 2, 2],
+        "scale_factor_list": [1, 2, 4, 8],
+        "intraclass_block_config": _INTRACLASS,
+    },
+    "pp_ocrv6_small_det": {"layer_list_out_channels": [48, 96, 192, 384]},
+    "neucodec": {"quantization_dim": 128, "num_key_value_heads": 4},
+    "fast_vlm": {
+        "vision_config": {
+            "architecture": "fastvit_t8",
+            "hidden_size": 768,
+            "model_args": {"inference_mode": True},
+        },
+    },
     "pocket_tts_audio_tokenizer": {"upsample_groups": 64},
     "pocket_tts_audio_tokenizer_decoder": {"upsample_groups": 64},
     "perception_lm": {

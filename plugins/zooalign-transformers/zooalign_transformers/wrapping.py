@@ -120,6 +120,11 @@ def _export_safe() -> Iterator[None]:
     from transformers import masking_utils
 
     loaded.append((masking_utils, "_vmap_expansion_sdpa", _broadcast))
+    # It lets vmap index by numbers, which broadcasting can.
+    if hasattr(masking_utils, "TransformGetItemToIndex"):
+        loaded.append(
+            (masking_utils, "TransformGetItemToIndex", lambda original: contextlib.nullcontext)
+        )
     loaded += replacements()
     patches = [found for found in loaded if found[0] is not None]
     with utils.patch_attributes(patches), _unchecked():

@@ -39,6 +39,8 @@ SPECIAL: dict[str, Make] = {
     "instructblipvideo": seen.asked_of_a_film,
     "dots3_note": text.text,
     "hunyuan_vl": text.text,
+    "qwen2_5_omni_thinker": text.text,
+    "qwen3_omni_moe_thinker": text.text,
     "apertus1p5": text.text,
     "qwen2_audio": sound.heard,
     "evolla": text.protein,

@@ -143,7 +143,7 @@ def large(model: nn.Module, config: Any, batch: int, generator: torch.Generator)
 def line_of_text(
     model: nn.Module, config: Any, batch: int, generator: torch.Generator
 ) -> dict[str, Any]:
-    return {"pixel_values": normal(batch, 3, 48, 160, generator=generator)}
+    return {"pixel_values": normal(batch, 3, 96, 160, generator=generator)}
 
 
 def pair(model: nn.Module, config: Any, batch: int, generator: torch.Generator) -> dict[str, Any]:

@@ -80,6 +80,8 @@ def latents(
     model: nn.Module, config: Any, batch: int, generator: torch.Generator
 ) -> dict[str, Any]:
     width = getattr(config, "latent_dim", None) or config.hidden_size
+    if config.model_type == "pocket_tts_audio_tokenizer_decoder":  # projected before it
+        width = config.hidden_size
     return {"latents": normal(batch, width, 4, generator=generator)}
 
 
