@@ -221,8 +221,19 @@ def _is_floating(slot: fx.Node) -> bool:
 
 
 def _refuse_unread(graph: fx.Graph, parameters: Mapping[fx.Node, str]) -> None:
-    """Raise if Python chose a way on which parameters are not read."""
-    chosen = any(str(node.target).rsplit(".", 1)[0] in _CHOOSES for node in graph.nodes)
+    """Raise if Python chose a way on which parameters are not read.
+
+    What constants decide is decided alike for all inputs and parameters.
+    """
+    given: set[fx.Node] = set()
+    chosen = False
+    for node in graph.nodes:
+        base = str(node.target).rsplit(".", 1)[0]
+        if node.op == "placeholder":
+            given.add(node)
+        elif base not in _OF_SHAPE and any(part in given for part in node.all_input_nodes):
+            given.add(node)
+            chosen = chosen or base in _CHOOSES
     unread = [name for slot, name in parameters.items() if not slot.users and _is_floating(slot)]
     if chosen and unread:
         raise TraceError(

@@ -108,6 +108,11 @@ def class_named(name: str, where: str) -> Any:
     import transformers
 
     found = getattr(transformers, name, None) if _CLASS.fullmatch(name) else None
+    missing = getattr(found, "_backends", None)
+    if isinstance(found, type) and missing:
+        raise ModelReferenceError(
+            f"{where}: {name} needs {', '.join(map(str, missing))}; install what is missing of these"
+        )
     if not isinstance(found, type) or not issubclass(found, transformers.PreTrainedModel):
         raise ModelReferenceError(
             f"{where}: transformers {transformers.__version__} has no model class {name!r}; code "

@@ -206,7 +206,8 @@ def image_size(config: Any) -> tuple[int, int]:
             return int(found[-2]), int(found[-1])
         if isinstance(found, dict) and "height" in found:
             return int(found["height"]), int(found["width"])
-    return 64, 64
+    inner = getattr(config, "backbone_config", None)
+    return (64, 64) if inner is None or isinstance(inner, dict) else image_size(inner)
 
 
 def _first(config: Any, *names: str) -> Any:

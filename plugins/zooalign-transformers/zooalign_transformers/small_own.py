@@ -199,7 +199,7 @@ OWN: dict[str, dict[str, Any]] = {
         "num_attention_heads": 1,
         "num_attention_heads_per_stage": [1, 2, 4, 8],
         "image_size": [128, 128],
-        "global_attention_blocks": [2],
+        "global_attention_blocks": [3],
         "window_size_per_stage": [4, 4, 4, 4],
     },
     "sam2_vision_model": {
@@ -230,7 +230,18 @@ OWN: dict[str, dict[str, Any]] = {
     "swin2sr": {"image_size": 16, "window_size": 4},
     "tvp": {"max_img_size": 64, "visual_prompt_size": 8},
     "lw_detr": {"projector_scale_factors": [1.0]},
-    "rf_detr": {"backbone_config": {"image_size": 112, "num_windows": 2}},
+    "rf_detr": {
+        "backbone_config": {
+            "model_type": "rf_detr_dinov2",
+            "num_attention_heads": 4,
+            "num_hidden_layers": 4,
+            "out_features": ["stage1", "stage2", "stage3", "stage4"],
+            "hidden_size": 64,
+            "num_register_tokens": 0,
+            "image_size": 112,
+            "num_windows": 2,
+        },
+    },
     "timesfm2_5": {"context_length": 128},
     "blt": {"encoder_hash_byte_group_vocab": 50},
     "blt_local_encoder": {"hidden_size_global": 64},
@@ -281,6 +292,23 @@ OWN: dict[str, dict[str, Any]] = {
         "intraclass_block_config": _INTRACLASS,
     },
     "pp_ocrv6_small_det": {"layer_list_out_channels": [48, 96, 192, 384]},
+    "sam3_vision_model": {"fpn_hidden_size": 64},
+    "omdet-turbo": {
+        "backbone_config": {
+            "model_type": "timm_backbone",
+            "backbone": "swin_tiny_patch4_window7_224",
+            "out_indices": [1, 2, 3],
+            "img_size": 64,
+            "always_partition": True,
+        },
+    },
+    "hy_v4_vl_text": {
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [2, 1, 1],
+        },
+    },
     "neucodec": {"quantization_dim": 128, "num_key_value_heads": 4},
     "fast_vlm": {
         "vision_config": {

@@ -22,6 +22,7 @@ from zooalign_transformers.outputs import answers
 __all__ = ["positional"]
 
 _NO_CHECKS = "TRANSFORMERS_DISABLE_TORCH_CHECK"
+_KEPT = ("language_cache_class", "language_cache_prompt")  # of OmDet: texts it has seen
 # Of CLVP, Seamless and conformers; of codebooks that are sums over how often they were used.
 _CACHES = ("cached_rotary_positional_embedding", "_embed")
 
@@ -101,6 +102,11 @@ def _forget(model: nn.Module) -> None:
         for name in _CACHES:
             if name in vars(module):
                 setattr(module, name, None)
+        for name in _KEPT:
+            if name in vars(module):
+                kept = vars(module)[name]
+                kept.cache.clear()
+                kept.current_load = 0
 
 
 @contextlib.contextmanager
