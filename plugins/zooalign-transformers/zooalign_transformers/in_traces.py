@@ -75,6 +75,20 @@ def _every_long_cat(original: Any) -> Any:
     return forward
 
 
+def _every_switch(original: Any) -> Any:
+    """The same for experts that are modules of their own."""
+
+    def forward(
+        self: Any, hidden_states: Tensor, selected_experts: Tensor, routing_weights: Tensor
+    ) -> Tensor:
+        shares = selected_experts[:, 0].to(routing_weights.dtype) * routing_weights
+        experts = [self[f"expert_{number}"] for number in range(self.num_experts)]
+        answers = torch.stack([expert(hidden_states) for expert in experts], 1)
+        return torch.einsum("te,teh->th", shares, answers).to(hidden_states.dtype)
+
+    return forward
+
+
 def _once_each(original: Any) -> Any:
     """FastSpeech repeats tokens as often as it predicts: here each stands once.
 
@@ -197,6 +211,11 @@ _REPLACED: dict[tuple[str, str, str], Callable[[Any], Any]] = {
         "OneFormerTransformerDecoderLayer",
         "forward",
     ): _masked_by_a_factor,
+    (
+        "switch_transformers.modeling_switch_transformers",
+        "SwitchTransformersExperts",
+        "forward",
+    ): _every_switch,
     ("glm_ocr.modeling_glm_ocr", "GlmOcrVisionAttention", "forward"): _normed,
     ("dots3_note.modeling_dots3_note", "Dots3NoteVisionAttention", "forward"): _normed,
     ("jetmoe.modeling_jetmoe", "JetMoeMoE", "forward"): _jet_experts,

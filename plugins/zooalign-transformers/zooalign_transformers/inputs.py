@@ -75,7 +75,8 @@ def _fits(name: str, made: Mapping[str, Any]) -> bool:
 def fitted(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
     """Spectrograms in the layout of the layer that reads them first."""
     features = made.get("input_features")
-    if not isinstance(features, Tensor) or features.ndim != 3:
+    turned = getattr(model.config, "model_type", "") == "speech_to_text"  # by the model itself
+    if not isinstance(features, Tensor) or features.ndim != 3 or turned:
         return made
     named = dict(model.named_modules())
     linear = next((m for n, m in named.items() if n.endswith("input_linear")), None)

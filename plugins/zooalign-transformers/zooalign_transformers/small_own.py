@@ -42,6 +42,11 @@ _INTRACLASS: dict[str, Any] = {
         }.items()
     },
 }
+_ACOUSTIC: dict[str, Any] = {
+    "num_filters": 4,
+    "downsampling_ratios": [2, 2, 4, 5],
+    "depths": [1, 1, 1, 1, 2],
+}
 _ROTARY: dict[str, Any] = {"rotary_dim": 8}
 
 OWN: dict[str, dict[str, Any]] = {
@@ -309,6 +314,12 @@ OWN: dict[str, dict[str, Any]] = {
             "mrope_section": [2, 1, 1],
         },
     },
+    "uvdoc": {"backbone_config": {"out_features": [f"stage{n}" for n in range(1, 7)]}},
+    "timm_backbone": {"backbone": "resnet10t"},
+    "t5gemma2_encoder": {"text_config": {"dropout_rate": 0.0}},
+    "vibevoice_acoustic_tokenizer": _ACOUSTIC,
+    "vibevoice_acoustic_tokenizer_encoder": _ACOUSTIC,
+    "vibevoice_acoustic_tokenizer_decoder": _ACOUSTIC,
     "neucodec": {"quantization_dim": 128, "num_key_value_heads": 4},
     "fast_vlm": {
         "vision_config": {

@@ -11,9 +11,11 @@ from zooalign_transformers.inputs import normal
 
 __all__ = [
     "grid",
+    "in_tokens",
     "large",
     "line_of_text",
     "masking_noise",
+    "merged",
     "naflex",
     "pair",
     "pixels",
@@ -43,9 +45,22 @@ def grid(model: nn.Module, config: Any, batch: int, generator: torch.Generator) 
     pixels = normal(batch * rows * rows, flat, generator=generator)
     if config.model_type == "kimi_k25_vision":  # patches that are images themselves
         pixels = pixels.unflatten(-1, (channels, patch, patch))
-    if config.model_type == "inkling2_vision":  # colours alone
-        pixels = pixels.reshape(-1, channels)
     return {name: pixels, "grid_thw": grid, "image_grid_thw": grid}
+
+
+def merged(model: nn.Module, config: Any, batch: int, generator: torch.Generator) -> dict[str, Any]:
+    """As :func:`grid`, and how many patches of a side become one."""
+    sizes = torch.full((batch,), 2)
+    return {**grid(model, config, batch, generator), "merge_sizes": sizes}
+
+
+def in_tokens(
+    model: nn.Module, config: Any, batch: int, generator: torch.Generator
+) -> dict[str, Any]:
+    """The part of an image that becomes a token, colours last, and the grid of tokens of each."""
+    side = config.patch_size * config.spatial_merge_size
+    pixels = normal(4 * batch, side, side, config.num_channels, generator=generator)
+    return {"pixel_values": pixels, "image_grid_thw": torch.tensor([[1, 2, 2]] * batch)}
 
 
 def pixels(model: nn.Module, config: Any, batch: int, generator: torch.Generator) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from torch import nn
 
 from zooalign_transformers import inputs
 from zooalign_transformers.inputs import normal
-from zooalign_transformers.special import text
+from zooalign_transformers.special import images, text
 
 __all__ = [
     "actions",
@@ -19,6 +19,7 @@ __all__ = [
     "seen_text",
     "sights",
     "text_and_pixels",
+    "text_with_patches",
     "told_by_a_text",
 ]
 
@@ -68,6 +69,19 @@ def seen_text(
     return {**made, "pixel_values": pixels[:, None], "image_attention_mask": mask}
 
 
+def text_with_patches(
+    model: nn.Module, config: Any, batch: int, generator: torch.Generator
+) -> dict[str, Any]:
+    """Flat patches of a picture, of which two by two become a token of the text."""
+    from zooalign_transformers.in_place import with_places
+
+    token = config.image_token_id
+    return {
+        **images.naflex(model, config, batch, generator),
+        **with_places(config, (), token, 4, batch, generator),
+    }
+
+
 def told_by_a_text(
     model: nn.Module, config: Any, batch: int, generator: torch.Generator
 ) -> dict[str, Any]:
@@ -91,9 +105,11 @@ def filmed_text(
 ) -> dict[str, Any]:
     """Text and a video."""
     side = getattr(config, "max_img_size", None)
+    if side is not None:  # TVP lays out the positions of one picture as those of the batch
+        batch = 1
     video = inputs.video(config, batch, generator)
     if side is not None:
-        video = normal(batch, 2, 3, side, side, generator=generator)
+        video = normal(batch, config.num_frames, 3, side, side, generator=generator)
     return {**inputs.text(config, batch, generator), "pixel_values": video}
 
 

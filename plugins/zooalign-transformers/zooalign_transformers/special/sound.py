@@ -15,11 +15,14 @@ __all__ = [
     "clip_sound",
     "codebooks",
     "filmed_waves",
+    "frames",
     "heard",
+    "hidden",
     "latents",
     "many_bins",
     "mel",
     "ones",
+    "raw",
     "spoken",
     "states",
     "told_in_waves",
@@ -46,6 +49,24 @@ def ones(name: str, like: str) -> Make:
 
 def waves(model: nn.Module, config: Any, batch: int, generator: torch.Generator) -> dict[str, Any]:
     return {"input_values": normal(batch, 1, 3200, generator=generator)}
+
+
+def hidden(model: nn.Module, config: Any, batch: int, generator: torch.Generator) -> dict[str, Any]:
+    """What a decoder is given: states, channels first."""
+    return {"hidden_states": normal(batch, config.hidden_size, 4, generator=generator)}
+
+
+def raw(model: nn.Module, config: Any, batch: int, generator: torch.Generator) -> dict[str, Any]:
+    """Waves, under the name of states."""
+    return {"hidden_states": normal(batch, 1, 3200, generator=generator)}
+
+
+def frames(model: nn.Module, config: Any, batch: int, generator: torch.Generator) -> dict[str, Any]:
+    """A spectrogram, frames first, and the start of the text."""
+    return {
+        "input_features": normal(batch, 64, config.input_feat_per_channel, generator=generator),
+        "decoder_input_ids": inputs.tokens(config, batch, generator),
+    }
 
 
 def told_in_waves(
