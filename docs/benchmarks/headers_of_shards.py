@@ -85,7 +85,7 @@ def main() -> int:
         runs, idle, fetched = [], [], 0
         for run in range(args.runs):
             home = folder / f"home{run}"
-            idle.append(_timed(["check", "./there-is-none"], hub.env(home=home))[:2])
+            idle.append(_timed(["check", "there/is-none"], hub.env(home=home))[:2])
             hub.clear_requests()
             words = ["check", "tester/many", "--headers-only", "--format", "json"]
             *seconds, done = _timed(words, hub.env(home=home))
@@ -98,7 +98,7 @@ def main() -> int:
     print(f"{len(shards)} shards of {size:,} bytes in all; {checks} checks, {requests} requests, ")
     print(f"{fetched} bytes of weights downloaded\n")
     print("| | seconds, best | worst | of processor, best |\n|---|---|---|---|")
-    for what, found in (("the command", runs), ("of it imports (no such directory)", idle)):
+    for what, found in (("the command", runs), ("of it imports (no such repo)", idle)):
         wall, used = zip(*found, strict=True)
         print(f"| {what} | {min(wall):.1f} | {max(wall):.1f} | {min(used):.1f} |")
     load = os.getloadavg()[0]

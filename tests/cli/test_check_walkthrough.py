@@ -52,7 +52,7 @@ def test_the_walk_through(
             expected = 1 if tampered and arguments[0] == "check" else 0
             assert last.code == expected, (line, last.out, last.err)
     assert ran == [
-        *("train.py", "merge", "check", "reproduce", "publish", "check"),
+        *("train.py", "align", "check", "merge", "check", "reproduce", "publish", "check"),
         *("tamper.py", "check", "reproduce"),
     ]
     assert last is not None and "the same bytes" in last.out

@@ -106,7 +106,8 @@ def test_a_truncated_file_is_a_finding(copy: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
     report = check(str(copy))
     [finding] = [f for f in report.findings if f.id == "weights.readable"]
-    assert "model.safetensors" in finding.message and "spec.hash" in report.skipped
+    assert finding.where == "model.safetensors" and "spec.hash" in report.skipped
+    assert {"weights.finite", "weights.digests"} <= set(report.skipped)
 
 
 def test_files(copy: Path, tmp_path: Path) -> None:
@@ -119,6 +120,14 @@ def test_files(copy: Path, tmp_path: Path) -> None:
         "files.safetensors_only": "pytorch_model.bin",
         "files.inside": "notes.txt",
     }
+    shutil.move(copy / "model.safetensors", tmp_path / "outside.safetensors")
+    (copy / "model.safetensors").symlink_to(tmp_path / "outside.safetensors")
+    report = check(str(copy))
+    assert [f.where for f in report.failures if f.category == "files"][1:] == [
+        "model.safetensors",
+        "notes.txt",
+    ]
+    assert "weights.finite" in report.skipped  # no value of a file outside is read
 
 
 def test_a_spec_of_another_architecture(copy: Path) -> None:

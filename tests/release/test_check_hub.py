@@ -14,6 +14,7 @@ from zooalign.errors import CheckpointError, HubError
 from zooalign.release.align import align_models
 from zooalign.release.apply import apply_permutation
 from zooalign.release.check import Asked, all_checks, check, check_with
+from zooalign.release.policy import Policy
 from zooalign.release.publish import publish
 from zooalign.testing import Fault, LoopbackHub, Reply
 from zooalign.zoo.writer import write_model
@@ -149,6 +150,42 @@ def test_a_pull_request(hub: LoopbackHub, released: Path, tmp_path: Path) -> Non
     report = check("tester/good@refs/pr/1")
     assert [f.id for f in report.failures] == ["weights.digests"]
     assert report.failures[0].parameter == "head.bias"
+
+
+def test_a_tampered_shard_of_a_pull_request(hub: LoopbackHub, pairs: Pairs, tmp_path: Path) -> None:
+    """Of a release in shards, the one that was changed is named, and the tensor in it."""
+    for number, path in enumerate(pairs.vit):
+        kept = {name: Path(path, name).read_bytes() for name in ("config.json", "README.md")}
+        write_model(
+            tmp_path / f"m{number}", weights(path), config_files=kept, max_shard_size=100_000
+        )
+    parents = [str(tmp_path / "m0"), str(tmp_path / "m1")]
+    align_models(*parents, str(tmp_path / "out"), method="weight")
+    policy = Policy(disable=("loads.library",))  # timm reads no shards
+    made = publish(str(tmp_path / "out"), "tester/m", pull_request=True, policy=policy)
+    assert made.verified
+    asked = Asked(parents=tuple(parents[1:]), against=str(tmp_path / "out"))
+    assert check_with("tester/m@refs/pr/1", asked, policy=policy).ok
+    index = json.loads((tmp_path / "out/model.safetensors.index.json").read_text())
+    name = "blocks.1.mlp.fc2.weight"
+    shard = index["weight_map"][name]
+    (tmp_path / "bad").mkdir()
+    content = (tmp_path / "out" / shard).read_bytes()
+    (tmp_path / "bad/model.safetensors").write_bytes(content)
+    tamper(tmp_path / "bad", name)
+    HfApi(endpoint=hub.endpoint, token=hub.token).upload_file(
+        path_or_fileobj=tmp_path / "bad/model.safetensors",
+        path_in_repo=shard,
+        repo_id="tester/m",
+        revision="refs/pr/1",
+    )
+    found = check_with("tester/m@refs/pr/1", asked, policy=policy).failures
+    assert {f.id for f in found} == {
+        *("published.same", "weights.digests", "parent.bytes", "parent.function"),
+    }
+    assert {f.file for f in found if f.file is not None} == {shard}
+    assert {f.parameter for f in found if f.parameter is not None} == {name}
+    assert check_with(str(tmp_path / "out"), asked, policy=policy).ok
 
 
 def test_what_the_hub_holds(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:

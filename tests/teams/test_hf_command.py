@@ -45,6 +45,8 @@ def test_hf_zooalign(hf, tmp_path: Path, pairs: Pairs) -> None:
         (tmp_path / ".local/share/hf/extensions/hf-zooalign/manifest.json").read_text()
     )
     assert Path(manifest["executable_path"]).name == "hf-zooalign"
+    # `hf extensions update` installs what is on GitHub by this name: no account can have it.
+    assert manifest["owner"].startswith("-")
     assert "zooalign" in hf("hf", "extensions", "list").stdout
     align_models(*pairs.vit, str(tmp_path / "out"), method="weight")
     done = hf("hf", "zooalign", "check", "./out", "--format", "json")

@@ -51,8 +51,12 @@ def show_findings(console: Any, report: Any, limit: int | None = None) -> None:
         where = escape(finding.where)
         if finding.file is not None and finding.file not in finding.where:
             where += f" in {escape(finding.file)}"
+        if not finding.message.startswith(finding.where):  # as parsers' messages do
+            where += ": "
+        else:
+            where = ""
         console.print(
-            f"[{colour}]{finding.severity}[/{colour}] {finding.id}: {where}: "
+            f"[{colour}]{finding.severity}[/{colour}] {finding.id}: {where}"
             f"{escape(finding.message)}"
         )
         if finding.fix:

@@ -1,5 +1,7 @@
 """``zooalign check``: the release gate."""
 
+from pathlib import Path
+
 import click
 
 from zooalign.cli import _options
@@ -46,8 +48,6 @@ def command(
     A pull request is the revision refs/pr/N: org/name@refs/pr/1.
     """
     from zooalign.errors import ZooalignError
-    from zooalign.release.calibration import Loading
-    from zooalign.release.check import Asked, check_with
     from zooalign.release.policy import find_policy, read_policy
     from zooalign.release.reports import write_step_failure
 
@@ -55,19 +55,25 @@ def command(
         raise click.UsageError(
             "-o writes a report for machines: give --format json, sarif or junit"
         )
-    asked = Asked(
-        parents=parents,
-        recorded_parents=recorded_parents,
-        model=model,
-        allow_pickle=allow_pickle,
-        headers_only=headers_only,
-        data=data,
-        loading=Loading(batch_size, limit),
-        against=against,
-        rerun=reproduce,
-    )
     try:
+        # Before the seconds of importing torch: what is most often mistyped.
         rules = find_policy() if policy is None else read_policy(policy)
+        _require_there(reference)
+
+        from zooalign.release.calibration import Loading
+        from zooalign.release.check import Asked, check_with
+
+        asked = Asked(
+            parents=parents,
+            recorded_parents=recorded_parents,
+            model=model,
+            allow_pickle=allow_pickle,
+            headers_only=headers_only,
+            data=data,
+            loading=Loading(batch_size, limit),
+            against=against,
+            rerun=reproduce,
+        )
         with progress_bar() as progress:
             report = check_with(reference, asked, policy=rules, progress=progress)
     except ZooalignError as error:
@@ -76,3 +82,12 @@ def command(
     print_report(report, format_, output)
     if not report.ok:
         click.get_current_context().exit(1)
+
+
+def _require_there(reference: str) -> None:
+    from zooalign.errors import ModelReferenceError
+    from zooalign.zoo.references import parse_reference
+
+    parsed = parse_reference(reference)
+    if parsed.kind == "directory" and not Path(parsed.target).is_dir():
+        raise ModelReferenceError(f"'{parsed}': there is no such directory")

@@ -10,13 +10,15 @@ from zooalign.release.findings import Check, CheckReport, Finding
 from zooalign.release.open_subject import open_subject
 from zooalign.release.plugins import plugin_checks
 from zooalign.release.policy import Policy
+from zooalign.release.reference import NEEDS
 from zooalign.release.subject import Subject
 from zooalign.text import printable
 
 __all__ = ["Asked", "all_checks", "check", "check_with"]
 
 # What is missing because nobody asked for it, not because the release lacks it.
-_BY_REQUEST = ("values", "data", "rerun", "against")
+_BY_REQUEST = ("data", "rerun", "against")
+_OF_VALUES = ("values", "fit", "parents", *_BY_REQUEST)
 # Characters of a finding that are shown; a hostile name may have millions.
 _LONGEST = 4000
 
@@ -92,7 +94,8 @@ def check_with(
                 ran.append(item.id)
                 findings.extend(_found(item, subject, policy))
                 continue
-            by_request = any(need in _BY_REQUEST for need in missing) or asked.headers_only
+            asking = _OF_VALUES if asked.headers_only else _BY_REQUEST
+            by_request = any(need in asking for need in missing)
             (unasked if by_request else skipped).append(item.id)
             if item.id in policy.require:
                 findings.append(_required(item, missing, subject))
@@ -126,7 +129,8 @@ def _required(item: Check, missing: Sequence[str], subject: Subject) -> Finding:
         item.id,
         "error",
         subject.reference,
-        f"did not run, and the policy requires it: there is no {', '.join(missing)}",
+        "did not run, and the policy requires it: it needs "
+        f"{', '.join(NEEDS.get(need, need) for need in missing)}",
         "give the check what it needs (docs/checks.md), or do not require it",
     )
 

@@ -12,11 +12,11 @@ from zooalign.release.checks import BUILT_IN
 from zooalign.release.findings import Check
 from zooalign.zoo.files import atomic_write
 
-__all__ = ["BEGIN", "END", "checks_markdown", "with_checks"]
+__all__ = ["BEGIN", "END", "NEEDS", "checks_markdown", "with_checks"]
 
 BEGIN = "<!-- checks: written by zooalign.release.reference, do not edit -->"
 END = "<!-- checks: end -->"
-_NEEDS = {
+NEEDS = {
     "weights": "weights whose headers can be read",
     "shapes": "weights that fit the architecture",
     "values": "the weights' values",
@@ -40,7 +40,7 @@ def checks_markdown(checks: Sequence[Check] = BUILT_IN) -> str:
         lines += ["", f"### {check.id}", "", check.meaning.replace("``", "`")]
         if check.remedy:
             lines += ["", f"*To correct it:* {check.remedy.replace('``', '`')}"]
-        facts = [_NEEDS[need] for need in _NEEDS if need in check.needs]
+        facts = [NEEDS[need] for need in NEEDS if need in check.needs]
         lines += ["", f"Needs: {', '.join(facts) or 'nothing'}."]
         if check.parameters:
             given = ", ".join(f"`{n} = {json.dumps(v)}`" for n, v in check.parameters.items())

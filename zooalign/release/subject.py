@@ -13,7 +13,7 @@ from torch import nn
 from zooalign.errors import CheckpointError, SpecError
 from zooalign.release import layout
 from zooalign.release.asked import Asked, pinned
-from zooalign.release.contents import Contents
+from zooalign.release.contents import Contents, LocalContents, is_inside
 from zooalign.release.mirror import Fault, faults_of
 from zooalign.release.opening import Member
 from zooalign.release.provenance import Provenance
@@ -103,7 +103,7 @@ class Subject:
         known: dict[str, Callable[[], bool]] = {
             "weights": lambda: self.model is not None,
             "shapes": lambda: self.shapes_problem is None,
-            "values": lambda: self.model is not None and not self.asked.headers_only,
+            "values": lambda: not self.asked.headers_only and self._values_are_inside,
             "fit": lambda: not self.asked.headers_only and self.state_problem is None,
             "spec": lambda: self.spec is not None,
             "provenance": lambda: self.provenance is not None,
@@ -163,6 +163,15 @@ class Subject:
     def files_of_weights(self) -> tuple[Path, ...]:
         """The files of :attr:`headers` that the model reads; none where it cannot be opened."""
         return () if self.model is None else self.shapes.files
+
+    @cached_property
+    def _values_are_inside(self) -> bool:
+        """Whether there are files of weights, and none is a link that leads out."""
+        names = [f.relative_to(self.headers).as_posix() for f in self.files_of_weights]
+        linked = isinstance(self.contents, LocalContents) and not all(
+            is_inside(self.contents.directory, self.contents.directory / name) for name in names
+        )
+        return bool(names) and not linked
 
     @cached_property
     def checkpoint(self) -> Checkpoint:

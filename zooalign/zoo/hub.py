@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,7 +153,8 @@ def hub_errors(repo_id: str, revision: str | None) -> Iterator[None]:
 
 
 def _explain(error: Exception) -> str:
-    at = endpoint() or "the hub"
+    # Without what stands before an "@": a name and a password.
+    at = re.sub(r"//[^/@]*@", "//", endpoint() or "the hub")
     for kinds, explain in _EXPLANATIONS:
         if isinstance(error, kinds):
             return explain(error, at)

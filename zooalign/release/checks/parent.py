@@ -75,8 +75,7 @@ def exact(subject: Subject) -> Iterator[Finding]:
                 "parent.bytes",
                 "error",
                 name,
-                "differs from what the recorded permutations make of the parents "
-                f"(in {subject.checkpoint.layout.get(name, '')})",
+                "differs from what the recorded permutations make of the parents",
                 _REMAKE,
             )
 

@@ -27,9 +27,7 @@ def readable(subject: Subject) -> Iterator[Finding]:
     fix = "download or write the files again"
     truncated = [fault for fault in subject.faults if fault.truncated]
     for fault in truncated:
-        yield Finding(
-            "weights.readable", "error", fault.name, f"{fault.name}: {fault.message}", fix
-        )
+        yield Finding("weights.readable", "error", fault.name, fault.message, fix)
     if is_permutation_only(subject) and not any(n.endswith(".safetensors") for n in subject.names):
         return  # it means to have none: permutation.only
     explained = bool(subject.faults) or any(True for _ in _index_faults(subject))

@@ -26,7 +26,7 @@ def finite(subject: Subject) -> Iterator[Finding]:
             "weights.finite",
             "error",
             name,
-            f"holds NaN or infinity (in {subject.checkpoint.layout.get(name, '')})",
+            "holds NaN or infinity",
             "make it again from parents that are finite",
         )
 

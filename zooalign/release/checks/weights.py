@@ -39,7 +39,7 @@ def keys(subject: Subject) -> Iterator[Finding]:
                 "weights.keys",
                 "error",
                 name,
-                f"the architecture has no such tensor (in {subject.shapes.layout[name]})",
+                "the architecture has no such tensor",
                 "remove it, or correct the configuration",
             )
 
