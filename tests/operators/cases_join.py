@@ -19,6 +19,22 @@ CASES: list[OperatorCase] = [
     case("aten.slice.Tensor", lambda x: torch.cat([x[:, 2:].softmax(1), x], 1), L(2) + L(4)),
     # Every second one: three pairs, whose first units only are read.
     case("aten.slice.Tensor", lambda x: x * x[:, ::2].sum(1, keepdim=True), 2 * L(3)),
+    case("aten.slice.Tensor", lambda x: x * x[:, :5:2].sum(1, keepdim=True), 2 * L(3)),
+    case("aten.slice.Tensor", lambda x: x * x[:, 5::2].tanh(), L(5)),
+    case(
+        "aten.slice.Tensor",
+        lambda x: x * x[:, 1:5:2].sum(1, keepdim=True),
+        L(2) + L(4),
+        found=2 * L(2),
+        missed="units between those taken, with units before and behind them",
+    ),
+    case(
+        "aten.slice.Tensor",
+        lambda x: x * x[:, ::5].sum(1, keepdim=True),
+        L(2) + L(4),
+        found=0,
+        missed="blocks of five do not fit",
+    ),
     case(
         "aten.narrow.default",
         lambda x: torch.cat([x.narrow(1, 2, 4).softmax(1), x], 1),
@@ -71,7 +87,7 @@ CASES: list[OperatorCase] = [
         "aten.slice_scatter.default",
         lambda x: sliced_write(x, 2),
         2 * L(4) + L(2),
-        found=0,
+        found=2 * L(2),
         missed="strided writes",
     ),
     case("aten.select_scatter.default", _selected_write, L(4)),

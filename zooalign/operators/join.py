@@ -43,14 +43,40 @@ def slice_(op: Operator) -> Tensor:
     axes = list(x.axes)
     if not axes[number]:
         return op.tensor(axes)
-    if not _independent(op, x, number) and low < step and high == size and size % step == 0:
-        outer, inner = op.sets.factor(axes[number], step)
-        apart = [*axes[:number], outer, inner, *axes[number + 1 :]]
-        cut = op.sets.cut_out(apart, number + 1, low, low + 1)
-        return op.tensor([*cut[: number + 1], *cut[number + 2 :]])
-    op.sets.fix(axes[number], op.cause("position", "strided slice"))
-    axes[number] = op.fixed_axis(op.results[0][number], "position")
+    count = op.results[0][number]
+    if count == 1:
+        return op.tensor(part(op, x, number, low, low + 1))
+    if not _independent(op, x, number):
+        found = _every(op, x, number, slice(low, high, step), count)
+        if found is not None:
+            return op.tensor(found)
+    known = all(op.sets.fixed(d) for d in op.sets.digits(axes[number]))
+    kind = "position" if known else "not understood"
+    op.sets.fix(axes[number], op.cause(kind, "strided slice"))
+    axes[number] = op.fixed_axis(count, "position")
     return op.tensor(axes)
+
+
+def _every(op: Operator, x: Tensor, number: int, taken: slice, count: int) -> list[Axis] | None:
+    """The axes where blocks of ``step`` positions hold one each that is taken, or None.
+
+    Blocks of the whole axis, where it divides: another slice takes the others from the same ones.
+    """
+    low, step, size = taken.start, taken.step, x.shape[number]
+    if low < step and taken.stop == size and size % step == 0:
+        first, within = 0, low
+    else:  # the last block may lack its end
+        within = max(0, low + count * step - size)
+        first = low - within
+    if first < 0 or within >= step:
+        return None
+    axes: Sequence[Axis] = x.axes
+    if count * step < size:
+        axes = op.sets.cut_out(axes, number, first, first + count * step)
+    outer, inner = op.sets.factor(axes[number], step)
+    apart = [*axes[:number], outer, inner, *axes[number + 1 :]]
+    cut = op.sets.cut_out(apart, number + 1, within, within + 1)
+    return [*cut[: number + 1], *cut[number + 2 :]]
 
 
 @rule("aten.narrow")
