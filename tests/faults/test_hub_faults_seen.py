@@ -8,13 +8,16 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from cli_processes import run_command
+from huggingface_hub import HfApi
 from huggingface_hub.utils import _http
 from released_pairs import Pairs
 from served_hub import served_hub
 
 from zooalign.cli import main
 from zooalign.errors import HubError
+from zooalign.release.listing import list_files
 from zooalign.release.publish import publish
+from zooalign.release.upload import create, upload
 from zooalign.testing import (
     Corrupt,
     Cut,
@@ -95,6 +98,32 @@ def test_status_of_a_commit(hub, pairs, status: int) -> None:
     assert expected in str(caught.value)
     assert hub.files("tester/new") == [".gitattributes"]
     assert publish(pairs.vit[0], "tester/new", force=True).verified
+
+
+@pytest.mark.parametrize("path", ["/preupload/", r"\.git/info/lfs/objects/batch$", "^/lfs/put/"])
+def test_status_of_an_upload(hub, tmp_path, path: str) -> None:
+    """In each step before the commit: nothing is published, and the next try publishes it."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/model.safetensors").write_bytes(os.urandom(2000))
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    head = create(api, "tester/new", private=False)
+    listed = list_files(tmp_path / "out")
+
+    def send() -> object:
+        return upload(
+            api, "tester/new", tmp_path / "out", listed, parent=head.commit, message="m",
+            pull_request=False,
+        )  # fmt: skip
+
+    for status in STATUSES:
+        hub.inject(Fault(Reply(status, retry_after=0), path=path, times=None))
+        with pytest.raises(HubError, match=r"tester/new: ") as caught:
+            send()
+        assert str(status) in str(caught.value) or status in (401, 403), str(caught.value)
+        assert hub.files("tester/new") == [".gitattributes"]
+        hub.clear_faults()
+    send()
+    assert "model.safetensors" in hub.files("tester/new")
 
 
 def test_slow_body_arrives(hub, pairs, tmp_path, capsys) -> None:

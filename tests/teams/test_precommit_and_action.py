@@ -115,6 +115,27 @@ def test_the_action_script(model_repo: Path, tmp_path: Path, pairs: Pairs) -> No
     assert act(path="./none; touch ran")[0] == 2 and not (model_repo / "ran").exists()
 
 
+def test_the_action_installs_what_stands_beside_it(tmp_path: Path) -> None:
+    """At the tag that the workflow names, and no package that is anybody's under our name."""
+    step = next(step for step in action()["runs"]["steps"] if step.get("id") == "install")
+    assert "${{" not in step["run"] and action()["inputs"]["requirement"]["default"] == ""
+    (tmp_path / "python").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+
+    def installed(requirement: str) -> str:
+        done = run(
+            "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"], cwd=tmp_path,
+            GITHUB_ACTION_PATH=str(ROOT / ".github/actions/check"), REQUIREMENT=requirement,
+            PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        )  # fmt: skip
+        words = done.stdout.splitlines()
+        assert words[:3] == ["-m", "pip", "install"], done.stderr
+        return words[-1]
+
+    assert Path(installed("")).resolve() == ROOT
+    assert installed("zooalign==1.0 ; touch x") == "zooalign==1.0 ; touch x"
+
+
 def test_the_documented_workflow_fits_the_action() -> None:
     text = (ROOT / "docs/teams.md").read_text()
     workflow = yaml.safe_load(text.partition("```yaml\n# .github/workflows/")[2].partition("\n```")[0].partition("\n")[2])  # fmt: skip

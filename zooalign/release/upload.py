@@ -155,7 +155,9 @@ def upload(
             reason = without_token((str(error).splitlines() or [type(error).__name__])[0])
             raise HubError(f"{repo}: the hub refuses a file: {reason}") from None
         except HfHubHTTPError as error:
-            if error.response is not None and error.response.status_code == 412:
+            answer = error.response
+            stale = answer is not None and answer.status_code == 412
+            if stale and "/commit/" in str(answer.url):
                 raise HubError(
                     f"{repo}: somebody committed to it meanwhile, and nothing was published; look "
                     "at their commit and try again"
