@@ -1,16 +1,15 @@
 """``kill -9`` before each step on the disk: whole outputs, nothing lost, nothing left."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from forked import forked
 from released_pairs import Pairs
 
-import zooalign
 from zooalign.errors import CheckpointError
 from zooalign.release.assemble import require_output
 from zooalign.zoo import leftovers
@@ -21,15 +20,8 @@ PROGRAM = Path(__file__).parent / "killing.py"
 
 
 def killing(folder: Path, *arguments: str) -> dict[str, dict[str, int]]:
-    root = str(Path(zooalign.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(folder), *arguments],
-        env=os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    code = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    done = forked(code, str(PROGRAM), str(folder), *arguments, cwd=folder.parent, out=folder.parent)
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, int]] = json.loads(done.stdout.splitlines()[-1])
     return found
