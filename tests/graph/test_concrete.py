@@ -98,9 +98,14 @@ def computed_list(y: Tensor, mask: Tensor) -> Tensor:
     return y * 2 if 3 in y.argmax(-1)[0].tolist() else y
 
 
-@pytest.mark.parametrize(
-    "step", [computed_condition, computed_mask, computed_list], ids=lambda step: step.__name__
-)
+def computed_places(y: Tensor, mask: Tensor) -> Tensor:
+    return y[torch.where(y.sum(-1) > 0)]
+
+
+WEIGHED = [computed_condition, computed_mask, computed_list, computed_places]
+
+
+@pytest.mark.parametrize("step", WEIGHED, ids=lambda step: step.__name__)
 def test_what_weights_decide_is_refused(step: Callable[[Tensor, Tensor], Tensor]) -> None:
     with pytest.raises(TraceError, match="depends on values that the network computes"):
         capture(Net(step), INPUTS)
@@ -126,6 +131,18 @@ def test_a_way_not_taken_is_refused() -> None:
     with pytest.raises(TraceError, match=r"leave 'one\.weight' unread"):
         capture(Chooses(False), INPUTS)
     assert extract_spec(Chooses(True), INPUTS).log10_order == pytest.approx(L(8))
+
+
+def test_what_constants_decide_may_leave_parameters_unread() -> None:
+    """It is decided alike for all inputs."""
+
+    class Counts(Chooses):
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            return self.one(self.first(x).relu()[:, : torch.tensor([2, 3]).tolist()[0]])
+
+    spec = extract_spec(Counts(False), INPUTS)
+    assert set(spec.unused) == {"other.weight", "other.bias"}
+    assert spec.log10_order == pytest.approx(L(8))
 
 
 def test_what_real_numbers_of_inputs_decide_is_refused() -> None:

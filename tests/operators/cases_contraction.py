@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from operator_cases import SIX, OperatorCase, case, grid, line
+from operator_cases import SIX, TWO_THREE, OperatorCase, case, grid, line
 from sample_models import L
 from torch import Tensor
 
@@ -30,6 +30,13 @@ def _volume(x: Tensor) -> Tensor:
 
 
 CASES: list[OperatorCase] = [
+    # What a group of channels reads and what it writes are one set: an own order in each group.
+    case(
+        "aten.conv1d.default",
+        lambda x, p: x + F.conv1d(x[:, :, None], p, groups=2)[:, :, 0],
+        TWO_THREE,
+        p=(6, 3, 1),
+    ),
     case("aten.linear.default", lambda x, w, b: F.linear(x, w, b), SIX + L(4), w=(4, 6), b=(4,)),
     case("aten.addmm.default", lambda x, w, b: torch.addmm(b, x, w), SIX + L(4), w=(6, 4), b=(4,)),
     case("aten.mm.default", lambda x, w: torch.mm(x, w), SIX + L(4), w=(6, 4)),
