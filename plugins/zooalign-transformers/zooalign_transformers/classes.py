@@ -96,7 +96,8 @@ def _mapped(mapping: Mapping[Any, Any], key: Any, where: str) -> Any:
     try:
         return mapping[key]
     except Exception as error:  # an optional library that is not installed
-        raise ModelReferenceError(f"{where}: {type(error).__name__}: {error}") from error
+        what = re.sub(r" from '[^']*'", "", str(error))  # where a module's file is
+        raise ModelReferenceError(f"{where}: {type(error).__name__}: {what}") from error
 
 
 def class_named(name: str, where: str) -> Any:
