@@ -13,6 +13,7 @@ from zooalign.errors import HubError, ModelReferenceError, SpecError
 from zooalign.release.align import align_models
 from zooalign.release.check import all_checks, check
 from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC
+from zooalign.release.policy import Policy
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 
@@ -253,3 +254,26 @@ def test_names(copy: Path, names: tuple[str, ...]) -> None:
         (copy / name).write_text("x")
     found = [f for f in check(str(copy)).findings if f.id == "files.names"]
     assert len(found) == 1 and found[0].where.isprintable()
+
+
+def test_constant_tensors(copy: Path) -> None:
+    """All zero or all equal; vectors too, where a policy says so, and not what it allows."""
+
+    def change(state: dict[str, torch.Tensor]) -> None:
+        state["head.weight"] = torch.full_like(state["head.weight"], 0.5)
+        state["blocks.0.mlp.fc1.weight"] = torch.zeros_like(state["blocks.0.mlp.fc1.weight"])
+        state["norm.weight"] = torch.zeros_like(state["norm.weight"])
+
+    change_weights(copy, change)
+
+    def constant(**parameters: object) -> dict[str, str]:
+        policy = Policy(parameters={"weights.constant": parameters})
+        report = check(str(copy), policy=policy)
+        return {f.where: f.message for f in report.findings if f.id == "weights.constant"}
+
+    found = constant()
+    assert set(found) == {"head.weight", "blocks.0.mlp.fc1.weight"}
+    assert found["head.weight"].startswith("is constant (0.5)")
+    assert found["blocks.0.mlp.fc1.weight"].startswith("is all zero")
+    assert "norm.weight" in constant(least_axes=1)
+    assert set(constant(allow=["head.weight"])) == {"blocks.0.mlp.fc1.weight"}

@@ -50,6 +50,40 @@ def zooalign_solvers():
 )
 
 
+LIBRARY = (
+    HEAD
+    + """
+import json, tempfile
+from pathlib import Path
+import torch
+from zooalign.zoo.timm_adapter import TimmAdapter
+
+class Careless(TimmAdapter):
+    '''A library whose loader changes what it loads.'''
+    name = "careless"
+
+    def recognise(self, config, names):
+        inner = config.get("careless")
+        return None if inner is None else super().recognise(inner, names)
+
+    def load(self, directory):
+        with tempfile.TemporaryDirectory() as folder:
+            config = json.loads((directory / "config.json").read_text())["careless"]
+            Path(folder, "config.json").write_text(json.dumps(config))
+            content = (directory / "model.safetensors").read_bytes()
+            Path(folder, "model.safetensors").write_bytes(content)
+            module = super().load(Path(folder))
+        with torch.no_grad():
+            module.head.bias += CHANGE
+        return module
+
+@hookimpl
+def zooalign_library_adapters():
+    return [Careless()]
+"""
+)
+
+
 pytestmark = pytest.mark.usefixtures("no_installed_plugins")
 
 
@@ -72,6 +106,22 @@ def test_a_solver(install_plugin: Install, pairs: Pairs, tmp_path: Path) -> None
     same = align_models(*pairs.vit, str(tmp_path / "same"), method="weight").to_dict()
     assert found["method"] == "again"
     assert found["moved_fraction"] == same["moved_fraction"] > 0.5
+
+
+@pytest.mark.parametrize("change", [0.0, 1e-3])
+def test_a_library_that_loads_another_function(
+    install_plugin: Install, pairs: Pairs, tmp_path: Path, change: float
+) -> None:
+    install_plugin("careless", LIBRARY.replace("CHANGE", str(change)))
+    out = tmp_path / "out"
+    align_models(*pairs.vit, str(out), method="weight")
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({"careless": config}))
+    report = check(str(out))
+    assert "loads.library" in report.checks
+    found = [f.message for f in report.failures]
+    assert len(found) == (change > 0)
+    assert all("careless loads another function: relative error" in message for message in found)
 
 
 def test_rules(install_plugin: Install) -> None:
