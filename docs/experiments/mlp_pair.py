@@ -3,6 +3,8 @@
 python docs/experiments/mlp_pair.py
 """
 
+from dataclasses import dataclass
+
 import torch
 from _page import FOLDER, mean_spread, table, verdict, write_page
 from _training import Recipe, batches, build, trained
@@ -12,7 +14,6 @@ from zooalign.merging import BarrierCurve
 from zooalign.merging.plot_many import plot_lines
 
 PAIRS = ((0, 1), (2, 3), (4, 5))
-DATA = {"fashion_mnist": "Fashion-MNIST", "mnist": "MNIST"}
 METHODS = {
     "as they are": None,
     "weight matching": {"method": "weight"},
@@ -20,40 +21,64 @@ METHODS = {
     "auto": {"method": "auto"},
     "learned permutations": {"method": "learned", "batch": 256},
 }
-ALPHAS = 13
+FEW = ("as they are", "weight matching", "activation matching")
+ALPHAS = 9
+GOAL = 0.2
 PUBLISHED = (
     "Published direction: git re-basin (2209.04836) finds no barrier between wide MLPs on MNIST "
-    "and CIFAR-10 after weight matching; activation matching does as well."
+    "and CIFAR-10 after weight matching; activation matching does as well. Weight matching works "
+    "the better, the more weight decay and learning rate a training had (Ito et al. 2402.04051)."
 )
 
 
-def recipe(data: str, seed: int) -> Recipe:
-    """Three hidden layers of 512; Fashion-MNIST five epochs of 20,000 images, MNIST ten of 8,000."""
-    rows, epochs = (20_000, 5) if data == "fashion_mnist" else (8000, 10)
-    return Recipe("mlp-512-3", seed, rows=rows, epochs=epochs, data=data)
+@dataclass(frozen=True)
+class Training:
+    """How the networks of a pair are trained, and which methods are compared on them."""
+
+    name: str
+    data: str
+    rows: int
+    epochs: int
+    rate: float = 1e-3
+    decay: float = 0.0
+    methods: tuple[str, ...] = tuple(METHODS)
 
 
-def measure(data: str) -> dict[str, list[BarrierCurve]]:
+TRAININGS = (
+    Training("Fashion-MNIST", "fashion_mnist", 20_000, 5),
+    Training("Fashion-MNIST, weight decay", "fashion_mnist", 20_000, 5, 3e-3, 3.0, FEW),
+    Training("MNIST", "mnist", 8000, 10, methods=FEW),
+)
+
+
+def recipe(training: Training, seed: int) -> Recipe:
+    """Of one network, three hidden layers of 512."""
+    return Recipe(
+        "mlp-512-3", seed, rows=training.rows, epochs=training.epochs, rate=training.rate,
+        decay=training.decay, data=training.data,
+    )  # fmt: skip
+
+
+def measure(training: Training) -> dict[str, list[BarrierCurve]]:
     """By method, one curve a pair."""
-    module = build("mlp-512-3").eval()
+    module, data = build("mlp-512-3").eval(), training.data
     train = batches("train", slice(0, 3000), data=data)
     test = batches("t10k", slice(0, 10_000), data=data)
     calibration = batches("train", slice(4000, 8000), data=data)
     spec = zooalign.extract_spec(module, train[0][0][:2])
-    found: dict[str, list[BarrierCurve]] = {label: [] for label in METHODS}
+    found: dict[str, list[BarrierCurve]] = {label: [] for label in training.methods}
     for a, b in PAIRS:
-        ends = trained(recipe(data, a)), trained(recipe(data, b))
-        for label, options in METHODS.items():
-            other = ends[1]
+        ends = trained(recipe(training, a)), trained(recipe(training, b))
+        for label in training.methods:
+            other, options = ends[1], METHODS[label]
             if options is not None:
                 match = zooalign.match(spec, *ends, data=calibration, module=module, **options)
                 other = spec.apply(match.permutation, other)
-            found[label].append(
-                zooalign.barrier(
-                    ends[0], other, data=train, test=test, module=module, alphas=ALPHAS
-                )
+            curve = zooalign.barrier(
+                ends[0], other, data=train, test=test, module=module, alphas=ALPHAS
             )
-            print(data, (a, b), label, found[label][-1].test_barrier, flush=True)
+            found[label].append(curve)
+            print(training.name, (a, b), label, curve.test_barrier, flush=True)
     return found
 
 
@@ -77,12 +102,13 @@ def conclusions(name: str, found: dict[str, list[BarrierCurve]]) -> list[str]:
     plain = ", ".join(f"{p:.1f}" for p in points["as they are"])
     return [
         verdict(
-            max(points[label]) <= 0.2,
-            f"{name}: after {label} at most 0.2 points of test accuracy are lost on the line",
+            sum(points[label]) / len(PAIRS) <= GOAL,
+            f"{name}: after {label} at most {GOAL} points of test accuracy are lost on the line, in "
+            "the mean over pairs",
             f"{', '.join(f'{p:.2f}' for p in points[label])} points in the {len(PAIRS)} pairs, "
             f"loss barrier at most {max(losses[label]):.4f}; as they are {plain} points",
         )
-        for label in METHODS
+        for label in found
         if label != "as they are"
     ]
 
@@ -91,8 +117,8 @@ def main() -> None:
     """Measure and write the page."""
     torch.set_num_threads(1)
     rows, concluded, shown = [], [], {}
-    for data, name in DATA.items():
-        found = measure(data)
+    for training in TRAININGS:
+        found, name = measure(training), training.name
         rows += [row(name, label, curves) for label, curves in found.items()]
         concluded += conclusions(name, found)
         shown[f"{name}: test error"] = {
@@ -104,21 +130,24 @@ def main() -> None:
             if label != "as they are"
         }
     plot_lines(shown, FOLDER / "mlp_pair.svg", x="α, from one network (0) to the other (1)")
-    header = ["data", "", "accuracy of the ends", "midpoint"] + [
+    header = ["training", "", "accuracy of the ends", "midpoint"] + [
         f"{part} {q} barrier, over the {name}"
         for part in ("train", "test")
         for q in ("error", "loss")
         for name in ("line", "mean")
     ]
+    decay = TRAININGS[1]
     write_page(
         __file__,
         "Two MLPs of three layers of 512",
-        f"784-512-512-512-10 with ReLU, Adam; {len(PAIRS)} pairs of seeds, mean ± standard "
-        "deviation over pairs. Fashion-MNIST: 20,000 training images, five epochs, 10,000 test "
-        "images. MNIST: its training images were not at hand, so 8,000 of its test images train, "
-        "ten epochs, and 2,000 test (one of them is 0.05 points). "
+        f"784-512-512-512-10 with ReLU; {len(PAIRS)} pairs of seeds, mean ± standard deviation over "
+        "pairs. Fashion-MNIST: 20,000 training images, five epochs, Adam at a rate of 1e-3, 10,000 "
+        f"test images; the same with AdamW, a rate of {decay.rate:g} and weight decay of "
+        f"{decay.decay:g}. MNIST: its training images were not at hand, so 8,000 of its test images "
+        "train, ten epochs, and 2,000 test (one of them is 0.05 points). "
         f"{ALPHAS} alphas; barriers on 3,000 training images too. 4,000 training images to match "
-        "on, `auto` and learned permutations with their labels ([the methods](../matching.md)).",
+        "on, `auto` and learned permutations with their labels ([the methods](../matching.md)). The "
+        "standard error of a barrier on 10,000 test images is about 0.2 points, on 2,000 about 0.4.",
         "![test error between the networks, after matching](mlp_pair.svg)",
         table(header, rows),
         PUBLISHED,

@@ -19,20 +19,19 @@ import numpy as np
 import torch
 from _page import mean_spread, table, verdict, write_page
 from _training import batches, build, data_folder, trained
-from mlp_pair import recipe
+from mlp_pair import PAIRS, TRAININGS, Training, recipe
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from default_method import Subject, load
-from real_pairs import PAIRS, Pair, prepare
+from real_pairs import PAIRS as PUBLIC
+from real_pairs import Pair, prepare
 
 import zooalign
 from zooalign.merging import evaluate
 
-SEEDS = ((0, 1), (2, 3), (4, 5))
 METHODS = {
     "weight": {"method": "weight"},
-    "weight, 5 starts": {"method": "weight", "starts": 5},
     "activation": {"method": "activation"},
     "auto, no labels": {"method": "auto", "labels": False},
 }
@@ -100,12 +99,12 @@ def changed(subject: Subject, moved: State) -> float:
     return float((own - other).norm() / own.norm())
 
 
-def mlp(data: str, seeds: tuple[int, int]) -> Subject:
+def mlp(training: Training, seeds: tuple[int, int]) -> Subject:
     """Two of the MLPs."""
-    a, b = (trained(recipe(data, seed)) for seed in seeds)
-    test = batches("t10k", slice(0, 10_000), data=data)
-    calibration = batches("train", slice(5000, 7000), data=data)
-    pair = Pair(f"MLP 3 x 512, {data}, seeds {seeds}", "", "", "", "", "", "")
+    a, b = (trained(recipe(training, seed)) for seed in seeds)
+    test = batches("t10k", slice(0, 10_000), data=training.data)
+    calibration = batches("train", slice(4000, 8000), data=training.data)
+    pair = Pair(f"MLP, {training.name}, seeds {seeds}", "", "", "", "", "", "")
     return Subject(pair, build("mlp-512-3").eval(), a, b, calibration, test)
 
 
@@ -132,12 +131,12 @@ def main() -> None:
             for s in (subject.a, subject.b)
         )
 
-    for data, name in (("fashion_mnist", "MLP, Fashion-MNIST"), ("mnist", "MLP, MNIST")):
-        for seeds in SEEDS:
-            add(name, mlp(data, seeds))
+    for training in (TRAININGS[0], TRAININGS[-1]):
+        for seeds in PAIRS:
+            add(f"MLP, {training.name}", mlp(training, seeds))
     with tempfile.TemporaryDirectory() as folder:
         prepare(data_folder(), Path(folder))
-        for pair in PAIRS:
+        for pair in PUBLIC:
             if pair.name in NETWORKS:
                 add(pair.name, load(pair, data_folder(), Path(folder)))
     rows = [
@@ -174,7 +173,7 @@ def main() -> None:
         "Accuracy of the midpoint on rows that nothing has seen, and seconds of one processor to "
         "align, spec included. rebasin 0.0.47 from PyPI: its `PermutationCoordinateDescent` on "
         "copies of the same networks. MLPs of three layers of 512 "
-        f"([experiment 2](mlp_pair.md)), {len(SEEDS)} pairs of seeds each, mean ± standard deviation; "
+        f"([experiment 2](mlp_pair.md)), {len(PAIRS)} pairs of seeds each, mean ± standard deviation; "
         "the others are public checkpoints ([results](../results.md)), ResNet-20 with BatchNorm "
         "statistics reset for every tool alike. Calibration rows without labels.",
         table(
