@@ -46,7 +46,7 @@ class Training:
 
 TRAININGS = (
     Training("Fashion-MNIST", "fashion_mnist", 20_000, 5),
-    Training("Fashion-MNIST, weight decay", "fashion_mnist", 20_000, 5, 3e-3, 3.0, FEW),
+    Training("Fashion-MNIST, weight decay", "fashion_mnist", 20_000, 5, 3e-3, 1.0, FEW),
     Training("MNIST", "mnist", 8000, 10, methods=FEW),
 )
 
