@@ -47,6 +47,21 @@ def test_one_axis_tied_wrongly_is_caught_in_real_architectures(name: str) -> Non
     assert proof.max_relative_error > 1e6 * proof.tolerance
 
 
+def test_a_module_that_is_finite_in_float32_alone_is_checked_in_it() -> None:
+    """Masks by the lowest number of a dtype, in float32: of float64 it is infinite there."""
+
+    class Masked(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self[0](x)
+            mask = torch.zeros(6, dtype=torch.float32, device=x.device)
+            return self[1](hidden + mask * torch.finfo(hidden.dtype).min)
+
+    module, inputs = Masked(nn.Linear(4, 6), nn.Linear(6, 2)), (torch.zeros(3, 4),)
+    found = verify(module, extract_spec(module, inputs), inputs)
+    assert found.ok
+    assert found.tolerance > torch.finfo(torch.float32).eps
+
+
 def test_the_tolerance_follows_the_lowest_precision() -> None:
     class Mixed(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from zooalign.coverage.examine import NOT_ASKED
 from zooalign.coverage.picture import draw
 from zooalign.coverage.reasons import MATHEMATICAL, MEANING
 from zooalign.coverage.summary import by_modality, summarise, unknown_operators
@@ -88,13 +89,13 @@ def page(
         f"What zooalign derives for {totals['architectures']} architectures of {library} in "
         f"{totals['families']} families, {_whole(totals['architectures'], listed, library)}. "
         f"{totals['verified'] + totals['unsound']} of them were run with numbers: "
-        f"{totals['verified']} specs hold, {totals['unsound']} do not; the rest are derived and "
-        "not yet run. No weight is read: a spec is a fact "
+        f"{totals['verified']} specs hold, {totals['unsound']} do not; {_rest(totals)}. "
+        "No weight is read: a spec is a fact "
         "about an architecture. How specs are derived and checked is told in "
         f"[extraction.md]({docs}extraction.md), every field in [cli.md]({docs}cli.md).\n",
         f"![Size of the groups, cost and memory over all architectures]({picture})\n",
         "```sh",
-        f"zooalign coverage --library {library} --jobs 2 -o {Path(source).name}",
+        f"zooalign coverage --library {library}{_flags(rows)} --jobs 2 -o {Path(source).name}",
         f"zooalign coverage --report {Path(source).name} -o {name}",
         "```\n",
         f"Versions: {_versions(rows)}.\n",
@@ -115,6 +116,22 @@ def _whole(swept: int, listed: int | None, library: str) -> str:
     if listed is None or listed == swept:
         return "all that it has" if listed else "those that were swept"
     return f"of the {listed} names that {library} has: **the sweep is not complete**"
+
+
+def _rest(totals: Mapping[str, Any]) -> str:
+    """What became of those that were not run."""
+    run = totals["verified"] + totals["unsound"]
+    found = [f"{totals['extracted'] - run} more are derived and not run"]
+    if failed := totals["architectures"] - totals["extracted"]:
+        found.append(f"{failed} are not derived, each with its reason under Findings")
+    return ", ".join(found)
+
+
+def _flags(rows: Sequence[Row]) -> str:
+    """Of the command, where the converse test was left out."""
+    tested = any(row["converse"] is not None for row in rows)
+    run = any(row["verification"] is not None for row in rows)
+    return " --no-converse" if run and not tested else ""
 
 
 _EXPLAINED = """\
@@ -248,6 +265,13 @@ def _open(rows: Sequence[Row], totals: Mapping[str, Any]) -> Iterator[str]:
         yield "\n## Findings\n"
         for found in totals["findings"]:
             yield f"- `{found['name']}`: {found['what']}"
+    waiting = [
+        row for row in rows if row["error"] is None and row["not_verified"] not in (None, NOT_ASKED)
+    ]
+    if waiting:
+        yield "\n## Not run\n"
+        for row in waiting:
+            yield f"- `{row['name']}`: {row['not_verified']}"
     limited = [row for row in rows if set(row["frozen"] or ()) - MATHEMATICAL]
     if limited:
         yield "\n## Limits\n"
