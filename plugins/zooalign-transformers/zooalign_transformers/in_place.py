@@ -101,8 +101,8 @@ def _patches(config: Any, batch: int, generator: torch.Generator) -> tuple[Tenso
     times = times if isinstance(times, int) else times[0]
     flat = channels * times * patch * patch
     pixels = torch.randn((batch * rows * rows, flat), generator=generator)
-    # Two rows of two; HunyuanVL ends each with a token, and sets the image off by two.
-    count = 8 if config.model_type == "hunyuan_vl" else 4
+    # Two rows of two; HunyuanVL and HY end each with a token, the one sets the image off by two.
+    count = {"hunyuan_vl": 8, "hy_v4_vl": 6}.get(config.model_type, 4)
     return pixels, torch.tensor([[1, rows, rows]] * batch), count
 
 

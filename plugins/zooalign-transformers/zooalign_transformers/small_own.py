@@ -223,7 +223,7 @@ OWN: dict[str, dict[str, Any]] = {
         "cross_num_key_value_heads": 4,
     },
     "xmod": {"default_language": "en_XX"},
-    "zamba": {"layers_block_type": ["mamba", "hybrid"]},
+    "zamba": {"layers_block_type": ["mamba", "hybrid", "hybrid"], "num_hidden_layers": 3},
     "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
     "textnet": {"image_size": [64, 64]},
     "vjepa2": {
@@ -320,6 +320,13 @@ OWN: dict[str, dict[str, Any]] = {
     "vibevoice_acoustic_tokenizer": _ACOUSTIC,
     "vibevoice_acoustic_tokenizer_encoder": _ACOUSTIC,
     "vibevoice_acoustic_tokenizer_decoder": _ACOUSTIC,
+    "xcodec2": {"quantization_dim": 128, "num_key_value_heads": 4},
+    "llama4_vision_model": {
+        "intermediate_size": 256,
+        "vision_output_dim": 64,
+        "projector_input_dim": 64,
+        "projector_output_dim": 64,
+    },
     "neucodec": {"quantization_dim": 128, "num_key_value_heads": 4},
     "fast_vlm": {
         "vision_config": {

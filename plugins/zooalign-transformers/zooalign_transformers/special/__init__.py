@@ -36,6 +36,7 @@ NEEDED = {"input_features_mask", "bbox", "target_sizes", "spatial_shapes"}
 SPECIAL: dict[str, Make] = {
     "blt": text.in_patches,
     "neucodec": sound.twice_heard,
+    "xcodec2": sound.twice_heard,
     "instructblipvideo": seen.asked_of_a_film,
     "dots3_note": text.text,
     "hunyuan_vl": text.text,
