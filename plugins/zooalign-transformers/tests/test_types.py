@@ -15,6 +15,8 @@ TYPES = [
     "deepseek_v2",  # rotation by complex numbers
     "siglip",  # two towers
     "hubert",  # sound
+    "sew",  # a convolution in groups, in a residual
+    "switch_transformers",  # experts that are modules of their own
 ]
 
 
@@ -23,3 +25,9 @@ def test_a_small_one_is_verified(model_type: str) -> None:
     report, found = proven(f"transformers:{model_type}?size=small")
     assert report.derived.spec.groups
     assert found.groups == 0
+
+
+def test_norms_that_transformers_leaves_out_when_it_exports() -> None:
+    """Its replacement of this attention has no norms of queries and keys; ours has."""
+    report, _ = proven("transformers:glm_ocr_vision?size=small")
+    assert not report.derived.spec.unused

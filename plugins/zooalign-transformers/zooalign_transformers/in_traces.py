@@ -194,8 +194,10 @@ def _normed(original: Any) -> Any:
         query, key, value = parts.transpose(0, 1).unbind(0)
         rotate = sys.modules[type(self).__module__].apply_rotary_pos_emb_vision
         query, key = rotate(self.q_norm(query), self.k_norm(key), *position_embeddings)
-        apart = [x.unflatten(0, (segments, -1)).transpose(1, 2) for x in (query, key, value)]
-        found = F.scaled_dot_product_attention(*apart, scale=self.scaling)
+        query, key, value = (
+            x.unflatten(0, (segments, -1)).transpose(1, 2) for x in (query, key, value)
+        )
+        found = F.scaled_dot_product_attention(query, key, value, scale=self.scaling)
         result: Tensor = self.proj(found.transpose(1, 2).reshape(length, -1))
         return result
 

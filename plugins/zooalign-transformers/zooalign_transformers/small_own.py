@@ -320,6 +320,13 @@ OWN: dict[str, dict[str, Any]] = {
     "vibevoice_acoustic_tokenizer": _ACOUSTIC,
     "vibevoice_acoustic_tokenizer_encoder": _ACOUSTIC,
     "vibevoice_acoustic_tokenizer_decoder": _ACOUSTIC,
+    "sam3_tracker": {
+        "vision_config": {
+            "fpn_hidden_size": 256,
+            "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+        },
+        "prompt_encoder_config": {"image_size": 56},
+    },
     "xcodec2": {"quantization_dim": 128, "num_key_value_heads": 4},
     "llama4_vision_model": {
         "intermediate_size": 256,

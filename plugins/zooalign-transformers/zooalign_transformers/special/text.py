@@ -71,6 +71,7 @@ def noise(model: nn.Module, config: Any, batch: int, generator: torch.Generator)
     return {
         "noise_embeds": normal(batch, 4, width, generator=generator),
         "context_hidden_states": normal(batch, 6, layers * width, generator=generator),
+        "attention_mask": torch.ones((batch, 10), dtype=torch.long),  # of both
     }
 
 
