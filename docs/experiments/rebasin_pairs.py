@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ METHODS = {
     "activation": {"method": "activation"},
     "auto, no labels": {"method": "auto", "labels": False},
 }
+# Of the MLPs, whose other methods are in mlp_pair.py.
+OBJECTIVES = ("weight", "activation")
 NETWORKS = ("mnist_conv", "cifar10_convnet", "ResNet-20")
 # Outputs that differ by more, relative to their size, are not rounding's in float32.
 SAME = 1e-4
@@ -71,11 +74,12 @@ def by_rebasin(subject: Subject, like: Tensor) -> State:
     return {name: tensor.detach() for name, tensor in b.state_dict().items()}
 
 
-def measure(subject: Subject) -> dict[str, Outcome]:
-    """Every tool on one pair."""
+def measure(subject: Subject, labels: Sequence[str]) -> dict[str, Outcome]:
+    """rebasin, and the methods of these labels, on one pair."""
     like = subject.calibration[0][0][:2]
     found = {"as they are": Outcome(subject.midpoint(subject.b)[0])}
-    for label, options in METHODS.items():
+    for label in labels:
+        options = METHODS[label]
         start = time.process_time()
         spec = zooalign.extract_spec(subject.module, like)
         match = zooalign.match(
@@ -121,6 +125,8 @@ def mlp(training: Training, seeds: tuple[int, int]) -> Subject:
 
 def cells(outcomes: list[Outcome]) -> str:
     """Accuracy and seconds over the pairs of one kind, or why there are none."""
+    if not outcomes:
+        return ""
     failed = [o.failed for o in outcomes if o.failed]
     if failed:
         return failed[0]
@@ -135,8 +141,8 @@ def main() -> None:
     found: dict[str, list[dict[str, Outcome]]] = {}
     ends: dict[str, list[float]] = {}
 
-    def add(name: str, subject: Subject) -> None:
-        found.setdefault(name, []).append(measure(subject))
+    def add(name: str, subject: Subject, labels: Sequence[str]) -> None:
+        found.setdefault(name, []).append(measure(subject, labels))
         ends.setdefault(name, []).extend(
             float(evaluate(subject.module, s, subject.held_out).accuracy or 0)
             for s in (subject.a, subject.b)
@@ -144,14 +150,14 @@ def main() -> None:
 
     for training in (TRAININGS[0], TRAININGS[-1]):
         for seeds in PAIRS:
-            add(f"MLP, {training.name}", mlp(training, seeds))
+            add(f"MLP, {training.name}", mlp(training, seeds), OBJECTIVES)
     with tempfile.TemporaryDirectory() as folder:
         prepare(data_folder(), Path(folder))
         for pair in PUBLIC:
             if pair.name in NETWORKS:
-                add(pair.name, load(pair, data_folder(), Path(folder)))
+                add(pair.name, load(pair, data_folder(), Path(folder)), tuple(METHODS))
     rows = [
-        [f"*{label}*" if label == "as they are" else label, *(cells([r[label] for r in own]) for own in found.values())]
+        [f"*{label}*" if label == "as they are" else label, *(cells([r[label] for r in own if label in r]) for own in found.values())]
         for label in ("as they are", "rebasin", *METHODS)
     ]  # fmt: skip
     conclusions = []
@@ -160,7 +166,7 @@ def main() -> None:
             f"{name}: {r[label].accuracy:.4f} against {r['rebasin'].accuracy:.4f}"
             for name, own in found.items()
             for r in own
-            if not r["rebasin"].failed and r[label].accuracy < r["rebasin"].accuracy
+            if label in r and not r["rebasin"].failed and r[label].accuracy < r["rebasin"].accuracy
         ]
         conclusions.append(
             verdict(
@@ -169,8 +175,8 @@ def main() -> None:
                 "; ".join(behind) or "in no pair",
             )
         )
-    for tool in ("rebasin", "auto, no labels"):
-        runs = [(n, i, r[tool]) for n, own in found.items() for i, r in enumerate(own)]
+    for tool in ("rebasin", *METHODS):
+        runs = [(n, i, r[tool]) for n, own in found.items() for i, r in enumerate(own) if tool in r]
         kept = [(n, i, o) for n, i, o in runs if not o.failed]
         other = [
             f"{n}: outputs change by {o.change:.0%}, alone {ends[n][2 * i + 1]:.4f} before and "
