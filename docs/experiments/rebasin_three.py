@@ -39,6 +39,11 @@ OURS: dict[str, dict[str, Any]] = {
 }
 REPAIRED = ("weights, universe, plain", "activations, universe")
 ANSWER = "activations, universe, REPAIR"
+# No more than there are colours.
+DRAWN = (
+    "alone", "average as they are", REBASIN, "weights, mean (MergeMany)",
+    "weights, universe, plain", "activations, universe", ANSWER,
+)  # fmt: skip
 WANTED = {REBASIN, *OURS, *(f"{label}, REPAIR" for label in REPAIRED)}
 # By the way to merge, accuracy and seconds.
 Merges = dict[str, tuple[float, float]]
@@ -170,6 +175,7 @@ def page(found: dict[int, list[Merges]]) -> None:
             "accuracy": {
                 label: [(float(w), [r[label][0] for r in own]) for w, own in found.items()]
                 for label in labels
+                if label in DRAWN
             }
         },
         FOLDER / "rebasin_three.svg",
