@@ -171,7 +171,7 @@ def main() -> None:
         conclusions.append(
             verdict(
                 not behind,
-                f"{label}: never behind rebasin where rebasin runs",
+                f"{label}: never behind rebasin on the pairs that both were run on",
                 "; ".join(behind) or "in no pair",
             )
         )
