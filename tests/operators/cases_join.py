@@ -35,6 +35,7 @@ CASES: list[OperatorCase] = [
         found=0,
         missed="blocks of five do not fit",
     ),
+    case("aten.slice.Tensor", lambda x: torch.cat([x[:, 6::3], x], 1), SIX),
     case(
         "aten.narrow.default",
         lambda x: torch.cat([x.narrow(1, 2, 4).softmax(1), x], 1),

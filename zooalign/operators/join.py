@@ -40,6 +40,8 @@ def slice_(op: Operator) -> Tensor:
     low, high = _range(op["start"], op["end"], size)
     if step == 1:
         return op.tensor(part(op, x, number, low, high))
+    if low >= high:
+        return op.tensor(part(op, x, number, low, low))
     axes = list(x.axes)
     if not axes[number]:
         return op.tensor(axes)
