@@ -37,6 +37,22 @@ CASES: list[OperatorCase] = [
         TWO_THREE,
         p=(6, 3, 1),
     ),
+    case(
+        "aten.conv_transpose1d.default",
+        lambda x, p: x + F.conv_transpose1d(x[:, :, None], p, groups=2)[:, :, 0],
+        TWO_THREE,
+        p=(6, 3, 1),
+    ),
+    # And one order for all groups, where something without groups is added.
+    case(
+        "aten.conv1d.default",
+        lambda x, p, q: (
+            (x.unflatten(1, (2, 3)) * q).flatten(1) + F.conv1d(x[:, :, None], p, groups=2)[:, :, 0]
+        ),
+        L(2) + L(3),
+        p=(6, 3, 1),
+        q=(3,),
+    ),
     case("aten.linear.default", lambda x, w, b: F.linear(x, w, b), SIX + L(4), w=(4, 6), b=(4,)),
     case("aten.addmm.default", lambda x, w, b: torch.addmm(b, x, w), SIX + L(4), w=(6, 4), b=(4,)),
     case("aten.mm.default", lambda x, w: torch.mm(x, w), SIX + L(4), w=(6, 4)),

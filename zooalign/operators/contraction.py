@@ -130,7 +130,20 @@ def convolution(op: Operator) -> Tensor:
         pattern = "n (g c) *s, (g o) c *k, ?(g o) -> n (g o) *s"
     else:
         pattern = "n (g c) *s!, (g o) c *k!, ?(g o) -> n (g o) *t!"
-    return op.relate(pattern, *tensors, sizes={"g": groups}, fixed="kernel position")
+    result: Tensor = op.relate(pattern, *tensors, sizes={"g": groups}, fixed="kernel position")
+    _in_groups(op, weight, weight.shape[0] // groups)
+    return result
+
+
+def _in_groups(op: Operator, weight: Tensor, channels: int) -> None:
+    """State that groups belong to both channel axes, though they stand on the first.
+
+    Where what a group reads and what it makes are one set, as in a residual, groups cannot have an
+    order for each of its units: it would not be said for which of the two.
+    """
+    groups, within = op.sets.factor(weight.axes[0], channels)
+    if groups:
+        op.computed([groups, within, weight.axes[1]])
 
 
 def _all(values: object, value: int) -> bool:
@@ -145,7 +158,9 @@ def transposed_convolution(op: Operator) -> Tensor:
         return op.freeze("not understood", "convolution without a batch axis")
     pattern = "n (g c) *s!, (g c) o *k!, ?(g o) -> n (g o) *t!"
     sizes = {"g": op["groups"], "o": weight.shape[1]}
-    return op.relate(pattern, x, weight, op["bias"], sizes=sizes, fixed="kernel position")
+    result: Tensor = op.relate(pattern, x, weight, op["bias"], sizes=sizes, fixed="kernel position")
+    _in_groups(op, weight, weight.shape[0] // op["groups"])
+    return result
 
 
 @rule("aten.scaled_dot_product_attention")

@@ -9,7 +9,7 @@ each other are one joint set.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
@@ -25,11 +25,8 @@ _MOST_ROUNDS = 200
 def dependence(all_boxes: Iterable[Box]) -> dict[int, frozenset[int]]:
     """For every index set, the sets its order may depend on (itself left out).
 
-    A set that stands twice in a box cannot be depended on there, unless the dependent set shares
-    the axis of each: otherwise it would not be said which of the two is meant. In the weight of a
-    grouped convolution, (group, width out) x width in, the widths may be one set, and have an
-    order for each group; groups that had an order for each unit of a width would not know whether
-    of that which is written or of that which is read.
+    A set that stands twice in a box cannot be depended on there, unless one of the two shares
+    the axis of the dependent set: otherwise it would not be said which of the two is meant.
     """
     found: dict[int, set[int]] = {}
     known: set[object] = set()
@@ -46,20 +43,10 @@ def dependence(all_boxes: Iterable[Box]) -> dict[int, frozenset[int]]:
         for number, atom in present:
             beside[number][atom] += 1
         for number, digit in digits:
-            allowed = single | {
-                other
-                for other, count in beside[number].items()
-                if count == 1 and (other in single or _always_beside(digit.atom, other, beside))
-            }
+            allowed = single | {other for other, count in beside[number].items() if count == 1}
             allowed -= digit.of
             found[digit.atom] = found.get(digit.atom, allowed) & allowed
     return {atom: frozenset(on - {atom}) for atom, on in found.items()}
-
-
-def _always_beside(atom: int, other: int, beside: Mapping[int, Counter[int]]) -> bool:
-    """Whether each of two or more ``other`` has an ``atom`` on its axis, one of one."""
-    having = [counts for counts in beside.values() if counts[other]]
-    return all(counts[other] == 1 == counts[atom] for counts in having)
 
 
 def settle(sets: IndexSets) -> list[Box]:
