@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zooalign.graph.atoms import LIMIT
 from zooalign.graph.index_sets import Cause, IndexSets
 from zooalign.symmetry.solve import solve
 
@@ -171,3 +172,18 @@ def test_the_same_pieces_are_one_sum_under_any_name() -> None:
     size, version = len(sets.sizes), sets.version
     assert sets.concatenate([(b,), (d,)]) == sets.concatenate([(a,), (c,)]) == (sets.find(whole),)
     assert (len(sets.sizes), sets.version) == (size, version)
+
+
+def test_a_limit_gives_way_to_a_fact_whichever_was_stated_first() -> None:
+    limit, fact = Cause(LIMIT, "flip"), Cause("order", "cumsum")
+    for first, second in ((limit, fact), (fact, limit)):
+        sets = IndexSets()
+        axis = sets.axis(6)
+        outer, inner = sets.factor(axis, 3)
+        sets.fix(axis, first)
+        sets.fix(outer, second)
+        assert sets.fixed(outer[0]) == fact
+        assert sets.fixed(inner[0]) == first
+        other = sets.axis(3, second)
+        sets.unify_axes(inner, other)
+        assert sets.fixed(inner[0]) == sets.fixed(other[0]) == fact

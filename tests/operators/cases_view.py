@@ -22,6 +22,33 @@ CASES: list[OperatorCase] = [
     case("aten.expand.default", lambda x: x[:, :, None].expand(-1, -1, 3), SIX + 6 * L(3)),
     case("aten.repeat.default", lambda x: x.repeat(1, 2), SIX + 6 * L(2)),
     case("aten.repeat_interleave.self_int", lambda x: x.repeat_interleave(2, 1), SIX + 6 * L(2)),
+    case(
+        "aten.flip.default",
+        lambda x: x[:, :, None] * torch.stack([x.sum(1), x.amax(1)], 1).flip(-1)[:, None],
+        SIX,
+    ),
+    case(
+        "aten.flip.default",
+        lambda x, p: torch.stack(x.chunk(2, 1), 1).flip(1) * p,
+        SIX,
+        found=2 * L(3),
+        missed="parts that only change places",
+        p=(2, 3),
+    ),
+    case(
+        "aten.flip.default",
+        lambda x: x.flip(1).tanh(),
+        SIX,
+        found=0,
+        missed="units in reversed order",
+    ),
+    case(
+        "aten.rot90.default",
+        lambda x: torch.rot90(x[:, :, None], 2, (1, 2)),
+        SIX,
+        found=0,
+        missed="units in reversed order",
+    ),
     case("aten.flip.default", lambda x: torch.cat([x, x.cumsum(1).flip(1).tanh()], 1), 0),
     case(
         "aten.pixel_shuffle.default",

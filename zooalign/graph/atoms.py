@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-__all__ = ["Atoms", "Axis", "Cause", "Relation"]
+__all__ = ["LIMIT", "Atoms", "Axis", "Cause", "Relation"]
 
 Axis = tuple[int, ...]
+# The kind of a cause that is no fact about the network: a rule does not know better.
+LIMIT = "not understood"
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,12 @@ class Atoms(ABC):
         """Fix atoms as a consequence of what was stated about others."""
         for atom in axis:
             root = self.find(atom)
-            if root in self._fixed:
+            known = self._fixed.get(root)
+            # A limit gives way to a fact about the network, whichever was stated first.
+            if known is not None and (known.kind != LIMIT or cause.kind == LIMIT):
                 continue
             self._fixed[root] = cause
-            self.version += 1
+            self.version += known is None
             self._follow(self._product.get(root, ()), cause)
             self._follow(self._sum.get(root, ()), cause)
 

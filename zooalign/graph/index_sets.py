@@ -57,17 +57,15 @@ class IndexSets(Products):
 
     def _link(self, a: int, b: int) -> None:
         """Make ``a`` the representative of ``b``, whose definition (if any) says the same."""
-        cause = self._fixed.get(a) or self._fixed.get(b)
+        found = [cause for cause in (self._fixed.get(a), self._fixed.get(b)) if cause]
         self.version += 1
         self._parent[b] = a
         self._appears.setdefault(a, []).extend(self._appears.pop(b, ()))
         self._product.pop(b, None)
         self._sum.pop(b, None)
         self._fixed.pop(b, None)
-        if cause is not None and a not in self._fixed:
-            self._fixed[a] = cause
-            self._follow(self._product.get(a, ()), cause)
-            self._follow(self._sum.get(a, ()), cause)
+        for cause in found:
+            self._follow((a,), cause)
 
     def unify_axes(self, left: Axis, right: Axis) -> None:
         """State that two axes of one size are one, refining factors where they differ."""

@@ -15,6 +15,12 @@ class Sums(Restrictions):
     def _starts(self, atom: int) -> list[int]:
         return [0, *accumulate(self.sizes[p] for p in self.pieces(atom))][:-1]
 
+    def singles(self, axis: Axis) -> bool:
+        """Whether an axis is a sum of single positions, each of its own."""
+        digits = self.digits(axis)
+        pieces = self.pieces(digits[0]) if len(digits) == 1 else ()
+        return len(pieces) > 1 and all(self.sizes[piece] == 1 for piece in pieces)
+
     def spans(self, atom: int, low: int = 0, high: int | None = None) -> list[tuple[int, int]]:
         """First and last (exclusive) positions of the pieces between two cuts."""
         stop = self.sizes[atom] if high is None else high

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from math import prod
 
+from zooalign.graph.atoms import LIMIT
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
+from zooalign.operators.join import joined, part
 
 __all__ = ["reshaped"]
 
@@ -150,18 +152,36 @@ def repeat_interleave(op: Operator) -> Tensor:
     return op.tensor(axes)
 
 
-@rule("aten.flip", "aten.fliplr", "aten.flipud", "aten.rot90")
+@rule("aten.flip")
 def flip(op: Operator) -> Tensor:
-    """Position i becomes position n - 1 - i: the axis is held.
+    """Position i becomes position n - 1 - i.
 
-    That is no fact about the network: a set of units might move there in reversed order. Index sets
-    are row-major and know none, so it is reported as a limit.
+    An axis of single positions is laid out anew. Any other is held, and that is no fact about the
+    network: a set of units might move there in reversed order. Index sets are row-major and know
+    none, so it is reported as a limit.
     """
     x: Tensor = op["self"]
     axes = list(x.axes)
-    for d in op.get("dims", range(x.ndim)):
-        op.sets.fix(axes[d], op.cause("not understood", "units in reversed order"))
+    for number in {d % x.ndim for d in op["dims"]}:
+        if op.sets.singles(axes[number]):
+            axes = _reversed(op, Tensor(x.shape, tuple(axes)), number)
+        else:
+            op.sets.fix(axes[number], op.cause(LIMIT, "units in reversed order"))
     return op.tensor(axes)
+
+
+def _reversed(op: Operator, x: Tensor, number: int) -> list[Axis]:
+    shape = (*x.shape[:number], 1, *x.shape[number + 1 :])
+    places = reversed(range(x.shape[number]))
+    parts = [Tensor(shape, tuple(part(op, x, number, n, n + 1))) for n in places]
+    return joined(op, parts, number)
+
+
+@rule("aten.fliplr", "aten.flipud", "aten.rot90")
+def turned_over(op: Operator) -> Tensor:
+    """Of these nothing is said but that all is held."""
+    made: Tensor = op.freeze(LIMIT, "units in reversed order")
+    return made
 
 
 @rule("aten.pixel_shuffle")
