@@ -22,7 +22,7 @@ SPEC = extract_spec(A, (DATA[0],))
 
 
 def test_the_ends_of_a_blend_are_the_two_methods() -> None:
-    activation = match(SPEC, A, B, data=DATA)
+    activation = match(SPEC, A, B, method="activation", data=DATA)
     refined = match(SPEC, A, B, method="refine", data=DATA)
     zero, one = (match(SPEC, A, B, method="blend", data=DATA, blend=w) for w in (0, 1))
     assert zero.permutation == activation.permutation
