@@ -14,8 +14,8 @@ from zooalign.zoo.adapters import Architecture
 
 from zooalign_transformers.classes import class_named
 from zooalign_transformers.configuring import make_config
+from zooalign_transformers.examples import example_inputs
 from zooalign_transformers.experts import use_traceable_experts
-from zooalign_transformers.inputs import example_inputs
 from zooalign_transformers.quiet import quiet
 from zooalign_transformers.wrapping import positional
 

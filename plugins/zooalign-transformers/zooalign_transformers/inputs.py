@@ -1,19 +1,21 @@
-"""Example inputs by what a model's ``forward`` takes: text, images, sound, or several."""
+"""Text, images and sound for a configuration, and the inputs that most models take."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "SEED",
     "TOKENS",
     "Make",
-    "example_inputs",
+    "both_towers",
     "fitted",
     "generic",
     "image",
+    "image_size",
     "normal",
     "sound",
     "text",
@@ -22,7 +24,7 @@ __all__ = [
     "vision_config",
 ]
 
-_SEED = 0
+SEED = 0
 TOKENS = 8
 _LOWEST = 5  # below are often the special tokens: padding, begin, end, unknown, mask
 
@@ -32,44 +34,6 @@ Make = Callable[[nn.Module, Any, int, torch.Generator], dict[str, Any]]
 def normal(*shape: int, generator: torch.Generator) -> Tensor:
     """Normally distributed numbers."""
     return torch.randn(shape, generator=generator)
-
-
-def example_inputs(
-    model: nn.Module, config: Any, batch: int, *, images: bool = True
-) -> dict[str, Any]:
-    """Seeded inputs by the names of ``forward``'s arguments, main one first.
-
-    Integers and masks are what transformers' own processors would make for text without padding.
-    ``images``: put images into the text of a model that reads both.
-    """
-    generator = torch.Generator().manual_seed(_SEED)
-    takes = inspect.signature(type(model).forward).parameters
-    from zooalign_transformers.in_place import image_in_text
-    from zooalign_transformers.sound_in_text import sound_in_text
-    from zooalign_transformers.special import NEEDED, REQUIRED, SPECIAL
-
-    special = SPECIAL.get(config.model_type)
-    made = special(model, config, batch, generator) if special else None
-    if made is None and images and not _both_towers(config):
-        made = image_in_text(model, config, batch, generator)
-        made = made or sound_in_text(model, config, batch, generator)
-    if made is None:
-        made = generic(model, config, batch, generator)
-    for name, parameter in takes.items():
-        needed = name in NEEDED and _fits(name, made)
-        wanted = parameter.default is inspect.Parameter.empty or needed
-        if wanted and name not in made and name in REQUIRED:
-            new = REQUIRED[name](model, config, batch, generator)
-            made |= {k: v for k, v in new.items() if not (k in made and k in _OF_TEXT)}
-    made = _precomputed(model, fitted(model, made))
-    return {name: value for name, value in made.items() if _takes(takes, name)}
-
-
-def _fits(name: str, made: Mapping[str, Any]) -> bool:
-    """Masks belong to features, and sizes of images to models of images alone."""
-    if name == "input_features_mask":
-        return "input_features" in made
-    return name != "target_sizes" or "input_ids" not in made
 
 
 def fitted(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +47,7 @@ def fitted(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
     conv = next((m for m in named.values() if isinstance(m, nn.Conv1d)), None)
     if isinstance(linear, nn.Linear) and features.shape[-1] != linear.in_features:
         batch, frames, _ = features.shape
-        generator = torch.Generator().manual_seed(_SEED)
+        generator = torch.Generator().manual_seed(SEED)
         shape = (batch, frames, linear.in_features)
         return {**made, "input_features": torch.randn(shape, generator=generator)}
     wanted = None if conv is None else conv.in_channels
@@ -92,25 +56,10 @@ def fitted(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _precomputed(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
-    """Arguments that transformers computes outside of a trace: positions, bounds of segments."""
-    wanted = ("grid_thw", "image_grid_thw", "target_sizes", "feature_lens", "input_features_mask")
-    if not any(name in made for name in wanted):
-        return made
-    from transformers.exporters.utils import precompute_export_inputs
-
-    found = dict(made)
-    precompute_export_inputs(model, found)
-    return found
-
-
-def _takes(takes: Any, name: str) -> bool:
-    return name in takes or any(p.kind == p.VAR_KEYWORD for p in takes.values())
-
-
 def generic(
     model: nn.Module, config: Any, batch: int, generator: torch.Generator
 ) -> dict[str, Any]:
+    """What most models take, by their main input: text, an image, a video, sound; a decoder's start."""
     takes = inspect.signature(type(model).forward).parameters
     main = getattr(model, "main_input_name", "input_ids")
     made: dict[str, Any] = {}
@@ -127,11 +76,11 @@ def generic(
             if name in takes:
                 made[name] = make(config, batch, generator)
                 break
-    if "input_ids" in takes and (not made or _both_towers(config)):
+    if "input_ids" in takes and (not made or both_towers(config)):
         made |= text(config, batch, generator)
-        if _both_towers(config) and "pixel_values" in takes:
+        if both_towers(config) and "pixel_values" in takes:
             made["pixel_values"] = image(config, batch, generator)
-        elif _both_towers(config):
+        elif both_towers(config):
             for name, make in _SOUND.items():
                 if name in takes:
                     made[name] = make(config, batch, generator)
@@ -140,7 +89,7 @@ def generic(
     return {name: value for name, value in made.items() if name in takes}
 
 
-def _both_towers(config: Any) -> bool:
+def both_towers(config: Any) -> bool:
     """Whether this is a contrastive model: two encoders whose embeddings meet."""
     towers = {"text_config", "vision_config", "audio_config"} & set(vars(config))
     seen = ("image", "audio")
@@ -257,7 +206,6 @@ def _spectrogram(config: Any, batch: int, generator: torch.Generator) -> Tensor:
     return torch.randn((batch, 64, bins), generator=generator)
 
 
-_OF_TEXT = {"input_ids", "attention_mask"}
 # Videos under the name of images.
 _VIDEO = {"timesformer", "vivit", "videomae", "xclip_vision_model", "videoprism", "vjepa2"}
 _SOUND: dict[str, Callable[[Any, int, torch.Generator], Tensor]] = {
