@@ -304,8 +304,9 @@ class _Writer:
     def _new_norm(self, n: int, shape: tuple[int, ...], axis: int) -> None:
         if self.draw(st.booleans()):
             last = shape[axis - 1 :]
-            both = [self._parameter(*last), self._parameter(*last)]
-            self._add("layer_norm", [n], both, affine=self.draw(st.booleans()))
+            if prod(last) > 1:
+                both = [self._parameter(*last), self._parameter(*last)]
+                self._add("layer_norm", [n], both, affine=self.draw(st.booleans()))
         else:
             groups = self._pick([g for g in range(1, shape[0] + 1) if shape[0] % g == 0])
             if prod(shape) // groups > 1:
@@ -313,7 +314,8 @@ class _Writer:
                 self._add("group_norm", [n], both, groups=groups)
 
     def _new_softmax(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        self._add("softmax", [n], axis=axis)
+        if shape[axis - 1] > 1:  # of one element it is 1, whatever was computed before
+            self._add("softmax", [n], axis=axis)
 
     def _new_reduce(self, n: int, shape: tuple[int, ...], axis: int) -> None:
         kind = self._pick(["mean", "sum", "amax"])
