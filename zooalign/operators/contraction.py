@@ -2,6 +2,7 @@
 
 from math import prod
 
+from zooalign.graph.atoms import LIMIT
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.elementwise import same
@@ -20,7 +21,7 @@ def addmm(op: Operator) -> Tensor:
     """``bias + x @ weight`` (Conv1D of GPT-2)."""
     bias = op["self"] if op["self"].ndim == 1 else None
     if bias is None:
-        return op.freeze("not understood", "addmm with a bias of two axes")
+        return op.freeze(LIMIT, "addmm with a bias of two axes")
     return op.relate("b i, i o, o -> b o", op["mat1"], op["mat2"], bias)
 
 
@@ -123,7 +124,7 @@ def convolution(op: Operator) -> Tensor:
     """Channels within groups; positions are told apart unless the kernel is a single point."""
     x, weight, groups = op["input"], op["weight"], op["groups"]
     if x.ndim != weight.ndim:
-        return op.freeze("not understood", "convolution without a batch axis")
+        return op.freeze(LIMIT, "convolution without a batch axis")
     tensors = (x, weight, op["bias"])
     pointwise = prod(weight.shape[2:]) == 1 and _all(op["stride"], 1)
     if pointwise and (op["padding"] == "valid" or _all(op["padding"], 0)):
@@ -155,7 +156,7 @@ def transposed_convolution(op: Operator) -> Tensor:
     """As a convolution, with the weight's channel axes the other way round."""
     x, weight = op["input"], op["weight"]
     if x.ndim != weight.ndim:
-        return op.freeze("not understood", "convolution without a batch axis")
+        return op.freeze(LIMIT, "convolution without a batch axis")
     pattern = "n (g c) *s!, (g c) o *k!, ?(g o) -> n (g o) *t!"
     sizes = {"g": op["groups"], "o": weight.shape[1]}
     result: Tensor = op.relate(pattern, x, weight, op["bias"], sizes=sizes, fixed="kernel position")

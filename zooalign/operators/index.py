@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from zooalign.graph.atoms import LIMIT
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
@@ -191,9 +192,7 @@ def _masked_put(op: Operator, x: Tensor, tables: Sequence[Tensor | None], values
     behind = x.ndim - start - mask.ndim
     per_position = values.ndim > behind and values.shape[-behind - 1] != 1
     if others or per_position or values.ndim > behind + 1:
-        made: Tensor = op.freeze(
-            "not understood", "values of their own for the positions of a mask"
-        )
+        made: Tensor = op.freeze(LIMIT, "values of their own for the positions of a mask")
         return made
     shape = (*mask.shape, *([1] * behind))
     return same(op, x, Tensor(shape, (*mask.axes, *([()] * behind))), values)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from zooalign.graph.atoms import LIMIT
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
@@ -52,9 +53,9 @@ def slice_(op: Operator) -> Tensor:
         found = _every(op, x, number, slice(low, high, step), count)
         if found is not None:
             return op.tensor(found)
+    # Explanations show what each operator states: of positions it is a fact.
     known = all(op.sets.fixed(d) for d in op.sets.digits(axes[number]))
-    kind = "position" if known else "not understood"
-    op.sets.fix(axes[number], op.cause(kind, "strided slice"))
+    op.sets.fix(axes[number], op.cause("position" if known else LIMIT, "strided slice"))
     axes[number] = op.fixed_axis(count, "position")
     return op.tensor(axes)
 
@@ -206,7 +207,7 @@ def slice_scatter(op: Operator) -> Tensor:
     size = x.shape[number]
     low, high = _range(op["start"], op["end"], size)
     if op["step"] != 1:
-        made: Tensor = op.freeze("not understood", "strided write")
+        made: Tensor = op.freeze(LIMIT, "strided write")
         return made
     return op.tensor(_replaced(op, x, op["src"], number, low, high))
 

@@ -143,7 +143,7 @@ def repeat_interleave(op: Operator) -> Tensor:
     """The axis becomes (axis, copies)."""
     x: Tensor = op["self"]
     if op["dim"] is None:
-        made: Tensor = op.freeze("not understood", "repeat_interleave over a flattened tensor")
+        made: Tensor = op.freeze(LIMIT, "repeat_interleave over a flattened tensor")
         return made
     number = op["dim"] % x.ndim
     axes = list(x.axes)
@@ -238,5 +238,5 @@ def as_strided(op: Operator) -> Tensor:
     dense = [prod(size[i + 1 :]) for i in range(len(size))]
     if stride == dense and prod(size) == prod(x.shape) and not op["storage_offset"]:
         return op.tensor(reshaped(op, x, size))
-    made: Tensor = op.freeze("not understood", "as_strided that is no reshape")
+    made: Tensor = op.freeze(LIMIT, "as_strided that is no reshape")
     return made
