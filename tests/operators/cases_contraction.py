@@ -175,6 +175,14 @@ CASES: list[OperatorCase] = [
         k=(2, 3, 1),
         v=(2, 3, 1),
     ),
+    # Every token has the same value: weights that sum to one make it of that, in any order.
+    case(
+        "aten.scaled_dot_product_attention.default",
+        lambda x: F.scaled_dot_product_attention(
+            x[:, :, None], x[:, :, None], x[:, None].expand(-1, 6, -1), is_causal=True
+        ).sum(1),
+        SIX,
+    ),
     # A mask of one row and column per token, made from one vector.
     case(
         "aten.scaled_dot_product_attention.default",

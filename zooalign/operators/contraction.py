@@ -169,6 +169,10 @@ def attention(op: Operator) -> Tensor:
     """Scores over the keys, softmax, weighted sum of the values; heads are batch axes."""
     q, k, v, mask = op["query"], op["key"], op["value"], op["attn_mask"]
     grouped = op.get("enable_gqa") and q.shape[-3] != k.shape[-3]
+    copies = not v.axes[-2] and v.shape[-2] > 1 and v.ndim == q.ndim
+    if copies and mask is None and not grouped:
+        # Weights that sum to one, of copies of one value: that value, whatever the scores are.
+        return op.tensor([*v.axes[:-2], (), v.axes[-1]])
     sizes = {"kv": k.shape[-3]} if grouped else {}
     queries, keys = ("*b (kv r)", "*b kv") if grouped else ("*b", "*b")
     if op["is_causal"]:

@@ -150,11 +150,28 @@ def joined(op: Operator, parts: Sequence[Tensor], number: int) -> list[Axis]:
     else:
         pieces = [sets.wrap(op.varying(p, number)) for p in parts]
         whole = sets.concatenate([(piece,) for piece in pieces])
+        _tell_apart(op, parts, number, pieces)
     axes = [
         whole if n == number else _beside(op, [p.axes[n] for p in parts], whole, pieces)
         for n in range(parts[0].ndim)
     ]
     return list(sets.register(axes))
+
+
+def _tell_apart(op: Operator, parts: Sequence[Tensor], number: int, pieces: Sequence[int]) -> None:
+    """State that copies of one tensor are alike, and not those of one and of another.
+
+    Along an axis that a tensor does not vary along, all that it is made of are copies of it.
+    """
+    copies: dict[int, list[Axis]] = {}
+    for x, piece in zip(parts, pieces, strict=True):
+        if not x.axes[number] and x.shape[number] > 1:
+            copies.setdefault(id(x), []).append((piece,))
+    apart = {id(x): x for x in parts}
+    for key, own in copies.items() if len(apart) > 1 else ():
+        axes = list(apart[key].axes)
+        axes[number] = op.sets.concatenate(own)
+        op.computed(axes)
 
 
 def _beside(op: Operator, others: Sequence[Axis], whole: Axis, pieces: list[int] | None) -> Axis:

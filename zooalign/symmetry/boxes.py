@@ -19,7 +19,8 @@ Depends = Mapping[int, frozenset[int]]
 class Digit:
     """One index set in an axis: position = offset + stride * index + other digits.
 
-    ``of`` are the sums it was cut out of: it cannot have an own order for each of their pieces.
+    ``of`` are the sums it was cut out of, or is what it is in one piece of: it cannot have an own
+    order for each of their pieces. Where the sum stands again beside it, that is another value.
     """
 
     atom: int
@@ -141,7 +142,7 @@ def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -
                     digits.extend(_digits(sets, (piece,), digit.stride, digit.of | {on}))
                 elif at in own[n]:
                     part = sets.own(digit.atom, on, start, stop)
-                    digits.extend(_digits(sets, (part,), digit.stride, digit.of))
+                    digits.extend(_digits(sets, (part,), digit.stride, digit.of | {on}))
                 else:
                     digits.append(digit)
             sides[n] = replace(side, digits=tuple(digits))
