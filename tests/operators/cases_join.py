@@ -82,6 +82,9 @@ CASES: list[OperatorCase] = [
         found=SIX + L(2),
         missed="a piece of one unit is not counted among others",
     ),
+    # A border beside positions, and beside copies: it is alike in itself, and with neither.
+    case("aten.pad.default", lambda x: F.pad(line(x), (2, 2)).sum(1), SIX + L(4)),
+    case("aten.pad.default", lambda x: F.pad(_twice(x).mT, (2, 2)).sum(1), SIX + L(2) + L(4)),
     case(
         "aten.pad.default",
         lambda x: F.pad(line(x), (1, 2), mode="reflect"),

@@ -270,11 +270,15 @@ def pad(op: Operator) -> Tensor:
         if not low and not high:
             continue
         mode = op.get("mode", "constant")
-        digits = op.sets.digits(axes[number])
-        if min(low, high) < 0 or mode != "constant" or all(op.sets.fixed(d) for d in digits):
+        if min(low, high) < 0 or mode != "constant":
             op.sets.fix(axes[number], op.cause("position", f"{mode} padding"))
             axes[number] = op.fixed_axis(op.results[0][number], "position")
             continue
+        if not axes[number] and x.shape[number] > 1:  # copies of x are not alike with the border
+            axes[number] = op.varying(x, number)
+            op.computed(axes)
+        elif axes[number] and _independent(op, Tensor(x.shape, tuple(axes)), number):
+            axes[number] = op.fixed_axis(x.shape[number], "position")
         # The border holds one value: its positions are alike.
         sides = [op.sets.axis(low) or None, axes[number], op.sets.axis(high) or None]
         if low == 0:
