@@ -71,7 +71,9 @@ CASES: list[OperatorCase] = [
     case("aten.cat.default", lambda x: torch.cat([torch.cat(2 * [x[:, :0]], 1), x], 1), SIX),
     # Copies of one tensor are alike, not those of one and of another made of the same units.
     case("aten.cat.default", lambda x: torch.cat(2 * [_twice(x)], 1), SIX + 6 * L(4)),
-    case("aten.cat.default", lambda x: torch.cat([_twice(x), _twice(x).tanh()], 1), SIX + 12 * L(2)),
+    case(
+        "aten.cat.default", lambda x: torch.cat([_twice(x), _twice(x).tanh()], 1), SIX + 12 * L(2)
+    ),
     case("aten.stack.default", lambda x, p: torch.stack([x, x * p], 1), SIX, p=(6,)),
     # The border holds zeros: its readers are three units that nothing tells apart.
     case("aten.pad.default", lambda x: F.pad(x, (2, 2)), SIX + L(4)),

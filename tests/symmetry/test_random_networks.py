@@ -145,6 +145,17 @@ FOUND = {
         ),
         ((2, 3), (2,), (3, 4), (3,)),
     ),
+    "a set stood beside a sum that held it too": (
+        (3, 4),
+        (
+            _HIDDEN,
+            _step("linear", (1,), 2, 3, axis=2),
+            _step("conv", (1,), 4, 3, groups=3, padding=0),
+            _step("select", (1,), axis=1, index=0),
+            _step("cat", (2, 2), axis=1),
+        ),
+        ((6, 3), (6,), (3, 4), (3,), (3, 2, 1)),
+    ),
 }
 
 

@@ -4,6 +4,7 @@ The base of :class:`~zooalign.graph.index_sets.IndexSets`; nothing here knows to
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -56,6 +57,7 @@ class Atoms(ABC):
         self._runs: dict[tuple[int, ...], int] = {}
         self._wraps: dict[Axis, int] = {}
         self._parts: dict[tuple[int, int, int], int] = {}
+        self._inside: tuple[int, dict[int, Counter[int]]] = (0, {})  # as of a version
 
     def new(self, size: int, fixed: Cause | None = None) -> int:
         """A new atom of ``size`` positions."""
@@ -110,6 +112,28 @@ class Atoms(ABC):
             return (root,)
         return tuple(leaf for piece in self._sum[root] for leaf in self.pieces(piece))
 
+    def inside(self, atom: int) -> Counter[int]:
+        """How often each set stands inside a sum, at most, where one of its pieces is taken."""
+        root = self.find(atom)
+        if root not in self._sum:
+            return Counter()
+        version, known = self._inside
+        if version != self.version:
+            known = {}
+            self._inside = (self.version, known)
+        if root not in known:
+            found: Counter[int] = Counter()
+            for piece in {self.find(piece) for piece in self._sum[root]}:
+                digits = self.digits((piece,))
+                found |= sum(map(self.inside, digits), Counter(digits))
+            known[root] = found
+        return known[root]
+
+    def count(self, axis: Iterable[int], atom: int) -> int:
+        """How often a set stands in an axis, in its sums too."""
+        root = self.find(atom)
+        return sum((digit == root) + self.inside(digit)[root] for digit in self.digits(axis))
+
     # ------------------------------------------------------------------ fixed
 
     def fixed(self, atom: int) -> Cause | None:
@@ -163,7 +187,7 @@ class Atoms(ABC):
     def may_depend(self, atom: int, on: int) -> bool:
         """Whether, as far as the graph has been read, ``atom`` may be ordered per value of ``on``."""
         root, other = self.find(atom), self.find(on)
-        if root == other or root in self._fixed:
+        if root == other or root in self._fixed or self.inside(root)[other]:
             return False
         for number in self._appears.get(root, ()):
             present = self.digits(a for axis in self.tensors[number] for a in axis)

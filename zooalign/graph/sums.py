@@ -118,8 +118,8 @@ class Sums(Restrictions):
         inner = self.size(rest)
         written = [self.digits(a) for a in axes]
         # Where the set stands twice, only what stands beside this one is said to go with it.
-        once = sum(a.count(first) for a in written) == 1
-        beside = axis.count(first) == 1
+        once = sum(self.count(a, first) for a in written) == 1
+        beside = self.count(axis, first) == 1
         if low % inner == 0 and high % inner == 0:
             piece = self.piece(first, low // inner, high // inner)
             part = (first, low // inner, high // inner)

@@ -45,9 +45,9 @@ class Side:
         """Number of positions."""
         return prod(d.size for d in self.digits)
 
-    def count(self, atom: int) -> int:
-        """How often an index set stands here, as a digit or as a sum that was cut."""
-        digits = sum(d.atom == atom for d in self.digits)
+    def count(self, sets: IndexSets, atom: int) -> int:
+        """How often an index set stands here: as a digit, inside one, or as a sum that was cut."""
+        digits = sets.count((d.atom for d in self.digits), atom)
         return digits + sum(x == atom for x, _ in self.chosen)
 
 
@@ -118,8 +118,8 @@ def may_restrict(sets: IndexSets, atom: int, on: int, depends: Depends) -> bool:
 
 def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -> list[Box]:
     on = box.sides[number].digits[place].atom
-    once = sum(side.count(on) for side in box.sides) == 1
-    beside = box.sides[number].count(on) == 1
+    once = sum(side.count(sets, on) for side in box.sides) == 1
+    beside = box.sides[number].count(sets, on) == 1
     # What has an own order in each piece, by side: most sides have nothing of the kind.
     own = [
         {

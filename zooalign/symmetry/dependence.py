@@ -22,11 +22,12 @@ __all__ = ["dependence", "settle"]
 _MOST_ROUNDS = 200
 
 
-def dependence(all_boxes: Iterable[Box]) -> dict[int, frozenset[int]]:
+def dependence(sets: IndexSets, all_boxes: Iterable[Box]) -> dict[int, frozenset[int]]:
     """For every index set, the sets its order may depend on (itself left out).
 
-    A set that stands twice in a box cannot be depended on there, unless one of the two shares
-    the axis of the dependent set: otherwise it would not be said which of the two is meant.
+    A set that stands twice in a box, be it inside a sum, cannot be depended on there, unless one
+    of the two shares the axis of the dependent set: otherwise it would not be said which of the
+    two is meant.
     """
     found: dict[int, set[int]] = {}
     known: set[object] = set()
@@ -37,14 +38,19 @@ def dependence(all_boxes: Iterable[Box]) -> dict[int, frozenset[int]]:
         if key in known:
             continue
         known.add(key)
-        total = Counter(atom for _, atom in present)
-        single = {atom for atom, count in total.items() if count == 1}
         beside: dict[int, Counter[int]] = defaultdict(Counter)
         for number, atom in present:
             beside[number][atom] += 1
+        for number, digit in digits:  # a sum brings what is inside it
+            beside[number].update(sets.inside(digit.atom))
+        total = sum(beside.values(), Counter[int]())
+        seen = {atom for _, atom in present}
+        single = {atom for atom in seen if total[atom] == 1}
+        alone = {n: {atom for atom in seen if own[atom] == 1} for n, own in beside.items()}
         for number, digit in digits:
-            allowed = single | {other for other, count in beside[number].items() if count == 1}
+            allowed = single | alone[number]
             allowed -= digit.of
+            allowed -= sets.inside(digit.atom).keys()
             found[digit.atom] = found.get(digit.atom, allowed) & allowed
     return {atom: frozenset(on - {atom}) for atom, on in found.items()}
 
@@ -58,11 +64,11 @@ def settle(sets: IndexSets) -> list[Box]:
     one, not the other way round.
     """
     alike = _alike(sets)
-    depends = dependence(uncut(sets, n, sets.tensors[n]) for n, *_ in alike)
+    depends = dependence(sets, (uncut(sets, n, sets.tensors[n]) for n, *_ in alike))
     for _ in range(_MOST_ROUNDS):
         before = sets.version
         seen = list(_all_boxes(sets, alike, depends))
-        now = dependence(box for box, _ in seen)
+        now = dependence(sets, (box for box, _ in seen))
         _agree(sets, now)
         if sets.version == before and now == depends:
             return _last_boxes(seen, alike)

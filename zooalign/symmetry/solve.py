@@ -72,7 +72,7 @@ def solve(sets: IndexSets) -> Solution:
     [5]
     """
     all_boxes = settle(sets)
-    depends = dependence(all_boxes)
+    depends = dependence(sets, all_boxes)
     joint = _joint(sets, depends)
     merged = _interchangeable(sets, all_boxes, joint)
     classes, parts = [], {}
