@@ -187,13 +187,13 @@ class Atoms(ABC):
     def may_depend(self, atom: int, on: int) -> bool:
         """Whether, as far as the graph has been read, ``atom`` may be ordered per value of ``on``."""
         root, other = self.find(atom), self.find(on)
-        if root == other or root in self._fixed or self.inside(root)[other]:
+        if root == other or root in self._fixed:
             return False
         for number in self._appears.get(root, ()):
             present = self.digits(a for axis in self.tensors[number] for a in axis)
             if other not in present:
                 return False
-        return True
+        return not self.inside(root)[other]
 
     # ------------------------------------------------------------------ definitions
 

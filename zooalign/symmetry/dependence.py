@@ -41,18 +41,25 @@ def dependence(sets: IndexSets, all_boxes: Iterable[Box]) -> dict[int, frozenset
         beside: dict[int, Counter[int]] = defaultdict(Counter)
         for number, atom in present:
             beside[number][atom] += 1
-        for number, digit in digits:  # a sum brings what is inside it
-            beside[number].update(sets.inside(digit.atom))
-        total = sum(beside.values(), Counter[int]())
-        seen = {atom for _, atom in present}
-        single = {atom for atom in seen if total[atom] == 1}
-        alone = {n: {atom for atom in seen if own[atom] == 1} for n, own in beside.items()}
+        # A sum brings what is inside it: a set may stand there too.
+        inside = {digit.atom: sets.inside(digit.atom) for _, digit in digits}
+        sums = [(n, inside[digit.atom]) for n, digit in digits if inside[digit.atom]]
+        total = Counter(atom for _, atom in present)
+        if sums:
+            total.update({a: sum(held[a] for _, held in sums) for a in total})
+            for n, held in sums:
+                beside[n].update({a: held[a] for a in beside[n]})
+        single = {atom for atom, count in total.items() if count == 1}
+        alone = {n: {a for a, count in own.items() if count == 1} for n, own in beside.items()}
         for number, digit in digits:
             allowed = single | alone[number]
             allowed -= digit.of
-            allowed -= sets.inside(digit.atom).keys()
+            if inside[digit.atom]:
+                allowed -= inside[digit.atom].keys()
             found[digit.atom] = found.get(digit.atom, allowed) & allowed
-    return {atom: frozenset(on - {atom}) for atom, on in found.items()}
+    for atom, on in found.items():
+        on.discard(atom)
+    return {atom: frozenset(on) for atom, on in found.items()}
 
 
 def settle(sets: IndexSets) -> list[Box]:
