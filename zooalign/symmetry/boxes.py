@@ -141,8 +141,9 @@ def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -
                 if (n, at) == (number, place):
                     digits.extend(_digits(sets, (piece,), digit.stride, digit.of | {on}))
                 elif at in own[n]:
-                    part = sets.own(digit.atom, on, start, stop)
-                    digits.extend(_digits(sets, (part,), digit.stride, digit.of | {on}))
+                    part = sets.find(sets.own(digit.atom, on, start, stop))
+                    of = digit.of if part == digit.atom else digit.of | {on}
+                    digits.extend(_digits(sets, (part,), digit.stride, of))
                 else:
                     digits.append(digit)
             sides[n] = replace(side, digits=tuple(digits))
