@@ -1,4 +1,4 @@
-"""torch-pruning's groups used as permutations, beside zooalign's, on the smallest timm of each family.
+r"""torch-pruning's groups used as permutations, beside zooalign's, on the smallest timm of each family.
 
 Both get the same model with the same random parameters and inputs in float64, and are judged by
 the same rule: random permutations of all their groups at once must leave the outputs as they are,
@@ -12,7 +12,8 @@ within each of them, as its own pruner removes them; and positions that it lists
 one unit move together.
 
     pip install torch-pruning==1.6.1
-    python docs/benchmarks/against_torch_pruning.py --families families.jsonl -o torch_pruning.jsonl
+    python docs/benchmarks/against_torch_pruning.py --families families.jsonl -o torch_pruning.jsonl \
+        [--page against_torch_pruning.md]
 
 ``families.jsonl`` is a sweep (``zooalign coverage --smallest --verify none -o families.jsonl``);
 only its names are used. Each tool has ``--seconds`` of processor time for a model. Run again, the
@@ -43,6 +44,19 @@ from zooalign.symmetry.trial import outputs, random_inputs, random_state, relati
 # Sides of images to try, for models that take any: the check is the same at less cost.
 _SIDES = (64, 96, 128, 160, 192, 224, 256)
 
+_INTRODUCTION = """# A pruning graph as a permutation spec
+
+    zooalign coverage --smallest --verify none -o families.jsonl
+    python docs/benchmarks/against_torch_pruning.py --families families.jsonl \\
+        -o docs/benchmarks/against_torch_pruning.jsonl --page docs/benchmarks/against_torch_pruning.md
+
+The smallest timm model of each family, the same random parameters and inputs for both tools: random
+permutations of all groups at once, and the outputs must stay as they are. What a pruning graph owes
+is another thing (which units to remove together), so a wrong permutation is no fault of its own; but
+it is what one would take for a spec where there is none. What was done in its favour stands at the
+head of the script. An error is the tool's own, or the time that both had ran out.
+"""
+
 Places = list[tuple[str, int]]
 
 
@@ -54,6 +68,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--page", type=Path, help="Write the tables as Markdown to this file.")
     arguments = parser.parse_args()
     names = [json.loads(line)["name"] for line in arguments.families.read_text().splitlines()]
     names = [n for n in names if not arguments.only or n in arguments.only]
@@ -72,20 +87,34 @@ def main() -> None:
         with arguments.output.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(f"{name}: {row['torch-pruning']}", file=sys.stderr)
-    _table([rows[name] for name in names])
+    table = _table([rows[name] for name in names])
+    print(table)
+    if arguments.page:
+        arguments.page.write_text(f"{_INTRODUCTION}\n{table}\n")
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
-    print("| | traces | sound |\n|---|---|---|")
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = ["| | traces | sound |", "|---|---|---|"]
     for tool in ("torch-pruning", "zooalign"):
         traced = [row[tool] for row in rows if "error" not in row[tool]]
-        print(f"| {tool} | {len(traced)} of {len(rows)} | {sum(r['ok'] for r in traced)} |")
+        sound = sum(found["ok"] for found in traced)
+        lines.append(f"| {tool} | {len(traced)} of {len(rows)} | {sound} |")
+    broken = sum(bool(row["torch-pruning"].get("no_permutation")) for row in rows)
     versions = ", ".join(f"{p} {version(p)}" for p in ("torch-pruning", "torch", "timm"))
-    print(f"\n{versions}\n")
-    print("| model | torch-pruning | log10 order | zooalign | log10 order |\n|---|---|---|---|---|")
+    lines += [
+        "",
+        f"In {broken} of torch-pruning's models some group is no permutation at all: it lists one "
+        "unit in more places than another.",
+        "",
+        f"{versions}; random parameters, seed 0, float64.",
+        "",
+        "| model | torch-pruning | log10 order | zooalign | log10 order |",
+        "|---|---|---|---|---|",
+    ]
     for row in rows:
         cells = [cell for tool in ("torch-pruning", "zooalign") for cell in _cells(row[tool])]
-        print(f"| {row['name']} | {' | '.join(cells)} |")
+        lines.append(f"| {row['name']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _cells(found: dict[str, Any]) -> tuple[str, str]:

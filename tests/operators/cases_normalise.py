@@ -67,6 +67,13 @@ CASES: list[OperatorCase] = [
         "aten.var_mean.dim", lambda x: torch.cat(torch.var_mean(x.view(-1, 2, 3), 2), 1), TWO_THREE
     ),
     case("aten.cumsum.default", lambda x: x.cumsum(1), 0),
+    # Units of their own at each position are one set where positions are summed.
+    case(
+        "aten.cumsum.default",
+        lambda x, p: torch.einsum("bc,ndc->bnd", x, p).cumsum(1),
+        SIX + L(3),
+        p=(4, 3, 6),
+    ),
     case("aten.cumsum.default", lambda x: x[:, :, None].expand(-1, -1, 3).cumsum(2), SIX),
     case("aten.cummax.default", lambda x: x.cummax(1)[0], 0),
     case("aten.cummin.default", lambda x: x.cummin(1)[0], 0),

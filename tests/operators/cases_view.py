@@ -51,6 +51,14 @@ CASES: list[OperatorCase] = [
     ),
     case("aten.flip.default", lambda x: torch.cat([x, x.cumsum(1).flip(1).tanh()], 1), 0),
     case(
+        "aten.flip.default",
+        lambda x, p: torch.einsum("bc,ndc->bnd", x, p).flip(1),
+        SIX + L(4) + 4 * L(3),
+        p=(4, 3, 6),
+        found=SIX + L(3),
+        missed="units that move where the axis is reversed",
+    ),
+    case(
         "aten.pixel_shuffle.default",
         lambda x, w: F.conv2d(F.pixel_shuffle(grid(x), 2), w),
         L(2) + L(3),

@@ -193,19 +193,25 @@ def recurrent(x: Tensor, *parameters: Tensor, both: bool) -> Tensor:
 
 
 class Program(nn.Module):
-    """A random network. ``parameters`` gives shapes; an output layer reads what is left over."""
+    """A random network. ``parameters`` gives shapes; an output layer reads what is left over.
+
+    With ``whole`` it also reads tensors of which the steps read a part only.
+    """
 
     def __init__(
         self,
         width: tuple[int, ...],
         steps: tuple[Step, ...],
         parameters: tuple[tuple[int, ...], ...],
+        *,
+        whole: bool = False,
     ) -> None:
         super().__init__()
         self.steps, self.width = steps, width
         self.weights = nn.ParameterList(nn.Parameter(torch.randn(shape)) for shape in parameters)
         shapes = pool_shapes(width, steps, parameters)
-        read = {n for step in steps for n in step.reads}
+        parts = ("cut", "select") if whole else ()
+        read = {n for step in steps if step.name not in parts for n in step.reads}
         self.left = [n for n in range(len(shapes)) if n not in read]
         self.heads = nn.ParameterList(
             nn.Parameter(torch.randn(2, prod(shapes[n]))) for n in self.left

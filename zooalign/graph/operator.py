@@ -102,6 +102,13 @@ class Operator:
         """State that something with these axes is computed on the way."""
         self.sets.register(axes)
 
+    def mixed(self, tensor: Tensor, number: int) -> None:
+        """State that positions along one axis are made of one another, in place.
+
+        Units cannot have an own order at each of them, though all tensors have both.
+        """
+        self.sets.register([axis for n, axis in enumerate(tensor.axes) if n != number])
+
     def fixed_axis(self, size: int, kind: str, detail: str = "") -> Axis:
         """A new axis whose positions this operator tells apart."""
         return self.sets.axis(size, self.cause(kind, detail))

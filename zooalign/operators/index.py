@@ -14,6 +14,7 @@ __all__ = ["index"]
 @rule("aten.embedding")
 def embedding(op: Operator) -> Tensor:
     """Rows of a table by number: the rows are told apart, the width is not."""
+    op.mixed(op["weight"], 0)
     return op.relate("v! d, *n -> *n d", op["weight"], op["indices"], fixed="index")
 
 
@@ -46,6 +47,7 @@ def index_select(op: Operator) -> Tensor:
     x: Tensor = op["self"]
     axes = list(x.axes)
     op.sets.fix(axes[op["dim"]], op.cause("index"))
+    op.mixed(x, op["dim"] % x.ndim)
     axes[op["dim"]] = op["index"].axes[0] if op["index"].axes else ()
     if axes[op["dim"]] == () and op.results[0][op["dim"]] > 1:
         axes[op["dim"]] = op.fixed_axis(op.results[0][op["dim"]], "index")
@@ -79,6 +81,7 @@ def gather(op: Operator) -> Tensor:
     x, table = op["self"], op["index"]
     dim = op["dim"] % max(x.ndim, 1)
     op.sets.fix(x.axes[dim], op.cause("index"))
+    op.mixed(x, dim)
     axes: list[Axis] = []
     for number, axis in enumerate(table.axes):
         here = x.axes[number]

@@ -147,6 +147,7 @@ def ordered(op: Operator) -> Tensor | list[Tensor]:
         return op.tensor([])
     number = dim % x.ndim
     op.sets.fix(x.axes[number], op.cause("order"))
+    op.mixed(x, number)
     axes = list(x.axes)
     if len(op.results[0]) < x.ndim:
         del axes[number]

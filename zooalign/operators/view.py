@@ -167,6 +167,7 @@ def flip(op: Operator) -> Tensor:
             axes = _reversed(op, Tensor(x.shape, tuple(axes)), number)
         else:
             op.sets.fix(axes[number], op.cause(LIMIT, "units in reversed order"))
+            op.mixed(Tensor(x.shape, tuple(axes)), number)
     return op.tensor(axes)
 
 
