@@ -6,15 +6,21 @@ import gc
 import sys
 from pathlib import Path
 
-__all__ = ["fresh_peak", "peak", "resident"]
+__all__ = ["fresh_peak", "give_back", "peak", "resident"]
 
 
-def fresh_peak() -> None:
-    """Give back what is not used and start counting the peak anew."""
+def give_back() -> None:
+    """Return to the system what is not used any more."""
     gc.collect()
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def fresh_peak() -> None:
+    """Give back what is not used and start counting the peak anew."""
+    give_back()
+    if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
 

@@ -191,6 +191,7 @@ def _work(
         except Exception as error:
             lines = str(error).splitlines()
             result = Failure(type(error).__name__, lines[0] if lines else "")
+        memory.give_back()
         try:
             pipe.send((result, memory.resident() or 0))
         except OSError:

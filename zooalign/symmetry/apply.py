@@ -10,7 +10,7 @@ from zooalign.errors import SpecError
 from zooalign.symmetry.permutation import Permutation, check
 from zooalign.symmetry.spec import Group, Member, PermutationSpec
 
-__all__ = ["Permuted", "apply", "apply_to_tensor", "sources", "unit_positions"]
+__all__ = ["Permuted", "apply", "apply_to_tensor", "moves", "sources", "unit_positions"]
 
 
 def apply(
@@ -76,7 +76,7 @@ def apply_to_tensor(
             f"'{name}' has shape {tuple(tensor.shape)}, the spec is for {spec.shapes[name]}"
         )
     for axes, index in sources(spec, permutation, name):
-        if np.array_equal(index, np.arange(index.size)):
+        if _still(index):
             continue
         where = torch.from_numpy(index).to(tensor.device)
         if len(axes) == 1:
@@ -86,6 +86,15 @@ def apply_to_tensor(
             flat = front.reshape(index.size, *front.shape[len(axes) :]).index_select(0, where)
             tensor = flat.reshape(front.shape).movedim(tuple(range(len(axes))), axes).contiguous()
     return tensor
+
+
+def moves(spec: PermutationSpec, permutation: Permutation, name: str) -> bool:
+    """Whether anything in a tensor of the spec changes its place."""
+    return any(not _still(index) for _, index in sources(spec, permutation, name))
+
+
+def _still(index: np.ndarray) -> bool:
+    return np.array_equal(index, np.arange(index.size))
 
 
 def sources(
