@@ -47,14 +47,15 @@ _SIDES = (64, 96, 128, 160, 192, 224, 256)
 _INTRODUCTION = """# A pruning graph as a permutation spec
 
     zooalign coverage --smallest --verify none -o families.jsonl
-    python docs/benchmarks/against_torch_pruning.py --families families.jsonl \\
+    python docs/benchmarks/against_torch_pruning.py --families families.jsonl --jobs 2 \\
         -o docs/benchmarks/against_torch_pruning.jsonl --page docs/benchmarks/against_torch_pruning.md
 
 The smallest timm model of each family, the same random parameters and inputs for both tools: random
 permutations of all groups at once, and the outputs must stay as they are. What a pruning graph owes
 is another thing (which units to remove together), so a wrong permutation is no fault of its own; but
 it is what one would take for a spec where there is none. What was done in its favour stands at the
-head of the script. An error is the tool's own, or the time that both had ran out.
+head of the script. An error is the tool's own, or the processor time that both had for a model (15 to
+90 seconds here; what ends at all mostly ends in five) ran out.
 """
 
 Places = list[tuple[str, int]]
