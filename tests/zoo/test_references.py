@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zooalign.errors import ModelReferenceError
@@ -48,6 +48,7 @@ def test_hub_references_are_their_normal_form(repo: tuple[str, str], revision: s
     assert parse_reference(f"hub:{text}") == parse_reference(text)
 
 
+@example("0", (("_", "a "),))
 @given(parts, options)
 def test_registry_references_round_trip(name: str, found: tuple) -> None:
     query = f"?{format_query(found)}" if found else ""

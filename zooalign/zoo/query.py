@@ -48,7 +48,14 @@ def parse_query(query: str, *, of: str, error: type[ZooalignError]) -> Options:
 
 def format_query(options: Options) -> str:
     """The text :func:`parse_query` reads back to ``options`` (without the ``?``)."""
-    return "&".join(f"{name}={quote(_format_value(value), safe=_SAFE)}" for name, value in options)
+    return "&".join(f"{name}={_quoted(_format_value(value))}" for name, value in options)
+
+
+def _quoted(text: str) -> str:
+    # A space at the end of a reference would be taken for one around it.
+    found = quote(text, safe=_SAFE)
+    end = found.rstrip(" ")
+    return end + "%20" * (len(found) - len(end))
 
 
 def options_to_json(options: Options) -> dict[str, Any]:
