@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import SpecError
-from zooalign.symmetry.apply import apply, apply_to_tensor, moves
+from zooalign.symmetry.apply import Permuted, apply, moves
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.precision import LowestPrecision, tolerance
 from zooalign.symmetry.spec import PermutationSpec
@@ -193,10 +193,11 @@ def _sensitivity(
     """
     permutation = Permutation(spec.hash, _moving(spec, seed))
     changed = [n for n in state if n in spec.by_parameter and moves(spec, permutation, n)]
+    moved = Permuted(spec, permutation, state)
     tried = [changed[(2 * i + 1) * len(changed) // 6] for i in range(3)] if changed else []
     error = 0.0
     for name in tried:
-        half = {**state, name: apply_to_tensor(spec, permutation, name, state[name])}
+        half = {**state, name: moved[name]}
         error = max(error, relative_error(reference, outputs(module, half, inputs)))
     if error == 0.0 and tried:
         noise = {n: state[n] + torch.randn_like(state[n]) for n in tried}
