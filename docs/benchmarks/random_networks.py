@@ -2,7 +2,7 @@
 
     python docs/benchmarks/random_networks.py --networks 5000 --seed 0
 
-Networks are drawn by the grammar of ``tests/sample_models/random_networks.py``. Each one is
+Networks are drawn by the grammar of ``tests/sample_models/random_programs.py``. Each one is
 extracted and verified, all groups at once and each alone, in batches with a seed each; a batch can
 be run again with ``--seed N --networks 1``. The first network whose spec is wrong is made as small
 as possible and printed. With ``--converse`` a network also fails in which two units of a frozen set
@@ -17,6 +17,7 @@ nothing reads ties them all the same.
 import argparse
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from sample_models.random_networks import Program, programs
+from sample_models.random_networks import Program
+from sample_models.random_programs import programs
 
 from zooalign.coverage.reasons import MATHEMATICAL
 from zooalign.errors import SpecError
 from zooalign.graph.atoms import Cause
 from zooalign.symmetry import derive_spec, verify
-from zooalign.symmetry.converse import converse
+from zooalign.symmetry.converse import Unchanged, converse
 
 BATCH = 100
 
@@ -73,16 +75,20 @@ def examine(arguments: tuple[Any, ...], tally: Tally, missed: bool) -> None:
     if missed:
         unchanged = converse(module, derived, module.inputs()).unchanged
         missing = [pair for pair in unchanged if not pair.mixable]
-        wrong = [pair for pair in missing if not _limited(pair.cause)]
+        wrong = _wrong(unchanged)
         if wrong and any(step.name in ("cut", "select") for step in arguments[1]):
             torch.manual_seed(0)
             module = Program(*arguments, whole=True)
             derived = derive_spec(module, module.inputs())
-            whole = converse(module, derived, module.inputs()).unchanged
-            wrong = [p for p in whole if not p.mixable and not _limited(p.cause)]
+            wrong = _wrong(converse(module, derived, module.inputs()).unchanged)
         assert not wrong, wrong
         tally.mixable += len(unchanged) > len(missing)
         tally.limited += bool(missing)
+
+
+def _wrong(unchanged: Iterable[Unchanged]) -> list[Unchanged]:
+    """Symmetries that were missed without a limit that says so."""
+    return [pair for pair in unchanged if not pair.mixable and not _limited(pair.cause)]
 
 
 def _limited(cause: Cause) -> bool:

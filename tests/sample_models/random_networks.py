@@ -11,13 +11,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
-__all__ = ["Program", "Step", "programs"]
-
-_MOST = 192  # positions of one sample of a tensor
-_MOST_AXES = 5
+__all__ = ["OPERATIONS", "Program", "Step", "pool_shapes", "run_step"]
 
 
 @dataclass(frozen=True)
@@ -220,7 +216,7 @@ class Program(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pool = [x]
         for step in self.steps:
-            pool.extend(_run(step, pool, list(self.weights)))
+            pool.extend(run_step(step, pool, list(self.weights)))
         made = [F.linear(pool[n].flatten(1), w) for n, w in zip(self.left, self.heads, strict=True)]
         return torch.stack(made).sum(0)
 
@@ -229,7 +225,8 @@ class Program(nn.Module):
         return (torch.zeros(2, *self.width),)
 
 
-def _run(step: Step, pool: list[Tensor], weights: list[Any]) -> list[Tensor]:
+def run_step(step: Step, pool: list[Tensor], weights: list[Any]) -> list[Tensor]:
+    """What a step makes of the pool, one tensor or several."""
     tensors = [pool[n] for n in step.reads] + [weights[n] for n in step.parameters]
     made = OPERATIONS[step.name](*tensors, **dict(step.values))
     return [made] if isinstance(made, Tensor) else list(made)
@@ -242,248 +239,5 @@ def pool_shapes(
     pool = [torch.empty(2, *width, device="meta")]
     weights = [torch.empty(shape, device="meta") for shape in parameters]
     for step in steps:
-        pool.extend(_run(step, pool, weights))
+        pool.extend(run_step(step, pool, weights))
     return [tuple(x.shape[1:]) for x in pool]
-
-
-class _Writer:
-    """Draws steps one by one, keeping track of shapes."""
-
-    def __init__(self, draw: Any) -> None:
-        self.draw = draw
-        width = draw(st.sampled_from([(4,), (3, 4), (2, 6), (4, 3, 2)]))
-        self.width: tuple[int, ...] = width
-        self.shapes: list[tuple[int, ...]] = [width]
-        self.steps: list[Step] = []
-        self.parameters: list[tuple[int, ...]] = []
-        # Hidden axes first: everything on the input's own axes is fixed.
-        for axis in range(1, len(width) + 1):
-            if axis == len(width) or draw(st.booleans()):
-                self._linear(len(self.shapes) - 1, axis)
-
-    def _parameter(self, *shape: int) -> int:
-        known = [n for n, s in enumerate(self.parameters) if s == shape]
-        if known and self.draw(st.integers(0, 4)) == 0:  # a shared parameter
-            return self.draw(st.sampled_from(known))
-        self.parameters.append(tuple(shape))
-        return len(self.parameters) - 1
-
-    def _add(
-        self, name: str, reads: Sequence[int], parameters: Sequence[int] = (), **values: Any
-    ) -> None:
-        step = Step(name, tuple(reads), tuple(parameters), tuple(values.items()))
-        pool = [torch.empty(2, *s, device="meta") for s in self.shapes]
-        weights = [torch.empty(s, device="meta") for s in self.parameters]
-        self.steps.append(step)
-        self.shapes.extend(tuple(x.shape[1:]) for x in _run(step, pool, weights))
-
-    def _pick(self, values: Sequence[Any]) -> Any:
-        return self.draw(st.sampled_from(list(values)))
-
-    def _linear(self, n: int, axis: int) -> None:
-        size, new = self.shapes[n][axis - 1], self._pick([2, 3, 4, 6])
-        if prod(self.shapes[n]) // size * new <= _MOST:
-            self._add("linear", [n], [self._parameter(new, size), self._parameter(new)], axis=axis)
-
-    def step(self) -> None:
-        """One more step, on one of the latest tensors."""
-        latest = range(max(0, len(self.shapes) - 4), len(self.shapes))
-        candidates = [n for n in latest if n > 0 and self.shapes[n]] or [len(self.shapes) - 1]
-        n = self._pick(candidates)
-        shape = self.shapes[n]
-        if not shape:
-            return
-        name = self._pick([m[5:] for m in dir(self) if m.startswith("_new_")])
-        axis = self._pick(range(1, len(shape) + 1))
-        getattr(self, f"_new_{name}")(n, shape, axis)
-
-    def _new_linear(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        self._linear(n, axis)
-
-    def _new_activation(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        self._add("activation", [n], kind=self._pick(["tanh", "relu", "silu"]))
-
-    def _new_scale(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        kept = [size if self.draw(st.booleans()) else 1 for size in shape]
-        self._add(self._pick(["scale", "shift"]), [n], [self._parameter(*kept)])
-
-    def _new_norm(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        if self.draw(st.booleans()):
-            last = shape[axis - 1 :]
-            if prod(last) > 1:
-                both = [self._parameter(*last), self._parameter(*last)]
-                self._add("layer_norm", [n], both, affine=self.draw(st.booleans()))
-        else:
-            groups = self._pick([g for g in range(1, shape[0] + 1) if shape[0] % g == 0])
-            if prod(shape) // groups > 1:
-                both = [self._parameter(shape[0]), self._parameter(shape[0])]
-                self._add("group_norm", [n], both, groups=groups)
-
-    def _new_softmax(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        if shape[axis - 1] > 1:  # of one element it is 1, whatever was computed before
-            self._add("softmax", [n], axis=axis)
-
-    def _new_reduce(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        kind = self._pick(["mean", "sum", "amax"])
-        if len(shape) > 1:
-            self._add("reduce", [n], axis=axis, kind=kind, keep=self.draw(st.booleans()))
-
-    def _new_reshape(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        sizes, at = list(shape), axis - 1
-        factors = [f for f in range(2, sizes[at]) if sizes[at] % f == 0]
-        if at + 1 < len(sizes) and self.draw(st.booleans()):
-            sizes[at : at + 2] = [sizes[at] * sizes[at + 1]]
-        elif factors and len(sizes) < _MOST_AXES:
-            inner = self._pick(factors)
-            sizes[at : at + 1] = [sizes[at] // inner, inner]
-        else:
-            # All of it laid out anew.
-            outer = self._pick([f for f in range(1, prod(sizes) + 1) if prod(sizes) % f == 0])
-            sizes = [outer, prod(sizes) // outer]
-        self._add("reshape", [n], shape=tuple(sizes))
-
-    def _new_permute(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        order = self.draw(st.permutations(range(1, len(shape) + 1)))
-        self._add("permute", [n], order=tuple(order))
-
-    def _new_cut(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        size = shape[axis - 1]
-        if size > 1:
-            low = self._pick(range(size))
-            high = self._pick(range(low + 1, size + 1))
-            step = self._pick([1, 1, 1, 2])
-            self._add("cut", [n], axis=axis, low=low, high=size if step == 2 else high, step=step)
-
-    def _new_select(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        if len(shape) > 1:
-            self._add("select", [n], axis=axis, index=self._pick(range(shape[axis - 1])))
-
-    def _new_chunk(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        size = shape[axis - 1]
-        if size > 1:
-            self._add("chunk", [n], axis=axis, parts=self._pick([p for p in (2, 3) if p <= size]))
-
-    def _new_glu(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        if shape[axis - 1] % 2 == 0:
-            self._add("glu", [n], axis=axis)
-
-    def _new_join(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        fits = [
-            m
-            for m, other in enumerate(self.shapes)
-            if len(other) == len(shape)
-            and other[: axis - 1] == shape[: axis - 1]
-            and other[axis:] == shape[axis:]
-        ]
-        other = self._pick(fits)
-        if prod(shape) + prod(self.shapes[other]) <= _MOST:
-            pair = self._pick([[n, other], [other, n]])
-            alike = self.shapes[other] == shape and len(shape) < _MOST_AXES
-            name = self._pick(["cat", "stack"]) if alike else "cat"
-            self._add(name, pair, axis=axis)
-
-    def _new_combine(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        def broadcasts(other: tuple[int, ...]) -> bool:
-            pairs = zip(other[::-1], shape[::-1], strict=False)
-            return len(other) == len(shape) and all(a in (1, b) for a, b in pairs)
-
-        fits = [m for m, other in enumerate(self.shapes) if broadcasts(other)]
-        self._add(self._pick(["add", "add", "mul"]), [n, self._pick(fits)])
-
-    def _new_contract(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        m = self._pick(range(1, len(self.shapes)) if len(self.shapes) > 1 else [0])
-        other, size = self.shapes[m], shape[axis - 1]
-        if size not in other:
-            return
-        left = "cdefg"[: len(shape)]
-        right = ["hijkl"[i] for i in range(len(other))]
-        right[self._pick([i for i, s in enumerate(other) if s == size])] = left[axis - 1]
-        kept = [c for c in left if c != left[axis - 1]] + [c for c in right if c not in left]
-        for c in list(kept):  # some axes are shared instead of crossed
-            at = left.find(c)
-            if at >= 0 and self.draw(st.booleans()):
-                same = [i for i, s in enumerate(other) if s == shape[at] and right[i] in kept]
-                if same and right[same[0]] not in left:
-                    kept.remove(right[same[0]])
-                    right[same[0]] = c
-        if self.draw(st.booleans()):
-            kept = [left[axis - 1], *kept]  # a batch axis, not a contracted one
-        sizes = dict(zip([*left, *right], [*shape, *other], strict=True))
-        if kept and prod(sizes[c] for c in kept) <= _MOST and len(kept) <= _MOST_AXES:
-            equation = f"b{left},b{''.join(right)}->b{''.join(kept)}"
-            self._add("contract", [n, m], equation=equation)
-
-    def _new_weigh(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        left = "cdefg"[: len(shape)]
-        batch = [c for c in left if c != left[axis - 1] and self.draw(st.integers(0, 2)) == 0]
-        new = self._pick([2, 3, 4])
-        sizes = dict(zip(left, shape, strict=True))
-        weight = [sizes[c] for c in batch]
-        if prod(shape) // shape[axis - 1] * new <= _MOST:
-            parameter = self._parameter(*weight, new, shape[axis - 1])
-            right = "".join(batch) + "n" + left[axis - 1]
-            equation = f"b{left},{right}->b{left.replace(left[axis - 1], 'n')}"
-            self._add("weigh", [n], [parameter], equation=equation)
-
-    def _new_conv(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        if len(shape) != 2:
-            return
-        channels, length = shape
-        groups = self._pick([g for g in range(1, channels + 1) if channels % g == 0])
-        each = self._pick([1, 2])
-        kernel = self._pick([k for k in (1, 3) if k <= length])
-        if groups * each * length <= _MOST:
-            weight = self._parameter(groups * each, channels // groups, kernel)
-            bias = self._parameter(groups * each)
-            self._add("conv", [n], [weight, bias], groups=groups, padding=kernel // 2)
-
-    def _new_attention(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        if len(shape) == 3:
-            alike = [m for m, s in enumerate(self.shapes) if s == shape]
-            reads = [n, self._pick(alike), self._pick(alike)]
-            self._add("attention", reads, causal=self._pick([False, False, True]))
-
-    def _new_pad(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        low, high = self._pick([(1, 1), (0, 2), (2, 1)])
-        if prod(shape) // shape[axis - 1] * (shape[axis - 1] + low + high) <= _MOST:
-            self._add("pad", [n], axis=axis, low=low, high=high)
-
-    def _new_spread(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        if 2 * prod(shape) <= _MOST and len(shape) < _MOST_AXES:
-            self._add("spread", [n], axis=axis, size=2)
-
-    def _new_repeat(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        if 2 * prod(shape) <= _MOST:
-            self._add("repeat", [n], axis=axis, times=2, interleave=self.draw(st.booleans()))
-
-    def _new_turn(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        self._add("turn", [n], axis=axis, kind=self._pick(["roll", "flip", "cumsum"]))
-
-    def _new_write(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        fits = [
-            m
-            for m, other in enumerate(self.shapes)
-            if len(other) == len(shape)
-            and other[: axis - 1] == shape[: axis - 1]
-            and other[axis:] == shape[axis:]
-            and other[axis - 1] <= shape[axis - 1]
-        ]
-        other = self._pick(fits)
-        low = self._pick(range(shape[axis - 1] - self.shapes[other][axis - 1] + 1))
-        self._add("write", [n, other], axis=axis, low=low)
-
-    def _new_recurrent(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        both, units = self.draw(st.booleans()), self._pick([2, 3])
-        if len(shape) == 2 and shape[0] * units * (1 + both) <= _MOST:
-            rows = 4 * units
-            each = [(rows, shape[1]), (rows, units), (rows,), (rows,)]
-            self._add("recurrent", [n], [self._parameter(*s) for s in each * (1 + both)], both=both)
-
-
-@st.composite
-def programs(draw: Any, most: int = 10) -> tuple[Any, ...]:
-    """Arguments of a :class:`Program`."""
-    writer = _Writer(draw)
-    for _ in range(draw(st.integers(1, most))):
-        writer.step()
-    return writer.width, tuple(writer.steps), tuple(writer.parameters)

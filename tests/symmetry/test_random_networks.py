@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
-from sample_models.random_networks import OPERATIONS, Program, Step, programs
+from sample_models.random_networks import OPERATIONS, Program, Step
+from sample_models.random_programs import programs
 
 from zooalign.symmetry import PermutationSpec, extract_spec, verify
 from zooalign.symmetry.spec_file import from_json, to_json
