@@ -194,7 +194,7 @@ def test_operators_without_a_rule_are_named() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(4, 4)
-            self.odd: Callable[[Tensor], Tensor] = torch.linalg.inv
+            self.odd: Callable[[Tensor], Tensor] = torch.linalg.cholesky
 
         def forward(self, x: Tensor) -> Tensor:
             return self.odd(self.layer(x)) @ torch.ones(4)

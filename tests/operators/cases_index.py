@@ -30,6 +30,11 @@ def _written_rows(x: Tensor, p: Tensor, q: Tensor) -> Tensor:
     return made
 
 
+def _own(x: Tensor, p: Tensor) -> Tensor:
+    """Four positions by three units, which have an own order at each position."""
+    return torch.einsum("bc,ndc->bnd", x, p)
+
+
 CASES: list[OperatorCase] = [
     case(
         "aten.embedding.default",
@@ -68,6 +73,34 @@ CASES: list[OperatorCase] = [
         SIX,
         p=(2, 6),
     ),
+    # Numbers that are computed along the positions themselves lay them out in another order: units
+    # with an own order at each of them would meet the wrong ones.
+    case(
+        "aten.gather.default",
+        lambda x, p: _own(x, p).gather(
+            1, _own(x, p).sum(2, keepdim=True).argsort(1).expand(-1, -1, 3)
+        ),
+        SIX + L(4) + L(3),
+        p=(4, 3, 6),
+        found=SIX + L(3),
+        missed="positions that are sorted afterwards",
+    ),
+    case(
+        "aten.index_select.default",
+        lambda x, p: _own(x, p).index_select(1, p.sum((1, 2)).argsort()),
+        SIX + L(4) + L(3),
+        p=(4, 3, 6),
+        found=SIX + L(3),
+        missed="positions that are sorted afterwards",
+    ),
+    case(
+        "aten.embedding.default",
+        lambda x, p: F.embedding(p.sum((1, 2)).argsort(), p.amax(2)) * _own(x, p),
+        SIX + L(3),
+        p=(4, 3, 6),
+    ),
+    # A part of ``inverse`` that only checks.
+    case("aten._linalg_check_errors.default", lambda x, w: x @ torch.inverse(w), 2 * SIX, w=(6, 6)),
     case("aten.arange.start", lambda x: x * torch.arange(1, 7), 0),
     case("aten.tril.default", lambda x, w: x @ w.tril(), 0, w=(6, 6)),
     case(

@@ -75,6 +75,7 @@ CASES: list[OperatorCase] = [
         p=(4, 3, 6),
     ),
     case("aten.cumsum.default", lambda x: x[:, :, None].expand(-1, -1, 3).cumsum(2), SIX),
+    case("aten.logcumsumexp.default", lambda x: x.logcumsumexp(1), 0),
     case("aten.cummax.default", lambda x: x.cummax(1)[0], 0),
     case("aten.cummin.default", lambda x: x.cummin(1)[0], 0),
     case("aten.diff.default", lambda x: torch.cat([x, x.diff(dim=1)], 1), 0),

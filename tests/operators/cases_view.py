@@ -72,6 +72,24 @@ CASES: list[OperatorCase] = [
         lambda x: F.channel_shuffle(x[:, :, None], 2).view(-1, 3, 2).softmax(2),
         L(3) + 3 * L(2),
     ),
+    # Real and imaginary parts, multiplied by a complex weight a unit.
+    case(
+        "aten.view_as_complex.default",
+        lambda x, p: torch.view_as_real(
+            torch.view_as_complex(x.view(-1, 3, 2)) * torch.view_as_complex(p)
+        ),
+        L(3),
+        p=(3, 2),
+    ),
+    # An own order of units for the real parts would not fit the imaginary ones.
+    case(
+        "aten.view_as_real.default",
+        lambda x, p: torch.view_as_real(
+            torch.view_as_complex(torch.einsum("bc,nrc->bnr", x, p)).exp()
+        ),
+        SIX + L(4),
+        p=(4, 2, 6),
+    ),
     case("aten.unfold.default", lambda x: x.unfold(1, 3, 3).softmax(2), TWO_THREE),
     case("aten.unfold.default", lambda x: x.unfold(1, 3, 1).softmax(2), 0),
     case(

@@ -1,5 +1,6 @@
 """timm as a list: names, families, sizes, ways to run a model at less cost."""
 
+import pytest
 import timm
 import torch
 
@@ -43,3 +44,24 @@ def test_reductions_run() -> None:
             ran.add(reduction.how.partition("=")[0].partition(" ")[0])
             assert fewer or reduction.inputs[0].shape[-1] < 160
         assert ran >= ({"img_size", "depth"} if name == "test_vit" else {"input"})
+
+
+@pytest.mark.parametrize(
+    ("name", "fewer"),
+    [
+        ("convnext_atto", {"depths": [2, 2, 2, 2]}),
+        ("dm_nfnet_f0", {"depths": [2, 2, 2, 2]}),  # a field of its configuration
+        ("naflexvit_base_patch16_gap", {"depth": 2}),  # of one that may be left out
+        ("hiera_tiny_224", {"stages": [2, 2, 2, 2]}),
+    ],
+)
+def test_fewer_layers_are_asked_for_by_the_name_the_class_has(
+    name: str, fewer: dict[str, object]
+) -> None:
+    architecture = adapter.from_reference(parse_reference(f"timm:{name}"))
+    (made,) = {
+        repr(r.architecture.to_json()): r.architecture
+        for r in adapter.reductions(architecture, 2)
+        if r.architecture.config["model_args"] == fewer
+    }.values()
+    assert adapter.parameters(made) < 0.9 * adapter.parameters(architecture)

@@ -9,6 +9,7 @@ from torch import fx
 
 from zooalign.graph.capture import Capture
 from zooalign.graph.concrete import decides
+from zooalign.graph.decompose import decomposed
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import Rule, knows_labels, lookup
@@ -23,7 +24,7 @@ class Traced:
     Attributes
     ----------
     captured:
-        The graph itself.
+        The graph itself, operators in parts where they have no rule themselves.
     sets:
         All index sets and relations. Not to be changed any more.
     values:
@@ -45,8 +46,11 @@ def trace(captured: Capture, rules: Mapping[str, Rule]) -> Traced:
     """Apply the rules to every operator that an output depends on, in order.
 
     Inputs and outputs are fixed: their positions have a meaning outside the network. An operator
-    without a rule (or whose rule fails) freezes all it touches and is named.
+    without a rule is taken apart where every part has one
+    (:func:`~zooalign.graph.decompose.decomposed`); any other (or whose rule fails) freezes all it
+    touches and is named.
     """
+    captured = decomposed(captured, rules)
     sets = IndexSets()
     values: dict[str, Any] = {}
     unknown: dict[str, int] = {}

@@ -103,7 +103,7 @@ def searchsorted(op: Operator) -> Tensor:
     return op.tensor([*axes, value.axes[-1]])
 
 
-@rule("aten.index_add", "aten.index_copy", "aten.index_fill")
+@rule("aten.index_add", "aten.index_copy", "aten.index_fill", "aten.index_reduce")
 def write_by_number(op: Operator) -> Tensor:
     """Positions of one axis, named by numbers, are written; the other axes are shared."""
     x, source = op["self"], op.get("source")

@@ -43,6 +43,16 @@ def baddbmm(op: Operator) -> Tensor:
     return op.relate("n a i, n i b, n a b -> n a b", op["batch1"], op["batch2"], op["self"])
 
 
+@rule("aten.linalg_inv_ex")
+def inverse(op: Operator) -> list[Tensor]:
+    """Rows and columns change places: the inverse of ``P w Q`` is that of ``Q``, ``w`` and ``P``."""
+    x: Tensor = op["A"]
+    for number in (-2, -1):  # all rows at once, all columns at once
+        op.mixed(x, number % x.ndim)
+    made: list[Tensor] = op.relate("*n i j -> *n j i, *n", x)
+    return made
+
+
 @rule("aten.mv")
 def mv(op: Operator) -> Tensor:
     """Matrix times vector."""

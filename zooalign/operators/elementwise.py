@@ -7,7 +7,7 @@ from zooalign.graph.registry import rule
 __all__: list[str] = []
 
 _UNARY = """
-abs acos acosh alias asin asinh atan atanh bitwise_not bernoulli ceil celu clamp clamp_max
+abs acos acosh alias angle asin asinh atan atanh bitwise_not bernoulli ceil celu clamp clamp_max
 clamp_min clip clone contiguous cos cosh deg2rad detach detach_ digamma dropout elu erf erfc erfinv exp
 exp2 expm1 feature_dropout floor frac gelu glu_ hardshrink hardsigmoid hardswish hardtanh isfinite
 isinf isnan leaky_relu lgamma lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit
@@ -15,7 +15,7 @@ mish nan_to_num neg negative positive rad2deg reciprocal relu relu6 round rrelu 
 sigmoid sign silu sin sinh softplus softshrink softsign sqrt square tan tanh tanhshrink threshold
 to trunc type_as _to_copy _conj conj real imag view_of fill zero zeros_like ones_like
 full_like empty_like rand_like randn_like bitwise_left_shift square_ alpha_dropout
-lift_fresh resolve_conj resolve_neg requires_grad_ cpu float double half bfloat16 bool int long
+lift_fresh resolve_conj resolve_neg conj_physical i0 polygamma requires_grad_ cpu float double half bfloat16 bool int long
 """.split()  # noqa: SIM905
 
 _NARY = """
@@ -23,7 +23,8 @@ add sub rsub mul div true_divide floor_divide multiply divide subtract remainder
 minimum max.other min.other eq ne lt le gt ge equal logical_and logical_or logical_xor bitwise_and
 bitwise_or bitwise_xor bitwise_right_shift __and__ __or__ __xor__ where lerp atan2 addcmul addcdiv
 masked_fill float_power xlogy hypot copysign ldexp clamp.Tensor isclose heaviside nextafter
-floor_divide.Scalar square.out __lshift__ __rshift__
+floor_divide.Scalar square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar
+igamma igammac gcd lcm
 """.split()  # noqa: SIM905
 
 # A new tensor of one value: it varies along nothing.

@@ -153,7 +153,12 @@ def meshgrid(op: Operator) -> list[Tensor]:
     return made
 
 
-@rule("aten.sym_size", "aten.sym_numel", "aten._assert_tensor_metadata", "aten._assert_async")
+_CHECKS = """
+sym_size sym_numel _assert_tensor_metadata _assert_async _linalg_check_errors
+""".split()  # noqa: SIM905
+
+
+@rule(*(f"aten.{name}" for name in _CHECKS))
 def nothing(op: Operator) -> None:
     """No tensor comes out."""
     return None

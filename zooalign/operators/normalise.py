@@ -70,7 +70,8 @@ def _within(op: Operator, x: Tensor, dims: Sequence[int]) -> Tensor:
 
 _REDUCTIONS = """
 sum mean amax amin prod std var logsumexp norm any all linalg_vector_norm nansum std_correction
-frobenius_norm linalg_norm nanmean max.dim min.dim median.dim count_nonzero
+frobenius_norm linalg_norm nanmean max.dim min.dim median.dim nanmedian.dim count_nonzero
+kthvalue mode
 """.split()  # noqa: SIM905
 
 
@@ -132,7 +133,7 @@ def differences(op: Operator) -> Tensor:
     return op.tensor(axes)
 
 
-_IN_ORDER = "cumsum cumprod cummax cummin argmax argmin sort argsort".split()  # noqa: SIM905
+_IN_ORDER = "cumsum cumprod logcumsumexp cummax cummin argmax argmin sort argsort".split()  # noqa: SIM905
 
 
 @rule(*(f"aten.{name}" for name in _IN_ORDER))

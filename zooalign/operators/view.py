@@ -231,6 +231,18 @@ def unfold(op: Operator) -> Tensor:
     return op.tensor([*axes, op.fixed_axis(shape[-1], "kernel position")])
 
 
+@rule("aten.view_as_complex")
+def as_complex(op: Operator) -> Tensor:
+    """The last axis holds two: the real part and the imaginary one."""
+    return op.relate("*n r! -> *n", op["self"])
+
+
+@rule("aten.view_as_real")
+def as_real(op: Operator) -> Tensor:
+    """The real part and the imaginary one along a new axis."""
+    return op.relate("*n -> *n r!", op["self"])
+
+
 @rule("aten.as_strided")
 def as_strided(op: Operator) -> Tensor:
     """Only where it is a plain reshape."""

@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args
 
 import timm
 import torch
@@ -80,11 +81,32 @@ def _image(image: Tensor, side: int) -> tuple[Tensor, ...]:
 
 def _fewer_layers(module: nn.Module) -> dict[str, Any]:
     """Options that make the model's class build fewer layers, if it has such options."""
-    options = inspect.signature(type(module)).parameters
+    options = _options(module)
     if "depth" in options:
         return {"depth": _LAYERS}
+    if _counts(options.get("stages")):  # Hiera names its numbers of layers so
+        return {"stages": [_LAYERS] * len(options["stages"])}
     stages = getattr(module, "stages", None) or getattr(module, "layers", None)
     for name in ("depths", "layers"):
         if name in options and isinstance(stages, (nn.Sequential, nn.ModuleList)):
             return {name: [_LAYERS] * len(stages)}
     return {}
+
+
+def _options(module: nn.Module) -> dict[str, Any]:
+    """Names and defaults of the options of a model's class, and of its configuration's fields.
+
+    A class that takes its configuration as ``cfg`` and any other options beside it reads those in
+    place of fields.
+    """
+    given = inspect.signature(type(module)).parameters
+    options = {name: option.default for name, option in given.items()}
+    kind = given["cfg"].annotation if "cfg" in given and "kwargs" in given else None
+    for one in (kind, *get_args(kind)):
+        if is_dataclass(one):
+            options |= {field.name: field.default for field in fields(one)}
+    return options
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(number, int) for number in value)

@@ -1,0 +1,123 @@
+"""Operators without a rule, written in operators that have one.
+
+PyTorch defines many operators by others: ``hstack`` by ``cat``, ``tensordot`` by ``mm``. Where a
+rule is missing and every part of such a decomposition has one, the parts take the operator's place
+in the graph. Where one part has none, the operator stays whole, is frozen and named.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import decomposition_table
+from torch._ops import OpOverload
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from zooalign.graph.capture import Capture
+from zooalign.graph.registry import Rule, lookup
+
+__all__ = ["decomposed"]
+
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+
+
+def decomposed(captured: Capture, rules: Mapping[str, Rule]) -> Capture:
+    """The same computation, its operators without a rule in parts where all parts have one.
+
+    ``captured`` is left as it is, and returned where there is nothing to do.
+    """
+    if not any(_unknown(node, rules) for node in captured.graph.nodes):
+        return captured
+    graph = copy.deepcopy(captured.graph)
+    for node in list(graph.nodes):
+        if _unknown(node, rules):
+            parts = _parts(node, rules, ())
+            if parts is not None:
+                _put_in_place(graph, node, parts)
+    return replace(captured, graph=graph)
+
+
+def _unknown(node: fx.Node, rules: Mapping[str, Rule]) -> bool:
+    return isinstance(node.target, OpOverload) and lookup(rules, str(node.target)) is None
+
+
+def _parts(
+    node: fx.Node, rules: Mapping[str, Rule], whole: tuple[OpOverload, ...]
+) -> fx.Graph | None:
+    """What an operator is made of; None where that is not known, or not known whole.
+
+    ``whole`` are the operators that it is a part of.
+    """
+    graph = _traced(node)
+    if graph is None:
+        return None
+    for part in list(graph.nodes):
+        if part.op == "get_attr" or part.target in (node.target, *whole):
+            return None  # a constant of its own, or made of itself
+        if _unknown(part, rules):
+            parts = _parts(part, rules, (*whole, node.target))  # type: ignore[arg-type]
+            if parts is None:
+                return None
+            _put_in_place(graph, part, parts)
+    return graph
+
+
+def _traced(node: fx.Node) -> fx.Graph | None:
+    """PyTorch's decomposition on tensors of the node's shapes, which hold no values.
+
+    Placeholders are the nodes that it reads, in the order of ``all_input_nodes``; it returns a
+    list of its results.
+    """
+    function = _decomposition(node.target)
+    read = node.all_input_nodes
+    given = [_meta(part.meta.get("val")) for part in read]
+    if function is None or any(value is None for value in given):
+        return None
+
+    def call(tensors: list[Tensor]) -> Any:
+        known = dict(zip(read, tensors, strict=True))
+        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: known[n])
+        return function(*args, **kwargs)
+
+    try:
+        with torch.no_grad():
+            graph = make_fx(torch.func.functionalize(call, remove="mutations"))(given).graph
+    except Exception:  # any error of theirs: no decomposition for this use
+        return None
+    (output,) = (found for found in graph.nodes if found.op == "output")
+    return graph if isinstance(output.args[0], (list, tuple)) else None
+
+
+def _decomposition(target: Any) -> Callable[..., Any] | None:
+    if not isinstance(target, OpOverload):
+        return None
+    if torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), _COMPOSITE):
+        return target.decompose
+    return decomposition_table.get(target)
+
+
+def _meta(value: Any) -> Tensor | None:
+    if not isinstance(value, Tensor):
+        return None
+    return torch.empty_strided(tuple(value.shape), value.stride(), dtype=value.dtype, device="meta")
+
+
+def _put_in_place(graph: fx.Graph, node: fx.Node, parts: fx.Graph) -> None:
+    """Write ``parts`` where ``node`` stands; they belong to the same layer."""
+    slots = [part for part in parts.nodes if part.op == "placeholder"]
+    known: dict[fx.Node, Any] = dict(zip(slots, node.all_input_nodes, strict=True))
+    with graph.inserting_before(node):
+        results: Any = graph.graph_copy(parts, known)
+    layer = {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
+    for part, made in known.items():
+        if part not in slots:
+            made.meta.update(layer)
+    if isinstance(node.meta.get("val"), Tensor):
+        node.replace_all_uses_with(results[0])
+    for user in list(node.users):
+        user.replace_all_uses_with(results[user.args[1]])
+        graph.erase_node(user)
+    graph.erase_node(node)
