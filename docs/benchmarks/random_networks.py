@@ -1,11 +1,12 @@
 """Thousands of random networks: every spec verifies, and what it holds frozen is told apart.
 
-    python docs/benchmarks/random_networks.py --networks 5000 --seed 0
+    python docs/benchmarks/random_networks.py --networks 5000 --seed 0 [--wide] [--converse]
 
-Networks are drawn by the grammar of ``tests/sample_models/random_programs.py``. Each one is
-extracted and verified, all groups at once and each alone, in batches with a seed each; a batch can
-be run again with ``--seed N --networks 1``. The first network whose spec is wrong is made as small
-as possible and printed. With ``--converse`` a network also fails in which two units of a frozen set
+Networks are drawn by the grammar of ``tests/sample_models/random_programs.py``, with ``--wide`` from
+rarer operators too (orders, tables of numbers, windows, masks, statistics). Each one is extracted
+and verified, all groups at once and each alone, in batches with a seed each; a batch can be run
+again with ``--seed N --networks 1``. The first network whose spec is wrong is made as small as
+possible and printed. With ``--converse`` a network also fails in which two units of a frozen set
 change places without a change of the output: a symmetry that was missed. Pairs that always hold the
 same value, or that nothing reads, are counted apart, and so are sets that are held by a limit of
 zooalign: reversed axes, and positions laid beside themselves (``cat([x, x])`` along an axis that is
@@ -97,7 +98,7 @@ def _limited(cause: Cause) -> bool:
     return cause.kind not in MATHEMATICAL or joined
 
 
-def batch(number: int, tally: Tally, missed: bool) -> None:
+def batch(number: int, tally: Tally, missed: bool, wide: bool) -> None:
     """One batch under its own seed; hypothesis shrinks what fails and prints it."""
 
     @seed(number)
@@ -108,7 +109,7 @@ def batch(number: int, tally: Tally, missed: bool) -> None:
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(programs(most=12))
+    @given(programs(most=12, wide=wide))
     def run(arguments: tuple[Any, ...]) -> None:
         with suppress(SpecError):  # nothing finite to compare
             examine(arguments, tally, missed)
@@ -121,13 +122,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--networks", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--wide", action="store_true", help="Rarer operators too.")
     parser.add_argument("--converse", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     tally, start = Tally(), time.perf_counter()
     for number in range(asked.seed, asked.seed + -(-asked.networks // BATCH)):
         try:
-            batch(number, tally, asked.converse)
+            batch(number, tally, asked.converse, asked.wide)
         except AssertionError as error:
             print(f"seed {number}: a wrong spec, or one that lacks a symmetry\n{error}")
             for note in getattr(error, "__notes__", ()):

@@ -25,6 +25,17 @@ def _grouped(x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(*parts, enable_gqa=True).sum(2)
 
 
+def _masked(*tensors: Tensor, m: Tensor) -> Tensor:
+    """Queries, keys and values; the last given stands for those that are not."""
+    q, k, v = (*tensors, *[tensors[-1]] * (3 - len(tensors)))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=m)
+
+
+def _copies(x: Tensor, count: int) -> Tensor:
+    """Tokens that are all alike."""
+    return x.mean(1)[:, None, None, None].expand(-1, -1, count, -1)
+
+
 def _volume(x: Tensor) -> Tensor:
     return torch.stack([grid(x), grid(x).square()], 2)
 
@@ -205,6 +216,29 @@ CASES: list[OperatorCase] = [
         q=(2, 3, 1),
         k=(2, 3, 1),
         v=(2, 3, 1),
+    ),
+    # Only the mask tells heads apart, or queries, or keys from each other.
+    case(
+        "aten.scaled_dot_product_attention.default",
+        lambda x, m: _masked(x[:, None, :, None].expand(-1, 2, -1, -1), m=m),
+        SIX + L(2),
+        m=(2, 6, 6),
+    ),
+    case(
+        "aten.scaled_dot_product_attention.default",
+        lambda x, m: _masked(_copies(x, 4), x[:, None, :, None], m=m),
+        SIX + L(4),
+        m=(4, 6),
+    ),
+    case(
+        "aten.scaled_dot_product_attention.default",
+        lambda x, m, v: (
+            _masked(x[:, None, :, None], _copies(x, 3), v.expand(x.shape[0], 1, -1, -1), m=m)
+            * x[:, None, :, None]
+        ),
+        SIX + L(3) + L(2),
+        m=(6, 3),
+        v=(3, 2),
     ),
     case(
         "aten.scaled_dot_product_attention.default",

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["OPERATIONS", "Program", "Step", "pool_shapes", "run_step"]
+__all__ = ["OPERATIONS", "Program", "Step", "operation", "pool_shapes", "run_step"]
 
 
 @dataclass(frozen=True)
@@ -30,157 +30,158 @@ Operation = Callable[..., "Tensor | Sequence[Tensor]"]
 OPERATIONS: dict[str, Operation] = {}
 
 
-def _operation(function: Operation) -> Operation:
+def operation(function: Operation) -> Operation:
+    """Let steps name a function."""
     OPERATIONS[function.__name__.strip("_")] = function
     return function
 
 
-@_operation
+@operation
 def linear(x: Tensor, weight: Tensor, bias: Tensor, *, axis: int) -> Tensor:
     return F.linear(x.movedim(axis, -1), weight, bias).movedim(-1, axis)
 
 
-@_operation
+@operation
 def activation(x: Tensor, *, kind: str) -> Tensor:
     return {"tanh": torch.tanh, "relu": F.relu, "silu": F.silu}[kind](x)
 
 
-@_operation
+@operation
 def scale(x: Tensor, weight: Tensor) -> Tensor:
     return x * weight
 
 
-@_operation
+@operation
 def shift(x: Tensor, weight: Tensor) -> Tensor:
     return x + weight
 
 
-@_operation
+@operation
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, *, affine: bool) -> Tensor:
     shape = weight.shape
     return F.layer_norm(x, shape, weight, bias) if affine else F.layer_norm(x, shape)
 
 
-@_operation
+@operation
 def group_norm(x: Tensor, weight: Tensor, bias: Tensor, *, groups: int) -> Tensor:
     return F.group_norm(x, groups, weight, bias)
 
 
-@_operation
+@operation
 def softmax(x: Tensor, *, axis: int) -> Tensor:
     return x.softmax(axis)
 
 
-@_operation
+@operation
 def reduce(x: Tensor, *, axis: int, kind: str, keep: bool) -> Tensor:
     return getattr(x, kind)(dim=axis, keepdim=keep)
 
 
-@_operation
+@operation
 def reshape(x: Tensor, *, shape: tuple[int, ...]) -> Tensor:
     return x.reshape(x.shape[0], *shape)
 
 
-@_operation
+@operation
 def permute(x: Tensor, *, order: tuple[int, ...]) -> Tensor:
     return x.permute(0, *order)
 
 
-@_operation
+@operation
 def cut(x: Tensor, *, axis: int, low: int, high: int, step: int) -> Tensor:
     index = [slice(None)] * x.ndim
     index[axis] = slice(low, high, step)
     return x[tuple(index)]
 
 
-@_operation
+@operation
 def select(x: Tensor, *, axis: int, index: int) -> Tensor:
     return x.select(axis, index)
 
 
-@_operation
+@operation
 def chunk(x: Tensor, *, axis: int, parts: int) -> Sequence[Tensor]:
     return x.chunk(parts, axis)
 
 
-@_operation
+@operation
 def glu(x: Tensor, *, axis: int) -> Tensor:
     return F.glu(x, axis)
 
 
-@_operation
+@operation
 def cat(x: Tensor, y: Tensor, *, axis: int) -> Tensor:
     return torch.cat([x, y], axis)
 
 
-@_operation
+@operation
 def stack(x: Tensor, y: Tensor, *, axis: int) -> Tensor:
     return torch.stack([x, y], axis)
 
 
-@_operation
+@operation
 def add(x: Tensor, y: Tensor) -> Tensor:
     return x + y
 
 
-@_operation
+@operation
 def mul(x: Tensor, y: Tensor) -> Tensor:
     return torch.tanh(x) * y
 
 
-@_operation
+@operation
 def contract(x: Tensor, y: Tensor, *, equation: str) -> Tensor:
     return torch.einsum(equation, x, y)
 
 
-@_operation
+@operation
 def weigh(x: Tensor, weight: Tensor, *, equation: str) -> Tensor:
     return torch.einsum(equation, x, weight)
 
 
-@_operation
+@operation
 def conv(x: Tensor, weight: Tensor, bias: Tensor, *, groups: int, padding: int) -> Tensor:
     return F.conv1d(x, weight, bias, padding=padding, groups=groups)
 
 
-@_operation
+@operation
 def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
 
-@_operation
+@operation
 def pad(x: Tensor, *, axis: int, low: int, high: int) -> Tensor:
     return F.pad(x, [0, 0] * (x.ndim - 1 - axis) + [low, high])
 
 
-@_operation
+@operation
 def spread(x: Tensor, *, axis: int, size: int) -> Tensor:
     x = x.unsqueeze(axis)
     return x.expand(*x.shape[:axis], size, *x.shape[axis + 1 :])
 
 
-@_operation
+@operation
 def repeat(x: Tensor, *, axis: int, times: int, interleave: bool) -> Tensor:
     if interleave:
         return x.repeat_interleave(times, axis)
     return x.repeat(*(times if n == axis else 1 for n in range(x.ndim)))
 
 
-@_operation
+@operation
 def turn(x: Tensor, *, axis: int, kind: str) -> Tensor:
     if kind == "roll":
         return x.roll(1, axis)
     return x.flip(axis) if kind == "flip" else x.cumsum(axis)
 
 
-@_operation
+@operation
 def write(x: Tensor, y: Tensor, *, axis: int, low: int) -> Tensor:
     made = torch.zeros_like(x)
     made.narrow(axis, low, y.shape[axis]).add_(y)
     return made + x
 
 
-@_operation
+@operation
 def recurrent(x: Tensor, *parameters: Tensor, both: bool) -> Tensor:
     zeros = x.new_zeros(1 + both, x.shape[0], parameters[1].shape[1])
     given = (True, 1, 0.0, False, both, True)

@@ -1,70 +1,19 @@
 """Random programs: arguments of a random network, drawn step by step so that shapes fit."""
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import torch
 from hypothesis import strategies as st
 
-from sample_models.random_networks import Step, run_step
+from sample_models.random_positions import Positions
+from sample_models.random_values import Values
+from sample_models.random_writer import MOST, MOST_AXES, Writer
 
 __all__ = ["programs"]
 
-_MOST = 192  # positions of one sample of a tensor
-_MOST_AXES = 5
 
-
-class _Writer:
-    """Draws steps one by one, keeping track of shapes."""
-
-    def __init__(self, draw: Any) -> None:
-        self.draw = draw
-        width = draw(st.sampled_from([(4,), (3, 4), (2, 6), (4, 3, 2)]))
-        self.width: tuple[int, ...] = width
-        self.shapes: list[tuple[int, ...]] = [width]
-        self.steps: list[Step] = []
-        self.parameters: list[tuple[int, ...]] = []
-        # Hidden axes first: everything on the input's own axes is fixed.
-        for axis in range(1, len(width) + 1):
-            if axis == len(width) or draw(st.booleans()):
-                self._linear(len(self.shapes) - 1, axis)
-
-    def _parameter(self, *shape: int) -> int:
-        known = [n for n, s in enumerate(self.parameters) if s == shape]
-        if known and self.draw(st.integers(0, 4)) == 0:  # a shared parameter
-            return self.draw(st.sampled_from(known))
-        self.parameters.append(tuple(shape))
-        return len(self.parameters) - 1
-
-    def _add(
-        self, name: str, reads: Sequence[int], parameters: Sequence[int] = (), **values: Any
-    ) -> None:
-        step = Step(name, tuple(reads), tuple(parameters), tuple(values.items()))
-        pool = [torch.empty(2, *s, device="meta") for s in self.shapes]
-        weights = [torch.empty(s, device="meta") for s in self.parameters]
-        self.steps.append(step)
-        self.shapes.extend(tuple(x.shape[1:]) for x in run_step(step, pool, weights))
-
-    def _pick(self, values: Sequence[Any]) -> Any:
-        return self.draw(st.sampled_from(list(values)))
-
-    def _linear(self, n: int, axis: int) -> None:
-        size, new = self.shapes[n][axis - 1], self._pick([2, 3, 4, 6])
-        if prod(self.shapes[n]) // size * new <= _MOST:
-            self._add("linear", [n], [self._parameter(new, size), self._parameter(new)], axis=axis)
-
-    def step(self) -> None:
-        """One more step, on one of the latest tensors."""
-        latest = range(max(0, len(self.shapes) - 4), len(self.shapes))
-        candidates = [n for n in latest if n > 0 and self.shapes[n]] or [len(self.shapes) - 1]
-        n = self._pick(candidates)
-        shape = self.shapes[n]
-        if not shape:
-            return
-        name = self._pick([m[5:] for m in dir(self) if m.startswith("_new_")])
-        axis = self._pick(range(1, len(shape) + 1))
-        getattr(self, f"_new_{name}")(n, shape, axis)
+class _Common(Writer):
+    """The operators that most networks are made of."""
 
     def _new_linear(self, n: int, shape: tuple[int, ...], axis: int) -> None:
         self._linear(n, axis)
@@ -102,7 +51,7 @@ class _Writer:
         factors = [f for f in range(2, sizes[at]) if sizes[at] % f == 0]
         if at + 1 < len(sizes) and self.draw(st.booleans()):
             sizes[at : at + 2] = [sizes[at] * sizes[at + 1]]
-        elif factors and len(sizes) < _MOST_AXES:
+        elif factors and len(sizes) < MOST_AXES:
             inner = self._pick(factors)
             sizes[at : at + 1] = [sizes[at] // inner, inner]
         else:
@@ -145,9 +94,9 @@ class _Writer:
             and other[axis:] == shape[axis:]
         ]
         other = self._pick(fits)
-        if prod(shape) + prod(self.shapes[other]) <= _MOST:
+        if prod(shape) + prod(self.shapes[other]) <= MOST:
             pair = self._pick([[n, other], [other, n]])
-            alike = self.shapes[other] == shape and len(shape) < _MOST_AXES
+            alike = self.shapes[other] == shape and len(shape) < MOST_AXES
             name = self._pick(["cat", "stack"]) if alike else "cat"
             self._add(name, pair, axis=axis)
 
@@ -178,7 +127,7 @@ class _Writer:
         if self.draw(st.booleans()):
             kept = [left[axis - 1], *kept]  # a batch axis, not a contracted one
         sizes = dict(zip([*left, *right], [*shape, *other], strict=True))
-        if kept and prod(sizes[c] for c in kept) <= _MOST and len(kept) <= _MOST_AXES:
+        if kept and prod(sizes[c] for c in kept) <= MOST and len(kept) <= MOST_AXES:
             equation = f"b{left},b{''.join(right)}->b{''.join(kept)}"
             self._add("contract", [n, m], equation=equation)
 
@@ -188,7 +137,7 @@ class _Writer:
         new = self._pick([2, 3, 4])
         sizes = dict(zip(left, shape, strict=True))
         weight = [sizes[c] for c in batch]
-        if prod(shape) // shape[axis - 1] * new <= _MOST:
+        if prod(shape) // shape[axis - 1] * new <= MOST:
             parameter = self._parameter(*weight, new, shape[axis - 1])
             right = "".join(batch) + "n" + left[axis - 1]
             equation = f"b{left},{right}->b{left.replace(left[axis - 1], 'n')}"
@@ -201,7 +150,7 @@ class _Writer:
         groups = self._pick([g for g in range(1, channels + 1) if channels % g == 0])
         each = self._pick([1, 2])
         kernel = self._pick([k for k in (1, 3) if k <= length])
-        if groups * each * length <= _MOST:
+        if groups * each * length <= MOST:
             weight = self._parameter(groups * each, channels // groups, kernel)
             bias = self._parameter(groups * each)
             self._add("conv", [n], [weight, bias], groups=groups, padding=kernel // 2)
@@ -214,45 +163,41 @@ class _Writer:
 
     def _new_pad(self, n: int, shape: tuple[int, ...], axis: int) -> None:
         low, high = self._pick([(1, 1), (0, 2), (2, 1)])
-        if prod(shape) // shape[axis - 1] * (shape[axis - 1] + low + high) <= _MOST:
+        if prod(shape) // shape[axis - 1] * (shape[axis - 1] + low + high) <= MOST:
             self._add("pad", [n], axis=axis, low=low, high=high)
 
     def _new_spread(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        if 2 * prod(shape) <= _MOST and len(shape) < _MOST_AXES:
+        if 2 * prod(shape) <= MOST and len(shape) < MOST_AXES:
             self._add("spread", [n], axis=axis, size=2)
 
     def _new_repeat(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        if 2 * prod(shape) <= _MOST:
+        if 2 * prod(shape) <= MOST:
             self._add("repeat", [n], axis=axis, times=2, interleave=self.draw(st.booleans()))
 
     def _new_turn(self, n: int, shape: tuple[int, ...], axis: int) -> None:
         self._add("turn", [n], axis=axis, kind=self._pick(["roll", "flip", "cumsum"]))
 
     def _new_write(self, n: int, shape: tuple[int, ...], axis: int) -> None:
-        fits = [
-            m
-            for m, other in enumerate(self.shapes)
-            if len(other) == len(shape)
-            and other[: axis - 1] == shape[: axis - 1]
-            and other[axis:] == shape[axis:]
-            and other[axis - 1] <= shape[axis - 1]
-        ]
-        other = self._pick(fits)
+        other = self._pick(self._parts(shape, axis))
         low = self._pick(range(shape[axis - 1] - self.shapes[other][axis - 1] + 1))
         self._add("write", [n, other], axis=axis, low=low)
 
     def _new_recurrent(self, n: int, shape: tuple[int, ...], axis: int) -> None:
         both, units = self.draw(st.booleans()), self._pick([2, 3])
-        if len(shape) == 2 and shape[0] * units * (1 + both) <= _MOST:
+        if len(shape) == 2 and shape[0] * units * (1 + both) <= MOST:
             rows = 4 * units
             each = [(rows, shape[1]), (rows, units), (rows,), (rows,)]
             self._add("recurrent", [n], [self._parameter(*s) for s in each * (1 + both)], both=both)
 
 
+class _Wide(_Common, Positions, Values):
+    """Rarer ones beside them."""
+
+
 @st.composite
-def programs(draw: Any, most: int = 10) -> tuple[Any, ...]:
-    """Arguments of a :class:`Program`."""
-    writer = _Writer(draw)
+def programs(draw: Any, most: int = 10, *, wide: bool = False) -> tuple[Any, ...]:
+    """Arguments of a :class:`Program`; ``wide`` draws from all operators, the rarer ones too."""
+    writer = (_Wide if wide else _Common)(draw)
     for _ in range(draw(st.integers(1, most))):
         writer.step()
     return writer.width, tuple(writer.steps), tuple(writer.parameters)

@@ -193,9 +193,8 @@ def attention(op: Operator) -> Tensor:
     if mask is not None:
         scores = same(inner, scores, mask)
     op.computed(scores.axes[:-1])
-    return op.relate(
-        f"{queries} t d, {keys} s d, {keys} s e -> {queries} t e", q, k, v, sizes=sizes
-    )
+    # By the scores, not by queries and keys: a mask may differ where those are all equal.
+    return op.relate(f"{queries} t s, {keys} s e -> {queries} t e", scores, v, sizes=sizes)
 
 
 def _ordered(op: Operator, x: Tensor) -> Tensor:
