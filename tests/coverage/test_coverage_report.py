@@ -57,6 +57,22 @@ def test_totals_findings_and_limits(tmp_path: Path) -> None:
     assert picture.read_bytes() == again
 
 
+def test_the_command_says_how_much_was_run(tmp_path: Path) -> None:
+    good = {
+        "ok": True,
+        "max_relative_error": 0.0,
+        "tolerance": 1e-12,
+        "sensitivity": 1.0,
+        "how": "as it is",
+    }
+    done = {"verification": good, "not_verified": None}
+    few = [row("one", "a", **done), row("two", "a"), row("three", "b")]
+    most = [row("one", "a", **done), row("two", "a", **done), row("three", "b")]
+    for rows, flags in ((few, " --no-converse"), (most, " --verify all --no-converse")):
+        page, _ = write_report(rows, tmp_path / "page.md", source="x.jsonl")
+        assert f"coverage --library timm{flags} --jobs 2 -o x.jsonl" in page.read_text()
+
+
 def test_only_pages_of_something(tmp_path: Path) -> None:
     for name, rows in (("a.html", [row("good", "a")]), ("a.md", [])):
         with pytest.raises(DataError):
