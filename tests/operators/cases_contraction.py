@@ -47,6 +47,7 @@ CASES: list[OperatorCase] = [
         2 * SIX,
         w=(6, 6),
     ),
+    case("aten.inverse.default", lambda x, w: x @ torch.inverse(w), 2 * SIX, w=(6, 6)),
     # Three rows and three columns for each sample: no order of rows in each column.
     case(
         "aten.linalg_inv_ex.default",

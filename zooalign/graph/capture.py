@@ -20,7 +20,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from zooalign.errors import TraceError
 from zooalign.graph import concrete
 
-__all__ = ["Capture", "capture"]
+__all__ = ["Capture", "capture", "writes"]
 
 
 # Operators whose result never shares memory with what they read.
@@ -154,7 +154,7 @@ def _exported(
                 "has no control flow that depends on values."
             ) from error
         place = {node: number for number, node in enumerate(program.graph.nodes)}
-        if any(_seen_elsewhere(node, place) for node in place if _writes(node)):
+        if any(_seen_elsewhere(node, place) for node in place if writes(node)):
             program = program.run_decompositions({})
     _keep_outputs(program)
     _inline(program.graph_module)
@@ -215,7 +215,7 @@ def _sized(node: torch.fx.Node) -> bool:
     return all(isinstance(n, int) for v in values if isinstance(v, Tensor) for n in v.shape)
 
 
-def _writes(node: torch.fx.Node) -> bool:
+def writes(node: torch.fx.Node) -> bool:
     """Whether the operator changes one of its arguments in place."""
     schema = getattr(node.target, "_schema", None)
     return schema is not None and bool(schema.is_mutable)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, fx
 from torch._decomp import decomposition_table
 from torch._ops import OpOverload
+from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from zooalign.graph.capture import Capture
+from zooalign.graph.capture import Capture, writes
 from zooalign.graph.registry import Rule, lookup
 
 __all__ = ["decomposed"]
@@ -55,8 +56,8 @@ def _parts(
     if graph is None:
         return None
     for part in list(graph.nodes):
-        if part.op == "get_attr" or part.target in (node.target, *whole):
-            return None  # a constant of its own, or made of itself
+        if part.op == "get_attr" or part.target in (node.target, *whole) or writes(part):
+            return None  # a constant of its own, made of itself, or what another part reads changed
         if _unknown(part, rules):
             parts = _parts(part, rules, (*whole, node.target))  # type: ignore[arg-type]
             if parts is None:
@@ -74,7 +75,7 @@ def _traced(node: fx.Node) -> fx.Graph | None:
     function = _decomposition(node.target)
     read = node.all_input_nodes
     given = [_meta(part.meta.get("val")) for part in read]
-    if function is None or any(value is None for value in given):
+    if function is None or writes(node) or any(value is None for value in given):
         return None
 
     def call(tensors: list[Tensor]) -> Any:
@@ -84,7 +85,8 @@ def _traced(node: fx.Node) -> fx.Graph | None:
 
     try:
         with torch.no_grad():
-            graph = make_fx(torch.func.functionalize(call, remove="mutations"))(given).graph
+            # Tensors made on the way are functional too, which torch.func.functionalize misses.
+            graph = make_fx(dispatch_functionalize(call, FunctionalTensorMode()))(given).graph
     except Exception:  # any error of theirs: no decomposition for this use
         return None
     (output,) = (found for found in graph.nodes if found.op == "output")

@@ -43,13 +43,14 @@ def baddbmm(op: Operator) -> Tensor:
     return op.relate("n a i, n i b, n a b -> n a b", op["batch1"], op["batch2"], op["self"])
 
 
-@rule("aten.linalg_inv_ex")
-def inverse(op: Operator) -> list[Tensor]:
+@rule("aten.inverse", "aten.linalg_inv", "aten.linalg_inv_ex")
+def inverse(op: Operator) -> Tensor | list[Tensor]:
     """Rows and columns change places: the inverse of ``P w Q`` is that of ``Q``, ``w`` and ``P``."""
-    x: Tensor = op["A"]
+    x: Tensor = op.tensors()[0]
     for number in (-2, -1):  # all rows at once, all columns at once
         op.mixed(x, number % x.ndim)
-    made: list[Tensor] = op.relate("*n i j -> *n j i, *n", x)
+    checked = len(op.results) > 1  # beside it, whether there is one
+    made: Tensor | list[Tensor] = op.relate("*n i j -> *n j i" + ", *n" * checked, x)
     return made
 
 
