@@ -24,19 +24,22 @@ def row(name: str, family: str, **more: object) -> dict[str, object]:
     return made | more
 
 
-def test_totals_findings_and_limits(tmp_path: Path) -> None:
-    check = {
-        "ok": False,
-        "max_relative_error": 0.25,
+def check(ok: bool, error: float) -> dict[str, object]:
+    return {
+        "ok": ok,
+        "max_relative_error": error,
         "tolerance": 1e-12,
         "sensitivity": 1.0,
         "how": "as it is",
     }
+
+
+def test_totals_findings_and_limits(tmp_path: Path) -> None:
     limit = {"kind": "gave up", "operator": "o", "detail": "", "first": "w:0", "count": 3}
     error = {"stage": "export", "type": "TraceError", "message": "no"}
     rows = [
         row("good", "a"),
-        row("wrong", "a", verification=check, not_verified=None),
+        row("wrong", "a", verification=check(False, 0.25), not_verified=None),
         row("limited", "b", frozen={"gave up": 3}, limits=[limit]),
         row("failed", "c", error=error, frozen=None, limits=None, log10_order=None),
     ]
@@ -58,14 +61,7 @@ def test_totals_findings_and_limits(tmp_path: Path) -> None:
 
 
 def test_the_command_says_how_much_was_run(tmp_path: Path) -> None:
-    good = {
-        "ok": True,
-        "max_relative_error": 0.0,
-        "tolerance": 1e-12,
-        "sensitivity": 1.0,
-        "how": "as it is",
-    }
-    done = {"verification": good, "not_verified": None}
+    done = {"verification": check(True, 0.0), "not_verified": None}
     few = [row("one", "a", **done), row("two", "a"), row("three", "b")]
     most = [row("one", "a", **done), row("two", "a", **done), row("three", "b")]
     for rows, flags in ((few, " --no-converse"), (most, " --verify all --no-converse")):

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from operator_cases import INDEX, SIX, TWO_THREE, OperatorCase, case
+from operator_cases import INDEX, SIX, TWO_THREE, OperatorCase, case, own_orders
 from sample_models import L
 from torch import Tensor
 
@@ -28,11 +28,6 @@ def _written_rows(x: Tensor, p: Tensor, q: Tensor) -> Tensor:
     made = x[:, None] * p
     made[:, torch.tensor([1, 3])] = q * x[:, None]
     return made
-
-
-def _own(x: Tensor, p: Tensor) -> Tensor:
-    """Four positions by three units, which have an own order at each position."""
-    return torch.einsum("bc,ndc->bnd", x, p)
 
 
 CASES: list[OperatorCase] = [
@@ -77,8 +72,8 @@ CASES: list[OperatorCase] = [
     # with an own order at each of them would meet the wrong ones.
     case(
         "aten.gather.default",
-        lambda x, p: _own(x, p).gather(
-            1, _own(x, p).sum(2, keepdim=True).argsort(1).expand(-1, -1, 3)
+        lambda x, p: own_orders(x, p).gather(
+            1, own_orders(x, p).sum(2, keepdim=True).argsort(1).expand(-1, -1, 3)
         ),
         SIX + L(4) + L(3),
         p=(4, 3, 6),
@@ -87,7 +82,7 @@ CASES: list[OperatorCase] = [
     ),
     case(
         "aten.index_select.default",
-        lambda x, p: _own(x, p).index_select(1, p.sum((1, 2)).argsort()),
+        lambda x, p: own_orders(x, p).index_select(1, p.sum((1, 2)).argsort()),
         SIX + L(4) + L(3),
         p=(4, 3, 6),
         found=SIX + L(3),
@@ -95,7 +90,7 @@ CASES: list[OperatorCase] = [
     ),
     case(
         "aten.embedding.default",
-        lambda x, p: F.embedding(p.sum((1, 2)).argsort(), p.amax(2)) * _own(x, p),
+        lambda x, p: F.embedding(p.sum((1, 2)).argsort(), p.amax(2)) * own_orders(x, p),
         SIX + L(3),
         p=(4, 3, 6),
     ),

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from operator_cases import INDEX, SIX, TWO_THREE, OperatorCase, case, line
+from operator_cases import INDEX, SIX, TWO_THREE, OperatorCase, case, line, own_orders
 from sample_models import L
 from torch import Tensor
 
@@ -70,7 +70,7 @@ CASES: list[OperatorCase] = [
     # Units of their own at each position are one set where positions are summed.
     case(
         "aten.cumsum.default",
-        lambda x, p: torch.einsum("bc,ndc->bnd", x, p).cumsum(1),
+        lambda x, p: own_orders(x, p).cumsum(1),
         SIX + L(3),
         p=(4, 3, 6),
     ),

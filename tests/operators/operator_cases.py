@@ -22,6 +22,7 @@ __all__ = [
     "case",
     "grid",
     "line",
+    "own_orders",
     "sliced_write",
 ]
 
@@ -74,6 +75,11 @@ def grid(x: Tensor) -> Tensor:
     """Six units as channels of a 4 x 4 image, scaled by position so that positions differ."""
     ramp = torch.arange(16.0, device=x.device).reshape(4, 4) + 1
     return x[:, :, None, None] * ramp
+
+
+def own_orders(x: Tensor, p: Tensor) -> Tensor:
+    """Four positions by three units, which have an own order at each position; p (4, 3, 6)."""
+    return torch.einsum("bc,ndc->bnd", x, p)
 
 
 def sliced_write(x: Tensor, step: int = 1) -> Tensor:

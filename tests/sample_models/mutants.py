@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from torch import Tensor, nn
 
 from zooalign.symmetry import (
     Block,
@@ -12,10 +13,25 @@ from zooalign.symmetry import (
     Member,
     Permutation,
     PermutationSpec,
+    verify,
 )
 from zooalign.symmetry.derive import members_of
 
-__all__ = ["frozen_classes", "mutants", "transposition"]
+__all__ = ["caught", "frozen_classes", "mutants", "transposition"]
+
+
+def caught(
+    module: nn.Module, wrong: PermutationSpec, inputs: tuple[Tensor, ...], seeds: int = 20
+) -> bool:
+    """Whether verification finds a spec wrong, with one of some seeds.
+
+    A random member of a group of two is the identity every other time.
+    """
+    errors = (
+        verify(module, wrong, inputs, alone=True, seed=seed).max_relative_error
+        for seed in range(seeds)
+    )
+    return any(error > 1e-6 for error in errors)
 
 
 def mutants(spec: PermutationSpec, *, freed: bool = True) -> Iterator[tuple[str, PermutationSpec]]:

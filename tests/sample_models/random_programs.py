@@ -157,8 +157,7 @@ class _Common(Writer):
 
     def _new_attention(self, n: int, shape: tuple[int, ...], axis: int) -> None:
         if len(shape) == 3:
-            alike = [m for m, s in enumerate(self.shapes) if s == shape]
-            reads = [n, self._pick(alike), self._pick(alike)]
+            reads = [n, self._like(shape), self._like(shape)]
             self._add("attention", reads, causal=self._pick([False, False, True]))
 
     def _new_pad(self, n: int, shape: tuple[int, ...], axis: int) -> None:

@@ -1,6 +1,7 @@
 """Random networks: whatever is composed, the spec that comes out verifies.
 
-In CI a hundred and fifty networks of each grammar, the same ones each time. To look for more, run with another profile:
+In CI a hundred and fifty networks of each grammar, the same ones each time. To look for more, run
+with another profile:
 
     pytest tests/symmetry/test_random_networks.py --hypothesis-profile=thousands
 """

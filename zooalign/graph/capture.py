@@ -20,7 +20,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from zooalign.errors import TraceError
 from zooalign.graph import concrete
 
-__all__ = ["Capture", "capture", "writes"]
+__all__ = ["Capture", "capture", "put_in_place", "writes"]
 
 
 # Operators whose result never shares memory with what they read.
@@ -268,15 +268,29 @@ def _inline(module: torch.fx.GraphModule) -> None:
         block = getattr(module, inner.target)
         _inline(block)
         given = node.args[node.args.index(inner) + 1 :]
-        slots = [n for n in block.graph.nodes if n.op == "placeholder"]
-        with graph.inserting_before(node):
-            results: Any = graph.graph_copy(block.graph, dict(zip(slots, given, strict=True)))
-        for user in list(node.users):
-            user.replace_all_uses_with(results[user.args[1]])
-            graph.erase_node(user)
-        graph.erase_node(node)
+        put_in_place(graph, node, block.graph, given)
         if not inner.users:
             graph.erase_node(inner)
+
+
+def put_in_place(
+    graph: torch.fx.Graph, node: torch.fx.Node, parts: torch.fx.Graph, given: Sequence[Any]
+) -> list[torch.fx.Node]:
+    """Write what ``parts`` computes from ``given`` where ``node`` stands; the new nodes.
+
+    ``parts`` returns a list of the results of ``node``, also where that has only one.
+    """
+    slots = [part for part in parts.nodes if part.op == "placeholder"]
+    known: dict[torch.fx.Node, Any] = dict(zip(slots, given, strict=True))
+    with graph.inserting_before(node):
+        results: Any = graph.graph_copy(parts, known)
+    if isinstance(node.meta.get("val"), Tensor):
+        node.replace_all_uses_with(results[0])
+    for user in list(node.users):
+        user.replace_all_uses_with(results[user.args[1]])
+        graph.erase_node(user)
+    graph.erase_node(node)
+    return [made for part, made in known.items() if part not in slots]
 
 
 def _is_graph(module: torch.fx.GraphModule, value: Any) -> bool:

@@ -17,7 +17,7 @@ from torch._ops import OpOverload
 from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from zooalign.graph.capture import Capture, writes
+from zooalign.graph.capture import Capture, put_in_place, writes
 from zooalign.graph.registry import Rule, lookup
 
 __all__ = ["decomposed"]
@@ -37,7 +37,7 @@ def decomposed(captured: Capture, rules: Mapping[str, Rule]) -> Capture:
         if _unknown(node, rules):
             parts = _parts(node, rules, ())
             if parts is not None:
-                _put_in_place(graph, node, parts)
+                _replace(graph, node, parts)
     return replace(captured, graph=graph)
 
 
@@ -62,7 +62,7 @@ def _parts(
             parts = _parts(part, rules, (*whole, node.target))  # type: ignore[arg-type]
             if parts is None:
                 return None
-            _put_in_place(graph, part, parts)
+            _replace(graph, part, parts)
     return graph
 
 
@@ -86,16 +86,12 @@ def _traced(node: fx.Node) -> fx.Graph | None:
     try:
         with torch.no_grad():
             # Tensors made on the way are functional too, which torch.func.functionalize misses.
-            graph = make_fx(dispatch_functionalize(call, FunctionalTensorMode()))(given).graph
+            return make_fx(dispatch_functionalize(call, FunctionalTensorMode()))(given).graph
     except Exception:  # any error of theirs: no decomposition for this use
         return None
-    (output,) = (found for found in graph.nodes if found.op == "output")
-    return graph if isinstance(output.args[0], (list, tuple)) else None
 
 
 def _decomposition(target: Any) -> Callable[..., Any] | None:
-    if not isinstance(target, OpOverload):
-        return None
     if torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), _COMPOSITE):
         return target.decompose
     return decomposition_table.get(target)
@@ -107,19 +103,9 @@ def _meta(value: Any) -> Tensor | None:
     return torch.empty_strided(tuple(value.shape), value.stride(), dtype=value.dtype, device="meta")
 
 
-def _put_in_place(graph: fx.Graph, node: fx.Node, parts: fx.Graph) -> None:
-    """Write ``parts`` where ``node`` stands; they belong to the same layer."""
-    slots = [part for part in parts.nodes if part.op == "placeholder"]
-    known: dict[fx.Node, Any] = dict(zip(slots, node.all_input_nodes, strict=True))
-    with graph.inserting_before(node):
-        results: Any = graph.graph_copy(parts, known)
-    layer = {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
-    for part, made in known.items():
-        if part not in slots:
-            made.meta.update(layer)
-    if isinstance(node.meta.get("val"), Tensor):
-        node.replace_all_uses_with(results[0])
-    for user in list(node.users):
-        user.replace_all_uses_with(results[user.args[1]])
-        graph.erase_node(user)
-    graph.erase_node(node)
+def _replace(graph: fx.Graph, node: fx.Node, parts: fx.Graph) -> None:
+    """Put the parts in the operator's place; they belong to the same layer."""
+    keys = ("nn_module_stack", "stack_trace")
+    layer: dict[str, Any] = {key: node.meta[key] for key in keys if key in node.meta}
+    for made in put_in_place(graph, node, parts, node.all_input_nodes):
+        made.meta.update(layer)

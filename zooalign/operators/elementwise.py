@@ -15,7 +15,8 @@ mish nan_to_num neg negative positive rad2deg reciprocal relu relu6 round rrelu 
 sigmoid sign silu sin sinh softplus softshrink softsign sqrt square tan tanh tanhshrink threshold
 to trunc type_as _to_copy _conj conj real imag view_of fill zero zeros_like ones_like
 full_like empty_like rand_like randn_like bitwise_left_shift square_ alpha_dropout
-lift_fresh resolve_conj resolve_neg conj_physical i0 polygamma requires_grad_ cpu float double half bfloat16 bool int long
+lift_fresh resolve_conj resolve_neg requires_grad_ cpu float double half bfloat16 bool int long
+conj_physical i0 polygamma
 """.split()  # noqa: SIM905
 
 _NARY = """
