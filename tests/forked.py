@@ -76,9 +76,9 @@ def _serve() -> None:
     import torch
 
     import zooalign.cli.align
-    import zooalign.release.align
-    import zooalign.release.check
-    import zooalign.release.merge  # noqa: F401
+    import zooalign.pipelines.align
+    import zooalign.gate.check
+    import zooalign.pipelines.merge  # noqa: F401
 
     torch.set_num_threads(1)
     for line in sys.stdin:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zooalign.zoo import hooks, plugins
+from zooalign.plugins import hooks, manager as plugins
 
 __all__ = ["Install", "install_plugin", "no_installed_plugins"]
 

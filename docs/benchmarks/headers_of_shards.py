@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from zooalign.release.align import align_models
+from zooalign.pipelines.align import align_models
 from zooalign.testing import LoopbackHub
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model

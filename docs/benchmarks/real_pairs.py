@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zooalign.release.align import align_models
-from zooalign.release.barrier import barrier_models
-from zooalign.release.merge import merge_models
+from zooalign.pipelines.align import align_models
+from zooalign.pipelines.barrier import barrier_models
+from zooalign.pipelines.merge import merge_models
 
 CIFAR = "&normalize=0.485,0.456,0.406,0.229,0.224,0.225"
 

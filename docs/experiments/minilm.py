@@ -19,8 +19,8 @@ from _text import text_file
 from safetensors.torch import load_file
 from torch import Tensor
 
-from zooalign.release.align import align_models
-from zooalign.release.spec_of import derive_for
+from zooalign.pipelines.align import align_models
+from zooalign.pipelines.spec import derive_for
 from zooalign.symmetry import verify
 from zooalign.testing import LoopbackHub
 from zooalign.zoo.models import open_model

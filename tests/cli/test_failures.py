@@ -109,7 +109,7 @@ def test_an_unexpected_error_is_short(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("something\nlong")
 
-    monkeypatch.setattr("zooalign.release.plugins.plugin_states", fail)
+    monkeypatch.setattr("zooalign.gate.plugin_states.plugin_states", fail)
     refused(call, ["plugins"], work, "unexpected RuntimeError: something")
     assert "ZOOALIGN_DEBUG=1" in call("plugins").err
     monkeypatch.setenv("ZOOALIGN_DEBUG", "1")

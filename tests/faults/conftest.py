@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from released_pairs import Pairs
 
-from zooalign.release.align import align_models
+from zooalign.pipelines.align import align_models
 
 
 @pytest.fixture(scope="session")

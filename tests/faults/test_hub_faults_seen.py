@@ -16,8 +16,8 @@ from served_hub import served_hub
 from zooalign.cli import main
 from zooalign.errors import HubError
 from zooalign.release.listing import list_files
-from zooalign.release.publish import publish
-from zooalign.release.upload import create, upload
+from zooalign.publish.publish import publish
+from zooalign.publish.upload import create, upload
 from zooalign.testing import (
     Corrupt,
     Cut,

@@ -11,7 +11,7 @@ from forked import forked
 from released_pairs import Pairs
 
 from zooalign.errors import CheckpointError
-from zooalign.release.assemble import require_output
+from zooalign.pipelines.assemble import require_output
 from zooalign.zoo import leftovers
 from zooalign.zoo.files import atomic_write, new_directory
 

@@ -14,7 +14,7 @@ from forked import forked
 from released_pairs import Pairs
 
 from zooalign.errors import CheckpointError
-from zooalign.release.check import check
+from zooalign.gate.check import check
 from zooalign.zoo.checkpoint import open_checkpoint
 from zooalign.zoo.files import new_directory
 from zooalign.zoo.writer import write_model
@@ -111,7 +111,7 @@ def test_too_little_memory_for_one_tensor(run: Any, work: Path) -> None:
     architecture = (
         f"py:torch.nn:Linear?in_features={size // 16384}&out_features=16384&input={size // 16384}"
     )
-    code = "import torch, timm, zooalign.release.align; "
+    code = "import torch, timm, zooalign.pipelines.align; "
     code += "import resource; used = int(open('/proc/self/statm').read().split()[0]) * 4096; "
     code += "resource.setrlimit(resource.RLIMIT_AS, (used + 700_000_000,) * 2); " + RUN
     words = ["align", "w.safetensors", "w.safetensors", "--model", architecture]
@@ -127,7 +127,7 @@ def test_two_runs_into_one_directory(run: Any, work: Path, pairs: Pairs) -> None
     code = """
 import os, sys
 from zooalign.cli import main
-import zooalign.release.align as align
+import zooalign.pipelines.align as align
 real = align.write_release
 def together(*a, **k):
     open("here." + str(os.getpid()), "w").close()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zooalign.errors import TraceError
 from zooalign.graph.capture import capture
 from zooalign.graph.execute import evaluate
-from zooalign.release.spec_of import spec_for
+from zooalign.pipelines.spec import spec_for
 from zooalign.symmetry import derive_spec, extract_spec, verify
 from zooalign.symmetry.trial import random_state
 

@@ -42,7 +42,7 @@ class Net(nn.Module):
 PLUGIN = """
 import sys
 from types import ModuleType
-from zooalign.zoo.hooks import hookimpl
+from zooalign.plugins.hooks import hookimpl
 
 @hookimpl
 def zooalign_operators():

@@ -6,7 +6,7 @@ import pytest
 from released_pairs import Pairs
 
 from zooalign.errors import DataError, MergeError
-from zooalign.release.barrier import barrier_models
+from zooalign.pipelines.barrier import barrier_models
 from zooalign.release.calibration import FullBatches, Loading, describe_data, open_for
 from zooalign.zoo.models import open_model
 

@@ -10,10 +10,10 @@ import torch
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 
 from zooalign.errors import HubError, ModelReferenceError, SpecError
-from zooalign.release.align import align_models
-from zooalign.release.check import all_checks, check
+from zooalign.pipelines.align import align_models
+from zooalign.gate.check import all_checks, check
 from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC
-from zooalign.release.policy import Policy
+from zooalign.gate.policy import Policy
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from zooalign.release.check import all_checks
-from zooalign.release.checks import BUILT_IN
-from zooalign.release.policy import read_policy
-from zooalign.release.reference import with_checks
+from zooalign.gate.check import all_checks
+from zooalign.gate.checks import BUILT_IN
+from zooalign.gate.policy import read_policy
+from zooalign.gate.checks_page import with_checks
 
 PAGE = Path(__file__).parents[2] / "docs" / "checks.md"
 
 
 def test_the_table_is_the_code_s() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert page == with_checks(page), "run: python -m zooalign.release.reference docs/checks.md"
+    assert page == with_checks(page), "run: python -m zooalign.gate.checks_page docs/checks.md"
 
 
 @pytest.mark.parametrize("check", BUILT_IN, ids=lambda check: check.id)

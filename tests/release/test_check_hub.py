@@ -11,11 +11,11 @@ from released_pairs import Pairs, tamper, weights
 from served_hub import served_hub
 
 from zooalign.errors import CheckpointError, HubError
-from zooalign.release.align import align_models
-from zooalign.release.apply import apply_permutation
-from zooalign.release.check import Asked, all_checks, check, check_with
-from zooalign.release.policy import Policy
-from zooalign.release.publish import publish
+from zooalign.pipelines.align import align_models
+from zooalign.pipelines.apply import apply_permutation
+from zooalign.gate.check import Asked, all_checks, check, check_with
+from zooalign.gate.policy import Policy
+from zooalign.publish.publish import publish
 from zooalign.testing import Fault, LoopbackHub, Reply
 from zooalign.zoo.writer import write_model
 

@@ -12,12 +12,12 @@ import torch
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 from served_hub import served_hub
 
-from zooalign.release.align import align_models
+from zooalign.pipelines.align import align_models
 from zooalign.release.calibration import Loading
-from zooalign.release.check import Asked, all_checks, check_with
+from zooalign.gate.check import Asked, all_checks, check_with
 from zooalign.release.layout import CARD, PROVENANCE, SPEC
-from zooalign.release.merge import merge_models
-from zooalign.release.policy import Policy
+from zooalign.pipelines.merge import merge_models
+from zooalign.gate.policy import Policy
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.symmetry.spec_file import from_json, to_json
 from zooalign.testing import LoopbackHub

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from zooalign.release.coverage_of import gaps
-from zooalign.release.spec_of import spec_for
+from zooalign.gate.permutation_gaps import gaps
+from zooalign.pipelines.spec import spec_for
 from zooalign.symmetry import PermutationSpec
 from zooalign.symmetry.spec import Block, Group, Member, Over
 

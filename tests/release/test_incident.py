@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from released_pairs import Pairs, tamper, weights
 
-from zooalign.release.align import align_models
-from zooalign.release.assemble import digest_of
-from zooalign.release.check import check
+from zooalign.pipelines.align import align_models
+from zooalign.pipelines.assemble import digest_of
+from zooalign.gate.check import check
 from zooalign.release.layout import DIGESTS, SPEC, json_bytes
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.symmetry.spec_file import from_json
@@ -108,7 +108,7 @@ def test_a_change_that_is_no_known_mistake_is_reported_as_a_difference(
 
 
 def test_a_merge_with_one_parent_left_as_it_was(pairs: Pairs, tmp_path: Path) -> None:
-    from zooalign.release.merge import merge_models
+    from zooalign.pipelines.merge import merge_models
 
     folder = tmp_path / "merged"
     merge_models(pairs.vit, str(folder), method="weight")

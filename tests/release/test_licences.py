@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from released_pairs import Pairs, edit_json, rewrite
 
-from zooalign.release.align import align_models
-from zooalign.release.check import check
+from zooalign.pipelines.align import align_models
+from zooalign.gate.check import check
 from zooalign.release.layout import PROVENANCE
-from zooalign.release.licences import LICENCES, compare
+from zooalign.gate.licences import LICENCES, compare
 
 
 @pytest.mark.parametrize(

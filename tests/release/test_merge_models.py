@@ -9,9 +9,9 @@ from released_pairs import Pairs, outputs, rewrite, weights
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.release.calibration import Loading
-from zooalign.release.check import check
-from zooalign.release.merge import merge_models
-from zooalign.release.reproduce import reproduce
+from zooalign.gate.check import check
+from zooalign.pipelines.merge import merge_models
+from zooalign.pipelines.reproduce import reproduce
 from zooalign.symmetry import apply
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.symmetry.spec_file import from_json

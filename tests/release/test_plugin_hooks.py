@@ -9,16 +9,16 @@ from released_pairs import Pairs
 
 from zooalign.cli import main
 from zooalign.errors import ZooalignError
-from zooalign.release.align import align_models
-from zooalign.release.check import check
-from zooalign.release.plugins import PluginError, plugin_checks, plugin_solvers, plugin_states
-from zooalign.zoo import plugins
+from zooalign.pipelines.align import align_models
+from zooalign.gate.check import check
+from zooalign.gate.plugin_states import (PluginError, plugin_checks, plugin_solvers, plugin_states)
+from zooalign.plugins import manager as plugins
 
-HEAD = "from zooalign.zoo.hooks import hookimpl\n"
+HEAD = "from zooalign.plugins.hooks import hookimpl\n"
 CHECKS = (
     HEAD
     + '''
-from zooalign.release.findings import Finding, check_of
+from zooalign.gate.findings import Finding, check_of
 
 @check_of("team.notes", "there are no notes")
 def notes(subject):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from released_pairs import Pairs
 
-from zooalign.release.align import align_models
-from zooalign.release.check import all_checks, check
-from zooalign.release.policy import Policy, PolicyError, find_policy, read_policy
+from zooalign.pipelines.align import align_models
+from zooalign.gate.check import all_checks, check
+from zooalign.gate.policy import Policy, PolicyError, find_policy, read_policy
 
 WHOLE = """
 disable = ["card.data"]

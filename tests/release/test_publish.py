@@ -11,9 +11,9 @@ from released_pairs import Pairs, tamper, weights
 from served_hub import served_hub
 
 from zooalign.errors import CheckpointError, HubError, ModelReferenceError
-from zooalign.release.align import align_models
-from zooalign.release.check import check
-from zooalign.release.publish import FaultyReleaseError, publish
+from zooalign.pipelines.align import align_models
+from zooalign.gate.check import check
+from zooalign.publish.publish import FaultyReleaseError, publish
 from zooalign.testing import Corrupt, Drop, Fault, LoopbackHub, Reply
 
 

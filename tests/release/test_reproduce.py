@@ -9,15 +9,15 @@ import pytest
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 
 from zooalign.errors import CheckpointError, SpecError
-from zooalign.release.align import align_models
-from zooalign.release.apply import apply_permutation
-from zooalign.release.assemble import digest_of
+from zooalign.pipelines.align import align_models
+from zooalign.pipelines.apply import apply_permutation
+from zooalign.pipelines.assemble import digest_of
 from zooalign.release.calibration import Loading
-from zooalign.release.check import Asked, check, check_with
+from zooalign.gate.check import Asked, check, check_with
 from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC, json_bytes
-from zooalign.release.merge import merge_models
-from zooalign.release.permutation_only import permutation_release
-from zooalign.release.reproduce import reproduce
+from zooalign.pipelines.merge import merge_models
+from zooalign.publish.permutation_only import permutation_release
+from zooalign.pipelines.reproduce import reproduce
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.symmetry.spec_file import from_json, to_json
 

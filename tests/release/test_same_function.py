@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from zooalign.errors import SpecError
-from zooalign.release.same_function import compare_functions
+from zooalign.symmetry.same_function import compare_functions
 
 
 def test_a_mis_tied_unit_is_seen_in_every_precision() -> None:

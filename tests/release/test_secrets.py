@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from released_pairs import Pairs
 
-from zooalign.release.align import align_models
-from zooalign.release.check import all_checks, check
-from zooalign.release.policy import Policy
+from zooalign.pipelines.align import align_models
+from zooalign.gate.check import all_checks, check
+from zooalign.gate.policy import Policy
 
 # Put together here, so that scanners do not take this file for a leak.
 TOKENS = {

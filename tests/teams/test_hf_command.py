@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from released_pairs import Pairs, tamper
 
-from zooalign.release.align import align_models
+from zooalign.pipelines.align import align_models
 
 BIN = Path(sys.executable).parent
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from released_pairs import Pairs, tamper
 
-from zooalign.release.align import align_models
+from zooalign.pipelines.align import align_models
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -4,10 +4,10 @@ import pytest
 from installed_plugins import Install
 
 from zooalign.errors import ModelReferenceError, ZooalignWarning
-from zooalign.zoo import hooks, plugins
+from zooalign.plugins import hooks, manager as plugins
 
 ADAPTER = """
-from zooalign.zoo.hooks import hookimpl
+from zooalign.plugins.hooks import hookimpl
 from zooalign.zoo.python_adapter import PythonAdapter
 
 class Other(PythonAdapter):
@@ -60,21 +60,21 @@ def test_an_outside_plugin(install_plugin: Install) -> None:
         ("raise SystemExit(1)", "SystemExit: 1"),
         ("x = 1", "it has no hooks"),
         (
-            "from zooalign.zoo.hooks import hookimpl\n@hookimpl\ndef zooalign_no_such(): ...",
+            "from zooalign.plugins.hooks import hookimpl\n@hookimpl\ndef zooalign_no_such(): ...",
             "unknown hooks: zooalign_no_such",
         ),
         (
-            "from zooalign.zoo.hooks import hookimpl\n"
+            "from zooalign.plugins.hooks import hookimpl\n"
             "@hookimpl\ndef zooalign_library_adapters(wrong): ...",
             "PluginValidationError",
         ),
         (
-            "from zooalign.zoo.hooks import hookimpl\n"
+            "from zooalign.plugins.hooks import hookimpl\n"
             "@hookimpl\ndef zooalign_library_adapters(): return [1]",
             "1 is not a LibraryAdapter",
         ),
         (
-            "from zooalign.zoo.hooks import hookimpl\n"
+            "from zooalign.plugins.hooks import hookimpl\n"
             "@hookimpl\ndef zooalign_library_adapters(): 1 / 0",
             "ZeroDivisionError",
         ),

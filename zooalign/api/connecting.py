@@ -10,7 +10,7 @@ from zooalign.api.symmetries import extract_spec
 from zooalign.errors import MergeError
 from zooalign.graph.batches import require_repeatable
 from zooalign.merging import correct, cross_entropy
-from zooalign.release.connecting import Connected, Matching, connect
+from zooalign.merging.connecting import Connected, Matching, connect
 from zooalign.symmetry import PermutationSpec
 
 __all__ = ["connectivity"]

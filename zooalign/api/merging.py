@@ -26,8 +26,8 @@ from zooalign.merging import (
 from zooalign.merging import barrier as measure_barrier
 from zooalign.merging.layers import find_layers
 from zooalign.merging.repair import repair as repair_units
-from zooalign.release.matching import require_way
-from zooalign.release.spec_of import operator_rules
+from zooalign.pipelines.matching import require_way
+from zooalign.pipelines.spec import operator_rules
 from zooalign.symmetry import Permutation, PermutationSpec
 
 __all__ = ["Merged", "barrier", "merge"]

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from zooalign.api.arguments import Inputs, as_inputs
-from zooalign.release.spec_of import operator_rules
+from zooalign.pipelines.spec import operator_rules
 from zooalign.symmetry import PermutationSpec, Verification, derive_spec
 from zooalign.symmetry import verify as verify_spec
 from zooalign.symmetry.explain import explain as explain_axis

@@ -17,12 +17,12 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 def print_report(report: Any, format_: str, output: str | None) -> None:
-    """Print a :class:`zooalign.release.findings.CheckReport`.
+    """Print a :class:`zooalign.gate.findings.CheckReport`.
 
     With ``output`` the report goes to that file, and text for people to stdout. Where
     ``GITHUB_STEP_SUMMARY`` is set, a summary is appended there.
     """
-    from zooalign.release.reports import write_step_summary
+    from zooalign.gate.reports import write_step_summary
     from zooalign.zoo.files import atomic_write
 
     if format_ == "human" or output is not None:
@@ -74,7 +74,7 @@ def show_findings(console: Any, report: Any, limit: int | None = None) -> None:
 
 def _idle(report: Any) -> Iterator[tuple[str, list[str]]]:
     """Checks that did not run, by why."""
-    from zooalign.release.check import all_checks
+    from zooalign.gate.check import all_checks
 
     of_parents = {check.id for check in all_checks() if "parents" in check.needs}
     given = any(name in of_parents for name in report.checks)
@@ -91,8 +91,8 @@ def _idle(report: Any) -> Iterator[tuple[str, list[str]]]:
 
 
 def _content(report: Any, format_: str) -> str:
-    from zooalign.release.check import all_checks
-    from zooalign.release.reports import to_junit, to_sarif
+    from zooalign.gate.check import all_checks
+    from zooalign.gate.reports import to_junit, to_sarif
 
     if format_ == "junit":
         return to_junit(report).decode()

@@ -48,7 +48,7 @@ def command(
 
     The output computes the same function as SOURCE; that is checked before it is written.
     """
-    from zooalign.release.align import align_models
+    from zooalign.pipelines.align import align_models
     from zooalign.release.calibration import Loading
 
     with progress_bar() as progress:

@@ -28,7 +28,7 @@ def command(
 
     The parent must be the recorded one, and every tensor the published one, by SHA-256.
     """
-    from zooalign.release.apply import apply_permutation
+    from zooalign.pipelines.apply import apply_permutation
 
     with progress_bar() as progress:
         report = apply_permutation(

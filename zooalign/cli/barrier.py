@@ -56,7 +56,7 @@ def command(
     device: str,
 ) -> Result:
     """Measure the barrier between A and B by both definitions in use."""
-    from zooalign.release.barrier import barrier_models
+    from zooalign.pipelines.barrier import barrier_models
     from zooalign.release.calibration import Loading
 
     with progress_bar() as progress:

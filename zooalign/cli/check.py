@@ -48,8 +48,8 @@ def command(
     A pull request is the revision refs/pr/N: org/name@refs/pr/1.
     """
     from zooalign.errors import ZooalignError
-    from zooalign.release.policy import find_policy, read_policy
-    from zooalign.release.reports import write_step_failure
+    from zooalign.gate.policy import find_policy, read_policy
+    from zooalign.gate.reports import write_step_failure
 
     if output is not None and format_ == "human":
         raise click.UsageError(
@@ -61,7 +61,7 @@ def command(
         _require_there(reference)
 
         from zooalign.release.calibration import Loading
-        from zooalign.release.check import Asked, check_with
+        from zooalign.gate.check import Asked, check_with
 
         asked = Asked(
             parents=parents,

@@ -86,8 +86,8 @@ def command(
 ) -> Result:
     """Measure barriers between A, B, ... by every way to permute them."""
     from zooalign.release.calibration import Loading
-    from zooalign.release.connecting import Matching
-    from zooalign.release.connectivity import connectivity_models
+    from zooalign.merging.connecting import Matching
+    from zooalign.pipelines.connectivity import connectivity_models
 
     options = _options.matching(method, starts=starts, kind=kind)
     with progress_bar() as progress:
@@ -162,7 +162,7 @@ def _show_trainings(console: Any, body: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from zooalign.release.connectivity_page import LABELS
+    from zooalign.pipelines.connectivity_page import LABELS
 
     if body["trajectory_summary"] is None:
         return

@@ -20,7 +20,7 @@ def command(reference: str, place: str, model: str | None, allow_pickle: bool) -
 
     Without AXIS, all axes of the parameter are explained.
     """
-    from zooalign.release.spec_of import spec_for
+    from zooalign.pipelines.spec import spec_for
     from zooalign.symmetry.explain import explain
 
     parameter, axis = _place(place)

@@ -16,7 +16,7 @@ def command() -> Result:
 
     ZOOALIGN_PLUGINS is the allow-list of outside plugins. Exit code 1 if one fails.
     """
-    from zooalign.release.plugins import plugin_states
+    from zooalign.gate.plugin_states import plugin_states
 
     states = plugin_states()
     data = {"plugins": [state.to_dict() for state in states]}

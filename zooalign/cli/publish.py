@@ -47,10 +47,10 @@ def command(
 
     The token is that of the hub's client (HF_TOKEN, or hf auth login); the hub is HF_ENDPOINT.
     """
-    from zooalign.release.asked import Asked
+    from zooalign.release.request import Asked
     from zooalign.release.calibration import Loading
-    from zooalign.release.policy import find_policy, read_policy
-    from zooalign.release.publish import FaultyReleaseError, publish
+    from zooalign.gate.policy import find_policy, read_policy
+    from zooalign.publish.publish import FaultyReleaseError, publish
 
     asked = Asked(
         parents=parents,

@@ -23,7 +23,7 @@ def command(
 
     Exit code 0 (the same bytes), 1 (something differs, the first tensor or file is named) or 2.
     """
-    from zooalign.release.reproduce import reproduce
+    from zooalign.pipelines.reproduce import reproduce
 
     with progress_bar() as progress:
         report = reproduce(

@@ -27,7 +27,7 @@ def command(
 
     No weight is read. What is not understood is frozen and named.
     """
-    from zooalign.release.spec_of import spec_for
+    from zooalign.pipelines.spec import spec_for
     from zooalign.symmetry.spec_file import to_json
     from zooalign.zoo.files import atomic_write
 

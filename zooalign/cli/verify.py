@@ -29,7 +29,7 @@ def command(
 
     Exit code 1 if they differ by more than rounding.
     """
-    from zooalign.release.spec_of import verify_model
+    from zooalign.pipelines.spec import verify_model
 
     report, found = verify_model(
         reference, model=model, seed=seed, alone=each, trials=trials, allow_pickle=allow_pickle

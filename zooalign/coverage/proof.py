@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import ZooalignError
-from zooalign.release.spec_of import operator_rules
+from zooalign.pipelines.spec import operator_rules
 from zooalign.symmetry.converse import Converse, converse
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec

@@ -6,7 +6,7 @@ from typing import Any
 
 from zooalign.demo.hub import RoundTrip
 from zooalign.merging.curve import BarrierCurve
-from zooalign.release.findings import CheckReport
+from zooalign.gate.findings import CheckReport
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Verification
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import DataError
 from zooalign.graph.batches import read_batches
-from zooalign.merging.calling import Runner
+from zooalign.graph.module_runner import Runner
 
 __all__ = ["Score", "correct", "cross_entropy", "evaluate"]
 

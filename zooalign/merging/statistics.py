@@ -16,7 +16,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import read_batches
-from zooalign.merging.calling import Runner
+from zooalign.graph.module_runner import Runner
 from zooalign.merging.moments import Moments
 
 __all__ = ["has_running_statistics", "reset_statistics"]

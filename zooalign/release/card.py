@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from huggingface_hub import ModelCardData
 
-from zooalign.release.barrier import MeasuredCurve
+from zooalign.pipelines.barrier import MeasuredCurve
 from zooalign.release.provenance import Provenance
 from zooalign.release.sources import Ancestor, Source
 from zooalign.symmetry import PermutationSpec

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, MergeError, ModelReferenceError
-from zooalign.release.spec_of import derive_for
+from zooalign.pipelines.spec import derive_for
 from zooalign.symmetry import Derived, PermutationSpec
 from zooalign.zoo.checkpoint import Checkpoint, LazyTensors, find_nonfinite
 from zooalign.zoo.fitting import state_dict_for

@@ -73,7 +73,7 @@ class Provenance:
     versions, warnings, command:
         What it ran with, what it warned of, and the command line that does it again.
     settings:
-        The other arguments of the operation, by name, for :mod:`zooalign.release.reproduce`.
+        The other arguments of the operation, by name, for :mod:`zooalign.pipelines.reproduce`.
     """
 
     operation: str

@@ -18,7 +18,7 @@ from zooalign.errors import CheckpointError, ModelReferenceError
 from zooalign.zoo import building, timm_catalogue
 from zooalign.zoo.adapters import Architecture, LibraryAdapter, Reduction
 from zooalign.zoo.base_adapter import BaseAdapter
-from zooalign.zoo.hooks import hookimpl
+from zooalign.plugins.hooks import hookimpl
 from zooalign.zoo.preprocess import Preprocess
 from zooalign.zoo.references import Reference
 

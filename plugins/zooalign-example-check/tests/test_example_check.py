@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from zooalign.cli import main
-from zooalign.release.align import align_models
+from zooalign.pipelines.align import align_models
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 

@@ -1,6 +1,6 @@
 """An organisation's own rules for a release, as checks of ``zooalign check``. Copy and change it.
 
-Each rule is a function from the release (:class:`zooalign.release.subject.Subject`) to findings.
+Each rule is a function from the release (:class:`zooalign.release.opened.Subject`) to findings.
 What differs between teams is a parameter, which a policy file sets::
 
     [tool.zooalign.check.parameters."example.licence"]
@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator
 
 from zooalign.errors import SpecError
-from zooalign.release.findings import Check, Finding, check_of
+from zooalign.gate.findings import Check, Finding, check_of
 from zooalign.release.front_matter import body_of, read_metadata
 from zooalign.release.layout import CARD
-from zooalign.release.subject import Subject
-from zooalign.zoo.hooks import hookimpl
+from zooalign.release.opened import Subject
+from zooalign.plugins.hooks import hookimpl
 
 __all__ = ["licence", "name", "owner", "zooalign_checks"]
 

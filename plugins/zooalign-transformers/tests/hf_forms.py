@@ -2,7 +2,7 @@
 
 from math import lgamma, log
 
-from zooalign.release.spec_of import SpecReport, verify_model
+from zooalign.pipelines.spec import SpecReport, verify_model
 from zooalign.symmetry import Verification
 
 __all__ = ["L", "proven"]

@@ -5,7 +5,7 @@ import torch
 from zooalign.errors import ModelReferenceError
 from zooalign.zoo.adapters import Catalogue
 from zooalign.zoo.models import open_model
-from zooalign.zoo.plugins import adapter_named, loaded_plugins
+from zooalign.plugins.manager import adapter_named, loaded_plugins
 
 from zooalign_transformers.adapter import TransformersAdapter
 from zooalign_transformers.classes import tasks

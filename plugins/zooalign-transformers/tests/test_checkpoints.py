@@ -8,7 +8,7 @@ import torch
 import transformers
 from hf_models import SENTENCES, bert, llama, tokenizer
 from safetensors import safe_open
-from zooalign.release.align import align_models
+from zooalign.pipelines.align import align_models
 from zooalign.zoo.models import open_model
 
 

@@ -12,10 +12,10 @@ import transformers
 from hf_models import llama
 from safetensors.torch import load_file, save_file
 from zooalign.release import layout
-from zooalign.release.align import align_models
-from zooalign.release.assemble import digest_of
-from zooalign.release.check import check
-from zooalign.release.findings import Finding
+from zooalign.pipelines.align import align_models
+from zooalign.pipelines.assemble import digest_of
+from zooalign.gate.check import check
+from zooalign.gate.findings import Finding
 from zooalign.symmetry import PermutationSpec, Permuted
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.permutation_file import permutation_to_dict

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hf_models import SENTENCES, WORDS, bert, llama, tokenizer, written
 from zooalign.errors import DataError
-from zooalign.release.align import align_models
-from zooalign.release.barrier import barrier_models
+from zooalign.pipelines.align import align_models
+from zooalign.pipelines.barrier import barrier_models
 from zooalign.release.calibration import Loading, open_for
 from zooalign.zoo.models import open_model
 

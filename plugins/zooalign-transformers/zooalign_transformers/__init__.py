@@ -6,7 +6,7 @@ Nothing here imports transformers before one of its models is asked for.
 from typing import Any
 
 from zooalign.zoo.adapters import LibraryAdapter
-from zooalign.zoo.hooks import hookimpl
+from zooalign.plugins.hooks import hookimpl
 
 __all__ = ["zooalign_library_adapters", "zooalign_operators"]
 

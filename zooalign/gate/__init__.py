@@ -1,0 +1,1 @@
+"""The release gate: checks, findings, the policy and the forms of a report."""

@@ -1,0 +1,236 @@
+"""Which files there are: safetensors only, nothing that reaches outside or runs."""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from zooalign.errors import CheckpointError
+from zooalign.release.contents import LocalContents, heads, is_inside
+from zooalign.gate.findings import Finding, check_of
+from zooalign.release.listing import hash_file
+from zooalign.gate.sniff import COUNT, MOST, disguise, goes_on
+from zooalign.release.opened import Subject
+
+__all__ = ["CHECKS"]
+
+_PICKLES = (
+    *(".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz"),
+    *(".h5", ".hdf5", ".keras", ".nemo"),
+)
+_CODE = (".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".exe")
+_REMOTE = ("auto_map", "trust_remote_code", "custom_pipelines")
+
+
+@check_of("files.safetensors_only", "no file in a format that can run code")
+def safetensors_only(subject: Subject) -> Iterator[Finding]:
+    """A file's name says that it is a pickle or the like, which runs code when it is loaded.
+
+    Fix: convert it to safetensors, or remove it.
+    """
+    for name in subject.names:
+        if PurePosixPath(name).suffix.lower() in _PICKLES:
+            yield Finding(
+                "files.safetensors_only",
+                "error",
+                name,
+                "a release holds weights as safetensors only; this format can run code on load",
+                "convert it to safetensors, or remove it",
+            )
+
+
+@check_of("files.disguised", "no pickle, archive or program under another name")
+def disguised(subject: Subject) -> Iterator[Finding]:
+    """A file begins like a pickle, an archive or a program, whatever its name is. Of a repo, the
+    first 4096 bytes of each file are read, and 4 MiB of one that may be a pickle of an old
+    protocol, which begins with no number of its own. A warning: it may go on behind them.
+
+    Fix: remove it; publish weights as safetensors and text as it is.
+    """
+    names = [
+        name
+        for name in subject.names
+        if not name.endswith(".safetensors") and PurePosixPath(name).suffix.lower() not in _PICKLES
+    ]
+    begins = {}
+    # What has a header that holds is what it says; the others' beginnings are at hand.
+    for name in [fault.name for fault in subject.faults]:
+        if (subject.headers / name).is_file():
+            with (subject.headers / name).open("rb") as file:
+                begins[name] = file.read(COUNT)
+    readable = [name for name in names if _readable(subject, name)]
+    begins |= heads(subject.contents, readable, COUNT)
+    longer = [name for name in readable if len(begins[name]) == COUNT and goes_on(begins[name])]
+    begins |= heads(subject.contents, longer, MOST)
+    for name, head in begins.items():
+        what = disguise(head)
+        if what is not None:
+            yield Finding(
+                "files.disguised",
+                "error",
+                name,
+                f"is {what}, whatever its name says",
+                "remove it",
+            )
+        elif len(head) == MOST and goes_on(head):
+            yield Finding(
+                "files.disguised",
+                "warning",
+                name,
+                f"may be a pickle: {MOST} bytes of it are read, and all could be one's",
+                "look at it, and remove it or give it another beginning",
+            )
+
+
+@check_of("files.code", "nothing that asks to run the release's own code")
+def code(subject: Subject) -> Iterator[Finding]:
+    """The release brings code, or a configuration that asks its library to load code from the
+    repo (``auto_map``, ``trust_remote_code``). Whoever loads it would run it.
+
+    Fix: publish a model that its library knows, or turn this check off if the code is meant.
+    """
+    for name in subject.names:
+        if PurePosixPath(name).suffix.lower() in _CODE:
+            yield Finding(
+                "files.code", "error", name, "is code; a release is weights and text", "remove it"
+            )
+    for name in subject.names:
+        if "/" in name or not name.endswith(".json") or name.endswith(".index.json"):
+            continue
+        try:
+            body = subject.json(name)
+        except Exception:  # not JSON at all: no library reads it as a configuration
+            continue
+        for key in _REMOTE:
+            if isinstance(body, dict) and body.get(key):
+                yield Finding(
+                    "files.code",
+                    "error",
+                    f"{name}: {key}",
+                    f"asks the library to run code from a repo ({key})",
+                    "remove the entry, and publish a model that its library knows",
+                )
+
+
+@check_of("files.names", "every file's name is plain and stays inside")
+def names(subject: Subject) -> Iterator[Finding]:
+    """A name is absolute, leads out of the directory, holds characters that cannot be seen or that
+    steer (control, direction, of no width), or differs from another by case or by how accents are
+    written only, so that some file systems keep one of both.
+
+    Fix: rename the file.
+    """
+    for name in subject.contents.unsafe:
+        yield _name(name, "leads out of the directory it would be written to")
+    folded: dict[str, str] = {}
+    for name in subject.names:
+        if not name.isprintable() or "\\" in name:
+            yield _name(name, "holds characters that do not belong in a file's name")
+        twin = folded.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if twin != name:
+            yield _name(name, f"differs from {twin} by case or accents only")
+
+
+@check_of("files.inside", "no link that leads out of the directory")
+def inside(subject: Subject) -> Iterator[Finding]:
+    """A link leads out of the directory, or to nothing; publishing would send what it points to.
+
+    Fix: replace the link by the file itself, or remove it.
+    """
+    if not isinstance(subject.contents, LocalContents) or subject.on_hub:
+        return
+    root = subject.contents.directory
+    for name in subject.names:
+        if not is_inside(root, root / name) or not (root / name).exists():
+            yield Finding(
+                "files.inside",
+                "error",
+                name,
+                "is a link out of the directory, or to nothing",
+                "replace the link by the file itself, or remove it",
+            )
+
+
+@check_of("files.hashes", "downloaded files are those that the hub states", "values")
+def hashes(subject: Subject) -> Iterator[Finding]:
+    """A large file in the cache, or a file of the weights, has another SHA-256 than the hub states
+    for it. (Of a repo; a directory states nothing about itself. Nothing else is downloaded for
+    this.)
+
+    Fix: delete it from the cache and download it again; if it stays, the hub holds a broken file.
+    """
+    weights = {file.relative_to(subject.headers).as_posix() for file in subject.shapes.files}
+    for entry in subject.contents.entries:
+        if entry.sha256 is None:
+            continue
+        here = subject.contents.here(entry.name)
+        if here is None and entry.name not in weights:
+            continue
+        found = hash_file(here or subject.contents.path(entry.name))
+        if found != entry.sha256:
+            yield Finding(
+                "files.hashes",
+                "error",
+                entry.name,
+                f"has SHA-256 {found[:16]}, the hub states {entry.sha256[:16]}",
+                "delete it from the cache and download it again",
+            )
+
+
+@check_of("published.same", "what the hub holds is what was checked", "against")
+def published(subject: Subject) -> Iterator[Finding]:
+    """A file of the directory given with ``--against`` is missing from the release, has other
+    bytes there, or the release has one more. Of a repo only names, sizes and the hashes that the
+    hub states are asked for.
+
+    Fix: publish the directory again, or find out who changed the repo since.
+    """
+    assert subject.asked.against is not None
+    own = LocalContents.of(_existing(subject.asked.against))
+    theirs = {entry.name: entry for entry in subject.contents.entries}
+    for entry in own.entries:
+        stated = theirs.pop(entry.name, None)
+        if stated is None:
+            yield _other(entry.name, "is missing from the release")
+        elif not _same(subject, stated, own.path(entry.name)):
+            yield _other(entry.name, "has other bytes than the one that was checked")
+    for name in theirs:
+        if not name.startswith("."):  # the hub adds .gitattributes
+            yield _other(name, "is not in the directory that was checked")
+
+
+def _existing(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise CheckpointError(f"{text}: there is no such directory to compare with")
+    return Path(text)
+
+
+def _same(subject: Subject, stated: Any, path: Any) -> bool:
+    if stated.size is not None and stated.size != path.stat().st_size:
+        return False
+    if stated.sha256 is not None:
+        return bool(hash_file(path) == stated.sha256)
+    if stated.blob is not None:
+        content = path.read_bytes()
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+        return bool(git.hexdigest() == stated.blob)
+    return hash_file(subject.contents.path(stated.name)) == hash_file(path)
+
+
+def _readable(subject: Subject, name: str) -> bool:
+    if not isinstance(subject.contents, LocalContents):
+        return True
+    root = subject.contents.directory
+    return is_inside(root, root / name) and (root / name).is_file()
+
+
+def _name(name: str, message: str) -> Finding:
+    return Finding("files.names", "error", name, message, "rename the file")
+
+
+def _other(name: str, message: str) -> Finding:
+    return Finding("published.same", "error", name, message, "publish the directory again")
+
+
+CHECKS = (safetensors_only, disguised, code, names, inside, hashes, published)

@@ -1,0 +1,1 @@
+"""From references to directories: align, merge, apply, barrier, connectivity, reproduce."""

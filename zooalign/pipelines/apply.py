@@ -1,0 +1,203 @@
+"""Permutation-only releases: a few kilobytes that make the aligned checkpoint of the parent."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from zooalign.errors import CheckpointError, MergeError, SpecError
+from zooalign.release import layout
+from zooalign.pipelines.assemble import digest_of, require_output
+from zooalign.pipelines.barrier import curves_from_json
+from zooalign.release.card import make_card
+from zooalign.release.contents import LocalContents
+from zooalign.release.front_matter import read_metadata
+from zooalign.release.open_release import open_subject
+from zooalign.progress import Progress, silent
+from zooalign.release.provenance import Provenance
+from zooalign.release.sources import source_of
+from zooalign.release.opened import Subject
+from zooalign.symmetry import Permuted
+from zooalign.zoo.checkpoint import INDEX_NAME
+from zooalign.zoo.models import Model, open_model
+from zooalign.zoo.writer import write_model
+
+__all__ = ["ApplyReport", "apply_permutation", "is_permutation_only", "prove_parent"]
+
+TAG = "permutation-only"
+
+
+@dataclass(frozen=True)
+class ApplyReport:
+    """What was written; ``tensors`` is how many were compared with their published SHA-256."""
+
+    output: str
+    parent: str
+    release: str
+    files: tuple[str, ...]
+    tensors: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The documented JSON (``docs/cli.md``)."""
+        return {**vars(self), "files": list(self.files)}
+
+
+def apply_permutation(
+    parent: str,
+    release: str,
+    output: str,
+    *,
+    model: str | None = None,
+    allow_pickle: bool = False,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> ApplyReport:
+    """Permute ``parent`` as ``release`` says and write the aligned checkpoint.
+
+    Parameters
+    ----------
+    parent:
+        The model that was aligned; its files must be the recorded ones, by SHA-256.
+    release:
+        A directory or repo with a spec, a permutation and a provenance; it needs no weights, and
+        if it has some they are not read.
+    output:
+        The directory to write, as ``zooalign align`` wrote it: the release's files, the weights,
+        and what the release lacks of configuration and card.
+
+    Raises
+    ------
+    SpecError
+        If the release is no alignment, or spec and permutation do not fit the parent.
+    CheckpointError
+        If the parent is not the recorded one, or what was made is not what was published; nothing
+        is left behind.
+    """
+    start = time.perf_counter()
+    require_output(output, overwrite=overwrite)
+    with open_subject(_or_hub(release)) as subject:
+        made = _alignment(subject)
+        opened = open_model(parent, model=model, allow_pickle=allow_pickle)
+        tensors = prove_parent(subject, made, opened, progress)
+        assert opened.checkpoint is not None
+        kept = _files(subject, made, opened, Path(output).name)
+        config = {n: c for n, c in opened.config_files().items() if n not in kept}
+        write_model(
+            output,
+            tensors,
+            config_files=config,
+            extra_files=kept,
+            layout_like=opened.checkpoint,
+            overwrite=overwrite,
+        )
+    files = tuple(entry.name for entry in LocalContents.of(Path(output)).entries)
+    return ApplyReport(
+        output,
+        opened.reference,
+        subject.reference,
+        files,
+        len(opened.checkpoint),
+        time.perf_counter() - start,
+    )
+
+
+def _files(subject: Subject, made: Provenance, opened: Model, title: str) -> dict[str, bytes]:
+    """The release's own files, but for weights; where it has none, with the card of one that has."""
+    found = {
+        name: subject.contents.path(name).read_bytes()
+        for name in subject.names
+        if not name.startswith(".") and not name.endswith(".safetensors") and name != INDEX_NAME
+    }
+    if is_permutation_only(subject):
+        try:
+            text = subject.text(layout.BARRIER)
+            curves = () if text is None else curves_from_json(text)
+        except MergeError as error:
+            raise SpecError(f"{layout.BARRIER} is malformed: {error}") from error
+        found[layout.CARD] = make_card(
+            made,
+            title=title,
+            library=opened.adapter.name,
+            curves=curves,
+            plot=layout.PLOT if layout.PLOT in found else None,
+            spec=subject.spec,
+        ).encode()
+    return found
+
+
+def is_permutation_only(subject: Subject) -> bool:
+    """Whether a release says, by a tag of its card, that it has no weights."""
+    try:
+        tags = read_metadata(subject.text(layout.CARD) or "").get("tags")
+    except SpecError:
+        return False
+    return isinstance(tags, list) and TAG in tags
+
+
+def _alignment(subject: Subject) -> Provenance:
+    made = subject.provenance
+    problem = subject.provenance_problem or subject.spec_problem
+    if made is None or subject.spec is None:
+        reason = problem or f"{layout.PROVENANCE} or {layout.SPEC} is missing"
+        raise SpecError(f"{subject.reference} is no release of a permutation: {reason}")
+    if made.operation != "align" or len(made.alignments) != 1:
+        raise SpecError(
+            f"{subject.reference} is a {made.operation}; only an alignment is one parent permuted"
+        )
+    return made
+
+
+def prove_parent(
+    subject: Subject, made: Provenance, opened: Model, progress: Progress = silent
+) -> Mapping[str, Tensor]:
+    """The parent permuted as a release says, lazily, each tensor proved by its published digest.
+
+    Raises
+    ------
+    SpecError, CheckpointError
+        If the parent is not the recorded one, or a tensor is not the published one.
+    """
+    _require_parent(opened, made)
+    assert opened.checkpoint is not None and subject.spec is not None
+    permutation = subject.permutation(made.alignments[0].permutation)
+    tensors = Permuted(subject.spec, permutation, opened.checkpoint)
+    _prove(tensors, subject.json(layout.DIGESTS), progress)
+    return tensors
+
+
+def _require_parent(opened: Model, made: Provenance) -> None:
+    if opened.checkpoint is None:
+        raise CheckpointError(f"'{opened.reference}' has no weights to permute")
+    recorded = made.sources[made.alignments[0].source]
+    expected = {file.sha256 for file in recorded.files}
+    if {file.sha256 for file in source_of(opened, "source").files} != expected:
+        at = f" at {recorded.commit}" if recorded.commit else ""
+        raise CheckpointError(
+            f"'{opened.reference}' is not the parent that was aligned, {recorded.reference}{at}: "
+            "its files of weights have other SHA-256; give the recorded one"
+        )
+
+
+def _prove(tensors: Mapping[str, Tensor], digests: Any, progress: Progress) -> None:
+    """Compare every tensor with its published digest, before anything is written."""
+    if not isinstance(digests, dict):
+        raise SpecError(
+            f"{layout.DIGESTS} is missing or malformed, so what comes out could not be checked"
+        )
+    names = list(tensors)
+    for number, name in enumerate(names):
+        progress("permute", number, len(names))
+        if digests.get(name) != digest_of(tensors[name]):
+            raise CheckpointError(
+                f"{name}: the parent permuted is not the tensor that was published (SHA-256 "
+                f"differs from that in {layout.DIGESTS})"
+            )
+
+
+def _or_hub(text: str) -> str:
+    """A path that looks like a repo's name, as a path."""
+    return f"./{text}" if Path(text).is_dir() and not text.startswith((".", "/")) else text

@@ -1,0 +1,126 @@
+"""The files of a released directory, and writing it whole or not at all."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zooalign.errors import CheckpointError
+from zooalign.release import layout
+from zooalign.pipelines.barrier import MeasuredCurve, curves_to_dict, render_plot
+from zooalign.release.card import make_card
+from zooalign.release.opening import Member
+from zooalign.progress import Progress
+from zooalign.release.provenance import Provenance
+from zooalign.symmetry import Permutation, PermutationSpec
+from zooalign.symmetry.permutation_file import permutation_to_dict
+from zooalign.symmetry.spec_file import to_json
+from zooalign.zoo import leftovers
+from zooalign.zoo.writer import write_model
+
+__all__ = ["Release", "digest_of", "require_output", "write_release"]
+
+
+@dataclass(frozen=True)
+class Release:
+    """Everything of a released directory but the weights.
+
+    ``like`` is the member whose files, key names, dtypes and configuration the output keeps.
+    """
+
+    like: Member
+    spec: PermutationSpec
+    permutations: Mapping[str, Permutation]
+    provenance: Provenance
+    curves: Sequence[MeasuredCurve]
+    title: str
+
+
+def write_release(
+    output: str,
+    release: Release,
+    tensors: Mapping[str, Tensor],
+    *,
+    overwrite: bool,
+    progress: Progress,
+) -> Path:
+    """Write the directory. Each tensor is asked for twice, never two at a time.
+
+    Raises
+    ------
+    CheckpointError
+        If the directory cannot be written; nothing is left behind.
+    """
+    checkpoint = release.like.checkpoint
+    config = release.like.model.config_files()
+    total = len(checkpoint)
+    digests = {}
+    for done, name in enumerate(checkpoint):
+        progress("hash", done, total)
+        digests[name] = digest_of(tensors[name])
+    extra = {
+        layout.SPEC: to_json(release.spec).encode(),
+        layout.PROVENANCE: layout.json_bytes(release.provenance.to_dict()),
+        layout.DIGESTS: layout.json_bytes(digests),
+        layout.CARD: b"",
+    }
+    for name, permutation in release.permutations.items():
+        extra[name] = layout.json_bytes(permutation_to_dict(permutation))
+    plot = None
+    if release.curves:
+        extra[layout.BARRIER] = layout.json_bytes(curves_to_dict(release.curves))
+        plot = render_plot(release.curves)
+    if plot is not None:
+        extra[layout.PLOT] = plot
+    extra[layout.CARD] = make_card(
+        release.provenance,
+        title=release.title,
+        library=release.like.model.adapter.name,
+        curves=release.curves,
+        plot=None if plot is None else layout.PLOT,
+        spec=release.spec,
+    ).encode()
+    written = 0
+
+    def read(name: str) -> Tensor:
+        nonlocal written
+        written += 1
+        progress("write", written, total)
+        return tensors[name]
+
+    return write_model(
+        output,
+        read,
+        infos={name: checkpoint.info(name) for name in checkpoint},
+        config_files={k: v for k, v in config.items() if k not in extra},
+        extra_files=extra,
+        layout_like=checkpoint,
+        overwrite=overwrite,
+    )
+
+
+def require_output(output: str, *, overwrite: bool) -> None:
+    """Refuse before minutes of work what writing would refuse after them.
+
+    Raises
+    ------
+    CheckpointError
+        If ``output`` is a file, or a directory that is not empty and not to be overwritten.
+    """
+    path = Path(output)
+    leftovers.recover(path)  # what a killed run left must not be taken for a free place
+    if path.exists() and not path.is_dir():
+        raise CheckpointError(f"{path}: is a file; name a directory to write to")
+    if path.is_dir() and any(path.iterdir()) and not overwrite:
+        raise CheckpointError(
+            f"{path}: is not empty; name another directory, or ask to overwrite it (--overwrite)"
+        )
+
+
+def digest_of(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's values, little-endian and row-major, as safetensors keeps them."""
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    return hashlib.sha256(memoryview(flat.view(torch.uint8).numpy())).hexdigest()

@@ -1,0 +1,119 @@
+"""Comparing a release with what its operation made again."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zooalign.errors import CheckpointError, SpecError
+from zooalign.release import layout
+from zooalign.pipelines.assemble import digest_of
+from zooalign.release.contents import LocalContents
+from zooalign.release.listing import hash_file
+from zooalign.release.opened import Subject
+from zooalign.zoo.checkpoint import open_checkpoint
+
+__all__ = ["Difference", "SameFiles", "compare_files"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A file that differs; ``where`` is the first tensor or field in it that does."""
+
+    file: str
+    where: str
+    message: str
+
+
+@dataclass(frozen=True)
+class SameFiles:
+    """Files that were compared, what differs, and files that were not made again."""
+
+    compared: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    extra: tuple[str, ...]
+
+
+def compare_files(subject: Subject, again: Path, renamed: Mapping[str, str]) -> SameFiles:
+    """Compare the files of a release with those in ``again``, weights first.
+
+    ``renamed`` maps references as they were given to the second run to those of the first. The
+    versions that a record and a card mention are left out of the comparison, and so is the plot,
+    which depends on a library that draws it.
+    """
+    made = [entry.name for entry in LocalContents.of(again).entries]
+    made.sort(key=lambda name: (not name.endswith(".safetensors"), name))
+    compared, differences = [], []
+    for name in made:
+        if name not in subject.names:
+            differences.append(Difference(name, name, "is made again, and is not in the release"))
+            continue
+        if name == layout.PLOT:
+            continue
+        compared.append(name)
+        differences.extend(_compare(subject, name, again / name, renamed))
+    extra = [n for n in subject.names if n not in made]
+    for name in extra:
+        if name.endswith(".safetensors"):
+            differences.append(Difference(name, name, "is in the release, and is not made again"))
+    return SameFiles(tuple(compared), tuple(differences), tuple(extra))
+
+
+def _compare(
+    subject: Subject, name: str, again: Path, renamed: Mapping[str, str]
+) -> Iterator[Difference]:
+    try:
+        path = subject.contents.path(name)
+        if hash_file(path) == hash_file(again):
+            return
+        if name.endswith(".safetensors"):
+            yield _tensors(name, path, again)
+        elif name == layout.PROVENANCE:
+            yield from _record(subject, name, again, renamed)
+        elif name == layout.CARD:
+            yield from _card(subject, name, again, renamed)
+        else:
+            yield Difference(name, name, "has other bytes than when it is made again")
+    except (CheckpointError, SpecError, OSError) as error:
+        yield Difference(name, name, f"cannot be compared: {error}")
+
+
+def _tensors(name: str, path: Path, again: Path) -> Difference:
+    ours, theirs = open_checkpoint(path), open_checkpoint(again)
+    for key in theirs:
+        if key not in ours:
+            return Difference(name, key, "is made again, and is not in the release")
+        if ours.info(key) != theirs.info(key) or digest_of(ours[key]) != digest_of(theirs[key]):
+            return Difference(name, key, f"has other values in {name} than when it is made again")
+    return Difference(name, name, "has the same tensors, stored in other bytes")
+
+
+def _record(
+    subject: Subject, name: str, again: Path, renamed: Mapping[str, str]
+) -> Iterator[Difference]:
+    ours: dict[str, Any] = subject.json(name)
+    theirs: dict[str, Any] = json.loads(_put_back(again.read_text(encoding="utf-8"), renamed))
+    for key in theirs:
+        if key not in ("versions", "warnings") and ours.get(key) != theirs[key]:
+            yield Difference(name, f"{name}: {key}", "is another when the release is made again")
+
+
+def _card(
+    subject: Subject, name: str, again: Path, renamed: Mapping[str, str]
+) -> Iterator[Difference]:
+    ours = (subject.text(name) or "").splitlines()
+    theirs = _put_back(again.read_text(encoding="utf-8"), renamed).splitlines()
+    seed = f"Seed {subject.provenance.seed}. With " if subject.provenance else "\0"
+    for number in range(max(len(ours), len(theirs))):
+        one, other = (lines[number : number + 1] for lines in (ours, theirs))
+        if one != other and not (one and one[0].startswith(seed)):
+            message = "has another text than when it is made again"
+            yield Difference(name, f"{name}: line {number + 1}", message)
+            return
+
+
+def _put_back(text: str, renamed: Mapping[str, str]) -> str:
+    for given, recorded in renamed.items():
+        text = text.replace(given, recorded)
+    return text

@@ -1,0 +1,105 @@
+"""The spec of a referenced model, and its numeric verification."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from zooalign.graph.registry import Rule, collect
+from zooalign.operators import FAMILIES
+from zooalign.gate.plugin_states import plugin_operators
+from zooalign.symmetry import Derived, Verification, derive_spec, verify
+from zooalign.symmetry.spec_file import frozen_to_dict, group_to_dict
+from zooalign.zoo.models import Model, open_architecture
+
+__all__ = ["SpecReport", "derive_for", "operator_rules", "spec_for", "verify_model"]
+
+_BATCH = 2
+
+
+@dataclass(frozen=True)
+class SpecReport:
+    """What ``zooalign spec`` found; ``seconds`` is the time to build, trace and solve."""
+
+    model: Model
+    derived: Derived
+    seconds: float
+
+    @property
+    def by_values(self) -> bool:
+        """Whether a step depends on values of the inputs, so that a run was recorded."""
+        return self.derived.traced.captured.by_values
+
+    def to_dict(self) -> dict[str, Any]:
+        """The documented JSON (``docs/cli.md``)."""
+        spec = self.derived.spec
+        return {
+            "architecture": spec.architecture,
+            "log10_order": spec.log10_order,
+            "groups": [group_to_dict(group) for group in spec.groups],
+            "frozen": [frozen_to_dict(entry) for entry in spec.frozen],
+            "unused": list(spec.unused),
+            "unknown_operators": dict(spec.unknown_operators),
+            "by_values": self.by_values,
+            "hash": spec.hash,
+            "seconds": self.seconds,
+        }
+
+
+def operator_rules() -> dict[str, Rule]:
+    """The operator rules of zooalign and of its plugins, which come last and win."""
+    return collect(*FAMILIES, *plugin_operators())
+
+
+def derive_for(model: Model, module: nn.Module) -> Derived:
+    """The spec of an opened model whose built module is at hand."""
+    return derive_spec(
+        module,
+        model.example_inputs(_BATCH),
+        architecture=model.architecture.name,
+        rules=operator_rules(),
+    )
+
+
+def spec_for(reference: str, *, model: str | None = None, allow_pickle: bool = False) -> SpecReport:
+    """Derive the symmetries of the architecture that ``reference`` names. No weight is read.
+
+    From a hub only the config is fetched.
+
+    Raises
+    ------
+    ModelReferenceError, CheckpointError, HubError
+        If the reference cannot be opened.
+    TraceError
+        If the architecture cannot be traced.
+    """
+    opened = open_architecture(reference, model=model, allow_pickle=allow_pickle)
+    start = time.perf_counter()
+    derived = derive_for(opened, opened.build())
+    return SpecReport(opened, derived, time.perf_counter() - start)
+
+
+def verify_model(
+    reference: str,
+    *,
+    model: str | None = None,
+    seed: int = 0,
+    alone: bool | int = False,
+    trials: int = 1,
+    allow_pickle: bool = False,
+) -> tuple[SpecReport, Verification]:
+    """Derive a model's spec and check it numerically on random parameters.
+
+    See :func:`zooalign.symmetry.verify` for ``seed``, ``alone`` and ``trials``.
+    """
+    report = spec_for(reference, model=model, allow_pickle=allow_pickle)
+    found = verify(
+        report.model.build(),
+        report.derived.spec,
+        report.model.example_inputs(_BATCH),
+        seed=seed,
+        alone=alone,
+        trials=trials,
+    )
+    return report, found

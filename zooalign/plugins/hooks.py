@@ -1,0 +1,65 @@
+"""Every extension point of zooalign. A plugin is a module (or object) with some of these.
+
+Outside plugins name it in the entry-point group ``zooalign``; what is built in is registered the
+same way (:mod:`zooalign.plugins.manager`). Mark an implementation with :data:`hookimpl`.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from zooalign.matching import Match
+    from zooalign.gate.findings import Check
+    from zooalign.zoo.adapters import LibraryAdapter
+
+__all__ = ["PROJECT", "hookimpl", "hookspec"]
+
+PROJECT = "zooalign"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def zooalign_library_adapters() -> "list[LibraryAdapter]":
+    """Adapters that build, load and save the models of a library (``timm:``, ``py:``).
+
+    One with the methods of :class:`~zooalign.zoo.adapters.Catalogue` lists what its library has.
+    """
+    return []
+
+
+@hookspec
+def zooalign_operators() -> list[ModuleType]:
+    """Modules of operator rules: what an operator does to the axes of its tensors.
+
+    Each holds functions marked with :func:`zooalign.graph.registry.rule`. They come after the
+    built-in ones and those of plugins before, and win over them.
+    """
+    return []
+
+
+@hookspec
+def zooalign_solvers() -> "list[Callable[..., Match]]":
+    """Matching methods (``--method NAME``).
+
+    A solver is called as ``solver(spec, target, source, *, module, data, seed, progress,
+    **options)``: the :class:`~zooalign.symmetry.PermutationSpec`, two state dicts that fit it, the
+    architecture as a module on the meta device (or None), batches (or None), an int, and a function
+    of the number of sweeps done (or None). It returns a :class:`~zooalign.matching.Match` whose
+    permutation brings the source's units into the order of the target's. Its name is its
+    attribute ``name``, else the function's. The result is checked like that of any method.
+    """
+    return []
+
+
+@hookspec
+def zooalign_checks() -> "list[Check]":
+    """Further checks of the release gate (``zooalign check``).
+
+    Each is made by :func:`zooalign.gate.findings.check_of`. Ids are ``family.name`` with a
+    family of one's own; a policy file can turn them off, set their severity and their parameters.
+    """
+    return []

@@ -1,0 +1,1 @@
+"""Publishing a checked directory to a hub."""

@@ -1,0 +1,96 @@
+"""A release of the permutation alone: a few kilobytes that anybody applies to the parent."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from zooalign.errors import CheckpointError, MergeError, SpecError
+from zooalign.release import layout
+from zooalign.pipelines.barrier import MeasuredCurve, curves_from_json
+from zooalign.release.card import make_card
+from zooalign.release.provenance import Provenance
+from zooalign.symmetry.spec_file import from_json
+
+__all__ = ["permutation_release"]
+
+_REQUIRED = (layout.SPEC, layout.PROVENANCE, layout.permutation_name(None))
+_OPTIONAL = (layout.DIGESTS, layout.BARRIER, layout.PLOT)
+
+
+@contextmanager
+def permutation_release(directory: Path, repo: str) -> Iterator[Path]:
+    """A temporary directory with everything of an aligned model's directory but the model.
+
+    It holds the spec, the permutation, the provenance, the digests of the aligned tensors, the
+    barrier if it was measured, and a card that says how to apply the permutation.
+
+    Raises
+    ------
+    CheckpointError
+        If the directory lacks one of them.
+    SpecError
+        If one is malformed, or the directory is not an alignment's.
+    """
+    recorded = _read(directory, layout.PROVENANCE)
+    provenance = Provenance.from_json(_text(recorded, layout.PROVENANCE), layout.PROVENANCE)
+    if provenance.operation != "align":
+        raise SpecError(
+            f"{directory} was made by '{provenance.operation}', which is more than a permutation "
+            "of one model; publish it whole"
+        )
+    texts = {name: _read(directory, name) for name in _REQUIRED}
+    spec = from_json(_text(texts[layout.SPEC], layout.SPEC), layout.SPEC)
+    for name in _OPTIONAL:
+        if (directory / name).is_file():
+            texts[name] = _read(directory, name)
+    try:
+        card = make_card(
+            provenance,
+            title=repo.partition("/")[2],
+            library=provenance.architecture.get("library", ""),
+            curves=_curves(texts.get(layout.BARRIER)),
+            plot=layout.PLOT if layout.PLOT in texts else None,
+            spec=spec,
+            permutation_only=repo,
+        )
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise SpecError(
+            f"{layout.PROVENANCE} is malformed: no card can be written from it "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    with TemporaryDirectory(prefix="zooalign-") as folder:
+        for name, content in {**texts, layout.CARD: card.encode()}.items():
+            path = Path(folder) / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        yield Path(folder)
+
+
+def _read(directory: Path, name: str) -> bytes:
+    path = directory / name
+    if not path.resolve().is_relative_to(directory.resolve()):
+        raise CheckpointError(f"{path}: is a link out of the directory, which is not published")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror}); a permutation is published from the "
+            "directory that `zooalign align` wrote"
+        ) from error
+
+
+def _text(content: bytes, name: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{name} cannot be read as text: {error}") from error
+
+
+def _curves(text: bytes | None) -> tuple[MeasuredCurve, ...]:
+    if text is None:
+        return ()
+    try:
+        return curves_from_json(_text(text, layout.BARRIER))
+    except MergeError as error:
+        raise SpecError(f"{layout.BARRIER} is malformed: {error}") from error

@@ -1,0 +1,182 @@
+"""Publish a directory to a hub in one commit, or as a pull request, and read it back."""
+
+import re
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+
+from zooalign.errors import HubError, ModelReferenceError, ZooalignError
+from zooalign.release.request import Asked
+from zooalign.gate.check import check_with
+from zooalign.gate.findings import CheckReport
+from zooalign.release.listing import PublishedFile, list_files
+from zooalign.publish.permutation_only import permutation_release
+from zooalign.gate.policy import Policy
+from zooalign.progress import Progress, silent
+from zooalign.publish.upload import (create, look_up, read_back, require_head, require_no_other_weights, upload)
+from zooalign.zoo.hub import endpoint
+
+__all__ = ["FaultyReleaseError", "PublishReport", "publish"]
+
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*/[A-Za-z0-9][A-Za-z0-9._\-]*")
+
+
+@dataclass(frozen=True)
+class PublishReport:
+    """What was, or (``dry_run``) would be, published.
+
+    ``commit`` and ``url`` are None for a dry run; ``pull_request`` is its address where one was
+    opened. ``verified`` says that every file was read back at the commit and is the same.
+    """
+
+    directory: str
+    repo: str
+    files: tuple[PublishedFile, ...]
+    dry_run: bool
+    check: CheckReport | None
+    commit: str | None = None
+    url: str | None = None
+    pull_request: str | None = None
+    verified: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The documented JSON (``docs/cli.md``)."""
+        return {
+            "directory": self.directory,
+            "repo": self.repo,
+            "dry_run": self.dry_run,
+            "files": [dict(vars(file)) for file in self.files],
+            "check": None if self.check is None else self.check.to_dict(),
+            "commit": self.commit,
+            "url": self.url,
+            "pull_request": self.pull_request,
+            "verified": self.verified,
+        }
+
+
+class FaultyReleaseError(ZooalignError):
+    """The release gate found faults, so nothing was published; ``report.check`` has them."""
+
+    def __init__(self, message: str, report: PublishReport) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def publish(
+    directory: str,
+    repo: str,
+    *,
+    pull_request: bool = False,
+    dry_run: bool = False,
+    force: bool = False,
+    private: bool = False,
+    permutation_only: bool = False,
+    parent_commit: str | None = None,
+    message: str | None = None,
+    asked: Asked | None = None,
+    policy: Policy | None = None,
+    token: str | None = None,
+    progress: Progress = silent,
+) -> PublishReport:
+    """Publish every file of ``directory`` (hidden ones excepted) to ``repo``.
+
+    The repo's head is looked up before the check, and the commit is made on that head alone: if
+    somebody commits in between, nothing is published.
+
+    Parameters
+    ----------
+    repo:
+        ``org/name`` on the hub of ``HF_ENDPOINT``. It is made if it is not there.
+    pull_request:
+        Open a pull request instead of a commit on the main branch.
+    dry_run:
+        Check and list only; the hub is not asked anything.
+    force:
+        Publish what the release gate finds faulty.
+    private:
+        Make a new repo private; a repo that is there and public is refused.
+    permutation_only:
+        Publish the permutation, spec, provenance and a card, without weights and configuration.
+    parent_commit:
+        The head (at least seven digits) that an existing repo must have.
+    asked, policy:
+        What the gate looks at and what it demands, as for
+        :func:`zooalign.gate.check.check_with`.
+    token:
+        Default is the client's own (``HF_TOKEN``).
+
+    Raises
+    ------
+    FaultyReleaseError
+        If the gate finds an error and ``force`` is off.
+    CheckpointError
+        If the directory cannot be read, or changes while it is published.
+    HubError
+        If the hub refuses, cannot be reached, was changed by others meanwhile, or holds
+        something else than was sent.
+    """
+    if not _REPO.fullmatch(repo):
+        raise ModelReferenceError(f"{repo!r} is no repo name; write org/name")
+    listed = list_files(Path(directory))
+    api = HfApi(endpoint=endpoint(), token=token)
+    head = None
+    unreachable: HubError | None = None
+    if not dry_run:
+        progress("head", 0, 1)
+        try:
+            head = look_up(api, repo)
+            require_head(repo, head, private=private, expected=parent_commit)
+        except HubError as error:
+            unreachable = error  # what the gate finds is said first; it needs no hub
+    progress("check", 0, 1)
+    # A path like a repo's name would be taken for one.
+    here = directory if directory.startswith((".", "/")) else f"./{directory}"
+    report = check_with(here, asked or Asked(), policy=policy)
+    if not report.ok and not force:
+        raise FaultyReleaseError(
+            _refusal(directory, report), PublishReport(directory, repo, listed, dry_run, report)
+        )
+    if unreachable is not None:
+        raise unreachable
+    source = Path(directory)
+    stage = permutation_release(source, repo) if permutation_only else nullcontext(source)
+    with stage as folder:
+        files = list_files(folder) if permutation_only else listed
+        if dry_run:
+            return PublishReport(directory, repo, files, True, report)
+        head = head or create(api, repo, private=private)
+        require_no_other_weights(repo, head, [file.path for file in files])
+        progress("upload", 0, len(files))
+        made = upload(
+            api,
+            repo,
+            folder,
+            files,
+            parent=head.commit,
+            message=message or "Publish with zooalign",
+            pull_request=pull_request,
+        )
+        read_back(api, repo, made.oid, files, progress)
+    return PublishReport(
+        directory,
+        repo,
+        files,
+        False,
+        report,
+        commit=made.oid,
+        url=str(made.commit_url),
+        pull_request=made.pr_url,
+        verified=True,
+    )
+
+
+def _refusal(directory: str, report: CheckReport) -> str:
+    errors = report.failures
+    return (
+        f"{directory} is not published: {len(errors)} "
+        f"{'error' if len(errors) == 1 else 'errors'} found, first {errors[0].id} at "
+        f"{errors[0].where}: {errors[0].message}. Correct it, or publish it all the same (--force)"
+    )
