@@ -76,8 +76,8 @@ def _serve() -> None:
     import torch
 
     import zooalign.cli.align
-    import zooalign.pipelines.align
     import zooalign.gate.check
+    import zooalign.pipelines.align
     import zooalign.pipelines.merge  # noqa: F401
 
     torch.set_num_threads(1)

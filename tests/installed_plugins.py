@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from zooalign.plugins import hooks, manager as plugins
+from zooalign.plugins import hooks
+from zooalign.plugins import manager as plugins
 
 __all__ = ["Install", "install_plugin", "no_installed_plugins"]
 

@@ -77,7 +77,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Subject:
+class OpenedRelease:
     """A pair in memory: the module, both state dicts, calibration and held-out batches."""
 
     pair: Pair
@@ -97,7 +97,7 @@ class Subject:
         return found.accuracy, found.loss, found.count
 
 
-def load(pair: Pair, source: Path, folder: Path, batch: int = 125) -> Subject:
+def load(pair: Pair, source: Path, folder: Path, batch: int = 125) -> OpenedRelease:
     """Read a pair."""
     import numpy as np
 
@@ -120,10 +120,10 @@ def load(pair: Pair, source: Path, folder: Path, batch: int = 125) -> Subject:
         first, last = (int(n) for n in which.split(":"))
         return list(zip(x[first:last].split(batch), y[first:last].split(batch), strict=True))
 
-    return Subject(pair, module, *states, rows(pair.calibration), rows(pair.held_out))
+    return OpenedRelease(pair, module, *states, rows(pair.calibration), rows(pair.held_out))
 
 
-def run(subject: Subject, method: Method) -> Run:
+def run(subject: OpenedRelease, method: Method) -> Run:
     """Align and score."""
     start = time.process_time()
     module, data = subject.module, subject.calibration
@@ -186,7 +186,7 @@ def main() -> None:
     if arguments.data:
         with tempfile.TemporaryDirectory() as name:
             prepare(arguments.data, Path(name))
-            subjects: dict[str, Subject] = {}
+            subjects: dict[str, OpenedRelease] = {}
             for pair, method in asked:
                 if (pair.name, method.label) in done:
                     continue

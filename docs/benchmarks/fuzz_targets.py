@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from zooalign.errors import ZooalignError
-from zooalign.pipelines.barrier import curves_from_json
+from zooalign.gate.sniff import disguise
+from zooalign.release.curves import curves_from_json
 from zooalign.release.front_matter import read_metadata
 from zooalign.release.provenance import Provenance
-from zooalign.gate.sniff import disguise
 from zooalign.symmetry.permutation import identity, random
 from zooalign.symmetry.permutation_file import permutation_from_dict, permutation_to_dict
 from zooalign.symmetry.spec_file import from_dict, from_json, to_json

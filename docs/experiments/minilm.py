@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zooalign.pipelines.align import align_models
-from zooalign.pipelines.spec import derive_for
+from zooalign.release.opening import derive_for
 from zooalign.symmetry import verify
 from zooalign.testing import LoopbackHub
 from zooalign.zoo.models import open_model

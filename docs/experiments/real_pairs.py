@@ -23,7 +23,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from _page import table
-from default_method import Subject, load
+from default_method import OpenedRelease, load
 from real_pairs import PAIRS, prepare
 
 import zooalign
@@ -98,7 +98,9 @@ class Result:
     alike: dict[str, float]
 
 
-def searched(subject: Subject, spec: PermutationSpec, setting: Setting, kept: Path) -> Permutation:
+def searched(
+    subject: OpenedRelease, spec: PermutationSpec, setting: Setting, kept: Path
+) -> Permutation:
     """The permutation of a setting, from the folder if it was searched before."""
     if kept.exists():
         arrays = np.load(kept)
@@ -122,7 +124,7 @@ def stage_of(name: str) -> str:
     return next(s for s, prefixes in STAGES.items() if name.split(".")[0] in prefixes)
 
 
-def measured(subject: Subject, setting: Setting, spec: PermutationSpec, kept: Path) -> Result:
+def measured(subject: OpenedRelease, setting: Setting, spec: PermutationSpec, kept: Path) -> Result:
     """Search, score, and take the midpoint apart."""
     permutation = searched(subject, spec, setting, kept)
     a, b = subject.a, spec.apply(permutation, subject.b)

@@ -24,7 +24,7 @@ from mlp_pair import PAIRS, TRAININGS, Training, recipe
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from default_method import Subject, load
+from default_method import OpenedRelease, load
 from real_pairs import PAIRS as PUBLIC
 from real_pairs import Pair, prepare
 
@@ -59,7 +59,7 @@ class Outcome:
     failed: str = ""
 
 
-def by_rebasin(subject: Subject, like: Tensor) -> State:
+def by_rebasin(subject: OpenedRelease, like: Tensor) -> State:
     """The second network in the order that rebasin brings it in; its draws are seeded."""
     import rebasin
 
@@ -74,7 +74,7 @@ def by_rebasin(subject: Subject, like: Tensor) -> State:
     return {name: tensor.detach() for name, tensor in b.state_dict().items()}
 
 
-def measure(subject: Subject, labels: Sequence[str]) -> dict[str, Outcome]:
+def measure(subject: OpenedRelease, labels: Sequence[str]) -> dict[str, Outcome]:
     """rebasin, and the methods of these labels, on one pair."""
     like = subject.calibration[0][0][:2]
     found = {"as they are": Outcome(subject.midpoint(subject.b)[0])}
@@ -99,7 +99,7 @@ def measure(subject: Subject, labels: Sequence[str]) -> dict[str, Outcome]:
     return found
 
 
-def outcome(subject: Subject, moved: State, seconds: float) -> Outcome:
+def outcome(subject: OpenedRelease, moved: State, seconds: float) -> Outcome:
     """Score what a tool made of the second network, halfway and alone."""
     x = subject.held_out[0][0]
     with torch.no_grad():
@@ -114,13 +114,13 @@ def outcome(subject: Subject, moved: State, seconds: float) -> Outcome:
     )
 
 
-def mlp(training: Training, seeds: tuple[int, int]) -> Subject:
+def mlp(training: Training, seeds: tuple[int, int]) -> OpenedRelease:
     """Two of the MLPs."""
     a, b = (trained(recipe(training, seed)) for seed in seeds)
     test = batches("t10k", slice(0, 10_000), data=training.data)
     calibration = batches("train", slice(4000, 8000), data=training.data)
     pair = Pair(f"MLP, {training.name}, seeds {seeds}", "", "", "", "", "", "")
-    return Subject(pair, build("mlp-512-3").eval(), a, b, calibration, test)
+    return OpenedRelease(pair, build("mlp-512-3").eval(), a, b, calibration, test)
 
 
 def cells(outcomes: list[Outcome]) -> str:
@@ -141,7 +141,7 @@ def main() -> None:
     found: dict[str, list[dict[str, Outcome]]] = {}
     ends: dict[str, list[float]] = {}
 
-    def add(name: str, subject: Subject, labels: Sequence[str]) -> None:
+    def add(name: str, subject: OpenedRelease, labels: Sequence[str]) -> None:
         found.setdefault(name, []).append(measure(subject, labels))
         ends.setdefault(name, []).extend(
             float(evaluate(subject.module, s, subject.held_out).accuracy or 0)

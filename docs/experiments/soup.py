@@ -14,7 +14,7 @@ from _text import BATCH, LENGTH, Text, fit, rows, trained
 import zooalign
 from zooalign.merging import evaluate
 from zooalign.release.calibration import scoring
-from zooalign.pipelines.spec import derive_for
+from zooalign.release.opening import derive_for
 from zooalign.zoo.models import open_model
 
 State = dict[str, torch.Tensor]

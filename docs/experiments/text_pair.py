@@ -12,7 +12,7 @@ from _text import BATCH, LENGTH, Text, rows, trained, unigram
 import zooalign
 from zooalign.merging import BarrierCurve, plot_barrier
 from zooalign.release.calibration import scoring
-from zooalign.pipelines.spec import derive_for
+from zooalign.release.opening import derive_for
 from zooalign.zoo.models import open_model
 
 SEEDS = {"gpt2": (0, 1, 2), "llama": (0, 1, 2)}

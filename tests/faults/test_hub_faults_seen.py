@@ -15,9 +15,9 @@ from served_hub import served_hub
 
 from zooalign.cli import main
 from zooalign.errors import HubError
-from zooalign.release.listing import list_files
 from zooalign.publish.publish import publish
 from zooalign.publish.upload import create, upload
+from zooalign.release.contents import list_files
 from zooalign.testing import (
     Corrupt,
     Cut,

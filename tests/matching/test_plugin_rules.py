@@ -11,7 +11,7 @@ from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
 from zooalign.matching import match
 from zooalign.symmetry import extract_spec
-from zooalign.symmetry.extract import default_rules
+from zooalign.symmetry.extract import operator_rules
 
 
 @torch.library.custom_op("zooalign_test::soften", mutates_args=())
@@ -59,7 +59,7 @@ def test_activation_matching_uses_the_rules_the_spec_was_derived_with() -> None:
     torch.manual_seed(0)
     net = Net()
     assert not extract_spec(net, (DATA[0],)).groups
-    rules = {**default_rules(), "zooalign_test.soften": soften_rule}
+    rules = {**operator_rules(), "zooalign_test.soften": soften_rule}
     spec = extract_spec(net, (DATA[0],), rules=rules)
     planted = spec.random(1)
     source = spec.apply(planted, net.state_dict())

@@ -15,7 +15,7 @@ from zooalign.graph.decompose import decomposed
 from zooalign.graph.execute import evaluate
 from zooalign.graph.registry import lookup
 from zooalign.symmetry import Derived, derive_spec, verify
-from zooalign.symmetry.extract import default_rules
+from zooalign.symmetry.extract import operator_rules
 
 INPUTS = (torch.zeros(2, 5),)
 CASES: list[OperatorCase] = [
@@ -62,7 +62,7 @@ def found(request: pytest.FixtureRequest) -> Iterator[tuple[OperatorCase, Betwee
 
 def test_no_rule_and_no_operator_unknown(found: tuple[OperatorCase, Between, Derived]) -> None:
     made, module, derived = found
-    assert lookup(default_rules(), made.operator) is None
+    assert lookup(operator_rules(), made.operator) is None
     before = {str(node.target) for node in capture(module, INPUTS).graph.nodes}
     after = {str(node.target) for node in derived.traced.captured.graph.nodes}
     assert made.operator in before - after
@@ -99,12 +99,12 @@ def test_parts_belong_to_the_layer_and_the_capture_is_left_alone() -> None:
     module = nn.Sequential(nn.Linear(5, 6), _Layer())
     captured = capture(module, INPUTS)
     before = str(captured.graph)
-    after = decomposed(captured, default_rules())
+    after = decomposed(captured, operator_rules())
     assert str(captured.graph) == before
     (joined,) = (node for node in after.graph.nodes if str(node.target) == "aten.cat.default")
     paths = [path for path, _ in joined.meta["nn_module_stack"].values()]
     assert paths[-1] == "1"
-    assert decomposed(after, default_rules()) is after
+    assert decomposed(after, operator_rules()) is after
 
 
 def test_an_operator_with_an_unknown_part_stays_whole_frozen_and_named() -> None:
@@ -118,5 +118,5 @@ def test_an_operator_with_an_unknown_part_stays_whole_frozen_and_named() -> None
 
 def test_with_a_rule_an_operator_stays_whole() -> None:
     captured = capture(nn.Sequential(nn.Linear(5, 6), _Layer()), INPUTS)
-    rules = {**default_rules(), "aten.hstack": lambda op: op.freeze("position")}
+    rules = {**operator_rules(), "aten.hstack": lambda op: op.freeze("position")}
     assert decomposed(captured, rules) is captured

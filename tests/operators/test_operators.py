@@ -20,7 +20,7 @@ from sample_models.mutants import caught, frozen_classes, mutants, transposition
 from zooalign.graph.registry import _MARK, lookup
 from zooalign.operators import FAMILIES
 from zooalign.symmetry import Derived, apply, derive_spec, verify
-from zooalign.symmetry.extract import default_rules
+from zooalign.symmetry.extract import operator_rules
 from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
 
 # Rules that no network of today's torch reaches before decomposition, kept for older graphs.
@@ -113,7 +113,7 @@ def test_frozen_units_are_told_apart(case: tuple[str, Between, Derived]) -> None
 
 
 def test_every_rule_has_a_case() -> None:
-    rules = default_rules()
+    rules = operator_rules()
     reached = {lookup(rules, case.operator) for case in CASES}
     reached_names = {function.__name__ for function in reached if function is not None}
     marked = {
@@ -126,5 +126,5 @@ def test_every_rule_has_a_case() -> None:
 
 
 def test_every_operator_of_the_cases_is_known() -> None:
-    unknown = {case.operator for case in CASES if lookup(default_rules(), case.operator) is None}
+    unknown = {case.operator for case in CASES if lookup(operator_rules(), case.operator) is None}
     assert not unknown

@@ -9,9 +9,9 @@ import torch
 from released_pairs import Pairs, outputs, rewrite, weights
 
 from zooalign.errors import CheckpointError, DataError, MergeError, ModelReferenceError
+from zooalign.gate.check import check
 from zooalign.pipelines.align import AlignReport, align_models
 from zooalign.release.calibration import Loading
-from zooalign.gate.check import check
 from zooalign.symmetry import apply
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.symmetry.spec_file import from_json
@@ -81,7 +81,7 @@ def test_bf16_shards_and_key_names_stay(pairs: Pairs, tmp_path: Path) -> None:
 
 def test_activation_matching_finds_a_planted_permutation(pairs: Pairs, tmp_path: Path) -> None:
     model = open_model(pairs.resnet[0])
-    from zooalign.pipelines.spec import derive_for
+    from zooalign.release.opening import derive_for
 
     spec = derive_for(model, model.build()).spec
     planted = rewrite(

@@ -10,10 +10,11 @@ import torch
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 
 from zooalign.errors import HubError, ModelReferenceError, SpecError
-from zooalign.pipelines.align import align_models
-from zooalign.gate.check import all_checks, check
-from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC
+from zooalign.gate.check import check
+from zooalign.gate.checks import all_checks
 from zooalign.gate.policy import Policy
+from zooalign.pipelines.align import align_models
+from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from zooalign.gate.check import all_checks
-from zooalign.gate.checks import BUILT_IN
-from zooalign.gate.policy import read_policy
+from zooalign.gate.checks import BUILT_IN, all_checks
 from zooalign.gate.checks_page import with_checks
+from zooalign.gate.policy import read_policy
 
 PAGE = Path(__file__).parents[2] / "docs" / "checks.md"
 

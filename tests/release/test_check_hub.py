@@ -11,10 +11,11 @@ from released_pairs import Pairs, tamper, weights
 from served_hub import served_hub
 
 from zooalign.errors import CheckpointError, HubError
+from zooalign.gate.check import CheckRequest, check, check_with
+from zooalign.gate.checks import all_checks
+from zooalign.gate.policy import Policy
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.apply import apply_permutation
-from zooalign.gate.check import Asked, all_checks, check, check_with
-from zooalign.gate.policy import Policy
 from zooalign.publish.publish import publish
 from zooalign.testing import Fault, LoopbackHub, Reply
 from zooalign.zoo.writer import write_model
@@ -58,7 +59,7 @@ def test_headers_of_a_hundred_shards(hub: LoopbackHub, released: Path, tmp_path:
     out = many_shards(released, tmp_path / "many")
     hub.add_repo("tester/many", files(out))
     hub.clear_requests()
-    report = check_with("tester/many", Asked(headers_only=True))
+    report = check_with("tester/many", CheckRequest(headers_only=True))
     assert cached(tmp_path) == []
     assert "weights.shards" in report.checks and "weights.headers" in report.checks
     assert {"weights.finite", "weights.digests"} <= set(report.unasked)
@@ -80,7 +81,7 @@ def test_a_broken_shard_is_found_without_downloading_it(
     bomb.write_bytes((10**15).to_bytes(8, "little") + b"{" * 100)
     (out / "model-00009-of-00100.safetensors").unlink()
     hub.add_repo("tester/many", files(out))
-    report = check_with("tester/many", Asked(headers_only=True))
+    report = check_with("tester/many", CheckRequest(headers_only=True))
     where = {(f.id, f.file or f.where) for f in report.findings}
     assert {
         ("weights.readable", cut.name),
@@ -97,10 +98,10 @@ def test_a_hub_that_knows_no_ranges(hub: LoopbackHub, released: Path, tmp_path: 
     given["model.safetensors"].write_bytes(whole)
     hub.add_repo("tester/long", given)
     hub.inject(Fault(Reply(200, body=whole), path=r"^/lfs/get/", times=None))
-    report = check_with("tester/long", Asked(headers_only=True))
+    report = check_with("tester/long", CheckRequest(headers_only=True))
     assert {(f.id, f.file) for f in report.failures} == {("weights.headers", "model.safetensors")}
     hub.clear_faults()
-    assert check_with("tester/long", Asked(headers_only=True)).findings == report.findings
+    assert check_with("tester/long", CheckRequest(headers_only=True)).findings == report.findings
 
 
 def test_a_whole_repo(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_a_config_of_gigabytes_is_not_fetched(hub: LoopbackHub, released: Path) 
     body = {"id": "tester/big", "sha": commit, "siblings": siblings}
     hub.inject(Fault(Reply(200, body=json.dumps(body).encode()), path="^/api/models/", times=None))
     with pytest.raises(CheckpointError, match=r"config\.json: the hub says it has 100000000000"):
-        check_with("tester/big", Asked())
+        check_with("tester/big", CheckRequest())
     assert not any("/resolve/" in request.path for request in hub.requests)
 
 
@@ -164,7 +165,7 @@ def test_a_tampered_shard_of_a_pull_request(hub: LoopbackHub, pairs: Pairs, tmp_
     policy = Policy(disable=("loads.library",))  # timm reads no shards
     made = publish(str(tmp_path / "out"), "tester/m", pull_request=True, policy=policy)
     assert made.verified
-    asked = Asked(parents=tuple(parents[1:]), against=str(tmp_path / "out"))
+    asked = CheckRequest(parents=tuple(parents[1:]), against=str(tmp_path / "out"))
     assert check_with("tester/m@refs/pr/1", asked, policy=policy).ok
     index = json.loads((tmp_path / "out/model.safetensors.index.json").read_text())
     name = "blocks.1.mlp.fc2.weight"
@@ -195,7 +196,7 @@ def test_what_the_hub_holds(hub: LoopbackHub, released: Path, tmp_path: Path) ->
     held["model.safetensors"] = held["model.safetensors"][:-1] + b"x"
     del held["zooalign/digests.json"]
     hub.add_repo("tester/other", {**held, "more.txt": b"x"})
-    asked = Asked(against=str(released), headers_only=True)
+    asked = CheckRequest(against=str(released), headers_only=True)
     assert check_with("tester/same", asked).failures == ()
     found = [f for f in check_with("tester/other", asked).findings if f.id == "published.same"]
     assert sorted(f.where for f in found) == [
@@ -217,7 +218,7 @@ def test_the_recorded_parents_are_fetched(hub: LoopbackHub, pairs: Pairs, tmp_pa
     write_model(tmp_path / "new", state)
     HfApi(endpoint=hub.endpoint, token=hub.token)
     hub.add_repo("zoo/b", {"model.safetensors": tmp_path / "new/model.safetensors"})
-    report = check_with(str(out), Asked(recorded_parents=True))
+    report = check_with(str(out), CheckRequest(recorded_parents=True))
     assert report.findings == () and "parent.bytes" in report.checks
     moved = check(str(out), ["zoo/b"])
     assert "parent.recorded" in {f.id for f in moved.findings}
@@ -227,14 +228,14 @@ def test_a_hub_that_refuses_a_shard(hub: LoopbackHub, released: Path, tmp_path: 
     hub.add_repo("tester/good", files(released))
     hub.inject(Fault(Reply(403, "no"), path=r"/resolve/.*safetensors$", times=None))
     with pytest.raises(HubError, match="forbids") as caught:
-        check_with("tester/good", Asked(headers_only=True))
+        check_with("tester/good", CheckRequest(headers_only=True))
     assert hub.token not in str(caught.value)
 
 
 def test_hostile_names_are_findings(hub: LoopbackHub, released: Path) -> None:
     odd = {"notes\u202etxt.md": b"x", "Config.json": b"{}"}
     hub.add_repo("tester/odd", {**files(released), **odd})
-    report = check_with("tester/odd", Asked(headers_only=True))
+    report = check_with("tester/odd", CheckRequest(headers_only=True))
     found = [f.where for f in report.findings if f.id == "files.names"]
     assert len(found) == 2 and all(name.isprintable() for name in found)
     assert json.dumps(report.to_dict(), ensure_ascii=False).isprintable()

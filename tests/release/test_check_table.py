@@ -12,12 +12,13 @@ import torch
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 from served_hub import served_hub
 
-from zooalign.pipelines.align import align_models
-from zooalign.release.calibration import Loading
-from zooalign.gate.check import Asked, all_checks, check_with
-from zooalign.release.layout import CARD, PROVENANCE, SPEC
-from zooalign.pipelines.merge import merge_models
+from zooalign.gate.check import CheckRequest, check_with
+from zooalign.gate.checks import all_checks
 from zooalign.gate.policy import Policy
+from zooalign.pipelines.align import align_models
+from zooalign.pipelines.merge import merge_models
+from zooalign.release.calibration import Loading
+from zooalign.release.layout import CARD, PROVENANCE, SPEC
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.symmetry.spec_file import from_json, to_json
 from zooalign.testing import LoopbackHub
@@ -309,9 +310,9 @@ def only(*ids: str) -> Policy:
     return Policy(disable=tuple(item.id for item in all_checks() if item.id not in ids))
 
 
-def asked_for(base: str, bases: Bases, parents: list[str], **more: object) -> Asked:
+def asked_for(base: str, bases: Bases, parents: list[str], **more: object) -> CheckRequest:
     model = TIED if base == "tied" else None
-    return Asked(parents=tuple(parents), model=model, loading=Loading(16), **more)  # type: ignore[arg-type]
+    return CheckRequest(parents=tuple(parents), model=model, loading=Loading(16), **more)  # type: ignore[arg-type]
 
 
 def test_every_check_is_silent_about_a_good_release(bases: Bases) -> None:
@@ -340,7 +341,7 @@ def test_it_is_found(
     if case.base == "hub":
         request.getfixturevalue("hub")
         reference = "tester/good"
-        assert check_with(reference, Asked(), policy=only(name)).ok
+        assert check_with(reference, CheckRequest(), policy=only(name)).ok
         folder = next((tmp_path / "cache").glob("*/snapshots/*"))
     else:
         for path in bases.folder.iterdir():

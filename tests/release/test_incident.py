@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from released_pairs import Pairs, tamper, weights
 
-from zooalign.pipelines.align import align_models
-from zooalign.pipelines.assemble import digest_of
 from zooalign.gate.check import check
+from zooalign.pipelines.align import align_models
+from zooalign.release.digests import digest_of
 from zooalign.release.layout import DIGESTS, SPEC, json_bytes
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.symmetry.spec_file import from_json

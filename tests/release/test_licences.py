@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from released_pairs import Pairs, edit_json, rewrite
 
-from zooalign.pipelines.align import align_models
 from zooalign.gate.check import check
-from zooalign.release.layout import PROVENANCE
 from zooalign.gate.licences import LICENCES, compare
+from zooalign.pipelines.align import align_models
+from zooalign.release.layout import PROVENANCE
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import torch
 from released_pairs import Pairs, outputs, rewrite, weights
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
-from zooalign.release.calibration import Loading
 from zooalign.gate.check import check
 from zooalign.pipelines.merge import merge_models
 from zooalign.pipelines.reproduce import reproduce
+from zooalign.release.calibration import Loading
 from zooalign.symmetry import apply
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.symmetry.spec_file import from_json

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zooalign.errors import SpecError
-from zooalign.release.calibration import DataUse
 from zooalign.release.card import card_license, make_card
-from zooalign.release.provenance import Alignment, Provenance
+from zooalign.release.provenance import Alignment, DataUse, Provenance
 from zooalign.release.sources import Ancestor, FileFact, Source
 from zooalign.testing._card import validate
 

@@ -11,8 +11,8 @@ from released_pairs import Pairs, tamper, weights
 from served_hub import served_hub
 
 from zooalign.errors import CheckpointError, HubError, ModelReferenceError
-from zooalign.pipelines.align import align_models
 from zooalign.gate.check import check
+from zooalign.pipelines.align import align_models
 from zooalign.publish.publish import FaultyReleaseError, publish
 from zooalign.testing import Corrupt, Drop, Fault, LoopbackHub, Reply
 

@@ -16,12 +16,12 @@ from served_hub import served_hub
 
 import zooalign
 from zooalign.errors import CheckpointError, HubError, SpecError
+from zooalign.pipelines.align import align_models
+from zooalign.pipelines.merge import merge_models
 from zooalign.publish import publish as publishing
 from zooalign.publish import upload as uploading
-from zooalign.pipelines.align import align_models
-from zooalign.release.listing import list_files
-from zooalign.pipelines.merge import merge_models
 from zooalign.publish.publish import publish
+from zooalign.release.contents import list_files
 from zooalign.testing import Drop, Fault, LoopbackHub, Reply, Slow
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model

@@ -8,10 +8,16 @@ import pytest
 from official_sarif import official_schema
 
 from zooalign.cli import main
-from zooalign.gate.check import all_checks
+from zooalign.gate.checks import all_checks
 from zooalign.gate.findings import CheckReport, Finding, Severity
 from zooalign.gate.reports import sarif as sarif_report
-from zooalign.gate.reports import (to_junit, to_markdown, to_sarif, write_step_failure, write_step_summary)
+from zooalign.gate.reports import (
+    to_junit,
+    to_markdown,
+    to_sarif,
+    write_step_failure,
+    write_step_summary,
+)
 from zooalign.text import printable
 
 HOSTILE = (

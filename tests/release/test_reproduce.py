@@ -9,15 +9,15 @@ import pytest
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 
 from zooalign.errors import CheckpointError, SpecError
+from zooalign.gate.check import CheckRequest, check, check_with
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.apply import apply_permutation
-from zooalign.pipelines.assemble import digest_of
-from zooalign.release.calibration import Loading
-from zooalign.gate.check import Asked, check, check_with
-from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC, json_bytes
 from zooalign.pipelines.merge import merge_models
-from zooalign.publish.permutation_only import permutation_release
 from zooalign.pipelines.reproduce import reproduce
+from zooalign.publish.permutation_only import permutation_release
+from zooalign.release.calibration import Loading
+from zooalign.release.digests import digest_of
+from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC, json_bytes
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.symmetry.spec_file import from_json, to_json
 
@@ -166,7 +166,7 @@ def test_a_wrong_parent_of_a_permutation_only_release(
     pairs: Pairs, slim: Path, tmp_path: Path
 ) -> None:
     other = rewrite(pairs.vit[1], tmp_path / "o", lambda s: {n: t + 1 for n, t in s.items()})
-    report = check_with(str(slim), Asked(parents=(other,)))
+    report = check_with(str(slim), CheckRequest(parents=(other,)))
     assert [f.id for f in report.failures] == ["permutation.only"]
     (slim / DIGESTS).unlink()
     assert [f.id for f in check(str(slim)).failures] == ["permutation.only"]

@@ -4,7 +4,8 @@ import pytest
 from installed_plugins import Install
 
 from zooalign.errors import ModelReferenceError, ZooalignWarning
-from zooalign.plugins import hooks, manager as plugins
+from zooalign.plugins import hooks
+from zooalign.plugins import manager as plugins
 
 ADAPTER = """
 from zooalign.plugins.hooks import hookimpl

@@ -14,11 +14,9 @@ from zooalign.matching import match as match_states
 from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.outcome import Outcome, outcome
-from zooalign.gate.plugin_states import plugin_solvers
-from zooalign.symmetry.same_function import Comparison, compare_functions
-from zooalign.pipelines.spec import operator_rules
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.symmetry.permutation import moved_fraction
+from zooalign.symmetry.same_function import Comparison, compare_functions
 
 __all__ = ["Alignment", "align", "match"]
 
@@ -120,8 +118,6 @@ def match(
         module=known,
         seed=seed,
         progress=progress,
-        rules=operator_rules(),
-        extra_solvers=plugin_solvers(),
         **options,
     )
 

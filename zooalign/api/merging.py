@@ -14,6 +14,7 @@ from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import read_batches, require_repeatable
 from zooalign.graph.capture import capture
 from zooalign.matching import Match, match_many
+from zooalign.matching.many import require_way
 from zooalign.matching.solvers import DEFAULT
 from zooalign.merging import (
     BarrierCurve,
@@ -26,8 +27,6 @@ from zooalign.merging import (
 from zooalign.merging import barrier as measure_barrier
 from zooalign.merging.layers import find_layers
 from zooalign.merging.repair import repair as repair_units
-from zooalign.pipelines.matching import require_way
-from zooalign.pipelines.spec import operator_rules
 from zooalign.symmetry import Permutation, PermutationSpec
 
 __all__ = ["Merged", "barrier", "merge"]
@@ -142,7 +141,7 @@ def merge(
         require_way(method, through)
         wide = [widened(state, states[0]) for state in states]
         many = match_many(
-            spec, wide, through=through, module=architecture, rules=operator_rules(),
+            spec, wide, through=through, module=architecture,
             **how, **options,
         )  # fmt: skip
         ends = many.objective_before, many.objective_after

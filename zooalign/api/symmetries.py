@@ -5,7 +5,6 @@ from typing import Any
 from torch import nn
 
 from zooalign.api.arguments import Inputs, as_inputs
-from zooalign.pipelines.spec import operator_rules
 from zooalign.symmetry import PermutationSpec, Verification, derive_spec
 from zooalign.symmetry import verify as verify_spec
 from zooalign.symmetry.explain import explain as explain_axis
@@ -41,7 +40,7 @@ def extract_spec(
         If the module cannot be traced.
     """
     inputs = as_inputs(example_inputs)
-    return derive_spec(model, inputs, architecture=architecture, rules=operator_rules()).spec
+    return derive_spec(model, inputs, architecture=architecture).spec
 
 
 def verify(
@@ -88,5 +87,5 @@ def explain(
     SpecError
         If there is no such parameter or axis.
     """
-    derived = derive_spec(model, as_inputs(example_inputs), rules=operator_rules())
+    derived = derive_spec(model, as_inputs(example_inputs))
     return explain_axis(derived, parameter, axis)

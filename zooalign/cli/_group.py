@@ -73,7 +73,7 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        from zooalign.release.environment import versions
+        from zooalign.release.provenance import versions
 
         click.echo(f"zooalign {versions()['zooalign']}")
         ctx.exit()

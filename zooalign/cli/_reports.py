@@ -74,7 +74,7 @@ def show_findings(console: Any, report: Any, limit: int | None = None) -> None:
 
 def _idle(report: Any) -> Iterator[tuple[str, list[str]]]:
     """Checks that did not run, by why."""
-    from zooalign.gate.check import all_checks
+    from zooalign.gate.checks import all_checks
 
     of_parents = {check.id for check in all_checks() if "parents" in check.needs}
     given = any(name in of_parents for name in report.checks)
@@ -91,7 +91,7 @@ def _idle(report: Any) -> Iterator[tuple[str, list[str]]]:
 
 
 def _content(report: Any, format_: str) -> str:
-    from zooalign.gate.check import all_checks
+    from zooalign.gate.checks import all_checks
     from zooalign.gate.reports import to_junit, to_sarif
 
     if format_ == "junit":

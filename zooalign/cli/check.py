@@ -60,10 +60,10 @@ def command(
         rules = find_policy() if policy is None else read_policy(policy)
         _require_there(reference)
 
+        from zooalign.gate.check import CheckRequest, check_with
         from zooalign.release.calibration import Loading
-        from zooalign.gate.check import Asked, check_with
 
-        asked = Asked(
+        asked = CheckRequest(
             parents=parents,
             recorded_parents=recorded_parents,
             model=model,

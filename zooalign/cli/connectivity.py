@@ -85,9 +85,9 @@ def command(
     device: str,
 ) -> Result:
     """Measure barriers between A, B, ... by every way to permute them."""
-    from zooalign.release.calibration import Loading
     from zooalign.merging.connecting import Matching
     from zooalign.pipelines.connectivity import connectivity_models
+    from zooalign.release.calibration import Loading
 
     options = _options.matching(method, starts=starts, kind=kind)
     with progress_bar() as progress:

@@ -62,8 +62,8 @@ def command(
     device: str,
 ) -> Result:
     """Average A, B, ... with every model brought in the order of A's units, and write DIR."""
-    from zooalign.release.calibration import Loading
     from zooalign.pipelines.merge import merge_models
+    from zooalign.release.calibration import Loading
 
     with progress_bar() as progress:
         report = merge_models(

@@ -47,12 +47,12 @@ def command(
 
     The token is that of the hub's client (HF_TOKEN, or hf auth login); the hub is HF_ENDPOINT.
     """
-    from zooalign.release.request import Asked
-    from zooalign.release.calibration import Loading
     from zooalign.gate.policy import find_policy, read_policy
     from zooalign.publish.publish import FaultyReleaseError, publish
+    from zooalign.release.calibration import Loading
+    from zooalign.release.request import CheckRequest
 
-    asked = Asked(
+    asked = CheckRequest(
         parents=parents,
         recorded_parents=recorded_parents,
         model=model,

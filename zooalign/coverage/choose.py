@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from zooalign.zoo.adapters import Catalogue
-from zooalign.plugins.manager import adapter_named
+from zooalign.zoo.libraries import adapter_named
 from zooalign.zoo.references import parse_reference
 
 __all__ = ["Profile", "block_types", "covering", "parameters_of", "profile_of", "smallest"]

@@ -14,13 +14,13 @@ from zooalign.coverage.choose import block_types
 from zooalign.coverage.reasons import limits, reasons
 from zooalign.graph.build import trace
 from zooalign.graph.capture import capture
-from zooalign.release.environment import versions
-from zooalign.pipelines.spec import operator_rules
+from zooalign.release.provenance import versions
 from zooalign.symmetry.converse import Converse, frozen_sets
 from zooalign.symmetry.derive import Derived, derive
+from zooalign.symmetry.extract import operator_rules
 from zooalign.symmetry.solve import solve
+from zooalign.zoo.libraries import adapter_named
 from zooalign.zoo.models import Model, open_model
-from zooalign.plugins.manager import adapter_named
 
 __all__ = ["NOT_ASKED", "Task", "blank", "examine"]
 

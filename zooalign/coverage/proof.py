@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import ZooalignError
-from zooalign.pipelines.spec import operator_rules
 from zooalign.symmetry.converse import Converse, converse
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
@@ -90,9 +89,7 @@ def prove(
 def _prove(model: Model, way: _Way, with_converse: bool, seed: int) -> Proof:
     derived = way.derived
     if derived is None:
-        derived = derive_spec(
-            way.module, way.inputs, architecture=model.architecture.name, rules=operator_rules()
-        )
+        derived = derive_spec(way.module, way.inputs, architecture=model.architecture.name)
     start = time.process_time()
     verification = verify(way.module, derived.spec, way.inputs, seed=seed)
     middle = time.process_time()

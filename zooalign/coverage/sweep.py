@@ -13,7 +13,7 @@ from zooalign.coverage.pool import Failure, Limits, run_all
 from zooalign.coverage.results import Results
 from zooalign.errors import ModelReferenceError
 from zooalign.zoo.adapters import Catalogue
-from zooalign.plugins.manager import adapter_named, library_adapters
+from zooalign.zoo.libraries import adapter_named, library_adapters
 from zooalign.zoo.query import Options, format_query
 
 __all__ = ["Plan", "Verify", "catalogue", "sweep"]

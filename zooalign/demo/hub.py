@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zooalign.errors import HubError
-from zooalign.release.listing import list_files
+from zooalign.release.contents import list_files
 from zooalign.testing import LoopbackHub
 
 __all__ = ["RoundTrip", "round_trip"]

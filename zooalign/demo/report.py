@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from zooalign.demo.hub import RoundTrip
-from zooalign.merging.curve import BarrierCurve
 from zooalign.gate.findings import CheckReport
+from zooalign.merging.curve import BarrierCurve
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Verification
 

@@ -15,14 +15,14 @@ from zooalign.demo import digits, training
 from zooalign.demo.hub import round_trip
 from zooalign.demo.report import DemoReport, Line
 from zooalign.errors import ZooalignError
-from zooalign.merging import BarrierCurve, plot_barrier
-from zooalign.release import layout
-from zooalign.pipelines.barrier import barrier_models
 from zooalign.gate.check import check
-from zooalign.release.layout import json_bytes
+from zooalign.merging import BarrierCurve, plot_barrier
+from zooalign.pipelines.barrier import barrier_models
 from zooalign.pipelines.merge import MergeReport, merge_models
-from zooalign.progress import Progress, silent, stage
 from zooalign.pipelines.spec import verify_model
+from zooalign.progress import Progress, silent, stage
+from zooalign.release import layout
+from zooalign.release.layout import json_bytes
 from zooalign.testing import assert_equivalent
 from zooalign.zoo.data import Batches, open_data
 from zooalign.zoo.files import new_directory

@@ -4,28 +4,21 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 from zooalign.errors import CheckpointError, MergeError, SpecError
-from zooalign.release.request import Asked
-from zooalign.gate.checks import BUILT_IN
-from zooalign.gate.findings import Check, CheckReport, Finding
-from zooalign.release.open_release import open_subject
-from zooalign.gate.plugin_states import plugin_checks
-from zooalign.gate.policy import Policy
+from zooalign.gate.checks import all_checks
 from zooalign.gate.checks_page import NEEDS
-from zooalign.release.opened import Subject
+from zooalign.gate.findings import Check, CheckReport, Finding
+from zooalign.gate.policy import Policy
+from zooalign.release.opened import OpenedRelease, open_release
+from zooalign.release.request import CheckRequest
 from zooalign.text import printable
 
-__all__ = ["Asked", "all_checks", "check", "check_with"]
+__all__ = ["CheckRequest", "check", "check_with"]
 
 # What is missing because nobody asked for it, not because the release lacks it.
 _BY_REQUEST = ("data", "rerun", "against")
 _OF_VALUES = ("values", "fit", "parents", *_BY_REQUEST)
 # Characters of a finding that are shown; a hostile name may have millions.
 _LONGEST = 4000
-
-
-def all_checks() -> tuple[Check, ...]:
-    """The built-in checks, then those of plugins."""
-    return (*BUILT_IN, *plugin_checks())
 
 
 def check(
@@ -62,13 +55,13 @@ def check(
     PolicyError
         If the policy names a check or parameter that does not exist.
     """
-    asked = Asked(parents=tuple(parents), model=model, allow_pickle=allow_pickle)
+    asked = CheckRequest(parents=tuple(parents), model=model, allow_pickle=allow_pickle)
     return check_with(reference, asked, policy=policy, progress=progress)
 
 
 def check_with(
     reference: str,
-    asked: Asked,
+    asked: CheckRequest,
     *,
     policy: Policy | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -81,7 +74,7 @@ def check_with(
     ran: list[str] = []
     skipped: list[str] = []
     unasked: list[str] = []
-    with open_subject(reference, asked) as opened:
+    with open_release(reference, asked) as opened:
         subject = dataclasses.replace(opened, settings=settings)
         if subject.has("parents") and subject.has("shapes"):
             _ = subject.parents  # a parent that cannot be opened is the caller's mistake
@@ -112,7 +105,7 @@ def check_with(
     )
 
 
-def _found(item: Check, subject: Subject, policy: Policy) -> Iterator[Finding]:
+def _found(item: Check, subject: OpenedRelease, policy: Policy) -> Iterator[Finding]:
     severity = policy.severity.get(item.id)
     try:
         for finding in item.run(subject):
@@ -124,7 +117,7 @@ def _found(item: Check, subject: Subject, policy: Policy) -> Iterator[Finding]:
         yield _placed(finding, subject)
 
 
-def _required(item: Check, missing: Sequence[str], subject: Subject) -> Finding:
+def _required(item: Check, missing: Sequence[str], subject: OpenedRelease) -> Finding:
     return Finding(
         item.id,
         "error",
@@ -135,7 +128,7 @@ def _required(item: Check, missing: Sequence[str], subject: Subject) -> Finding:
     )
 
 
-def _placed(finding: Finding, subject: Subject) -> Finding:
+def _placed(finding: Finding, subject: OpenedRelease) -> Finding:
     """With file and parameter, and without characters that a terminal or a report acts on."""
     file, parameter = finding.file, finding.parameter
     if subject.model is not None and parameter is None and finding.where in subject.shapes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from zooalign.release.opened import Subject
+    from zooalign.release.opened import OpenedRelease
 
 __all__ = ["SEVERITIES", "Check", "CheckReport", "Finding", "Severity", "check_of"]
 
@@ -66,7 +66,7 @@ class Check:
     run:
         Yields findings.
     needs:
-        What must be there for it to say anything (:meth:`Subject.has`). What is absent is
+        What must be there for it to say anything (:meth:`OpenedRelease.has`). What is absent is
         another check's finding.
     meaning, remedy:
         For the documentation: what a finding means, and how to correct it.
@@ -78,7 +78,7 @@ class Check:
 
     id: str
     title: str
-    run: Callable[["Subject"], Iterator[Finding]]
+    run: Callable[["OpenedRelease"], Iterator[Finding]]
     needs: frozenset[str]
     meaning: str = ""
     remedy: str = ""
@@ -161,14 +161,14 @@ def check_of(
     *needs: str,
     severity: Severity = "error",
     parameters: Mapping[str, Any] | None = None,
-) -> Callable[[Callable[["Subject"], Iterator[Finding]]], Check]:
+) -> Callable[[Callable[["OpenedRelease"], Iterator[Finding]]], Check]:
     """Make a function a :class:`Check`.
 
     The function's docstring is its documentation: what a finding means, and in a last paragraph
     that begins with ``Fix:`` how to correct it.
     """
 
-    def make(function: Callable[["Subject"], Iterator[Finding]]) -> Check:
+    def make(function: Callable[["OpenedRelease"], Iterator[Finding]]) -> Check:
         text = " ".join((inspect.getdoc(function) or "").split())
         meaning, _, remedy = text.partition("Fix: ")
         return Check(

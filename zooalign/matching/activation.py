@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
 from zooalign.graph.execute import lockstep
-from zooalign.graph.registry import Rule
 from zooalign.matching.assignment import (
     AssignmentSolver,
     assign,
@@ -57,7 +56,6 @@ def activation_matching(
     kind: str = "correlation",
     places: str = "activations",
     solver: AssignmentSolver = linear,
-    rules: Mapping[str, Rule] | None = None,
     progress: Progress | None = None,
 ) -> Match:
     """The permutation of ``source`` whose units respond most like those of ``target``.
@@ -78,8 +76,6 @@ def activation_matching(
     places:
         ``activations``: behind activation functions, for every group that stands there, and
         everywhere for the others; ``all``: everywhere for all.
-    rules:
-        The operator rules the spec was derived with, where they are not zooalign's own.
 
     Raises
     ------
@@ -97,7 +93,6 @@ def activation_matching(
         kind=kind,
         places=places,
         solver=solver,
-        rules=rules,
         progress=progress,
     )[0]
 
@@ -112,7 +107,6 @@ def activation_similarity(
     kind: str = "correlation",
     places: str = "activations",
     solver: AssignmentSolver = linear,
-    rules: Mapping[str, Rule] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Match, dict[str, np.ndarray]]:
     """As :func:`activation_matching`, with the similarities it is the best assignment of.
@@ -122,7 +116,7 @@ def activation_similarity(
     The match, and per group the mean similarity of units over the places where they are seen: an
     array of shape (units, units), target by source as it was given.
     """
-    graphs = Graphs(spec, module, _device(target), places, rules)
+    graphs = Graphs(spec, module, _device(target), places)
     found = spec.identity()
     known: frozenset[str] = frozenset()
     reports: list[Match] = []
@@ -236,7 +230,6 @@ def collect(
     groups: frozenset[str] | None = None,
     known: frozenset[str] = frozenset(),
     places: str = "activations",
-    rules: Mapping[str, Rule] | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
     """Cross-statistics of the first round's groups (or those named) over all batches, in one pass.
@@ -248,7 +241,7 @@ def collect(
     known:
         Groups in which ``source`` is in the order of ``target`` already.
     """
-    graphs = Graphs(spec, module, _device(target), places, rules)
+    graphs = Graphs(spec, module, _device(target), places)
     return _collect(graphs, target, source, read_batches(data), groups, known, progress)
 
 
@@ -290,12 +283,11 @@ class Graphs:
         module: nn.Module,
         device: torch.device,
         places: str,
-        rules: Mapping[str, Rule] | None,
     ) -> None:
         if places not in ("activations", "all"):
             raise MergeError(f"no places '{places}'; there are 'activations' and 'all'")
         self.spec, self.module, self.device = spec, module, device
-        self.places, self.rules = places, rules
+        self.places = places
         self._known: dict[Any, tuple[Derived, dict[str, list[Place]]]] = {}
 
     def __call__(self, batch: Batch) -> tuple[Derived, dict[str, list[Place]]]:
@@ -304,7 +296,7 @@ class Graphs:
         inputs = batch.args
         key = tuple((tuple(x.shape), x.dtype) for x in inputs if isinstance(x, Tensor))
         if key not in self._known:
-            derived = derive_spec(self.module, inputs, rules=self.rules)
+            derived = derive_spec(self.module, inputs)
             if derived.spec.hash != self.spec.hash:
                 raise MergeError(
                     f"with inputs of shapes {[shape for shape, _ in key]} the module has the "

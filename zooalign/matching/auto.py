@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
-from zooalign.graph.registry import Rule
 from zooalign.matching.activation import activation_similarity
 from zooalign.matching.assignment import AssignmentSolver, linear
 from zooalign.matching.certificate import certify
@@ -47,7 +46,6 @@ def auto_matching(
     batch: int = 128,
     seed: int = 0,
     solver: AssignmentSolver = linear,
-    rules: Mapping[str, Rule] | None = None,
     progress: Callable[[int], None] | None = None,
     **learning: Any,
 ) -> Match:
@@ -60,7 +58,7 @@ def auto_matching(
 
     Parameters
     ----------
-    spec, target, source, module, rules:
+    spec, target, source, module:
         As for :func:`~zooalign.matching.activation.activation_matching`.
     data:
         Batches of (inputs, targets), or of inputs; read several times and held in memory. Where
@@ -94,7 +92,7 @@ def auto_matching(
 
     def seen(kind: str) -> tuple[Match, Mapping[str, Any]]:
         return activation_similarity(
-            spec, target, source, module=module, data=data, kind=kind, solver=solver, rules=rules
+            spec, target, source, module=module, data=data, kind=kind, solver=solver
         )
 
     correlated, similarity = seen("correlation")
@@ -161,7 +159,6 @@ def auto_matching(
             seed=seed,
             solver=solver,
             initial=permutation,
-            rules=rules,
             progress=progress,
             **learning,
         )

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
-from zooalign.graph.registry import Rule
 from zooalign.matching.activation import activation_matching, activation_similarity
 from zooalign.matching.assignment import AssignmentSolver, linear
 from zooalign.matching.result import Match
@@ -33,7 +32,6 @@ def refined_matching(
     restarts: str = "perturb",
     seed: int = 0,
     solver: AssignmentSolver = linear,
-    rules: Mapping[str, Rule] | None = None,
     progress: Progress | None = None,
 ) -> Match:
     """Activation matching, then weight matching from the permutation it found.
@@ -56,7 +54,6 @@ def refined_matching(
         kind=kind,
         places=places,
         solver=solver,
-        rules=rules,
         progress=progress,
     )
     found = weight_matching(
@@ -89,7 +86,6 @@ def blended_matching(
     restarts: str = "perturb",
     seed: int = 0,
     solver: AssignmentSolver = linear,
-    rules: Mapping[str, Rule] | None = None,
     progress: Progress | None = None,
 ) -> Match:
     """One objective of weights and activations, by coordinate descent from the activations' match.
@@ -121,7 +117,6 @@ def blended_matching(
         kind=kind,
         places=places,
         solver=solver,
-        rules=rules,
         progress=progress,
     )
     details = {"blend": blend, "samples": first.details["samples"]}

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import require_repeatable
-from zooalign.graph.registry import Rule
 from zooalign.matching.activation import activation_similarity
 from zooalign.matching.assignment import AssignmentSolver, linear
 from zooalign.matching.midpoint import Midpoint
@@ -102,14 +101,13 @@ def learned_matching(
     seed: int = 0,
     solver: AssignmentSolver = linear,
     initial: Permutation | None = None,
-    rules: Mapping[str, Rule] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Match:
     """The permutation of ``source`` with the least loss of the midpoint on data held out.
 
     Parameters
     ----------
-    spec, target, source, module, kind, places, rules:
+    spec, target, source, module, kind, places:
         As for :func:`~zooalign.matching.activation.activation_matching`, which gives the start.
     data:
         Batches of (inputs, targets), or of inputs. Read twice and held in memory. What a
@@ -164,7 +162,6 @@ def learned_matching(
         kind=kind,
         places=places,
         solver=solver,
-        rules=rules,
     )
     first = seen_alike.permutation if initial is None else initial
     if initial is not None:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from zooalign.errors import MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
-from zooalign.graph.registry import Rule
 from zooalign.matching.joint import JointObjective
 from zooalign.matching.joint_activation import ActivationObjective
 from zooalign.matching.joint_weight import WeightObjective
@@ -30,7 +29,7 @@ from zooalign.symmetry.apply import Permuted
 from zooalign.symmetry.permutation import Permutation, compose
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["METHODS", "WAYS", "ManyMatch", "Network", "match_many"]
+__all__ = ["METHODS", "WAYS", "ManyMatch", "Network", "match_many", "require_way"]
 
 State = Mapping[str, Tensor]
 Network = State | Sequence[State]
@@ -55,7 +54,6 @@ def match_many(
     criterion: Criterion | None = None,
     labels: bool | None = None,
     seed: int = 0,
-    rules: Mapping[str, Rule] | None = None,
     progress: Progress | None = None,
 ) -> ManyMatch:
     """Find one permutation a network, so that all are in one order.
@@ -115,7 +113,7 @@ def match_many(
         def tried(way: str, which: Sequence[int]) -> ManyMatch:
             return match_many(
                 spec, networks, method=method, through=way, references=which, data=data,
-                module=module, scale=scale, kind=kind, columns=columns, seed=seed, rules=rules,
+                module=module, scale=scale, kind=kind, columns=columns, seed=seed,
                 progress=progress,
             )  # fmt: skip
 
@@ -143,7 +141,7 @@ def match_many(
             raise MergeError("matching by activations needs data and the module")
         device = next((t.device for t in sequences[0][0].values()), torch.device("cpu"))
         reader = SamplesReader(
-            spec, module, device, columns=columns, kind=kind, rules=rules, seed=seed,
+            spec, module, device, columns=columns, kind=kind, seed=seed,
             progress=progress,
         )  # fmt: skip
         return _by_activations(spec, sequences, reader, data, through, references, seed)
@@ -258,3 +256,15 @@ def _require_fitting(spec: PermutationSpec, state: State, names: set[str], numbe
                 f"'{name}' has shape {tuple(state[name].shape)} in network {number}, the spec is "
                 f"for {spec.shapes[name]}: it is of another architecture"
             )
+
+
+def require_way(method: str, through: str) -> None:
+    """Raise MergeError where several models cannot be brought in one order in this way."""
+    if through not in WAYS:
+        raise MergeError(f"no way '{through}'; there are {', '.join(WAYS)}")
+    if through != "reference" and method not in METHODS:
+        raise MergeError(
+            f"all at once (through {through}) models are matched by {' or '.join(METHODS)}: "
+            f"name one (--method activation), or have each matched to the first by {method} "
+            "(--through reference)"
+        )

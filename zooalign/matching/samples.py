@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from zooalign.errors import MergeError
 from zooalign.graph.batches import Batch, read_batches
 from zooalign.graph.execute import lockstep
-from zooalign.graph.registry import Rule
 from zooalign.matching.activation import Graphs, rounds
 from zooalign.matching.places import Place
 from zooalign.symmetry.spec import PermutationSpec
@@ -78,7 +77,6 @@ class SamplesReader:
         columns: int = 1024,
         kind: str = "correlation",
         places: str = "activations",
-        rules: Mapping[str, Rule] | None = None,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> None:
@@ -88,7 +86,7 @@ class SamplesReader:
             raise MergeError(
                 f"columns is {columns}; statistics take two samples of a batch or more"
             )
-        self._graphs = Graphs(spec, module, device, places, rules)
+        self._graphs = Graphs(spec, module, device, places)
         self._columns, self._kind, self._seed = columns, kind, seed
         self._progress = progress
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
-from zooalign.graph.registry import Rule
 from zooalign.matching.activation import activation_matching
 from zooalign.matching.auto import auto_matching
 from zooalign.matching.blend import blended_matching, refined_matching
@@ -18,16 +17,27 @@ from zooalign.matching.frank_wolfe import frank_wolfe_matching
 from zooalign.matching.learned import learned_matching
 from zooalign.matching.result import Match
 from zooalign.matching.weight import weight_matching
+from zooalign.plugins.manager import hook_failed, items_of
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["DEFAULT", "NEED_DATA", "RUN_THE_MIDPOINT", "Solver", "match", "solvers"]
+__all__ = [
+    "DEFAULT",
+    "NEED_DATA",
+    "RUN_THE_MIDPOINT",
+    "Solver",
+    "match",
+    "solver_name",
+    "solver_problem",
+    "solvers",
+]
 
-# Called as solver(spec, target, source, module=, data=, rules=, seed=, progress=, **options).
+# Called as solver(spec, target, source, module=, data=, seed=, progress=, **options).
 Solver = Callable[..., Match]
 
 
 # Chosen by docs/benchmarks/default_method.md.
 DEFAULT = "auto"
+_HOOK = "zooalign_solvers"
 # Methods that run the models, and so need data and the module.
 NEED_DATA = frozenset({"activation", "refine", "blend", "learned", "auto"})
 # Methods that judge by a loss of the merged network; it can be given as ``criterion``.
@@ -51,7 +61,7 @@ def _on_data(name: str, solver: Solver, seeded: bool = True) -> Solver:
 
 def _on_weights(name: str, solver: Solver) -> Solver:
     def run(spec: PermutationSpec, target: Any, source: Any, **options: Any) -> Match:
-        for unused in ("data", "module", "rules"):
+        for unused in ("data", "module"):
             options.pop(unused, None)
         return _called(name, solver, spec, target, source, options)
 
@@ -77,7 +87,6 @@ _GIVEN = frozenset(
         "source",
         "module",
         "data",
-        "rules",
         "seed",
         "progress",
         "solver",
@@ -97,9 +106,37 @@ BUILT_IN: Mapping[str, Solver] = {
 }
 
 
-def solvers(extra: Mapping[str, Solver] | None = None) -> dict[str, Solver]:
-    """All solvers by name: the built-in ones and the given ones."""
-    return {**BUILT_IN, **(extra or {})}
+def solvers() -> dict[str, Solver]:
+    """All matching methods by name (``--method NAME``): the built-in ones, then those of plugins.
+
+    Raises
+    ------
+    PluginError
+        If a plugin gives something else than solvers, or a name that is there already.
+    """
+    table = dict(BUILT_IN)
+    for info, solver in items_of(_HOOK, solver_problem):
+        name = solver_name(solver)
+        if name in table:
+            raise hook_failed(info, _HOOK, f"a method named {name!r} is there already")
+        table[name] = solver
+    return table
+
+
+def solver_problem(item: Any) -> str | None:
+    """What keeps an item of the hook from being a matching method with a name of its own."""
+    if not callable(item):
+        return f"{item!r} is not callable"
+    first = list(signature(item).parameters)[:3]
+    if first != ["spec", "target", "source"]:
+        return f"{solver_name(item)} does not take (spec, target, source, ...)"
+    name = solver_name(item)
+    return f"a method named {name!r} is there already" if name in BUILT_IN else None
+
+
+def solver_name(item: Any) -> str:
+    """A solver's name: its attribute ``name``, else the function's."""
+    return str(getattr(item, "name", None) or getattr(item, "__name__", repr(item)))
 
 
 def match(
@@ -112,8 +149,6 @@ def match(
     module: nn.Module | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
-    rules: Mapping[str, Rule] | None = None,
-    extra_solvers: Mapping[str, Solver] | None = None,
     **options: Any,
 ) -> Match:
     """Find the permutation of ``source`` that brings its units in the order of ``target``'s.
@@ -133,11 +168,6 @@ def match(
         Batches of inputs, or of (inputs, targets).
     seed:
         For methods that draw random numbers.
-    rules:
-        The operator rules the spec was derived with, for methods that run the graph; zooalign's
-        own if not given.
-    extra_solvers:
-        Methods beside the built-in ones, by name.
     options:
         Passed to the solver: ``kind="covariance"`` for activation matching, ``starts=5`` for
         weight matching, ``blend=0.3`` for blends.
@@ -152,7 +182,7 @@ def match(
     MergeError
         For an unknown method, missing data, or state dicts of different architectures.
     """
-    table = solvers(extra_solvers)
+    table = solvers()
     if method not in table:
         raise MergeError(f"no matching method '{method}'; there are {', '.join(sorted(table))}")
     if module is None:
@@ -164,7 +194,6 @@ def match(
             *states,
             module=module,
             data=data,
-            rules=rules,
             seed=seed,
             progress=progress,
             **options,

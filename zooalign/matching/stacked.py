@@ -39,7 +39,7 @@ def match_stacked(
         ``activation`` (needs ``data`` and ``module``) or ``weight``.
     options:
         Those of :func:`~zooalign.matching.many.match_many`: ``data``, ``module``, ``scale``,
-        ``kind``, ``columns``, ``seed``, ``rules``, ``progress``.
+        ``kind``, ``columns``, ``seed``, ``progress``.
 
     Returns
     -------

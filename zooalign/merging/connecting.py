@@ -13,9 +13,7 @@ from zooalign.matching.stacked import match_stacked
 from zooalign.merging.connectivity import Connectivity, connectivity
 from zooalign.merging.evaluate import Measure, correct, cross_entropy
 from zooalign.merging.trajectory import Trajectory, trajectory
-from zooalign.gate.plugin_states import plugin_solvers
 from zooalign.progress import Progress, silent, stage
-from zooalign.pipelines.spec import operator_rules
 from zooalign.symmetry import PermutationSpec
 
 __all__ = ["Connected", "Matching", "connect"]
@@ -99,8 +97,6 @@ def connect(
             data=calibration,
             module=module,
             seed=seed,
-            rules=operator_rules(),
-            extra_solvers=plugin_solvers(),
             **(matching.options or {}),
         )
 
@@ -123,7 +119,7 @@ def connect(
             if matching.method in METHODS:
                 stacked = match_stacked(
                     spec, networks[i], networks[j], method=matching.method, module=module,
-                    data=calibration, seed=seed, rules=operator_rules(),
+                    data=calibration, seed=seed,
                 )  # fmt: skip
             found.append(
                 trajectory(
@@ -164,7 +160,6 @@ def _many(
             data=data,
             module=module,
             seed=seed,
-            rules=operator_rules(),
         )
     first = [pairwise[0, n] for n in range(1, len(states))]
     return ManyMatch(

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from zooalign.matching.solvers import DEFAULT
-from zooalign.release import layout
 from zooalign.pipelines.assemble import Release, require_output, write_release
-from zooalign.pipelines.barrier import MeasuredCurve, barrier_summary, measure
-from zooalign.release.calibration import FullBatches, Loading, describe_data, open_for
-from zooalign.release.environment import versions
+from zooalign.pipelines.barrier import measure
 from zooalign.pipelines.matching import align_member, require_data
+from zooalign.progress import Progress, silent
+from zooalign.release import layout
+from zooalign.release.calibration import FullBatches, Loading, describe_data, open_for
+from zooalign.release.curves import MeasuredCurve, barrier_summary
 from zooalign.release.notes import noted_warnings
 from zooalign.release.opening import open_family
-from zooalign.progress import Progress, silent
-from zooalign.release.provenance import Provenance
+from zooalign.release.provenance import Provenance, versions
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
 

@@ -9,17 +9,17 @@ from typing import Any
 from torch import Tensor
 
 from zooalign.errors import CheckpointError, MergeError, SpecError
+from zooalign.pipelines.assemble import require_output
+from zooalign.progress import Progress, silent
 from zooalign.release import layout
-from zooalign.pipelines.assemble import digest_of, require_output
-from zooalign.pipelines.barrier import curves_from_json
 from zooalign.release.card import make_card
 from zooalign.release.contents import LocalContents
+from zooalign.release.curves import curves_from_json
+from zooalign.release.digests import digest_of
 from zooalign.release.front_matter import read_metadata
-from zooalign.release.open_release import open_subject
-from zooalign.progress import Progress, silent
+from zooalign.release.opened import OpenedRelease, open_release
 from zooalign.release.provenance import Provenance
 from zooalign.release.sources import source_of
-from zooalign.release.opened import Subject
 from zooalign.symmetry import Permuted
 from zooalign.zoo.checkpoint import INDEX_NAME
 from zooalign.zoo.models import Model, open_model
@@ -79,7 +79,7 @@ def apply_permutation(
     """
     start = time.perf_counter()
     require_output(output, overwrite=overwrite)
-    with open_subject(_or_hub(release)) as subject:
+    with open_release(_or_hub(release)) as subject:
         made = _alignment(subject)
         opened = open_model(parent, model=model, allow_pickle=allow_pickle)
         tensors = prove_parent(subject, made, opened, progress)
@@ -105,7 +105,7 @@ def apply_permutation(
     )
 
 
-def _files(subject: Subject, made: Provenance, opened: Model, title: str) -> dict[str, bytes]:
+def _files(subject: OpenedRelease, made: Provenance, opened: Model, title: str) -> dict[str, bytes]:
     """The release's own files, but for weights; where it has none, with the card of one that has."""
     found = {
         name: subject.contents.path(name).read_bytes()
@@ -129,7 +129,7 @@ def _files(subject: Subject, made: Provenance, opened: Model, title: str) -> dic
     return found
 
 
-def is_permutation_only(subject: Subject) -> bool:
+def is_permutation_only(subject: OpenedRelease) -> bool:
     """Whether a release says, by a tag of its card, that it has no weights."""
     try:
         tags = read_metadata(subject.text(layout.CARD) or "").get("tags")
@@ -138,7 +138,7 @@ def is_permutation_only(subject: Subject) -> bool:
     return isinstance(tags, list) and TAG in tags
 
 
-def _alignment(subject: Subject) -> Provenance:
+def _alignment(subject: OpenedRelease) -> Provenance:
     made = subject.provenance
     problem = subject.provenance_problem or subject.spec_problem
     if made is None or subject.spec is None:
@@ -152,7 +152,7 @@ def _alignment(subject: Subject) -> Provenance:
 
 
 def prove_parent(
-    subject: Subject, made: Provenance, opened: Model, progress: Progress = silent
+    subject: OpenedRelease, made: Provenance, opened: Model, progress: Progress = silent
 ) -> Mapping[str, Tensor]:
     """The parent permuted as a release says, lazily, each tensor proved by its published digest.
 

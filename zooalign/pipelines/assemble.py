@@ -1,19 +1,18 @@
 """The files of a released directory, and writing it whole or not at all."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
-from zooalign.release import layout
-from zooalign.pipelines.barrier import MeasuredCurve, curves_to_dict, render_plot
-from zooalign.release.card import make_card
-from zooalign.release.opening import Member
 from zooalign.progress import Progress
+from zooalign.release import layout
+from zooalign.release.card import make_card
+from zooalign.release.curves import MeasuredCurve, curves_to_dict, render_plot
+from zooalign.release.digests import digest_of
+from zooalign.release.opening import Member
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.permutation_file import permutation_to_dict
@@ -21,7 +20,7 @@ from zooalign.symmetry.spec_file import to_json
 from zooalign.zoo import leftovers
 from zooalign.zoo.writer import write_model
 
-__all__ = ["Release", "digest_of", "require_output", "write_release"]
+__all__ = ["Release", "require_output", "write_release"]
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,3 @@ def require_output(output: str, *, overwrite: bool) -> None:
         raise CheckpointError(
             f"{path}: is not empty; name another directory, or ask to overwrite it (--overwrite)"
         )
-
-
-def digest_of(tensor: Tensor) -> str:
-    """SHA-256 of a tensor's values, little-endian and row-major, as safetensors keeps them."""
-    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-    return hashlib.sha256(memoryview(flat.view(torch.uint8).numpy())).hexdigest()

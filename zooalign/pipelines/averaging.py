@@ -12,8 +12,8 @@ from zooalign.merging.interpolate import LazyAverage
 from zooalign.merging.layers import find_layers
 from zooalign.merging.repair import repair
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
-from zooalign.release.calibration import FullBatches
 from zooalign.pipelines.matching import runnable
+from zooalign.release.calibration import FullBatches
 from zooalign.release.opening import Family
 from zooalign.symmetry import Permutation, Permuted
 

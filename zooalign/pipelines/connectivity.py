@@ -10,15 +10,15 @@ from typing import Any
 
 from zooalign.errors import MergeError, ModelReferenceError
 from zooalign.matching.many import WAYS
-from zooalign.merging.trajectory import trajectory_summary
-from zooalign.release.calibration import FullBatches, Loading, open_for, scoring
 from zooalign.merging.connecting import Connected, Matching, connect
+from zooalign.merging.trajectory import trajectory_summary
 from zooalign.pipelines.connectivity_page import draw, page
-from zooalign.release.layout import json_bytes
 from zooalign.pipelines.matching import runnable
+from zooalign.progress import Progress, silent
+from zooalign.release.calibration import FullBatches, Loading, open_for, scoring
+from zooalign.release.layout import json_bytes
 from zooalign.release.notes import noted_warnings
 from zooalign.release.opening import open_family
-from zooalign.progress import Progress, silent
 from zooalign.zoo.files import new_directory
 
 __all__ = ["PAGE", "REPORT", "ConnectivityReport", "checkpoints_of", "connectivity_models"]

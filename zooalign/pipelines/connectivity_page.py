@@ -6,10 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from zooalign.merging.connecting import Connected
 from zooalign.merging.connectivity import HOWS, Connectivity, spread_of
 from zooalign.merging.plot_many import plot_lines, plot_simplex
 from zooalign.merging.trajectory import BARRIERS, Trajectory
-from zooalign.merging.connecting import Connected
 
 __all__ = ["LABELS", "along", "draw", "page"]
 

@@ -10,22 +10,20 @@ from torch import Tensor
 from zooalign.errors import DataError, MergeError, SpecError
 from zooalign.graph.batches import read_batches
 from zooalign.matching import Match, match, match_many
-from zooalign.matching.many import METHODS, WAYS
+from zooalign.matching.many import require_way
 from zooalign.matching.solvers import NEED_DATA, RUN_THE_MIDPOINT
 from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.evaluate import cross_entropy
 from zooalign.merging.outcome import Outcome, outcome
+from zooalign.progress import Progress, stage
 from zooalign.release.calibration import scoring
 from zooalign.release.opening import CastLike, Family
-from zooalign.gate.plugin_states import plugin_solvers
-from zooalign.progress import Progress, stage
 from zooalign.release.provenance import Alignment
-from zooalign.symmetry.same_function import Comparison, compare_functions
-from zooalign.pipelines.spec import operator_rules
 from zooalign.symmetry import Permutation, Permuted
 from zooalign.symmetry.permutation import moved_fraction
+from zooalign.symmetry.same_function import Comparison, compare_functions
 
-__all__ = ["Aligned", "align_member", "align_together", "require_data", "require_way", "runnable"]
+__all__ = ["Aligned", "align_member", "align_together", "require_data", "runnable"]
 
 # Options of match_many that are a caller's to set.
 _MANY = frozenset({"kind", "scale", "columns", "labels", "criterion"})
@@ -113,23 +111,9 @@ def align_member(
         module=family.module,
         seed=seed,
         progress=_counted(progress, f"{method} matching"),
-        rules=operator_rules(),
-        extra_solvers=plugin_solvers(),
         **_judged_by(family, method, batches, options or {}),
     )
     return _proved(family, index, found, progress, states)
-
-
-def require_way(method: str, through: str) -> None:
-    """Raise MergeError where several models cannot be brought in one order in this way."""
-    if through not in WAYS:
-        raise MergeError(f"no way '{through}'; there are {', '.join(WAYS)}")
-    if through != "reference" and method not in METHODS:
-        raise MergeError(
-            f"all at once (through {through}) models are matched by {' or '.join(METHODS)}: "
-            f"name one (--method activation), or have each matched to the first by {method} "
-            "(--through reference)"
-        )
 
 
 def align_together(
@@ -170,7 +154,6 @@ def align_together(
         data=batches,
         module=family.module,
         seed=seed,
-        rules=operator_rules(),
         progress=_counted(progress, f"{method} matching"),
         **_judged_by(family, through, batches, options or {}),
     )

@@ -8,19 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
+from zooalign.matching.many import require_way
 from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.evaluate import evaluate as score_of
-from zooalign.release import layout
 from zooalign.pipelines.assemble import Release, require_output, write_release
-from zooalign.pipelines.averaging import (Corrected, average_of, corrected, require_equal_dtypes)
-from zooalign.pipelines.barrier import MeasuredCurve, barrier_summary, measure
+from zooalign.pipelines.averaging import Corrected, average_of, corrected, require_equal_dtypes
+from zooalign.pipelines.barrier import measure
+from zooalign.pipelines.matching import (
+    Aligned,
+    align_member,
+    align_together,
+    require_data,
+    runnable,
+)
+from zooalign.progress import Progress, silent
+from zooalign.release import layout
 from zooalign.release.calibration import FullBatches, Loading, describe_data, open_for, scoring
-from zooalign.release.environment import versions
-from zooalign.pipelines.matching import (Aligned, align_member, align_together, require_data, require_way, runnable)
+from zooalign.release.curves import MeasuredCurve, barrier_summary
 from zooalign.release.notes import noted_warnings
 from zooalign.release.opening import Family, open_family
-from zooalign.progress import Progress, silent
-from zooalign.release.provenance import Provenance
+from zooalign.release.provenance import Provenance, versions
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
 from zooalign.zoo.data import Batches

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from zooalign.errors import SpecError, ZooalignWarning
-from zooalign.release import layout
 from zooalign.pipelines.align import align_models
-from zooalign.release.request import pinned
-from zooalign.release.calibration import Loading
-from zooalign.release.environment import versions
 from zooalign.pipelines.merge import merge_models
-from zooalign.release.open_release import open_subject
-from zooalign.progress import Progress, silent
-from zooalign.release.provenance import Provenance
 from zooalign.pipelines.same_files import Difference, compare_files
-from zooalign.release.opened import Subject
+from zooalign.progress import Progress, silent
+from zooalign.release import layout
+from zooalign.release.calibration import Loading
+from zooalign.release.opened import OpenedRelease, open_release
+from zooalign.release.provenance import Provenance, versions
+from zooalign.release.request import pinned
 
 __all__ = ["ReproduceReport", "reproduce", "reproduce_subject"]
 
@@ -105,7 +103,7 @@ def reproduce(
     ZooalignError
         If a source or the data is missing, or the operation fails.
     """
-    with open_subject(reference) as subject:
+    with open_release(reference) as subject:
         return reproduce_subject(
             subject,
             root=root,
@@ -117,7 +115,7 @@ def reproduce(
 
 
 def reproduce_subject(
-    subject: Subject,
+    subject: OpenedRelease,
     *,
     root: str | None = None,
     allow_code: bool = False,
@@ -210,7 +208,7 @@ def _references(made: Provenance) -> Iterator[str]:
             yield str(made.settings[name])
 
 
-def _title(subject: Subject) -> str:
+def _title(subject: OpenedRelease) -> str:
     """The name of the directory that the release was first written to: its card's title."""
     try:
         found = _TITLE.search(subject.text(layout.CARD) or "")

@@ -8,10 +8,9 @@ from typing import Any
 
 from zooalign.errors import CheckpointError, SpecError
 from zooalign.release import layout
-from zooalign.pipelines.assemble import digest_of
-from zooalign.release.contents import LocalContents
-from zooalign.release.listing import hash_file
-from zooalign.release.opened import Subject
+from zooalign.release.contents import LocalContents, hash_file
+from zooalign.release.digests import digest_of
+from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.checkpoint import open_checkpoint
 
 __all__ = ["Difference", "SameFiles", "compare_files"]
@@ -35,7 +34,7 @@ class SameFiles:
     extra: tuple[str, ...]
 
 
-def compare_files(subject: Subject, again: Path, renamed: Mapping[str, str]) -> SameFiles:
+def compare_files(subject: OpenedRelease, again: Path, renamed: Mapping[str, str]) -> SameFiles:
     """Compare the files of a release with those in ``again``, weights first.
 
     ``renamed`` maps references as they were given to the second run to those of the first. The
@@ -61,7 +60,7 @@ def compare_files(subject: Subject, again: Path, renamed: Mapping[str, str]) -> 
 
 
 def _compare(
-    subject: Subject, name: str, again: Path, renamed: Mapping[str, str]
+    subject: OpenedRelease, name: str, again: Path, renamed: Mapping[str, str]
 ) -> Iterator[Difference]:
     try:
         path = subject.contents.path(name)
@@ -90,7 +89,7 @@ def _tensors(name: str, path: Path, again: Path) -> Difference:
 
 
 def _record(
-    subject: Subject, name: str, again: Path, renamed: Mapping[str, str]
+    subject: OpenedRelease, name: str, again: Path, renamed: Mapping[str, str]
 ) -> Iterator[Difference]:
     ours: dict[str, Any] = subject.json(name)
     theirs: dict[str, Any] = json.loads(_put_back(again.read_text(encoding="utf-8"), renamed))
@@ -100,7 +99,7 @@ def _record(
 
 
 def _card(
-    subject: Subject, name: str, again: Path, renamed: Mapping[str, str]
+    subject: OpenedRelease, name: str, again: Path, renamed: Mapping[str, str]
 ) -> Iterator[Difference]:
     ours = (subject.text(name) or "").splitlines()
     theirs = _put_back(again.read_text(encoding="utf-8"), renamed).splitlines()

@@ -4,16 +4,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
-from zooalign.graph.registry import Rule, collect
-from zooalign.operators import FAMILIES
-from zooalign.gate.plugin_states import plugin_operators
-from zooalign.symmetry import Derived, Verification, derive_spec, verify
+from zooalign.release.opening import derive_for
+from zooalign.symmetry import Derived, Verification, verify
 from zooalign.symmetry.spec_file import frozen_to_dict, group_to_dict
 from zooalign.zoo.models import Model, open_architecture
 
-__all__ = ["SpecReport", "derive_for", "operator_rules", "spec_for", "verify_model"]
+__all__ = ["SpecReport", "spec_for", "verify_model"]
 
 _BATCH = 2
 
@@ -45,21 +41,6 @@ class SpecReport:
             "hash": spec.hash,
             "seconds": self.seconds,
         }
-
-
-def operator_rules() -> dict[str, Rule]:
-    """The operator rules of zooalign and of its plugins, which come last and win."""
-    return collect(*FAMILIES, *plugin_operators())
-
-
-def derive_for(model: Model, module: nn.Module) -> Derived:
-    """The spec of an opened model whose built module is at hand."""
-    return derive_spec(
-        module,
-        model.example_inputs(_BATCH),
-        architecture=model.architecture.name,
-        rules=operator_rules(),
-    )
 
 
 def spec_for(reference: str, *, model: str | None = None, allow_pickle: bool = False) -> SpecReport:

@@ -4,16 +4,10 @@ Outside plugins name it in the entry-point group ``zooalign``; what is built in 
 same way (:mod:`zooalign.plugins.manager`). Mark an implementation with :data:`hookimpl`.
 """
 
-from collections.abc import Callable
-from types import ModuleType
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
 import pluggy
-
-if TYPE_CHECKING:
-    from zooalign.matching import Match
-    from zooalign.gate.findings import Check
-    from zooalign.zoo.adapters import LibraryAdapter
 
 __all__ = ["PROJECT", "hookimpl", "hookspec"]
 
@@ -23,7 +17,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def zooalign_library_adapters() -> "list[LibraryAdapter]":
+def zooalign_library_adapters() -> Sequence[Any]:
     """Adapters that build, load and save the models of a library (``timm:``, ``py:``).
 
     One with the methods of :class:`~zooalign.zoo.adapters.Catalogue` lists what its library has.
@@ -32,7 +26,7 @@ def zooalign_library_adapters() -> "list[LibraryAdapter]":
 
 
 @hookspec
-def zooalign_operators() -> list[ModuleType]:
+def zooalign_operators() -> Sequence[Any]:
     """Modules of operator rules: what an operator does to the axes of its tensors.
 
     Each holds functions marked with :func:`zooalign.graph.registry.rule`. They come after the
@@ -42,7 +36,7 @@ def zooalign_operators() -> list[ModuleType]:
 
 
 @hookspec
-def zooalign_solvers() -> "list[Callable[..., Match]]":
+def zooalign_solvers() -> Sequence[Any]:
     """Matching methods (``--method NAME``).
 
     A solver is called as ``solver(spec, target, source, *, module, data, seed, progress,
@@ -56,7 +50,7 @@ def zooalign_solvers() -> "list[Callable[..., Match]]":
 
 
 @hookspec
-def zooalign_checks() -> "list[Check]":
+def zooalign_checks() -> Sequence[Any]:
     """Further checks of the release gate (``zooalign check``).
 
     Each is made by :func:`zooalign.gate.findings.check_of`. Ids are ``family.name`` with a

@@ -16,23 +16,28 @@ from typing import Any, Literal
 
 import pluggy
 
-from zooalign.errors import ModelReferenceError, ZooalignWarning
+from zooalign.errors import ZooalignError, ZooalignWarning
 from zooalign.plugins import hooks
-from zooalign.zoo.adapters import LibraryAdapter
 
 __all__ = [
     "ALLOW_LIST",
+    "PluginError",
     "PluginInfo",
-    "adapter_named",
+    "hook_failed",
     "implementations",
-    "library_adapters",
+    "items_of",
     "loaded_plugins",
     "outside_allow_list",
     "plugin_manager",
+    "warn_left_out",
 ]
 
 ALLOW_LIST = "ZOOALIGN_PLUGINS"
 BUILT_IN = {"timm": "zooalign.zoo.timm_adapter", "py": "zooalign.zoo.python_adapter"}
+
+
+class PluginError(ZooalignError):
+    """A plugin was loaded, but what it gives is not what its hook asks for."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,6 @@ class PluginInfo:
 class _Loaded:
     manager: pluggy.PluginManager
     infos: tuple[PluginInfo, ...]
-    adapters: tuple[LibraryAdapter, ...]
 
 
 def plugin_manager() -> pluggy.PluginManager:
@@ -78,6 +82,61 @@ def implementations(hook: str) -> list[tuple[PluginInfo, Callable[[], Any]]]:
     ]
 
 
+def items_of(
+    hook: str, problem_of: Callable[[Any], str | None], only: str | None = None
+) -> list[tuple[PluginInfo, Any]]:
+    """Every item that plugins give for a hook, each with its plugin.
+
+    Each plugin is called by itself, so that what fails has a name.
+
+    Parameters
+    ----------
+    hook:
+        The hook's name.
+    problem_of:
+        What is wrong with an item, None if nothing is: the package that uses the items knows.
+    only:
+        The name of the one plugin to ask.
+
+    Raises
+    ------
+    PluginError
+        If a plugin fails, or gives an item that has a problem. A release gate must not pass
+        because one of its checks is missing.
+    """
+    items: list[tuple[PluginInfo, Any]] = []
+    for info, call in implementations(hook):
+        if only not in (None, info.name):
+            continue
+        try:
+            given = list(call())
+            problems = [problem for item in given if (problem := problem_of(item))]
+        except Exception as error:
+            raise hook_failed(info, hook, f"{type(error).__name__}: {error}") from error
+        if problems:
+            raise hook_failed(info, hook, problems[0])
+        items.extend((info, item) for item in given)
+    return items
+
+
+def hook_failed(info: PluginInfo, hook: str, reason: str) -> PluginError:
+    """The error that says which plugin fails in which hook, and why."""
+    origin = info.distribution or info.origin
+    return PluginError(
+        f"plugin '{info.name}' ({origin}) fails in {hook}: {reason}; correct it, or leave it out "
+        f"by listing the others in {ALLOW_LIST} (docs/plugins.md)"
+    )
+
+
+def warn_left_out(info: PluginInfo, reason: str) -> None:
+    """Warn that a plugin is not used, and why."""
+    warnings.warn(
+        f"plugin {info.name!r} ({info.distribution or info.origin}) is left out: {reason}",
+        ZooalignWarning,
+        stacklevel=4,
+    )
+
+
 def outside_allow_list() -> tuple[PluginInfo, ...]:
     """Plugins that are installed and that the allow-list keeps out; they are not imported."""
     allowed = os.environ.get(ALLOW_LIST)
@@ -86,29 +145,6 @@ def outside_allow_list() -> tuple[PluginInfo, ...]:
     names = {name.strip() for name in allowed.split(",")}
     found = sorted(entry_points(group=hooks.PROJECT), key=lambda entry: entry.name)
     return tuple(_outside_info(entry) for entry in found if entry.name not in names)
-
-
-def library_adapters() -> tuple[LibraryAdapter, ...]:
-    """The adapters of all plugins, built-in ones first."""
-    return _load(os.environ.get(ALLOW_LIST)).adapters
-
-
-def adapter_named(library: str) -> LibraryAdapter:
-    """The adapter of ``library``.
-
-    Raises:
-        ModelReferenceError: none has that name.
-    """
-    adapters = library_adapters()
-    for adapter in adapters:
-        if adapter.name == library:
-            return adapter
-    known = ", ".join(f"{adapter.name}:" for adapter in adapters)
-    failed = [info.name for info in loaded_plugins() if info.error]
-    hint = f"; plugins that failed to load: {', '.join(failed)}" if failed else ""
-    raise ModelReferenceError(
-        f"no library adapter is named {library!r}: there are {known}{hint} (zooalign plugins)"
-    )
 
 
 @lru_cache(maxsize=8)
@@ -121,17 +157,10 @@ def _load(allowed: str | None) -> _Loaded:
         infos.append(_register(manager, info, partial(importlib.import_module, module)))
     for entry in _outside(allowed):
         infos.append(_register(manager, _outside_info(entry), entry.load))
-    adapters: dict[str, LibraryAdapter] = {}
-    checked = tuple(_collect(manager, info, adapters) for info in infos)
-    for info in checked:
+    for info in infos:
         if info.error:
-            warnings.warn(
-                f"plugin {info.name!r} ({info.distribution or info.origin}) is left out: "
-                f"{info.error}",
-                ZooalignWarning,
-                stacklevel=3,
-            )
-    return _Loaded(manager, checked, tuple(adapters.values()))
+            warn_left_out(info, info.error)
+    return _Loaded(manager, tuple(infos))
 
 
 def _outside(allowed: str | None) -> list[EntryPoint]:
@@ -189,24 +218,3 @@ def _register(
         return _failed(info, what)
     names = tuple(sorted(caller.name for caller in callers))
     return replace(info, hooks=names)
-
-
-def _collect(
-    manager: pluggy.PluginManager, info: PluginInfo, adapters: dict[str, LibraryAdapter]
-) -> PluginInfo:
-    """Add the adapters of one plugin, so that a failing one is known by name."""
-    if info.error or "zooalign_library_adapters" not in info.hooks:
-        return info
-    plugin: Any = manager.get_plugin(info.name)
-    try:
-        found = list(plugin.zooalign_library_adapters())
-        for adapter in found:
-            if not isinstance(adapter, LibraryAdapter):
-                raise TypeError(f"{adapter!r} is not a LibraryAdapter")
-            if adapter.name in adapters:
-                raise ValueError(f"an adapter named {adapter.name!r} is already there")
-    except Exception as error:
-        manager.unregister(plugin)
-        return _failed(info, error)
-    adapters.update((adapter.name, adapter) for adapter in found)
-    return info

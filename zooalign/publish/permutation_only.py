@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from zooalign.errors import CheckpointError, MergeError, SpecError
 from zooalign.release import layout
-from zooalign.pipelines.barrier import MeasuredCurve, curves_from_json
 from zooalign.release.card import make_card
+from zooalign.release.curves import MeasuredCurve, curves_from_json
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry.spec_file import from_json
 

@@ -9,14 +9,21 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from zooalign.errors import HubError, ModelReferenceError, ZooalignError
-from zooalign.release.request import Asked
 from zooalign.gate.check import check_with
 from zooalign.gate.findings import CheckReport
-from zooalign.release.listing import PublishedFile, list_files
-from zooalign.publish.permutation_only import permutation_release
 from zooalign.gate.policy import Policy
 from zooalign.progress import Progress, silent
-from zooalign.publish.upload import (create, look_up, read_back, require_head, require_no_other_weights, upload)
+from zooalign.publish.permutation_only import permutation_release
+from zooalign.publish.upload import (
+    create,
+    look_up,
+    read_back,
+    require_head,
+    require_no_other_weights,
+    upload,
+)
+from zooalign.release.contents import PublishedFile, list_files
+from zooalign.release.request import CheckRequest
 from zooalign.zoo.hub import endpoint
 
 __all__ = ["FaultyReleaseError", "PublishReport", "publish"]
@@ -76,7 +83,7 @@ def publish(
     permutation_only: bool = False,
     parent_commit: str | None = None,
     message: str | None = None,
-    asked: Asked | None = None,
+    asked: CheckRequest | None = None,
     policy: Policy | None = None,
     token: str | None = None,
     progress: Progress = silent,
@@ -134,7 +141,7 @@ def publish(
     progress("check", 0, 1)
     # A path like a repo's name would be taken for one.
     here = directory if directory.startswith((".", "/")) else f"./{directory}"
-    report = check_with(here, asked or Asked(), policy=policy)
+    report = check_with(here, asked or CheckRequest(), policy=policy)
     if not report.ok and not force:
         raise FaultyReleaseError(
             _refusal(directory, report), PublishReport(directory, repo, listed, dry_run, report)

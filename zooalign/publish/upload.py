@@ -9,8 +9,8 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, hf_hub_downlo
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from zooalign.errors import CheckpointError, HubError
-from zooalign.release.listing import PublishedFile, hash_file
 from zooalign.progress import Progress
+from zooalign.release.contents import PublishedFile, hash_file
 from zooalign.zoo.hub import endpoint, hub_errors, without_token
 
 __all__ = [

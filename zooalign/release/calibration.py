@@ -10,11 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from zooalign.merging.evaluate import correct, cross_entropy
+from zooalign.release.provenance import DataUse
 from zooalign.zoo.adapters import OwnData
 from zooalign.zoo.data import Batch, Batches, open_data
 from zooalign.zoo.models import Model
 
-__all__ = ["DataUse", "FullBatches", "Loading", "describe_data", "open_for", "scoring"]
+__all__ = ["FullBatches", "Loading", "describe_data", "open_for", "scoring"]
 
 
 Measure = Callable[[Any, Any], Tensor]
@@ -30,26 +31,6 @@ class Loading:
 
 # A barrier reads its data at every alpha; preprocessed batches are kept up to so many bytes.
 _KEPT_BYTES = 2**29
-
-
-@dataclass(frozen=True)
-class DataUse:
-    """Which data was read.
-
-    ``digest`` is the SHA-256 of an ``.npz`` file's bytes, or of the names and sizes in an image
-    folder (``digest_of`` says which), None for data that a callable makes.
-    """
-
-    reference: str
-    rows: int | None
-    batch_size: int
-    limit: int | None
-    digest: str | None
-    digest_of: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return dict(vars(self))
 
 
 @dataclass(frozen=True)

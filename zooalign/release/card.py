@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from huggingface_hub import ModelCardData
 
-from zooalign.pipelines.barrier import MeasuredCurve
+from zooalign.release.curves import MeasuredCurve
 from zooalign.release.provenance import Provenance
 from zooalign.release.sources import Ancestor, Source
 from zooalign.symmetry import PermutationSpec

@@ -1,6 +1,7 @@
 """The files of a release, wherever it is: listed first, read by their first bytes, or whole."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +16,18 @@ from zooalign.errors import CheckpointError, HubError
 from zooalign.zoo import hub
 from zooalign.zoo.files import safe_name
 
-__all__ = ["Contents", "Entry", "HubContents", "LocalContents", "heads", "is_inside", "open_repo"]
+__all__ = [
+    "Contents",
+    "Entry",
+    "HubContents",
+    "LocalContents",
+    "PublishedFile",
+    "hash_file",
+    "heads",
+    "is_inside",
+    "list_files",
+    "open_repo",
+]
 
 _WORKERS = 8
 _TIMEOUT = 30.0  # seconds without a byte
@@ -206,3 +218,46 @@ def open_repo(repo_id: str, revision: str | None) -> tuple[hub.HubRepo, Contents
         entries.append(Entry(sibling.rfilename, size, sha256, sibling.blob_id))
     names = tuple(entry.name for entry in entries)
     return dataclasses.replace(repo, names=names), HubContents(repo, tuple(entries), tuple(unsafe))
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file: its path in the repo, bytes, SHA-256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+def list_files(directory: Path) -> tuple[PublishedFile, ...]:
+    """Every file of ``directory`` by path, but for hidden files and folders.
+
+    Raises
+    ------
+    CheckpointError
+        If it is no directory or holds nothing, or a link leads out of it.
+    """
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: there is no such directory")
+    root = directory.resolve()
+    found = []
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory)
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        if not path.resolve().is_relative_to(root):
+            raise CheckpointError(
+                f"{path}: is a link out of the directory, and what it points to is not published; "
+                "replace it by the file itself"
+            )
+        if path.is_file():
+            found.append(PublishedFile(name.as_posix(), path.stat().st_size, hash_file(path)))
+    if not found:
+        raise CheckpointError(f"{directory}: holds no files to publish")
+    return tuple(found)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

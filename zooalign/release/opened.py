@@ -1,7 +1,10 @@
 """A directory or repo under the release gate, opened as far as it can be."""
 
+import dataclasses
 import json
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,15 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from zooalign.errors import CheckpointError, SpecError
+from zooalign.errors import CheckpointError, ModelReferenceError, SpecError
 from zooalign.release import layout
-from zooalign.release.request import Asked, pinned
-from zooalign.release.contents import Contents, LocalContents, is_inside
-from zooalign.release.mirror import Fault, faults_of
-from zooalign.release.opening import Member
+from zooalign.release.contents import Contents, LocalContents, is_inside, open_repo
+from zooalign.release.mirror import Fault, faults_of, headers_only, make_mirror
+from zooalign.release.opening import Member, derive_for
 from zooalign.release.provenance import Provenance
+from zooalign.release.request import CheckRequest, pinned
 from zooalign.release.sources import source_of
-from zooalign.pipelines.spec import derive_for
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.symmetry.spec_file import from_json
@@ -27,10 +29,11 @@ from zooalign.zoo.checkpoint import Checkpoint, LazyTensors, open_checkpoint, op
 from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.layout import CONFIG_NAME
 from zooalign.zoo.models import Model, open_model
-from zooalign.zoo.references import PICKLE_SUFFIXES
+from zooalign.zoo.references import PICKLE_SUFFIXES, parse_reference
 from zooalign.zoo.stored import as_architecture
 
-__all__ = ["Parent", "Subject"]
+__all__ = ["OpenedRelease", "Parent", "open_release"]
+
 
 _MAX_TEXT = 500_000_000
 _EMPTY = torch.empty(0, dtype=torch.uint8)
@@ -45,7 +48,7 @@ class Parent:
 
 
 @dataclass(frozen=True)
-class Subject:
+class OpenedRelease:
     """What is checked.
 
     Attributes
@@ -73,7 +76,7 @@ class Subject:
     model: Model | None
     unreadable: str | None
     repo: hub.HubRepo | None
-    asked: Asked
+    asked: CheckRequest
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -304,3 +307,63 @@ class Subject:
         # A model may be its own partner: its second mention is the second source.
         index = next((i for i in same if i not in taken), same[0] if same else None)
         return Parent(Member(opened, opened.checkpoint, state), index)
+
+
+@contextmanager
+def open_release(reference: str, asked: CheckRequest | None = None) -> Iterator[OpenedRelease]:
+    """Open what is to be checked: its list of files and its headers, no values.
+
+    Weights that cannot be read are something to report, not an error.
+
+    Raises
+    ------
+    ModelReferenceError, HubError
+        If there is no such directory or repo, or its architecture is not known.
+    """
+    asked = asked or CheckRequest()
+    parsed = parse_reference(reference)
+    if parsed.kind == "hub":
+        repo, contents = open_repo(parsed.target, parsed.revision)
+        with tempfile.TemporaryDirectory() as folder:
+            mirror = _headers(contents, Path(folder), asked)
+            model, unreadable = _opened(str(mirror), asked, shown=str(parsed))
+            yield OpenedRelease(str(parsed), contents, mirror, model, unreadable, repo, asked)
+        return
+    if parsed.kind != "directory":
+        raise SpecError(
+            f"'{reference}' is neither a directory nor a hub repo, which is what a release is"
+        )
+    directory = Path(parsed.target)
+    if not directory.is_dir():
+        raise ModelReferenceError(f"'{parsed}': there is no such directory")
+    model, unreadable = _opened(str(parsed), asked, shown=str(parsed))
+    yield OpenedRelease(
+        str(parsed), LocalContents.of(directory), directory, model, unreadable, None, asked
+    )
+
+
+def _headers(contents: Contents, folder: Path, asked: CheckRequest) -> Path:
+    """A directory with what opening a repo's model needs."""
+    if isinstance(contents, LocalContents):
+        return contents.directory
+    names = [entry.name for entry in contents.entries]
+    pickled = [name for name in names if name.lower().endswith(PICKLE_SUFFIXES)]
+    if asked.allow_pickle and pickled and not any(n.endswith(".safetensors") for n in names):
+        # A pickle has no header: it is read whole, or not at all.
+        return [contents.path(n) for n in (*pickled, CONFIG_NAME) if n in names][-1].parent
+    make_mirror(contents, folder)
+    return folder
+
+
+def _opened(path: str, asked: CheckRequest, *, shown: str) -> tuple[Model | None, str | None]:
+    """The model by its headers, or why it cannot be opened; ``shown`` is its public name."""
+    try:
+        model = open_model(path, model=asked.model, allow_pickle=asked.allow_pickle)
+    except CheckpointError as error:
+        return None, str(error).replace(path, shown)
+    except ModelReferenceError as error:
+        raise ModelReferenceError(str(error).replace(path, shown)) from None
+    assert model.checkpoint is not None
+    return dataclasses.replace(
+        model, reference=shown, checkpoint=headers_only(model.checkpoint)
+    ), None

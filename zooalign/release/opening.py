@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, MergeError, ModelReferenceError
-from zooalign.pipelines.spec import derive_for
-from zooalign.symmetry import Derived, PermutationSpec
+from zooalign.symmetry import Derived, PermutationSpec, derive_spec
 from zooalign.zoo.checkpoint import Checkpoint, LazyTensors, find_nonfinite
 from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.models import Model, open_model
 
-__all__ = ["CastLike", "Family", "Member", "open_family"]
+__all__ = ["CastLike", "Family", "Member", "derive_for", "open_family"]
+
+# Two rows, so that nothing takes the batch for an axis of size one.
+_BATCH = 2
 
 
 @dataclass(frozen=True)
@@ -140,3 +142,12 @@ def _require_same_computation(first: Model, spec: PermutationSpec, other: Model)
             f"({other.architecture.name}) have tensors of one shape but not the same symmetries: "
             "their configurations differ. Name the architecture of both (--model)"
         )
+
+
+def derive_for(model: Model, module: nn.Module) -> Derived:
+    """The spec of an opened model whose built module is at hand."""
+    return derive_spec(
+        module,
+        model.example_inputs(_BATCH),
+        architecture=model.architecture.name,
+    )

@@ -2,15 +2,17 @@
 
 import json
 import math
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from zooalign.errors import SpecError
-from zooalign.release.calibration import DataUse
+from zooalign.release.provenance import DataUse
 from zooalign.release.sources import Source
 
-__all__ = ["STATISTICS", "Alignment", "Provenance"]
+__all__ = ["STATISTICS", "Alignment", "DataUse", "Provenance", "versions"]
 
 FORMAT = "zooalign.provenance"
 VERSION = 1
@@ -219,3 +221,37 @@ def _alignment(body: Mapping[str, Any]) -> Alignment:
         diagnosis=dict(body["diagnosis"]),
         details={str(k): _number(v) for k, v in body["details"].items()},
     )
+
+
+@dataclass(frozen=True)
+class DataUse:
+    """Which data was read.
+
+    ``digest`` is the SHA-256 of an ``.npz`` file's bytes, or of the names and sizes in an image
+    folder (``digest_of`` says which), None for data that a callable makes.
+    """
+
+    reference: str
+    rows: int | None
+    batch_size: int
+    limit: int | None
+    digest: str | None
+    digest_of: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return dict(vars(self))
+
+
+_PACKAGES = ("zooalign", "torch", "timm", "safetensors", "numpy", "scipy", "huggingface_hub")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the platform (no host name) and the packages that bear on results."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            found[name] = "unknown"
+    return found | {"platform": f"{platform.system()} {platform.machine()}"}

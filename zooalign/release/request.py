@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from zooalign.release.calibration import Loading
 from zooalign.release.sources import Source
 
-__all__ = ["Asked", "pinned"]
+__all__ = ["CheckRequest", "pinned"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckRequest:
     """The arguments of a check.
 
     Attributes

@@ -1,6 +1,9 @@
 """The way from a module to its permutation spec, in one call."""
 
+import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from torch import nn
@@ -8,17 +11,34 @@ from torch import nn
 from zooalign.graph.build import trace
 from zooalign.graph.capture import capture
 from zooalign.graph.registry import Rule, collect
+from zooalign.operators import FAMILIES
+from zooalign.plugins.manager import ALLOW_LIST, items_of
 from zooalign.symmetry.derive import Derived, derive
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["default_rules", "derive_spec", "extract_spec"]
+__all__ = ["derive_spec", "extract_spec", "operator_rules", "rules_problem"]
 
 
-def default_rules() -> dict[str, Rule]:
-    """The rules that come with zooalign, by operator name."""
-    from zooalign.operators import FAMILIES
+def operator_rules() -> Mapping[str, Rule]:
+    """The operator rules of zooalign and of its plugins by operator name; plugins' win.
 
-    return collect(*FAMILIES)
+    Raises
+    ------
+    PluginError
+        If a plugin gives something else than modules with rules.
+    """
+    return _rules(os.environ.get(ALLOW_LIST))
+
+
+def rules_problem(item: Any) -> str | None:
+    """What keeps an item of the hook from being a module of operator rules."""
+    return None if isinstance(item, ModuleType) else f"{item!r} is not a module"
+
+
+@lru_cache(maxsize=8)
+def _rules(allowed: str | None) -> Mapping[str, Rule]:
+    modules = (module for _, module in items_of("zooalign_operators", rules_problem))
+    return MappingProxyType(collect(*FAMILIES, *modules))
 
 
 def derive_spec(
@@ -30,7 +50,7 @@ def derive_spec(
 ) -> Derived:
     """As :func:`extract_spec`, with the graph the spec was read from."""
     captured = capture(module, example_inputs)
-    traced = trace(captured, default_rules() if rules is None else rules)
+    traced = trace(captured, operator_rules() if rules is None else rules)
     return derive(traced, architecture or type(module).__name__)
 
 
@@ -54,7 +74,7 @@ def extract_spec(
     architecture:
         A name for people.
     rules:
-        Operator rules by name, instead of those that come with zooalign.
+        Operator rules by name, instead of those of zooalign and its plugins.
 
     Returns
     -------

@@ -55,7 +55,7 @@ class Server:
     Args:
         name: ``"hub"`` or ``"cdn"``, for the log.
         port: 0 chooses a free one.
-        faults: Asked for every request.
+        faults: CheckRequest for every request.
         log: Called once for every request, before the answer is sent.
         authenticate: User of an ``Authorization`` header; raises Refusal for a bad token.
     """

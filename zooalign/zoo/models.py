@@ -16,7 +16,7 @@ from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.checkpoint import INDEX_NAME, Checkpoint, open_checkpoint, open_pickle
 from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.layout import CONFIG_NAME, choose_weights, read_config
-from zooalign.plugins.manager import adapter_named
+from zooalign.zoo.libraries import adapter_named
 from zooalign.zoo.recognition import fetch_config, named_architecture, recognise
 from zooalign.zoo.references import PICKLE_SUFFIXES, Reference, parse_reference
 from zooalign.zoo.stored import as_architecture

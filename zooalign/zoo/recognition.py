@@ -6,7 +6,7 @@ from zooalign.errors import ModelReferenceError
 from zooalign.zoo import hub
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.layout import CONFIG_NAME, read_config
-from zooalign.plugins.manager import adapter_named, library_adapters
+from zooalign.zoo.libraries import adapter_named, library_adapters
 from zooalign.zoo.references import parse_reference
 
 __all__ = ["fetch_config", "named_architecture", "recognise"]

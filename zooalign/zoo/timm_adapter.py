@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, ModelReferenceError
+from zooalign.plugins.hooks import hookimpl
 from zooalign.zoo import building, timm_catalogue
 from zooalign.zoo.adapters import Architecture, LibraryAdapter, Reduction
 from zooalign.zoo.base_adapter import BaseAdapter
-from zooalign.plugins.hooks import hookimpl
 from zooalign.zoo.preprocess import Preprocess
 from zooalign.zoo.references import Reference
 

@@ -1,6 +1,6 @@
 """An organisation's own rules for a release, as checks of ``zooalign check``. Copy and change it.
 
-Each rule is a function from the release (:class:`zooalign.release.opened.Subject`) to findings.
+Each rule is a function from the release (:class:`zooalign.release.opened.OpenedRelease`) to findings.
 What differs between teams is a parameter, which a policy file sets::
 
     [tool.zooalign.check.parameters."example.licence"]
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 from zooalign.errors import SpecError
 from zooalign.gate.findings import Check, Finding, check_of
+from zooalign.plugins.hooks import hookimpl
 from zooalign.release.front_matter import body_of, read_metadata
 from zooalign.release.layout import CARD
-from zooalign.release.opened import Subject
-from zooalign.plugins.hooks import hookimpl
+from zooalign.release.opened import OpenedRelease
 
 __all__ = ["licence", "name", "owner", "zooalign_checks"]
 
@@ -25,7 +25,7 @@ __all__ = ["licence", "name", "owner", "zooalign_checks"]
     "the licence is one that we publish under",
     parameters={"allowed": ["apache-2.0", "mit", "bsd-3-clause"]},
 )
-def licence(subject: Subject) -> Iterator[Finding]:
+def licence(subject: OpenedRelease) -> Iterator[Finding]:
     """The card states a licence that is not on our list.
 
     Fix: ask the legal team, or train from parents whose licence allows one of the list.
@@ -48,7 +48,7 @@ def licence(subject: Subject) -> Iterator[Finding]:
     "the model's name follows our rule",
     parameters={"pattern": "[a-z0-9]+(-[a-z0-9]+)*-v[0-9]+"},
 )
-def name(subject: Subject) -> Iterator[Finding]:
+def name(subject: OpenedRelease) -> Iterator[Finding]:
     """The card's title, which is the model's name, is not made of words, a hyphen and a version.
 
     Fix: rename it, such as ``digits-small-v2``.
@@ -62,7 +62,7 @@ def name(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("example.owner", "somebody answers for the model", severity="warning")
-def owner(subject: Subject) -> Iterator[Finding]:
+def owner(subject: OpenedRelease) -> Iterator[Finding]:
     """The card's metadata has no ``owner`` with an address.
 
     Fix: add ``owner: team@example.org`` to the YAML block.
@@ -79,7 +79,7 @@ def zooalign_checks() -> list[Check]:
     return [licence, name, owner]
 
 
-def _metadata(subject: Subject) -> dict[str, object]:
+def _metadata(subject: OpenedRelease) -> dict[str, object]:
     try:
         return read_metadata(subject.text(CARD) or "")
     except SpecError:

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from zooalign.errors import ModelReferenceError
+from zooalign.plugins.manager import loaded_plugins
 from zooalign.zoo.adapters import Catalogue
+from zooalign.zoo.libraries import adapter_named
 from zooalign.zoo.models import open_model
-from zooalign.plugins.manager import adapter_named, loaded_plugins
 
 from zooalign_transformers.adapter import TransformersAdapter
 from zooalign_transformers.classes import tasks

@@ -11,11 +11,11 @@ import torch
 import transformers
 from hf_models import llama
 from safetensors.torch import load_file, save_file
-from zooalign.release import layout
-from zooalign.pipelines.align import align_models
-from zooalign.pipelines.assemble import digest_of
 from zooalign.gate.check import check
 from zooalign.gate.findings import Finding
+from zooalign.pipelines.align import align_models
+from zooalign.release import layout
+from zooalign.release.digests import digest_of
 from zooalign.symmetry import PermutationSpec, Permuted
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.permutation_file import permutation_to_dict

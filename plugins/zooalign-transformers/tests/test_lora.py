@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from zooalign.errors import CheckpointError
 from zooalign.pipelines.align import align_models
-from zooalign.pipelines.spec import derive_for
+from zooalign.release.opening import derive_for
 from zooalign.symmetry import PermutationSpec, apply
 from zooalign.symmetry.permutation_file import permutation_from_dict
 from zooalign.zoo.models import open_model

@@ -11,7 +11,7 @@ import transformers
 from hf_forms import L
 from torch import Tensor
 from zooalign.matching import match
-from zooalign.pipelines.spec import derive_for
+from zooalign.release.opening import derive_for
 from zooalign.symmetry import PermutationSpec, verify
 from zooalign.testing import LoopbackHub
 from zooalign.zoo.models import Model, open_model

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from hf_forms import L
-from zooalign.pipelines.spec import derive_for
+from zooalign.release.opening import derive_for
 from zooalign.symmetry import PermutationSpec, verify
 from zooalign.symmetry.spec import Block, Group, Member
 from zooalign.zoo.models import open_model

@@ -8,10 +8,10 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from zooalign.errors import CheckpointError
-from zooalign.pipelines.align import align_models
 from zooalign.gate.check import check
+from zooalign.pipelines.align import align_models
 from zooalign.pipelines.merge import merge_models
-from zooalign.pipelines.spec import derive_for
+from zooalign.release.opening import derive_for
 from zooalign.symmetry import apply
 from zooalign.zoo.models import open_model
 from zooalign.zoo.stored import ConvertedCheckpoint

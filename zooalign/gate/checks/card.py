@@ -6,11 +6,11 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 from zooalign.errors import SpecError
-from zooalign.release import layout
-from zooalign.pipelines.apply import is_permutation_only
 from zooalign.gate.findings import Finding, check_of
+from zooalign.pipelines.apply import is_permutation_only
+from zooalign.release import layout
 from zooalign.release.front_matter import body_of, read_metadata
-from zooalign.release.opened import Subject
+from zooalign.release.opened import OpenedRelease
 
 __all__ = ["CHECKS"]
 
@@ -18,7 +18,7 @@ _RELATIONS = {"merge": ("merge",), "align": ("finetune", "merge")}
 
 
 @check_of("card.present", "the model card is there, with metadata the hub can read")
-def present(subject: Subject) -> Iterator[Finding]:
+def present(subject: OpenedRelease) -> Iterator[Finding]:
     """``README.md`` is missing, or its YAML block is not valid: the hub refuses such a commit. It
     is read as plain values; tags, aliases and a key that comes twice are faults. A card without a
     licence is a warning.
@@ -45,7 +45,7 @@ def present(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("card.parents", "the model card names every parent", "provenance")
-def parents(subject: Subject) -> Iterator[Finding]:
+def parents(subject: OpenedRelease) -> Iterator[Finding]:
     """A recorded source is not named: hub repos belong into ``base_model``, others in the text.
 
     Fix: list it in ``base_model``, or in the text if it is on no hub.
@@ -65,7 +65,7 @@ def parents(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("card.commits", "the model card gives every parent's commit", "provenance")
-def commits(subject: Subject) -> Iterator[Finding]:
+def commits(subject: OpenedRelease) -> Iterator[Finding]:
     """The resolved commit of a parent that is a hub repo is not in the card's text. A branch's name
     is not enough: it moves.
 
@@ -81,7 +81,7 @@ def commits(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("card.relation", "the model card states the relation to the parents", "provenance")
-def relation(subject: Subject) -> Iterator[Finding]:
+def relation(subject: OpenedRelease) -> Iterator[Finding]:
     """The card lists ``base_model`` and gives another ``base_model_relation`` than the operation's:
     ``merge`` for a merge; ``finetune`` or ``merge`` for an alignment.
 
@@ -107,7 +107,7 @@ def relation(subject: Subject) -> Iterator[Finding]:
     "provenance",
     parameters={"require": False},
 )
-def data(subject: Subject) -> Iterator[Finding]:
+def data(subject: OpenedRelease) -> Iterator[Finding]:
     """Data was used, and the card names it neither under ``datasets`` nor in its text. With
     ``require`` the card must list ``datasets`` in any case.
 
@@ -129,7 +129,7 @@ def data(subject: Subject) -> Iterator[Finding]:
     "provenance",
     parameters={"require": False},
 )
-def metrics(subject: Subject) -> Iterator[Finding]:
+def metrics(subject: OpenedRelease) -> Iterator[Finding]:
     """A barrier or score was measured, and the card does not give the numbers of the provenance.
     With ``require`` something must have been measured.
 
@@ -149,7 +149,7 @@ def metrics(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("card.reproduce", "the model card says how to make the release again", "provenance")
-def reproduce(subject: Subject) -> Iterator[Finding]:
+def reproduce(subject: OpenedRelease) -> Iterator[Finding]:
     """The recorded command line, or where there is none the seed and the versions, are not in the
     card's text.
 
@@ -168,13 +168,13 @@ def reproduce(subject: Subject) -> Iterator[Finding]:
         yield _lacks("card.reproduce", "gives neither a command nor seed and versions", fix)
 
 
-def metadata_of(subject: Subject) -> dict[str, Any] | None:
+def metadata_of(subject: OpenedRelease) -> dict[str, Any] | None:
     """The card's metadata, None without a card; SpecError if it cannot be read."""
     text = subject.text(layout.CARD)
     return None if text is None else read_metadata(text)
 
 
-def _accepted(subject: Subject) -> None:
+def _accepted(subject: OpenedRelease) -> None:
     """Whether the hub's client takes it; by now it is small and plain."""
     try:
         ModelCard(subject.text(layout.CARD) or "", ignore_metadata_errors=False)
@@ -183,7 +183,7 @@ def _accepted(subject: Subject) -> None:
         raise SpecError(f"its metadata cannot be read: {reason}") from error
 
 
-def _read(subject: Subject) -> tuple[str, dict[str, Any]]:
+def _read(subject: OpenedRelease) -> tuple[str, dict[str, Any]]:
     """Text and metadata; empty where another check reports them."""
     try:
         return subject.text(layout.CARD) or "", metadata_of(subject) or {}

@@ -7,11 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from zooalign.errors import CheckpointError
-from zooalign.release.contents import LocalContents, heads, is_inside
 from zooalign.gate.findings import Finding, check_of
-from zooalign.release.listing import hash_file
 from zooalign.gate.sniff import COUNT, MOST, disguise, goes_on
-from zooalign.release.opened import Subject
+from zooalign.release.contents import LocalContents, hash_file, heads, is_inside
+from zooalign.release.opened import OpenedRelease
 
 __all__ = ["CHECKS"]
 
@@ -24,7 +23,7 @@ _REMOTE = ("auto_map", "trust_remote_code", "custom_pipelines")
 
 
 @check_of("files.safetensors_only", "no file in a format that can run code")
-def safetensors_only(subject: Subject) -> Iterator[Finding]:
+def safetensors_only(subject: OpenedRelease) -> Iterator[Finding]:
     """A file's name says that it is a pickle or the like, which runs code when it is loaded.
 
     Fix: convert it to safetensors, or remove it.
@@ -41,7 +40,7 @@ def safetensors_only(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("files.disguised", "no pickle, archive or program under another name")
-def disguised(subject: Subject) -> Iterator[Finding]:
+def disguised(subject: OpenedRelease) -> Iterator[Finding]:
     """A file begins like a pickle, an archive or a program, whatever its name is. Of a repo, the
     first 4096 bytes of each file are read, and 4 MiB of one that may be a pickle of an old
     protocol, which begins with no number of its own. A warning: it may go on behind them.
@@ -84,7 +83,7 @@ def disguised(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("files.code", "nothing that asks to run the release's own code")
-def code(subject: Subject) -> Iterator[Finding]:
+def code(subject: OpenedRelease) -> Iterator[Finding]:
     """The release brings code, or a configuration that asks its library to load code from the
     repo (``auto_map``, ``trust_remote_code``). Whoever loads it would run it.
 
@@ -114,7 +113,7 @@ def code(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("files.names", "every file's name is plain and stays inside")
-def names(subject: Subject) -> Iterator[Finding]:
+def names(subject: OpenedRelease) -> Iterator[Finding]:
     """A name is absolute, leads out of the directory, holds characters that cannot be seen or that
     steer (control, direction, of no width), or differs from another by case or by how accents are
     written only, so that some file systems keep one of both.
@@ -133,7 +132,7 @@ def names(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("files.inside", "no link that leads out of the directory")
-def inside(subject: Subject) -> Iterator[Finding]:
+def inside(subject: OpenedRelease) -> Iterator[Finding]:
     """A link leads out of the directory, or to nothing; publishing would send what it points to.
 
     Fix: replace the link by the file itself, or remove it.
@@ -153,7 +152,7 @@ def inside(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("files.hashes", "downloaded files are those that the hub states", "values")
-def hashes(subject: Subject) -> Iterator[Finding]:
+def hashes(subject: OpenedRelease) -> Iterator[Finding]:
     """A large file in the cache, or a file of the weights, has another SHA-256 than the hub states
     for it. (Of a repo; a directory states nothing about itself. Nothing else is downloaded for
     this.)
@@ -179,7 +178,7 @@ def hashes(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("published.same", "what the hub holds is what was checked", "against")
-def published(subject: Subject) -> Iterator[Finding]:
+def published(subject: OpenedRelease) -> Iterator[Finding]:
     """A file of the directory given with ``--against`` is missing from the release, has other
     bytes there, or the release has one more. Of a repo only names, sizes and the hashes that the
     hub states are asked for.
@@ -206,7 +205,7 @@ def _existing(text: str) -> Path:
     return Path(text)
 
 
-def _same(subject: Subject, stated: Any, path: Any) -> bool:
+def _same(subject: OpenedRelease, stated: Any, path: Any) -> bool:
     if stated.size is not None and stated.size != path.stat().st_size:
         return False
     if stated.sha256 is not None:
@@ -218,7 +217,7 @@ def _same(subject: Subject, stated: Any, path: Any) -> bool:
     return hash_file(subject.contents.path(stated.name)) == hash_file(path)
 
 
-def _readable(subject: Subject, name: str) -> bool:
+def _readable(subject: OpenedRelease, name: str) -> bool:
     if not isinstance(subject.contents, LocalContents):
         return True
     root = subject.contents.directory

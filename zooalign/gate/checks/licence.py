@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from zooalign.errors import SpecError
-from zooalign.release import layout
 from zooalign.gate.checks.card import metadata_of
 from zooalign.gate.findings import Finding, check_of
 from zooalign.gate.licences import compare
+from zooalign.release import layout
+from zooalign.release.opened import OpenedRelease
 from zooalign.release.sources import source_of
-from zooalign.release.opened import Subject
 
 __all__ = ["CHECKS"]
 
@@ -20,7 +20,7 @@ _FIX = "choose a licence that every parent allows"
     "the licence is one that every parent's allows",
     parameters={"allow": [], "known": []},
 )
-def licence(subject: Subject) -> Iterator[Finding]:
+def licence(subject: OpenedRelease) -> Iterator[Finding]:
     """A parent's licence forbids derived models or asks for another licence (an error), or is
     stated by nobody or not in the table (a warning: unknown is not a pass). Parents are the
     recorded sources, those given with ``--parent``, by their own cards, and the card's
@@ -56,7 +56,7 @@ def licence(subject: Subject) -> Iterator[Finding]:
         yield _finding("warning", message, f"give --parent {name}")
 
 
-def _recorded(subject: Subject) -> Iterator[tuple[str, str | None]]:
+def _recorded(subject: OpenedRelease) -> Iterator[tuple[str, str | None]]:
     """Recorded sources, and the repos that they were made from, with their licences."""
     for source in subject.provenance.sources if subject.provenance is not None else ():
         if source.license is not None or not source.ancestors:  # else its ancestors say it
@@ -64,7 +64,7 @@ def _recorded(subject: Subject) -> Iterator[tuple[str, str | None]]:
         yield from ((repo.repo, repo.license) for repo in source.ancestors)
 
 
-def _given(subject: Subject) -> Iterator[tuple[str, str | None]]:
+def _given(subject: OpenedRelease) -> Iterator[tuple[str, str | None]]:
     """Parents that were given, with what their own cards say now."""
     if not (subject.has("parents") and subject.has("shapes")):
         return
@@ -80,7 +80,7 @@ def _given(subject: Subject) -> Iterator[tuple[str, str | None]]:
             yield parent.member.reference, source.license
 
 
-def _otherwise(subject: Subject) -> Iterator[Finding]:
+def _otherwise(subject: OpenedRelease) -> Iterator[Finding]:
     """Recorded sources whose own card says another licence than the record."""
     made = subject.provenance
     if made is None or not (subject.has("parents") and subject.has("shapes")):
@@ -99,7 +99,7 @@ def _otherwise(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _unseen(subject: Subject, base: object) -> Iterator[str]:
+def _unseen(subject: OpenedRelease, base: object) -> Iterator[str]:
     """Repos that the card names as parents, and whose licence nothing here tells."""
     names = base if isinstance(base, list) else [base]
     seen = (

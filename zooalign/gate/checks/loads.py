@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from zooalign.errors import ModelReferenceError, SpecError, ZooalignError
 from zooalign.gate.findings import Finding, check_of
+from zooalign.release.opened import OpenedRelease
 from zooalign.symmetry.same_function import compare_modules
-from zooalign.release.opened import Subject
 
 __all__ = ["CHECKS"]
 
 
 @check_of("loads.library", "its own library loads it, and computes the same", "weights", "fit")
-def library(subject: Subject) -> Iterator[Finding]:
+def library(subject: OpenedRelease) -> Iterator[Finding]:
     """The library that the configuration names does not load the directory by its own entry point,
     or what it loads gives other outputs than the weights in the architecture. Not looked at where
     the architecture is given with ``--model``: then there is no such library.

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from zooalign.gate.checks.parent import aligned_states, by_index
+from zooalign.gate.findings import Finding, check_of
 from zooalign.merging.evaluate import evaluate
 from zooalign.merging.interpolate import LazyAverage
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
-from zooalign.release import layout
-from zooalign.pipelines.assemble import digest_of
-from zooalign.release.calibration import FullBatches, open_for, scoring
-from zooalign.gate.checks.parent import aligned_states, by_index
-from zooalign.gate.findings import Finding, check_of
 from zooalign.pipelines.matching import runnable
-from zooalign.release.opened import Subject
+from zooalign.release import layout
+from zooalign.release.calibration import FullBatches, open_for, scoring
+from zooalign.release.digests import digest_of
+from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.data import Batches
 
 __all__ = ["CHECKS"]
@@ -25,7 +25,7 @@ _MEAN, _VAR = "running_mean", "running_var"
 
 
 @check_of("statistics.stale", "running statistics belong to the weights", "provenance")
-def stale(subject: Subject) -> Iterator[Finding]:
+def stale(subject: OpenedRelease) -> Iterator[Finding]:
     """The record says that a merge was made without calibration data: its running statistics are
     the average of the parents', which does not fit the merged weights.
 
@@ -47,7 +47,7 @@ def stale(subject: Subject) -> Iterator[Finding]:
     "statistics recorded as recomputed are not the parents' average",
     *("spec", "provenance", "weights", "fit", "parents"),
 )
-def recomputed(subject: Subject) -> Iterator[Finding]:
+def recomputed(subject: OpenedRelease) -> Iterator[Finding]:
     """The record says that running statistics were recomputed on data, and they are still exactly
     the average of the parents'.
 
@@ -79,7 +79,7 @@ def recomputed(subject: Subject) -> Iterator[Finding]:
     *("fit", "data"),
     parameters={"shift": 0.5, "ratio": 2.0},
 )
-def fresh(subject: Subject) -> Iterator[Finding]:
+def fresh(subject: OpenedRelease) -> Iterator[Finding]:
     """Running statistics are computed anew on the data given with ``--data``. In a layer the means
     differ by more than ``shift`` standard deviations, or the variances by more than the factor
     ``ratio`` (each as the median over channels).
@@ -112,7 +112,7 @@ def fresh(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("merge.weights", "a merge states weights that sum to one", "provenance")
-def weights(subject: Subject) -> Iterator[Finding]:
+def weights(subject: OpenedRelease) -> Iterator[Finding]:
     """The recorded weights of a merge are missing, not one per parent, or do not sum to one. (That
     the tensors are this combination of the aligned parents is ``parent.bytes``.)
 
@@ -135,7 +135,7 @@ def weights(subject: Subject) -> Iterator[Finding]:
     *("fit", "spec", "provenance", "parents", "data"),
     parameters={"bound": 0.5, "error_bound": 1.0},
 )
-def barrier(subject: Subject) -> Iterator[Finding]:
+def barrier(subject: OpenedRelease) -> Iterator[Finding]:
     """On the data given with ``--data`` the merge's loss exceeds the parents' losses, averaged with
     the merge's weights, by more than ``bound`` (nats); or its error theirs by more than
     ``error_bound`` (a share; 1.0 allows everything).
@@ -175,7 +175,7 @@ def barrier(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _data(subject: Subject) -> Batches:
+def _data(subject: OpenedRelease) -> Batches:
     assert subject.model is not None and subject.asked.data is not None
     return open_for(subject.model, subject.asked.data, subject.asked.loading)
 

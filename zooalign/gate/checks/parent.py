@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError, SpecError
-from zooalign.merging.interpolate import LazyAverage
 from zooalign.gate.findings import Finding, check_of
+from zooalign.merging.interpolate import LazyAverage
+from zooalign.release.opened import OpenedRelease, Parent
 from zooalign.release.provenance import Provenance
-from zooalign.symmetry.same_function import compare_functions
-from zooalign.release.opened import Parent, Subject
 from zooalign.symmetry import Permuted
+from zooalign.symmetry.same_function import compare_functions
 
 __all__ = ["CHECKS", "aligned_states", "by_index", "expected_of"]
 
@@ -21,7 +21,7 @@ _REMAKE = "make the release again from these parents"
 
 
 @check_of("parent.recorded", "the given parents are the recorded sources", *_NEEDS)
-def recorded(subject: Subject) -> Iterator[Finding]:
+def recorded(subject: OpenedRelease) -> Iterator[Finding]:
     """A model given with ``--parent`` is none of the recorded sources, by the SHA-256 of its files
     of weights.
 
@@ -43,7 +43,7 @@ def recorded(subject: Subject) -> Iterator[Finding]:
 @check_of(
     "parent.bytes", "the weights are what the record says, made anew from the parents", *_NEEDS
 )
-def exact(subject: Subject) -> Iterator[Finding]:
+def exact(subject: OpenedRelease) -> Iterator[Finding]:
     """The recorded permutations, applied to the parents and averaged with the recorded weights, do
     not give this tensor's bytes. Tensors recomputed on data are left out, and must be such tensors.
 
@@ -81,7 +81,7 @@ def exact(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("parent.function", "an aligned model computes the same function as its source", *_NEEDS)
-def function(subject: Subject) -> Iterator[Finding]:
+def function(subject: OpenedRelease) -> Iterator[Finding]:
     """On seeded random inputs, run in float64, an output of the aligned model differs from its
     source's by more than rounding explains at the lowest precision in the graph. Each output is
     reported by itself.
@@ -112,7 +112,7 @@ def function(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def by_index(subject: Subject) -> dict[int, Parent]:
+def by_index(subject: OpenedRelease) -> dict[int, Parent]:
     """Recorded place to parent; an only parent of an alignment counts as its source."""
     assert subject.provenance is not None
     found = {p.index: p for p in subject.parents if p.index is not None}
@@ -121,7 +121,7 @@ def by_index(subject: Subject) -> dict[int, Parent]:
     return found
 
 
-def aligned_states(subject: Subject) -> list[Mapping[str, Tensor]] | None:
+def aligned_states(subject: OpenedRelease) -> list[Mapping[str, Tensor]] | None:
     """All sources of a merge, or the one of an alignment, brought in the first one's order;
     None if one is not given."""
     parents, spec, made = by_index(subject), subject.spec, subject.provenance
@@ -138,7 +138,7 @@ def aligned_states(subject: Subject) -> list[Mapping[str, Tensor]] | None:
     return states
 
 
-def expected_of(subject: Subject, made: Provenance) -> Mapping[str, Tensor] | None:
+def expected_of(subject: OpenedRelease, made: Provenance) -> Mapping[str, Tensor] | None:
     """What the record says the weights are, lazily; None if a parent is not given."""
     states = aligned_states(subject)
     if states is None:

@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import CheckpointError, MergeError, SpecError
-from zooalign.merging.interpolate import LazyAverage
-from zooalign.release import layout
-from zooalign.pipelines.apply import is_permutation_only, prove_parent
-from zooalign.pipelines.assemble import digest_of
 from zooalign.gate.checks.parent import by_index, expected_of
-from zooalign.gate.permutation_gaps import gaps
 from zooalign.gate.findings import Finding, check_of
+from zooalign.gate.permutation_gaps import gaps
+from zooalign.merging.interpolate import LazyAverage
+from zooalign.pipelines.apply import is_permutation_only, prove_parent
+from zooalign.release import layout
+from zooalign.release.digests import digest_of
+from zooalign.release.opened import OpenedRelease
+from zooalign.release.opening import derive_for
 from zooalign.release.provenance import Provenance
-from zooalign.symmetry.same_function import compare_functions
 from zooalign.release.sources import source_of
-from zooalign.pipelines.spec import derive_for
-from zooalign.release.opened import Subject
 from zooalign.symmetry import Permutation, Permuted
 from zooalign.symmetry.apply import sources
+from zooalign.symmetry.same_function import compare_functions
 from zooalign.zoo.checkpoint import LazyTensors
 from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.models import Model, open_model
@@ -34,7 +34,7 @@ _REMAKE = "make the release again; every coupled axis has to be permuted, once"
 @check_of(
     "permutation.valid", "every recorded permutation is one of the spec", "spec", "provenance"
 )
-def valid(subject: Subject) -> Iterator[Finding]:
+def valid(subject: OpenedRelease) -> Iterator[Finding]:
     """A permutation file is missing, of another spec, or no bijection in one of its groups or
     blocks: wrong lengths, repeats, numbers out of range or that are not whole.
 
@@ -55,7 +55,7 @@ def valid(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("permutation.coverage", "every coupled axis is permuted, exactly once", "spec", "weights")
-def coverage(subject: Subject) -> Iterator[Finding]:
+def coverage(subject: OpenedRelease) -> Iterator[Finding]:
     """The recorded spec misses an axis that the architecture couples with others, moves one twice,
     or moves apart what belongs together; or it does not know a tensor of the weights. This is how
     a hand-kept table of names leaves parameters unpermuted.
@@ -81,7 +81,7 @@ def coverage(subject: Subject) -> Iterator[Finding]:
     "every tensor was permuted, on every axis, once",
     *("spec", "provenance", "weights", "fit", "parents"),
 )
-def applied(subject: Subject) -> Iterator[Finding]:
+def applied(subject: OpenedRelease) -> Iterator[Finding]:
     """A tensor differs from what the recorded permutation makes of the parent's, and the mistake
     can be named: it is the parent's tensor as it was, only some of its axes were permuted, it was
     permuted twice or the wrong way. (``parent.bytes`` reports every difference.)
@@ -112,7 +112,7 @@ def applied(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("permutation.only", "a release without weights says exactly what it makes", "provenance")
-def only(subject: Subject) -> Iterator[Finding]:
+def only(subject: OpenedRelease) -> Iterator[Finding]:
     """The card has the tag ``permutation-only``, and the release is no alignment, has weights all
     the same, records no digests, or, with ``--parent``, the parent permuted is not what they say,
     computes something else, or has another spec.
@@ -142,7 +142,7 @@ def only(subject: Subject) -> Iterator[Finding]:
 
 
 def _prove_function(
-    subject: Subject, made: Provenance, parent: Model, moved: Mapping[str, Tensor]
+    subject: OpenedRelease, made: Provenance, parent: Model, moved: Mapping[str, Tensor]
 ) -> None:
     """What ``spec.hash`` and ``parent.function`` say of weights; SpecError if it does not hold."""
     assert subject.spec is not None and parent.checkpoint is not None
@@ -163,7 +163,7 @@ def _prove_function(
 
 
 def _mistake(
-    subject: Subject, index: int, permutation: Permutation, name: str, digest: str
+    subject: OpenedRelease, index: int, permutation: Permutation, name: str, digest: str
 ) -> str | None:
     """How the tensor was made of the parents', if by a mistake that is known."""
     made, spec = subject.provenance, subject.spec

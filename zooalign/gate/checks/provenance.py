@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from zooalign.release import layout
 from zooalign.gate.findings import Finding, check_of
-from zooalign.release.opened import Subject
+from zooalign.release import layout
+from zooalign.release.opened import OpenedRelease
 
 __all__ = ["CHECKS"]
 
@@ -14,7 +14,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @check_of("provenance.present", "the provenance is there and complete")
-def present(subject: Subject) -> Iterator[Finding]:
+def present(subject: OpenedRelease) -> Iterator[Finding]:
     """``zooalign/provenance.json`` is missing, malformed, or lacks a field: where the weights come
     from is not recorded.
 
@@ -34,7 +34,7 @@ def present(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("provenance.consistent", "the provenance agrees with the spec", "spec", "provenance")
-def consistent(subject: Subject) -> Iterator[Finding]:
+def consistent(subject: OpenedRelease) -> Iterator[Finding]:
     """The record names another spec, another order of its group, not one alignment per aligned
     source, or a source without a repo, commit or file.
 
@@ -61,7 +61,7 @@ def consistent(subject: Subject) -> Iterator[Finding]:
     "provenance",
     parameters={"require_hub": False},
 )
-def complete(subject: Subject) -> Iterator[Finding]:
+def complete(subject: OpenedRelease) -> Iterator[Finding]:
     """A commit is no full hash, a file has no SHA-256, the data has no digest, the versions are
     not recorded, or the recorded command is of another operation. With ``require_hub`` a source
     that is on no hub is one too: nobody else can get it.
@@ -94,7 +94,7 @@ def complete(subject: Subject) -> Iterator[Finding]:
 @check_of(
     "provenance.reproduces", "making the release again gives the same bytes", "provenance", "rerun"
 )
-def reproduces(subject: Subject) -> Iterator[Finding]:
+def reproduces(subject: OpenedRelease) -> Iterator[Finding]:
     """The operation, run again from the provenance in a temporary folder, gives another file or
     tensor. It runs with ``--reproduce`` only, and takes as long as the operation did.
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError, SpecError
-from zooalign.matching import weight_matching
 from zooalign.gate.findings import Finding, check_of
-from zooalign.symmetry.same_function import compare_functions
-from zooalign.release.opened import Parent, Subject
+from zooalign.matching import weight_matching
+from zooalign.release.opened import OpenedRelease, Parent
 from zooalign.symmetry import Permuted
+from zooalign.symmetry.same_function import compare_functions
 
 __all__ = ["CHECKS"]
 
@@ -23,7 +23,7 @@ _FIX = "permute every axis that the spec couples (zooalign spec), or use zooalig
     "a parent's weights in another order compute the parent's function",
     *("fit", "parents"),
 )
-def reordered(subject: Subject) -> Iterator[Finding]:
+def reordered(subject: OpenedRelease) -> Iterator[Finding]:
     """There is no provenance, every tensor holds exactly the values of a given parent's in some
     order, and the outputs are not the parent's: axes that belong together were not permuted
     together. The tensors that differ from what the best fitting permutation makes of the parent's
@@ -38,7 +38,7 @@ def reordered(subject: Subject) -> Iterator[Finding]:
             yield from _judge(subject, parent)
 
 
-def _judge(subject: Subject, parent: Parent) -> Iterator[Finding]:
+def _judge(subject: OpenedRelease, parent: Parent) -> Iterator[Finding]:
     assert subject.model is not None
     of, state = parent.member.reference, parent.member.state
     try:

@@ -9,7 +9,7 @@ from huggingface_hub import get_token
 
 from zooalign.errors import CheckpointError, SpecError
 from zooalign.gate.findings import Finding, check_of
-from zooalign.release.opened import Subject
+from zooalign.release.opened import OpenedRelease
 
 __all__ = ["CHECKS"]
 
@@ -36,7 +36,7 @@ _FIX = "remove it, and revoke it where it was made: what was ever public stays k
 
 
 @check_of("files.secrets", "no token or key in a text", parameters={"allow": []})
-def secrets(subject: Subject) -> Iterator[Finding]:
+def secrets(subject: OpenedRelease) -> Iterator[Finding]:
     """A text (by its suffix, of at most 5 MB) holds what is written like a token, a private key or
     an address with a password, or the token that the hub's client uses here. The line is named,
     the token is not shown. ``allow`` lists files that may.

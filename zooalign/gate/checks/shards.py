@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from zooalign.errors import CheckpointError, SpecError
-from zooalign.pipelines.apply import is_permutation_only
 from zooalign.gate.findings import Finding, check_of
-from zooalign.release.opened import Subject
+from zooalign.pipelines.apply import is_permutation_only
+from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME
 from zooalign.zoo.files import safe_name
 from zooalign.zoo.headers import Header, read_header
@@ -19,7 +19,7 @@ _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safete
 
 
 @check_of("weights.readable", "the files of weights are there and whole")
-def readable(subject: Subject) -> Iterator[Finding]:
+def readable(subject: OpenedRelease) -> Iterator[Finding]:
     """There are no weights, or a file of them is cut short. Only headers and lengths are read.
 
     Fix: download, copy or write the files again.
@@ -36,7 +36,7 @@ def readable(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("weights.headers", "every safetensors header is sane")
-def headers(subject: Subject) -> Iterator[Finding]:
+def headers(subject: OpenedRelease) -> Iterator[Finding]:
     """A header is no JSON, huge, names a tensor twice, or gives offsets that overlap, leave holes
     or do not fit the shapes. Such a file was not written by safetensors.
 
@@ -54,7 +54,7 @@ def headers(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("weights.shards", "index and shards agree")
-def shards(subject: Subject) -> Iterator[Finding]:
+def shards(subject: OpenedRelease) -> Iterator[Finding]:
     """A shard that the index names is missing, a shard is in no index (orphan), a tensor is not
     where the index says, or the total size is another. Another file of weights, which the model
     does not read and no check looks into, is a warning.
@@ -65,7 +65,7 @@ def shards(subject: Subject) -> Iterator[Finding]:
     yield from _orphans(subject)
 
 
-def _index_faults(subject: Subject) -> Iterator[Finding]:
+def _index_faults(subject: OpenedRelease) -> Iterator[Finding]:
     """What keeps the index from being used."""
     if INDEX_NAME not in subject.names:
         return
@@ -111,7 +111,7 @@ def _index_faults(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _orphans(subject: Subject) -> Iterator[Finding]:
+def _orphans(subject: OpenedRelease) -> Iterator[Finding]:
     used = {INDEX_NAME, WEIGHTS_NAME}
     if INDEX_NAME in subject.names:
         try:
@@ -132,7 +132,7 @@ def _orphans(subject: Subject) -> Iterator[Finding]:
             yield Finding("weights.shards", "warning", name, message, fix)
 
 
-def _read_index(subject: Subject) -> tuple[dict[str, str], Any]:
+def _read_index(subject: OpenedRelease) -> tuple[dict[str, str], Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):

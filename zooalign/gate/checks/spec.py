@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-from zooalign.release import layout
 from zooalign.gate.findings import Finding, check_of
-from zooalign.release.opened import Subject
+from zooalign.release import layout
+from zooalign.release.opened import OpenedRelease
 
 __all__ = ["CHECKS"]
 
 
 @check_of("spec.present", "the permutation spec is there and valid")
-def present(subject: Subject) -> Iterator[Finding]:
+def present(subject: OpenedRelease) -> Iterator[Finding]:
     """``zooalign/spec.json`` is missing or no valid spec. Reading it checks sizes, positions and
     its own hash.
 
@@ -31,7 +31,7 @@ def present(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("spec.hash", "the spec is the architecture's", "spec", "weights")
-def matches(subject: Subject) -> Iterator[Finding]:
+def matches(subject: OpenedRelease) -> Iterator[Finding]:
     """The spec's hash is not that of the spec derived anew, here and now, from the architecture
     that the configuration gives.
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from zooalign.release import layout
-from zooalign.pipelines.assemble import digest_of
 from zooalign.gate.findings import Finding, check_of
-from zooalign.release.opened import Subject
+from zooalign.release import layout
+from zooalign.release.digests import digest_of
+from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.building import tied_names
 from zooalign.zoo.checkpoint import find_nonfinite
 
@@ -16,7 +16,7 @@ __all__ = ["CHECKS"]
 
 
 @check_of("weights.finite", "no NaN and no infinity", "values")
-def finite(subject: Subject) -> Iterator[Finding]:
+def finite(subject: OpenedRelease) -> Iterator[Finding]:
     """A tensor holds a NaN or an infinity. Every value is looked at.
 
     Fix: make the release again from parents that are finite.
@@ -32,7 +32,7 @@ def finite(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("weights.digests", "every tensor is the one that was written", "values")
-def digests(subject: Subject) -> Iterator[Finding]:
+def digests(subject: OpenedRelease) -> Iterator[Finding]:
     """A tensor is not the one that was written: its SHA-256 is not the recorded one. This finds
     accidents; whoever changes a tensor on purpose can change the record too.
 
@@ -64,7 +64,7 @@ def digests(subject: Subject) -> Iterator[Finding]:
     severity="warning",
     parameters={"least_axes": 2, "allow": []},
 )
-def constant(subject: Subject) -> Iterator[Finding]:
+def constant(subject: OpenedRelease) -> Iterator[Finding]:
     """All values of a tensor are equal: it was never trained, or lost when it was saved. Tensors
     of fewer axes than ``least_axes`` are not looked at (biases are often zero); ``allow`` lists
     parameters that are meant to be so.
@@ -90,7 +90,7 @@ def constant(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("weights.tied", "tied weights are still tied", "values", "shapes")
-def tied(subject: Subject) -> Iterator[Finding]:
+def tied(subject: OpenedRelease) -> Iterator[Finding]:
     """The architecture has one parameter under two names, and the weights hold two different
     tensors under them: loading keeps one of both, whichever comes last.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from zooalign.gate.findings import Finding, check_of
-from zooalign.release.opened import Subject
+from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.building import tied_names
 
 __all__ = ["CHECKS"]
@@ -14,7 +14,7 @@ _COUNTER = "num_batches_tracked"
 
 
 @check_of("weights.keys", "the tensors' names are the architecture's", "weights")
-def keys(subject: Subject) -> Iterator[Finding]:
+def keys(subject: OpenedRelease) -> Iterator[Finding]:
     """A tensor of the architecture is missing from the weights, or the weights hold one that it does
     not have. (A tied parameter may be stored under one of its names.)
 
@@ -45,7 +45,7 @@ def keys(subject: Subject) -> Iterator[Finding]:
 
 
 @check_of("weights.shapes", "the tensors' shapes are the architecture's", "weights")
-def shapes(subject: Subject) -> Iterator[Finding]:
+def shapes(subject: OpenedRelease) -> Iterator[Finding]:
     """A tensor has another shape than the configuration's architecture gives it.
 
     Fix: correct the configuration (number of classes, image size), or the weights.
@@ -69,7 +69,7 @@ def shapes(subject: Subject) -> Iterator[Finding]:
     "weights",
     parameters={"forbid": []},
 )
-def dtypes(subject: Subject) -> Iterator[Finding]:
+def dtypes(subject: OpenedRelease) -> Iterator[Finding]:
     """A tensor is an integer where the architecture has a float, or the reverse. Any precision
     will do, but one that is in ``forbid`` (such as ``float8_e5m2``).
 

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 from urllib.parse import quote
 
-from zooalign.release.environment import versions
 from zooalign.gate.findings import Check, CheckReport, Finding
+from zooalign.release.provenance import versions
 
 __all__ = ["to_sarif"]
 
