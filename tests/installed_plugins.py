@@ -7,6 +7,8 @@ import pytest
 
 from zooalign.plugins import hooks
 from zooalign.plugins import manager as plugins
+from zooalign.symmetry import extract
+from zooalign.zoo import libraries
 
 __all__ = ["Install", "install_plugin", "no_installed_plugins"]
 
@@ -24,9 +26,9 @@ def no_installed_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "entry_points",
         lambda group: [entry for entry in real(group=group) if entry.name not in installed],
     )
-    plugins._load.cache_clear()
+    _clear_caches()
     yield
-    plugins._load.cache_clear()
+    _clear_caches()
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def install_plugin(
 
     def install(name: str, code: str) -> None:
         module = f"zooalign_test_plugin_{name}_{abs(hash((tmp_path, code)))}"
+        _clear_caches()
         (folder / f"{module}.py").write_text(code)
         info = folder / f"dist_{name}-1.2.dist-info"
         info.mkdir()
@@ -47,3 +50,8 @@ def install_plugin(
         (info / "entry_points.txt").write_text(f"[zooalign]\n{name} = {module}\n")
 
     return install
+
+
+def _clear_caches() -> None:
+    for cached in (plugins._load, libraries._collect, extract._rules):
+        cached.cache_clear()

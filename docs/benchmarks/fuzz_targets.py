@@ -19,9 +19,13 @@ from zooalign.gate.sniff import disguise
 from zooalign.release.curves import curves_from_json
 from zooalign.release.front_matter import read_metadata
 from zooalign.release.provenance import Provenance
-from zooalign.symmetry.permutation import identity, random
-from zooalign.symmetry.permutation_file import permutation_from_dict, permutation_to_dict
-from zooalign.symmetry.spec_file import from_dict, from_json, to_json
+from zooalign.symmetry.spec_file import (
+    from_dict,
+    from_json,
+    permutation_from_dict,
+    permutation_to_dict,
+    to_json,
+)
 from zooalign.zoo.checkpoint import open_checkpoint
 from zooalign.zoo.headers import make_header, read_header
 
@@ -87,7 +91,7 @@ def spec(data: bytes) -> bool:
         text = json.dumps(body)
     found = from_json(text)
     assert from_json(to_json(found)).hash == found.hash
-    permutation = random(found, seed=1)
+    permutation = found.random(seed=1)
     assert permutation_from_dict(permutation_to_dict(permutation), found) == permutation
     return True
 
@@ -103,7 +107,7 @@ def permutation(data: bytes) -> bool:
         return False
     found = permutation_from_dict(body, _SPEC)
     for name, index in found.indices.items():
-        assert np.array_equal(np.sort(index), identity(_SPEC).indices[name])
+        assert np.array_equal(np.sort(index), _SPEC.identity().indices[name])
     return True
 
 
@@ -195,7 +199,7 @@ def _header_seed() -> bytes:
 
 
 def _permutation_seed() -> bytes:
-    return json.dumps(permutation_to_dict(random(_SPEC, seed=1))).encode()
+    return json.dumps(permutation_to_dict(_SPEC.random(seed=1))).encode()
 
 
 _PROVENANCE = {

@@ -12,7 +12,6 @@ from _training import Recipe, batches, build, trained
 import zooalign
 from zooalign.matching.many import match_many
 from zooalign.merging.plot_many import plot_lines
-from zooalign.symmetry.permutation import moved_fraction
 
 COUNT = 6
 METHODS = ("weight", "activation")
@@ -71,7 +70,7 @@ def main() -> None:
                     pair = zooalign.match(spec, states[start], states[b], **options).permutation
                     direct[length].append(barrier(start, b, pair))
                     universe[length].append(barrier(start, b, many.between(spec, start, b)))
-            around[method].append(moved_fraction(composed))
+            around[method].append(composed.moved_fraction)
             exact[method] &= circle == spec.identity()
         chains[f"{method}: composed"] = by_length[1:]
         chains[f"{method}: one permutation each"] = universe[1:]

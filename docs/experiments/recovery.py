@@ -17,7 +17,8 @@ import torch
 
 from zooalign.matching.certificate import certify
 from zooalign.matching.weight import weight_matching
-from zooalign.symmetry.spec import Block, Group, Member, PermutationSpec
+from zooalign.symmetry.groups import Block, Group, Member
+from zooalign.symmetry.spec import PermutationSpec
 
 SIZES = ((3, 5), (30, 50))
 PUBLISHED = {(3, 5): "80/100", (30, 50): "10/100"}

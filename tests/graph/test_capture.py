@@ -12,7 +12,7 @@ from zooalign.errors import TraceError
 from zooalign.graph.capture import capture
 from zooalign.graph.execute import evaluate
 from zooalign.symmetry import extract_spec, verify
-from zooalign.symmetry.spec import log10_factorial as L
+from zooalign.symmetry.groups import log10_factorial as L
 
 
 @pytest.fixture(scope="module")

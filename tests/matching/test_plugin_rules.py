@@ -30,6 +30,9 @@ def soften_rule(op: Operator) -> Tensor:
     return op.relate("*a -> *a", op["x"])
 
 
+RULES = {"zooalign_test.soften": soften_rule}
+
+
 class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -55,19 +58,19 @@ def zooalign_operators():
 DATA = [torch.randn(64, 5, generator=torch.Generator().manual_seed(n)) for n in range(2)]
 
 
-def test_activation_matching_uses_the_rules_the_spec_was_derived_with() -> None:
+def test_activation_matching_uses_the_rules_of_plugins(install_plugin: Install) -> None:
     torch.manual_seed(0)
     net = Net()
     assert not extract_spec(net, (DATA[0],)).groups
-    rules = {**operator_rules(), "zooalign_test.soften": soften_rule}
-    spec = extract_spec(net, (DATA[0],), rules=rules)
+    spec = extract_spec(net, (DATA[0],), rules={**operator_rules(), **RULES})
     planted = spec.random(1)
     source = spec.apply(planted, net.state_dict())
-    found = match(spec, net, source, data=DATA, rules=rules)
+    with pytest.raises(MergeError, match="extract the spec"):
+        match(spec, net, source, method="activation", data=DATA)
+    install_plugin("soft", PLUGIN.format(tests=__name__))
+    found = match(spec, net, source, method="activation", data=DATA)
     back = spec.apply(found.permutation, source)
     assert all(torch.equal(back[name], value) for name, value in net.state_dict().items())
-    with pytest.raises(MergeError, match="extract the spec"):
-        match(spec, net, source, data=DATA)
 
 
 def test_the_public_functions_use_the_rules_of_plugins(install_plugin: Install) -> None:

@@ -10,7 +10,6 @@ from zooalign.matching.directions import leading, leading_directions
 from zooalign.merging.diagnose import diagnose
 from zooalign.merging.outcome import Outcome, outcome
 from zooalign.symmetry import extract_spec
-from zooalign.symmetry.permutation import moved_fraction
 
 
 def _net(seed: int) -> nn.Module:
@@ -25,7 +24,7 @@ SPEC = extract_spec(_net(0), (torch.zeros(1, 6),))
 
 def _judged(a: dict[str, Tensor], b: dict[str, Tensor]) -> Outcome:
     found = match(SPEC, a, b, method="weight", starts=4)
-    moved = moved_fraction(found.permutation)
+    moved = found.permutation.moved_fraction
     return outcome(SPEC, found, a, b, diagnose(a, b, moved_fraction=moved))
 
 

@@ -12,9 +12,7 @@ from zooalign.errors import CheckpointError, DataError, MergeError, ModelReferen
 from zooalign.gate.check import check
 from zooalign.pipelines.align import AlignReport, align_models
 from zooalign.release.calibration import Loading
-from zooalign.symmetry import apply
-from zooalign.symmetry.permutation_file import permutation_from_dict
-from zooalign.symmetry.spec_file import from_json
+from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo.checkpoint import open_checkpoint
 from zooalign.zoo.models import open_model
 
@@ -39,7 +37,7 @@ def test_the_files_say_how_it_was_made(pairs: Pairs, aligned: AlignReport) -> No
     out = Path(aligned.output)
     spec = from_json((out / "zooalign/spec.json").read_text())
     body = json.loads((out / "zooalign/permutation.json").read_text())
-    again = apply(spec, permutation_from_dict(body, spec), weights(pairs.vit[1]))
+    again = spec.apply(permutation_from_dict(body, spec), weights(pairs.vit[1]))
     written = weights(out)
     assert written.keys() == again.keys()
     assert all(torch.equal(written[name], again[name]) for name in again)
@@ -85,7 +83,7 @@ def test_activation_matching_finds_a_planted_permutation(pairs: Pairs, tmp_path:
 
     spec = derive_for(model, model.build()).spec
     planted = rewrite(
-        pairs.resnet[0], tmp_path / "p", lambda state: apply(spec, spec.random(5), state)
+        pairs.resnet[0], tmp_path / "p", lambda state: spec.apply(spec.random(5), state)
     )
     report = align_models(
         pairs.resnet[0],

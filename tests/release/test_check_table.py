@@ -19,8 +19,7 @@ from zooalign.pipelines.align import align_models
 from zooalign.pipelines.merge import merge_models
 from zooalign.release.calibration import Loading
 from zooalign.release.layout import CARD, PROVENANCE, SPEC
-from zooalign.symmetry.permutation_file import permutation_from_dict
-from zooalign.symmetry.spec_file import from_json, to_json
+from zooalign.symmetry.spec_file import from_json, permutation_from_dict, to_json
 from zooalign.testing import LoopbackHub
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model

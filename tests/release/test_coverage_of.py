@@ -7,7 +7,7 @@ import pytest
 from zooalign.gate.permutation_gaps import gaps
 from zooalign.pipelines.spec import spec_for
 from zooalign.symmetry import PermutationSpec
-from zooalign.symmetry.spec import Block, Group, Member, Over
+from zooalign.symmetry.groups import Block, Group, Member, Over
 
 
 @pytest.fixture(scope="module")

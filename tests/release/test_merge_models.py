@@ -12,9 +12,7 @@ from zooalign.gate.check import check
 from zooalign.pipelines.merge import merge_models
 from zooalign.pipelines.reproduce import reproduce
 from zooalign.release.calibration import Loading
-from zooalign.symmetry import apply
-from zooalign.symmetry.permutation_file import permutation_from_dict
-from zooalign.symmetry.spec_file import from_json
+from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 
 
 def test_statistics_are_reset_on_data(pairs: Pairs, tmp_path: Path) -> None:
@@ -35,7 +33,7 @@ def test_statistics_are_reset_on_data(pairs: Pairs, tmp_path: Path) -> None:
     assert found["score"]["count"] == 48
     spec = from_json((out / "zooalign/spec.json").read_text())
     body = json.loads((out / "zooalign/permutation-1.json").read_text())
-    second = apply(spec, permutation_from_dict(body, spec), weights(pairs.resnet[1]))
+    second = spec.apply(permutation_from_dict(body, spec), weights(pairs.resnet[1]))
     first, merged = weights(pairs.resnet[0]), weights(out)
     for name, tensor in merged.items():
         if name.endswith(("running_mean", "running_var")):

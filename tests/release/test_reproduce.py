@@ -18,8 +18,7 @@ from zooalign.publish.permutation_only import permutation_release
 from zooalign.release.calibration import Loading
 from zooalign.release.digests import digest_of
 from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC, json_bytes
-from zooalign.symmetry.permutation_file import permutation_from_dict
-from zooalign.symmetry.spec_file import from_json, to_json
+from zooalign.symmetry.spec_file import from_json, permutation_from_dict, to_json
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from sample_models import CASES
 from torch import Tensor
 
 from zooalign.errors import SpecError
-from zooalign.symmetry import Permutation, PermutationSpec, Permuted, apply, extract_spec
-from zooalign.symmetry.permutation import is_identity, moved_fraction
+from zooalign.symmetry import Permutation, PermutationSpec, Permuted, extract_spec
 from zooalign.symmetry.trial import random_state
 
 # One of each structure: flat, nested, nested over two, sums, products, several axes.
@@ -55,8 +54,8 @@ def _equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 def test_applying_a_product_is_applying_one_after_the_other(name: str, p: int, q: int) -> None:
     spec, state = _spec(name)
     after, before = spec.random(p), spec.random(q)
-    together = apply(spec, spec.compose(after, before), state)
-    assert _equal(together, apply(spec, after, apply(spec, before, state)))
+    together = spec.apply(spec.compose(after, before), state)
+    assert _equal(together, spec.apply(after, spec.apply(before, state)))
 
 
 @fast
@@ -65,9 +64,9 @@ def test_inverse_undoes_exactly(name: str, p: int) -> None:
     spec, state = _spec(name)
     there = spec.random(p)
     back = spec.invert(there)
-    assert _equal(apply(spec, back, apply(spec, there, state)), state)
-    assert is_identity(spec.compose(back, there))
-    assert is_identity(spec.compose(there, back))
+    assert _equal(spec.apply(back, spec.apply(there, state)), state)
+    assert spec.compose(back, there).is_identity
+    assert spec.compose(there, back).is_identity
     assert spec.invert(back) == there
 
 
@@ -84,16 +83,16 @@ def test_composition_is_associative_with_identity(name: str, p: int, q: int, r: 
 @pytest.mark.parametrize("name", NAMES)
 def test_identity_changes_nothing_and_copies_nothing(name: str) -> None:
     spec, state = _spec(name)
-    moved = apply(spec, spec.identity(), state)
+    moved = spec.apply(spec.identity(), state)
     assert all(moved[key] is state[key] for key in state)
-    assert moved_fraction(spec.identity()) == 0.0
+    assert spec.identity().moved_fraction == 0.0
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_apply_is_pure_and_keeps_values(name: str) -> None:
     spec, state = _spec(name)
     before = {key: value.clone() for key, value in state.items()}
-    moved = apply(spec, spec.random(1), state)
+    moved = spec.apply(spec.random(1), state)
     assert _equal(state, before)
     assert any(not torch.equal(moved[key], state[key]) for key in state)
     for key in state:
@@ -110,17 +109,17 @@ def test_every_dtype_is_moved_bit_by_bit(name: str, dtype: torch.dtype) -> None:
     spec, state = _spec(name)
     scaled = {key: (value * 20).to(dtype) for key, value in state.items()}
     permutation = spec.random(2)
-    moved = apply(spec, permutation, scaled)
-    exact = apply(spec, permutation, {key: value.double() for key, value in scaled.items()})
+    moved = spec.apply(permutation, scaled)
+    exact = spec.apply(permutation, {key: value.double() for key, value in scaled.items()})
     assert all(value.dtype == dtype for value in moved.values())
     assert all(torch.equal(moved[key].double(), exact[key]) for key in moved)
-    assert _equal(apply(spec, spec.invert(permutation), moved), scaled)
+    assert _equal(spec.apply(spec.invert(permutation), moved), scaled)
 
 
 def test_statistics_of_batch_norm_move_with_their_units() -> None:
     spec, state = _spec("cifar_resnet20")
     permutation = spec.random(4)
-    moved = apply(spec, permutation, state)
+    moved = spec.apply(permutation, state)
     group = next(g for g in spec.groups if g.id == "layer1.0.conv1.weight:0")
     index = torch.from_numpy(permutation.indices[group.id].copy())
     for part in ("running_mean", "running_var", "weight", "bias"):
@@ -132,7 +131,7 @@ def test_statistics_of_batch_norm_move_with_their_units() -> None:
 def test_tied_names_stay_equal() -> None:
     spec, state = _spec("tied_embedding")
     assert torch.equal(state["embed.weight"], state["unembed.weight"])
-    moved = apply(spec, spec.random(1), state)
+    moved = spec.apply(spec.random(1), state)
     assert not torch.equal(moved["embed.weight"], state["embed.weight"])
     assert torch.equal(moved["embed.weight"], moved["unembed.weight"])
 
@@ -143,7 +142,7 @@ def test_a_state_dict_seen_through_a_permutation(name: str) -> None:
     permutation = spec.random(6)
     seen = Permuted(spec, permutation, state)
     assert len(seen) == len(state) and list(seen) == list(state)
-    assert _equal(dict(seen), apply(spec, permutation, state))
+    assert _equal(dict(seen), spec.apply(permutation, state))
 
 
 def test_random_members_are_uniform_enough_and_repeatable() -> None:
@@ -158,18 +157,18 @@ def test_what_does_not_belong_together_is_refused() -> None:
     spec, state = _spec("vgg_flatten")
     other, _ = _spec("res2net")
     with pytest.raises(SpecError, match="belongs to the spec"):
-        apply(spec, other.random(0), state)
+        spec.apply(other.random(0), state)
     with pytest.raises(SpecError, match="no tensor 'more'"):
-        apply(spec, spec.identity(), {**state, "more": torch.zeros(1)})
+        spec.apply(spec.identity(), {**state, "more": torch.zeros(1)})
     wrong = {**state, "0.weight": torch.zeros(3, 3)}
     with pytest.raises(SpecError, match=r"shape \(3, 3\)"):
-        apply(spec, spec.identity(), wrong)
+        spec.apply(spec.identity(), wrong)
     good = spec.random(0).indices
     for bad in ([0, 0, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6], [0, 1, 2]):
         with pytest.raises(SpecError):
-            apply(spec, Permutation(spec.hash, {**good, "0.weight:0": bad}), state)
+            spec.apply(Permutation(spec.hash, {**good, "0.weight:0": bad}), state)
     with pytest.raises(SpecError, match="differ in groups"):
-        apply(spec, Permutation(spec.hash, {}), state)
+        spec.apply(Permutation(spec.hash, {}), state)
 
 
 def test_values_are_frozen() -> None:

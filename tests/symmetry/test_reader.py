@@ -13,8 +13,7 @@ import torch
 from sample_models import CASES
 
 from zooalign.symmetry import extract_spec
-from zooalign.symmetry.permutation_file import permutation_to_dict
-from zooalign.symmetry.spec_file import to_json
+from zooalign.symmetry.spec_file import permutation_to_dict, to_json
 from zooalign.symmetry.trial import random_state
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "spec.md"

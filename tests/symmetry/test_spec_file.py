@@ -12,8 +12,14 @@ from sample_models import CASES
 
 from zooalign.errors import SpecError
 from zooalign.symmetry import PermutationSpec, extract_spec
-from zooalign.symmetry.permutation_file import permutation_from_dict, permutation_to_dict
-from zooalign.symmetry.spec_file import from_dict, from_json, to_dict, to_json
+from zooalign.symmetry.spec_file import (
+    from_dict,
+    from_json,
+    permutation_from_dict,
+    permutation_to_dict,
+    to_dict,
+    to_json,
+)
 
 
 @cache

@@ -4,8 +4,10 @@ import pytest
 from installed_plugins import Install
 
 from zooalign.errors import ModelReferenceError, ZooalignWarning
+from zooalign.gate.plugin_states import plugin_states
 from zooalign.plugins import hooks
 from zooalign.plugins import manager as plugins
+from zooalign.zoo import libraries
 
 ADAPTER = """
 from zooalign.plugins.hooks import hookimpl
@@ -32,7 +34,7 @@ def test_built_in_ones_are_plugins() -> None:
     assert (info.origin, info.distribution) == ("built-in", "zooalign")
     assert info.hooks == ("zooalign_library_adapters",)
     assert info.error is None
-    assert [adapter.name for adapter in plugins.library_adapters()] == ["timm", "py"]
+    assert [adapter.name for adapter in libraries.library_adapters()] == ["timm", "py"]
 
 
 def test_every_hook_says_what_it_is_for() -> None:
@@ -51,7 +53,7 @@ def test_an_outside_plugin(install_plugin: Install) -> None:
         module=info.module,
     )  # fmt: skip
     assert info.module.startswith("zooalign_test_plugin_other")
-    assert plugins.adapter_named("other").name == "other"
+    assert libraries.adapter_named("other").name == "other"
 
 
 @pytest.mark.parametrize(
@@ -86,19 +88,20 @@ def test_a_broken_plugin_is_a_named_warning(install_plugin: Install, code: str, 
     install_plugin("broken", code)
     install_plugin("fine", ADAPTER.format(name="fine"))
     with pytest.warns(ZooalignWarning, match=r"plugin 'broken' \(dist-broken\) is left out"):
-        infos = by_name()
-    assert says in (infos["broken"].error or "")
-    assert infos["broken"].hooks == ()
-    assert infos["fine"].error is None
-    assert [adapter.name for adapter in plugins.library_adapters()] == ["timm", "py", "fine"]
+        adapters = libraries.library_adapters()
+    states = {state.info.name: state for state in plugin_states()}
+    assert says in (states["broken"].error or "") and not states["broken"].provides
+    assert states["fine"].error is None
+    assert [adapter.name for adapter in adapters] == ["timm", "py", "fine"]
+    assert [adapter.name for adapter in libraries.library_adapters()] == ["timm", "py", "fine"]
     with pytest.raises(ModelReferenceError, match="plugins that failed to load: broken"):
-        plugins.adapter_named("broken")
+        libraries.adapter_named("broken")
 
 
 def test_a_plugin_cannot_take_a_built_in_name(install_plugin: Install) -> None:
     install_plugin("timm", ADAPTER.format(name="mine"))
     with pytest.warns(ZooalignWarning, match="another plugin has the same name"):
-        assert plugins.adapter_named("timm").name == "timm"
+        assert libraries.adapter_named("timm").name == "timm"
 
 
 def test_allow_list(install_plugin: Install, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,4 +119,4 @@ def test_allow_list(install_plugin: Install, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_unknown_library_lists_the_known() -> None:
     with pytest.raises(ModelReferenceError, match=r"'keras': there are timm:, py:"):
-        plugins.adapter_named("keras")
+        libraries.adapter_named("keras")

@@ -15,7 +15,6 @@ from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.outcome import Outcome, outcome
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
-from zooalign.symmetry.permutation import moved_fraction
 from zooalign.symmetry.same_function import Comparison, compare_functions
 
 __all__ = ["Alignment", "align", "match"]
@@ -194,7 +193,7 @@ def align(
     diagnosis = diagnose(
         widened(target, source),
         widened(source, source),
-        moved_fraction=moved_fraction(found.permutation),
+        moved_fraction=found.permutation.moved_fraction,
         free_groups=len(spec.groups),
     )
     judged = outcome(spec, found, widened(target, target), widened(source, target), diagnosis)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from zooalign.symmetry.spec import Frozen
+from zooalign.symmetry.groups import Frozen
 
 __all__ = ["MATHEMATICAL", "MEANING", "kind_of", "limits", "reasons"]
 

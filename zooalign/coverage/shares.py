@@ -5,9 +5,9 @@ from math import prod
 
 import numpy as np
 
-from zooalign.symmetry.apply import unit_positions
 from zooalign.symmetry.converse import POSITIONAL, FrozenSet
-from zooalign.symmetry.spec import Group, Member, PermutationSpec
+from zooalign.symmetry.groups import Group, Member
+from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["free_parameters", "hidden_units"]
 
@@ -56,7 +56,7 @@ def _untouched(spec: PermutationSpec, name: str, shape: tuple[int, ...]) -> int:
     left = np.ones((1,) * len(shape), dtype=bool)
     for group, member in found:
         mask = np.ones(prod(shape[a] for a in member.axes), dtype=bool)
-        mask[unit_positions(group, member).reshape(-1)] = False
+        mask[member.positions(group).reshape(-1)] = False
         whole = [n if a in member.axes else 1 for a, n in enumerate(shape)]
         left = left & mask.reshape(whole)
     along = [n for n, have in zip(shape, left.shape, strict=True) if have == 1]

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zooalign.symmetry import PermutationSpec
-from zooalign.symmetry.apply import unit_positions
-from zooalign.symmetry.spec import Group, Member
+from zooalign.symmetry.groups import Group, Member
 
 __all__ = ["Gap", "gaps"]
 
@@ -52,7 +51,7 @@ def _places(spec: PermutationSpec) -> dict[tuple[str, int], list[tuple[Group, Me
 def _covered(places: list[tuple[Group, Member]]) -> set[tuple[tuple[int, ...], bytes]]:
     """The positions of each place, as a set that does not depend on the groups' names."""
     return {
-        (member.axes, np.sort(unit_positions(group, member).reshape(-1)).tobytes())
+        (member.axes, np.sort(member.positions(group).reshape(-1)).tobytes())
         for group, member in places
     }
 
@@ -64,7 +63,7 @@ def _twice(spec: PermutationSpec) -> Iterator[Gap]:
             for other, second in places[index + 1 :]:
                 if first.axes != second.axes or _nested(spec, one, other):
                     continue
-                if _collide(unit_positions(one, first), unit_positions(other, second)):
+                if _collide(first.positions(one), second.positions(other)):
                     yield Gap(name, f"its axis {axis} is moved twice: by {one.id} and {other.id}")
 
 

@@ -28,11 +28,10 @@ from zooalign.matching.assignment import (
 from zooalign.matching.places import Place, activation_places, families
 from zooalign.matching.result import Match
 from zooalign.matching.statistics import Moments, Statistics
-from zooalign.symmetry.apply import Permuted
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
-from zooalign.symmetry.permutation import Permutation, compose
-from zooalign.symmetry.spec import PermutationSpec
+from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.spec import PermutationSpec, Permuted
 
 __all__ = [
     "Graphs",
@@ -135,7 +134,7 @@ def activation_similarity(
             similarity[group] = np.empty(tuple(matrix.shape))
             order = unit_order(spec, group, found)  # the columns' place in the source as given
             similarity[group][:, order] = matrix.cpu().numpy() / statistics.places(group)
-        found = compose(spec, step.permutation, found)
+        found = spec.compose(step.permutation, found)
         known |= groups
         reports.append(step)
     return _joined(spec, found, reports), similarity

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from zooalign.symmetry.permutation import Permutation, old_contexts
-from zooalign.symmetry.spec import Group, PermutationSpec
+from zooalign.symmetry.groups import Group
+from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["AssignmentSolver", "assign", "linear", "unit_order", "whole"]
 
@@ -166,5 +167,5 @@ def unit_order(spec: PermutationSpec, name: str, permutation: Permutation) -> np
     """For every unit of a group in every context (row-major), the source unit paired with it."""
     group = spec.by_id[name]
     units = np.arange(group.copies * group.size).reshape(*group.contexts, group.size)
-    source = units[old_contexts(spec, group, permutation)] if group.over else units
+    source = units[spec.old_contexts(group, permutation)] if group.over else units
     return np.take_along_axis(source, permutation.indices[name], axis=-1).reshape(-1)

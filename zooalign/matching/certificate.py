@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from zooalign.matching.objective import Scale, tensors_matched, wide
-from zooalign.symmetry.apply import apply_to_tensor
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -90,14 +89,14 @@ def certify(
     """
     names = tensors_matched(spec, target, source)
     left = {n: wide(target[n]) for n in names}
-    right = {n: apply_to_tensor(spec, permutation, n, wide(source[n])) for n in names}
+    right = {n: spec.apply_to_tensor(permutation, n, wide(source[n])) for n in names}
     counted = Scale.of(scale, left, right)
     bound = sum(counted.bound.values())
     value = counted.value(left, right)
     away = sum(float((left[n] - right[n]).double().square().sum()) for n in names)
     size = sum(float(t.double().square().sum()) for t in left.values())
     exact = all(
-        torch.equal(target[n], apply_to_tensor(spec, permutation, n, source[n]))
+        torch.equal(target[n], spec.apply_to_tensor(permutation, n, source[n]))
         for n in spec.by_parameter
         if n in target and n in source
     )

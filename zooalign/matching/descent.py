@@ -15,8 +15,7 @@ from torch import Tensor
 from zooalign.matching.assignment import AssignmentSolver, assign, linear, unit_order, whole
 from zooalign.matching.objective import Scale, inner
 from zooalign.matching.places import Place, families, parameter_places
-from zooalign.symmetry.apply import apply_to_tensor
-from zooalign.symmetry.permutation import Permutation, compose
+from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["Descent"]
@@ -61,7 +60,7 @@ class Descent:
     ) -> None:
         self.spec, self.solver, self.permutation = spec, solver, begin
         self.target, self.scale = target, scale
-        self.current = {n: apply_to_tensor(spec, begin, n, source[n]) for n in target}
+        self.current = {n: spec.apply_to_tensor(begin, n, source[n]) for n in target}
         self.places = parameter_places(spec, target)
         self.extra = {
             g: np.asarray(m, dtype=np.float64)[:, unit_order(spec, g, begin)]
@@ -126,7 +125,7 @@ class Descent:
             return False
         moved = {g: m[:, orders[g]] for g, m in extra.items()}
         changed = {
-            n: apply_to_tensor(self.spec, step, n, self.current[n]) for n in self.touched[family]
+            n: self.spec.apply_to_tensor(step, n, self.current[n]) for n in self.touched[family]
         }
         if self._twice(family):
             gain = self._gain(changed) + sum(float(np.trace(moved[g] - extra[g])) for g in moved)
@@ -134,7 +133,7 @@ class Descent:
                 return False
         self.current.update(changed)
         self.extra.update(moved)
-        self.permutation = compose(self.spec, step, self.permutation)
+        self.permutation = self.spec.compose(step, self.permutation)
         self._refresh(family, step)
         return True
 

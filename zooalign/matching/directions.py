@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from zooalign.matching.objective import inner, tensors_matched, wide
-from zooalign.symmetry.apply import apply_to_tensor
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -63,7 +62,7 @@ def leading_directions(
         if a.ndim < 2 or min(a.shape[0], a.numel() // max(a.shape[0], 1)) < 2:
             continue
         x, y = leading(a, rank), leading(b, rank)
-        moved = apply_to_tensor(spec, permutation, name, y)
+        moved = spec.apply_to_tensor(permutation, name, y)
         size = (inner(x, x) * inner(y, y)) ** 0.5
         if size > 0:
             before.append(inner(x, y) / size)

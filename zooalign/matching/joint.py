@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from zooalign.matching.assignment import AssignmentSolver, assign, linear, unit_order, whole
-from zooalign.symmetry.permutation import Permutation, compose
+from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["JointObjective", "ascend"]
@@ -110,7 +110,7 @@ def ascend(
             if gain <= 0.0:
                 continue
             gained += gain
-            found[index] = compose(spec, step, found[index])
+            found[index] = spec.compose(step, found[index])
             own, others = objective.neighbours(family)
             waiting |= {(index, other) for other in own}
             waiting |= {(n, other) for n in moving if n != index for other in others}

@@ -15,7 +15,6 @@ from torch import Tensor
 from zooalign.errors import MergeError
 from zooalign.matching.joint import Family
 from zooalign.matching.places import families, parameter_places
-from zooalign.symmetry.apply import apply_to_tensor
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -90,7 +89,7 @@ class WeightObjective:
                     size = norm ** (1.0 - POWERS[scale]) if norm else 0.0
                     scaled = wide * (size / norm) if norm else wide.clone()
                     key = (time, name)
-                    tensors[key] = apply_to_tensor(spec, permutation, name, scaled)
+                    tensors[key] = spec.apply_to_tensor(permutation, name, scaled)
                     sizes[key] = size
                     known = self._sum.get(key)
                     self._sum[key] = tensors[key] if known is None else known + tensors[key]
@@ -131,7 +130,7 @@ class WeightObjective:
         for name in self._touched[family]:
             for time in range(self._times):
                 key = (time, name)
-                moved = apply_to_tensor(self._spec, step, name, own[key])
+                moved = self._spec.apply_to_tensor(step, name, own[key])
                 others = self._sum[key] - own[key]
                 gain += _inner(others, moved) - _inner(others, own[key])
                 most += self._norms[index][key] * sum(

@@ -25,9 +25,8 @@ from zooalign.matching.many_solve import ManyMatch, Problem, solve, solve_pair
 from zooalign.matching.rows import Criterion
 from zooalign.matching.samples import Samples, SamplesReader
 from zooalign.matching.weight import weight_matching
-from zooalign.symmetry.apply import Permuted
-from zooalign.symmetry.permutation import Permutation, compose
-from zooalign.symmetry.spec import PermutationSpec
+from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.spec import PermutationSpec, Permuted
 
 __all__ = ["METHODS", "WAYS", "ManyMatch", "Network", "match_many", "require_way"]
 
@@ -173,7 +172,7 @@ def _by_activations(
         samples = reader.read(moved, stream, groups, known)
 
         step = solve(_of_samples(spec, samples, seed), through, references, seed, None)
-        found = [compose(spec, s, f) for s, f in zip(step.permutations, found, strict=True)]
+        found = [spec.compose(s, f) for s, f in zip(step.permutations, found, strict=True)]
         known |= groups
         steps.append((step, sum(len(rows) for rows in samples.rows[0].values())))
     return _joined(tuple(found), steps)

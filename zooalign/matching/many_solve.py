@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zooalign.matching.joint import JointObjective, ascend
-from zooalign.symmetry.permutation import Permutation, compose, invert
+from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["ManyMatch", "Problem", "solve", "solve_pair"]
@@ -49,7 +49,7 @@ class ManyMatch:
 
         ``between(i, j)`` after ``between(j, k)`` is ``between(i, k)`` exactly.
         """
-        return compose(spec, invert(spec, self.permutations[i]), self.permutations[j])
+        return spec.compose(spec.invert(self.permutations[i]), self.permutations[j])
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def solve(
     assert best is not None
     after, at, reference = best
     # Only the networks' order relative to each other matters: keep the reference's own.
-    back = invert(spec, at[reference])
-    kept = tuple(compose(spec, back, p) for p in at)
+    back = spec.invert(at[reference])
+    kept = tuple(spec.compose(back, p) for p in at)
     return ManyMatch(kept, problem.method, through, reference, before, after, details)
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from zooalign.errors import MergeError
 from zooalign.matching.result import Match
 from zooalign.matching.stacked import match_stacked
-from zooalign.symmetry.apply import apply
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -82,7 +81,7 @@ def carry_mask(spec: PermutationSpec, permutation: Permutation, mask: Mask) -> d
     SpecError
         If mask, permutation and spec do not belong together.
     """
-    return apply(spec, permutation, mask)
+    return spec.apply(permutation, mask)
 
 
 def match_masks(

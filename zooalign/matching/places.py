@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zooalign.symmetry.apply import unit_positions
 from zooalign.symmetry.boxes import Box
 from zooalign.symmetry.derive import Derived, members_of
-from zooalign.symmetry.spec import Group, Member, PermutationSpec
+from zooalign.symmetry.groups import Group, Member
+from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
     "COPIES",
@@ -167,7 +167,7 @@ def _innermost(members: Sequence[tuple[Group, Member]]) -> list[Place]:
                 *(b.positions().reshape(-1) for m in nested for b in m.blocks),
             ]
         )
-        positions = unit_positions(group, member)
+        positions = member.positions(group)
         positions = positions.reshape(-1, positions.shape[-1])
         kept = positions[:, ~np.isin(positions, covered).all(axis=0)]
         if kept.size:

@@ -7,7 +7,7 @@ import numpy as np
 
 from zooalign.matching.assignment import whole
 from zooalign.matching.places import families
-from zooalign.symmetry.permutation import Permutation, compose
+from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["Found", "next_start", "perturbed", "summary"]
@@ -64,7 +64,7 @@ def perturbed(
             chosen = generator.choice(group.size, count, replace=False)
             row[np.sort(chosen)] = chosen
         parts[name] = index.reshape(*group.contexts, group.size)
-    return compose(spec, whole(spec, parts), permutation)
+    return spec.compose(whole(spec, parts), permutation)
 
 
 def summary(found: Sequence[Found]) -> Mapping[str, float]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from zooalign.symmetry.permutation import Permutation, moved_fraction
+from zooalign.symmetry.permutation import Permutation
 
 __all__ = ["Match"]
 
@@ -37,4 +37,4 @@ class Match:
     @property
     def moved_fraction(self) -> float:
         """Share of units that change place."""
-        return moved_fraction(self.permutation)
+        return self.permutation.moved_fraction

@@ -26,7 +26,6 @@ from zooalign.matching.resize import (
     tensor_places,
 )
 from zooalign.matching.wide import Difference, first_difference
-from zooalign.symmetry.apply import apply
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
 from zooalign.symmetry.permutation import Permutation
@@ -60,7 +59,7 @@ class Padded:
     def permuted(self, permutation: Permutation) -> "Padded":
         """The model with a permutation of the wider architecture's units applied."""
         live = {g: kept[unit_order(self.spec, g, permutation)] for g, kept in self.live.items()}
-        return Padded(apply(self.spec, permutation, self.state), self.spec, live)
+        return Padded(self.spec.apply(permutation, self.state), self.spec, live)
 
 
 def pad_to(

@@ -23,7 +23,7 @@ from zooalign.merging.evaluate import Measure, Score, correct, cross_entropy, ev
 from zooalign.merging.interpolate import average
 from zooalign.merging.simplex import Simplex, simplex
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
-from zooalign.symmetry.permutation import Permutation, compose, invert, moved_fraction
+from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["HOWS", "Connectivity", "PairCurve", "Spread", "connectivity", "spread_of"]
@@ -248,7 +248,7 @@ def _permutations(
         if count > 2:
             via = next(k % count for k in range(j + 1, j + count) if k % count not in (i, j))
             there, back = _to(spec, pairwise, i, via), _to(spec, pairwise, via, j)
-            yield i, j, "composed", via, compose(spec, there, back)
+            yield i, j, "composed", via, spec.compose(there, back)
         yield i, j, "universe", None, many.between(spec, i, j)
 
 
@@ -258,7 +258,7 @@ def _to(
     """What brings j in the order of i, whichever of the two was matched to the other."""
     if i < j:
         return pairwise[i, j].permutation
-    return invert(spec, pairwise[j, i].permutation)
+    return spec.invert(pairwise[j, i].permutation)
 
 
 def _cycles(
@@ -271,6 +271,6 @@ def _cycles(
         around = spec.identity()
         universe = spec.identity()
         for a, b in ((i, j), (j, k), (k, i)):
-            around = compose(spec, around, _to(spec, pairwise, a, b))
-            universe = compose(spec, universe, many.between(spec, a, b))
-        yield (i, j, k), moved_fraction(around), moved_fraction(universe)
+            around = spec.compose(around, _to(spec, pairwise, a, b))
+            universe = spec.compose(universe, many.between(spec, a, b))
+        yield (i, j, k), around.moved_fraction, universe.moved_fraction

@@ -15,8 +15,7 @@ from zooalign.release.digests import digest_of
 from zooalign.release.opening import Member
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Permutation, PermutationSpec
-from zooalign.symmetry.permutation_file import permutation_to_dict
-from zooalign.symmetry.spec_file import to_json
+from zooalign.symmetry.spec_file import permutation_to_dict, to_json
 from zooalign.zoo import leftovers
 from zooalign.zoo.writer import write_model
 

@@ -20,7 +20,6 @@ from zooalign.release.calibration import scoring
 from zooalign.release.opening import CastLike, Family
 from zooalign.release.provenance import Alignment
 from zooalign.symmetry import Permutation, Permuted
-from zooalign.symmetry.permutation import moved_fraction
 from zooalign.symmetry.same_function import Comparison, compare_functions
 
 __all__ = ["Aligned", "align_member", "align_together", "require_data", "runnable"]
@@ -49,7 +48,7 @@ class Aligned:
         return Alignment(
             source=self.index,
             permutation=file,
-            moved_fraction=moved_fraction(self.permutation),
+            moved_fraction=self.permutation.moved_fraction,
             objective_before=found.objective_before if found else 0.0,
             objective_after=found.objective_after if found else 0.0,
             max_relative_error=self.comparison.max_relative_error,
@@ -183,7 +182,7 @@ def _proved(
     diagnosis = diagnose(
         first.state,
         CastLike(member.state, first.state),
-        moved_fraction=None if found is None else moved_fraction(permutation),
+        moved_fraction=None if found is None else permutation.moved_fraction,
         free_groups=len(spec.groups),
     )
     judged = None if found is None or states is None else outcome(spec, found, *states, diagnosis)

@@ -6,7 +6,6 @@ from typing import Any
 
 from zooalign.release.opening import derive_for
 from zooalign.symmetry import Derived, Verification, verify
-from zooalign.symmetry.spec_file import frozen_to_dict, group_to_dict
 from zooalign.zoo.models import Model, open_architecture
 
 __all__ = ["SpecReport", "spec_for", "verify_model"]
@@ -33,8 +32,8 @@ class SpecReport:
         return {
             "architecture": spec.architecture,
             "log10_order": spec.log10_order,
-            "groups": [group_to_dict(group) for group in spec.groups],
-            "frozen": [frozen_to_dict(entry) for entry in spec.frozen],
+            "groups": [group.to_dict() for group in spec.groups],
+            "frozen": [entry.to_dict() for entry in spec.frozen],
             "unused": list(spec.unused),
             "unknown_operators": dict(spec.unknown_operators),
             "by_values": self.by_values,

@@ -22,8 +22,7 @@ from zooalign.release.provenance import Provenance
 from zooalign.release.request import CheckRequest, pinned
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permutation, PermutationSpec
-from zooalign.symmetry.permutation_file import permutation_from_dict
-from zooalign.symmetry.spec_file import from_json
+from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo import hub
 from zooalign.zoo.checkpoint import Checkpoint, LazyTensors, open_checkpoint, open_pickle
 from zooalign.zoo.fitting import state_dict_for

@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from zooalign.errors import SpecError
-from zooalign.release.provenance import DataUse
 from zooalign.release.sources import Source
 
 __all__ = ["STATISTICS", "Alignment", "DataUse", "Provenance", "versions"]
@@ -19,6 +18,26 @@ VERSION = 1
 # What became of running statistics: kept as they were (alignments), recomputed, replaced by
 # REPAIR of the weights, left as the average of the parents', or absent.
 STATISTICS = ("kept", "reset", "repaired", "stale", "none")
+
+
+@dataclass(frozen=True)
+class DataUse:
+    """Which data was read.
+
+    ``digest`` is the SHA-256 of an ``.npz`` file's bytes, or of the names and sizes in an image
+    folder (``digest_of`` says which), None for data that a callable makes.
+    """
+
+    reference: str
+    rows: int | None
+    batch_size: int
+    limit: int | None
+    digest: str | None
+    digest_of: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -221,26 +240,6 @@ def _alignment(body: Mapping[str, Any]) -> Alignment:
         diagnosis=dict(body["diagnosis"]),
         details={str(k): _number(v) for k, v in body["details"].items()},
     )
-
-
-@dataclass(frozen=True)
-class DataUse:
-    """Which data was read.
-
-    ``digest`` is the SHA-256 of an ``.npz`` file's bytes, or of the names and sizes in an image
-    folder (``digest_of`` says which), None for data that a callable makes.
-    """
-
-    reference: str
-    rows: int | None
-    batch_size: int
-    limit: int | None
-    digest: str | None
-    digest_of: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return dict(vars(self))
 
 
 _PACKAGES = ("zooalign", "torch", "timm", "safetensors", "numpy", "scipy", "huggingface_hub")

@@ -1,10 +1,10 @@
 """From a graph's index sets to permutation specs: derive, apply, verify, explain."""
 
-from zooalign.symmetry.apply import Permuted, apply, apply_to_tensor
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec, extract_spec
+from zooalign.symmetry.groups import Block, Frozen, Group, Member, Over
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.spec import Block, Frozen, Group, Member, Over, PermutationSpec
+from zooalign.symmetry.spec import PermutationSpec, Permuted
 from zooalign.symmetry.verify import Verification, verify
 
 __all__ = [
@@ -18,8 +18,6 @@ __all__ = [
     "PermutationSpec",
     "Permuted",
     "Verification",
-    "apply",
-    "apply_to_tensor",
     "derive_spec",
     "extract_spec",
     "verify",

@@ -1,82 +1,31 @@
-"""Apply a permutation to a state dict, tensor by tensor. Pure: nothing is changed in place."""
+"""Rearrange one tensor as the members that stand in it say. Pure: nothing is changed in place."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zooalign.errors import SpecError
-from zooalign.symmetry.permutation import Permutation, check
-from zooalign.symmetry.spec import Group, Member, PermutationSpec
+from zooalign.symmetry.groups import Group, Member
+from zooalign.symmetry.permutation import Permutation
 
-__all__ = ["Permuted", "apply", "apply_to_tensor", "moves", "sources", "unit_positions"]
+__all__ = ["is_still", "rearranged", "sources"]
+
+Members = Sequence[tuple[Group, Member]]
 
 
-def apply(
-    spec: PermutationSpec, permutation: Permutation, state_dict: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """A new state dict in which every unit stands where the permutation puts it.
+def rearranged(tensor: Tensor, members: Members, permutation: Permutation) -> Tensor:
+    """The tensor permuted; the tensor itself where nothing in it moves.
 
     Parameters
     ----------
-    spec, permutation:
-        The permutation must belong to the spec.
-    state_dict:
-        Tensors by name, of any dtype and device. Names the spec does not know are an error; names
-        the state dict lacks are not (tied names are often left out of files).
-
-    Returns
-    -------
-    A dict with the same keys. Tensors that do not move are the given ones, not copies.
-
-    Raises
-    ------
-    SpecError
-        If permutation, spec and state dict do not belong together.
+    tensor:
+        Of any dtype and device.
+    members:
+        The members that stand in it, outer groups before the groups nested in them.
     """
-    check(spec, permutation)
-    return dict(_moved(spec, permutation, state_dict))
-
-
-def _moved(
-    spec: PermutationSpec, permutation: Permutation, state: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Tensor]]:
-    for name in state:
-        yield name, apply_to_tensor(spec, permutation, name, state[name])
-
-
-class Permuted(Mapping[str, Tensor]):
-    """A state dict seen through a permutation: each tensor is read and moved when asked for."""
-
-    def __init__(
-        self, spec: PermutationSpec, permutation: Permutation, state: Mapping[str, Tensor]
-    ) -> None:
-        check(spec, permutation)
-        self._spec, self._permutation, self._state = spec, permutation, state
-
-    def __getitem__(self, name: str) -> Tensor:
-        return apply_to_tensor(self._spec, self._permutation, name, self._state[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._state)
-
-    def __len__(self) -> int:
-        return len(self._state)
-
-
-def apply_to_tensor(
-    spec: PermutationSpec, permutation: Permutation, name: str, tensor: Tensor
-) -> Tensor:
-    """One tensor of a state dict, permuted; the tensor itself where nothing in it moves."""
-    if name not in spec.shapes:
-        raise SpecError(f"the spec knows no tensor '{name}': is this the architecture it is for?")
-    if tuple(tensor.shape) != spec.shapes[name]:
-        raise SpecError(
-            f"'{name}' has shape {tuple(tensor.shape)}, the spec is for {spec.shapes[name]}"
-        )
-    for axes, index in sources(spec, permutation, name):
-        if _still(index):
+    for axes, index in sources(tuple(tensor.shape), members, permutation):
+        if is_still(index):
             continue
         where = torch.from_numpy(index).to(tensor.device)
         if len(axes) == 1:
@@ -88,17 +37,13 @@ def apply_to_tensor(
     return tensor
 
 
-def moves(spec: PermutationSpec, permutation: Permutation, name: str) -> bool:
-    """Whether anything in a tensor of the spec changes its place."""
-    return any(not _still(index) for _, index in sources(spec, permutation, name))
-
-
-def _still(index: np.ndarray) -> bool:
+def is_still(index: np.ndarray) -> bool:
+    """Whether an index puts everything where it was."""
     return np.array_equal(index, np.arange(index.size))
 
 
 def sources(
-    spec: PermutationSpec, permutation: Permutation, name: str
+    shape: tuple[int, ...], members: Members, permutation: Permutation
 ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """Where the positions of one tensor come from.
 
@@ -107,8 +52,6 @@ def sources(
     (axes, index): position ``k`` of the row-major flattening of ``axes`` takes what stood at
     ``index[k]``. The axes of different entries do not overlap.
     """
-    members = spec.by_parameter.get(name, ())
-    shape = spec.shapes[name]
     for axes in _components(members):
         extent = [shape[a] for a in axes]
         index = np.arange(int(np.prod(extent)))
@@ -118,7 +61,7 @@ def sources(
         yield axes, index
 
 
-def _components(members: tuple[tuple[Group, Member], ...]) -> list[tuple[int, ...]]:
+def _components(members: Members) -> list[tuple[int, ...]]:
     """Axes that some member ties together, in ascending order."""
     components: list[set[int]] = []
     for _, member in members:
@@ -148,43 +91,9 @@ def _step(
     order = [*rest, *own]
     grid = index.reshape(extent).transpose(order)
     rows = grid.reshape(int(np.prod([extent[n] for n in rest])), -1)
-    positions = unit_positions(group, member)
+    positions = member.positions(group)
     moved = rows.copy()
     source = np.take_along_axis(positions, permutation[..., None], axis=-2)
     moved[:, positions.reshape(-1)] = rows[:, source.reshape(-1)]
     back = moved.reshape([extent[n] for n in order])
     return back.transpose(np.argsort(order)).reshape(-1)
-
-
-def unit_positions(group: Group, member: Member) -> np.ndarray:
-    """Positions of a member, of shape (*contexts, size, repetitions).
-
-    Raises
-    ------
-    SpecError
-        If the blocks do not give every unit in every context as many positions.
-    """
-    placed = _placed(member)
-    count = np.zeros((*group.contexts, group.size), dtype=np.int64)
-    for place, found in placed:
-        count[place] += found.shape[-1]
-    if count.size == 0 or count.min() != count.max() or not count.max():
-        raise SpecError(
-            f"group '{group.id}' at '{member.parameter}' axis {member.axis}: its positions do "
-            "not cover every unit in every context equally often"
-        )
-    table = np.empty((*count.shape, int(count.max())), dtype=np.int64)
-    filled = np.zeros_like(count)
-    for place, found in placed:
-        columns = filled[place][..., None] + np.arange(found.shape[-1])
-        np.put_along_axis(table[place], columns, found, axis=-1)
-        filled[place] += found.shape[-1]
-    return table
-
-
-def _placed(member: Member) -> list[tuple[tuple[slice, ...], np.ndarray]]:
-    placed = []
-    for block in member.blocks:
-        place = tuple(slice(o.first, o.first + o.count) for o in block.over)
-        placed.append(((*place, slice(block.first, block.first + block.count)), block.positions()))
-    return placed

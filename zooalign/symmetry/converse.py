@@ -16,11 +16,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from zooalign.graph.index_sets import Cause
-from zooalign.symmetry.apply import apply
 from zooalign.symmetry.derive import Derived, members_of, parameter_boxes
+from zooalign.symmetry.groups import Group, Member
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.precision import LowestPrecision, tolerance
-from zooalign.symmetry.spec import Group, Member, PermutationSpec
+from zooalign.symmetry.spec import PermutationSpec
 from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
 
 __all__ = ["POSITIONAL", "Converse", "FrozenSet", "Unchanged", "converse", "frozen_sets"]
@@ -202,7 +202,7 @@ class _Trial:
         if self._state is None:
             self._start()
         assert self._state is not None
-        moved = apply(spec, permutation, self._state)
+        moved = spec.apply(permutation, self._state)
         if share != 1.0:
             moved = {
                 name: old.lerp(moved[name], share) if old.is_floating_point() else old

@@ -9,8 +9,9 @@ from math import prod
 from zooalign.graph.build import Traced
 from zooalign.symmetry.boxes import Box, Digit
 from zooalign.symmetry.frozen import frozen_axes
+from zooalign.symmetry.groups import Block, Group, Member, Over
 from zooalign.symmetry.solve import Solution, solve
-from zooalign.symmetry.spec import Block, Group, Member, Over, PermutationSpec
+from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["Derived", "derive", "members_of", "parameter_boxes"]
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from zooalign.errors import SpecError
 from zooalign.graph.dependency import dependency_graph, set_node
-from zooalign.symmetry.apply import unit_positions
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.explanation import (
     AxisExplanation,
@@ -20,8 +19,8 @@ from zooalign.symmetry.explanation import (
     Reached,
     Step,
 )
+from zooalign.symmetry.groups import Frozen, Group, Member
 from zooalign.symmetry.paths import Link, Ways, containing, entries, within
-from zooalign.symmetry.spec import Frozen, Group, Member
 from zooalign.symmetry.wording import operator_name, phrase
 
 __all__ = ["explain"]
@@ -178,7 +177,7 @@ class _Source:
         """Ranges along the member's own axis."""
         shape = self.spec.shapes[member.parameter]
         flat = np.unravel_index(
-            unit_positions(group, member).reshape(-1), [shape[a] for a in member.axes]
+            member.positions(group).reshape(-1), [shape[a] for a in member.axes]
         )
         along = np.unique(flat[member.axes.index(member.axis)])
         breaks = np.flatnonzero(np.diff(along) != 1) + 1

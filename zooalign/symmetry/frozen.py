@@ -8,8 +8,8 @@ import numpy as np
 from zooalign.graph.build import Traced
 from zooalign.graph.index_sets import Cause
 from zooalign.symmetry.boxes import Box, Side
+from zooalign.symmetry.groups import Frozen
 from zooalign.symmetry.solve import Solution
-from zooalign.symmetry.spec import Frozen
 
 __all__ = ["frozen_axes"]
 

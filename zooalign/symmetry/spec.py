@@ -15,131 +15,22 @@ describes the file format.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import lgamma, log, prod
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from zooalign.symmetry.permutation import Permutation
+from zooalign.errors import SpecError
+from zooalign.symmetry.apply import is_still, rearranged, sources
+from zooalign.symmetry.groups import Frozen, Group, Member
+from zooalign.symmetry.permutation import Permutation
 
-__all__ = ["Block", "Frozen", "Group", "Member", "Over", "PermutationSpec", "log10_factorial"]
+__all__ = ["PermutationSpec", "Permuted"]
 
 FORMAT = "zooalign.permutation-spec"
 VERSION = 1
-
-
-def log10_factorial(n: int) -> float:
-    """``log10(n!)``."""
-    return lgamma(n + 1) / log(10)
-
-
-@dataclass(frozen=True)
-class Over:
-    """Which units of an outer group a block lies in: ``count`` of them from ``first`` on."""
-
-    stride: int
-    first: int
-    count: int
-
-
-@dataclass(frozen=True)
-class Block:
-    """Positions of ``count`` consecutive units, in every context and repetition.
-
-    ``over`` has one entry per group this one is nested over, in the group's order; ``repeat``
-    lists (count, stride) of positions that move along with the unit (kernel positions of a
-    flattened channel, the dims of a head).
-    """
-
-    first: int
-    count: int
-    offset: int
-    stride: int
-    over: tuple[Over, ...] = ()
-    repeat: tuple[tuple[int, int], ...] = ()
-
-    def positions(self) -> np.ndarray:
-        """Positions as int64, of shape (*over counts, count, repetitions)."""
-        result = np.array(self.offset, dtype=np.int64)
-        for over in self.over:
-            result = result[..., None] + over.stride * np.arange(over.count)
-        result = result[..., None] + self.stride * np.arange(self.count)
-        shape = result.shape
-        for count, stride in self.repeat:
-            result = result[..., None] + stride * np.arange(count)
-        return result.reshape(*shape, -1)
-
-
-@dataclass(frozen=True)
-class Member:
-    """One place where a group's units stand: a tensor of the state dict and the axis of the units.
-
-    ``axes`` are the axes whose row-major flattening the block positions count in: ``(axis,)``
-    unless the group is nested over units that lie along another axis of the same tensor.
-    """
-
-    parameter: str
-    axis: int
-    axes: tuple[int, ...]
-    blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Interchangeable units; ``over`` names the groups (or fixed sets) it is nested in."""
-
-    id: str
-    size: int
-    members: tuple[Member, ...]
-    over: tuple[str, ...] = ()
-    contexts: tuple[int, ...] = ()
-
-    @property
-    def copies(self) -> int:
-        """How many independent permutations the group has: one per context."""
-        return prod(self.contexts)
-
-    @property
-    def structure(self) -> str:
-        """Such as ``S_64`` or ``S_64 in each of 3``."""
-        own = f"S_{self.size}"
-        if not self.over:
-            return own
-        inside = " x ".join(str(n) for n in self.contexts)
-        return f"{own} in each of {inside} ({', '.join(self.over)})"
-
-    @property
-    def log10_order(self) -> float:
-        """Base-10 logarithm of the number of permutations."""
-        return self.copies * log10_factorial(self.size)
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """An axis, or part of one, that must not be permuted, with the operator that says so.
-
-    ``positions`` are half-open ranges along the axis, None for all of it. ``partial`` says that
-    the positions do move as part of a unit, but have a fixed order inside it.
-    """
-
-    parameter: str
-    axis: int
-    kind: str
-    operator: str
-    detail: str = ""
-    positions: tuple[tuple[int, int], ...] | None = None
-    partial: bool = False
-
-    @property
-    def reason(self) -> str:
-        """One line: what told the positions apart, and where."""
-        detail = f" ({self.detail})" if self.detail else ""
-        return f"{self.kind}{detail}, at {self.operator}"
 
 
 @dataclass(frozen=True)
@@ -200,44 +91,141 @@ class PermutationSpec:
     @cached_property
     def hash(self) -> str:
         """SHA-256 over names, shapes and groups: equal for equal symmetry, whatever the name."""
-        from zooalign.symmetry.spec_file import to_dict
-
-        body = to_dict(self)
-        kept = {key: body[key] for key in ("version", "shapes", "groups", "fixed_sets")}
-        text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(
+            {
+                "version": VERSION,
+                "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+                "groups": [group.to_dict() for group in self.groups],
+                "fixed_sets": dict(self.fixed_sets),
+            },
+            sort_keys=True,
+            separators=(",", ":"),
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
-    # Pure functions of zooalign.symmetry.permutation, for convenience.
-
-    def identity(self) -> "Permutation":
+    def identity(self) -> Permutation:
         """The permutation that moves nothing."""
-        from zooalign.symmetry import permutation
+        return self._permutation(_still_units)
 
-        return permutation.identity(self)
+    def random(self, seed: int = 0) -> Permutation:
+        """A uniformly random member of the group, the same for the same seed and spec."""
+        generator = np.random.default_rng(seed)
+        return self._permutation(lambda g: generator.permuted(_still_units(g), axis=-1))
 
-    def random(self, seed: int = 0) -> "Permutation":
-        """A uniformly random member of the group."""
-        from zooalign.symmetry import permutation
+    def _permutation(self, indices: Callable[[Group], np.ndarray]) -> Permutation:
+        return Permutation(self.hash, {group.id: indices(group) for group in self.groups})
 
-        return permutation.random(self, seed)
+    def check(self, permutation: Permutation) -> None:
+        """Raise SpecError unless the permutation is a member of the group of this spec."""
+        if permutation.spec_hash != self.hash:
+            raise SpecError(
+                f"the permutation belongs to the spec {permutation.spec_hash[:12]}, not to "
+                f"{self.hash[:12]}: use the spec it was made with"
+            )
+        if permutation.indices.keys() != self.by_id.keys():
+            differing = sorted(permutation.indices.keys() ^ self.by_id.keys())
+            raise SpecError(f"the permutation and the spec differ in groups: {differing[:5]}")
+        for group in self.groups:
+            index = permutation.indices[group.id]
+            if index.shape != (*group.contexts, group.size):
+                raise SpecError(
+                    f"group '{group.id}': indices of shape {index.shape}, "
+                    f"{(*group.contexts, group.size)} needed"
+                )
+            if not np.array_equal(np.sort(index, axis=-1), _still_units(group)):
+                raise SpecError(
+                    f"group '{group.id}': indices are not a permutation of {group.size}"
+                )
 
-    def apply(self, permutation: "Permutation", state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-        """A new state dict with the permutation applied; the given one is left as it is."""
-        from zooalign.symmetry.apply import apply
+    def old_contexts(self, group: Group, permutation: Permutation) -> tuple[np.ndarray, ...]:
+        """For each new context of a group, the old context its units come from.
 
-        return apply(self, permutation, state_dict)
+        Arrays of shape ``group.contexts``, one per outer group.
+        """
+        if not group.over:
+            return ()
+        new = dict(zip(group.over, np.indices(group.contexts), strict=True))
+        old = []
+        for outer in group.over:
+            if outer in self.fixed_sets:
+                old.append(new[outer])
+                continue
+            within = tuple(new[name] for name in self.by_id[outer].over)
+            old.append(permutation.indices[outer][(*within, new[outer])])
+        return tuple(old)
 
-    def invert(self, permutation: "Permutation") -> "Permutation":
+    def compose(self, after: Permutation, before: Permutation) -> Permutation:
+        """The permutation that applies ``before`` first, then ``after``."""
+        self.check(after)
+        self.check(before)
+
+        def composed(group: Group) -> np.ndarray:
+            source = self.old_contexts(group, after)
+            return np.take_along_axis(before.indices[group.id][source], after.indices[group.id], -1)
+
+        return self._permutation(composed)
+
+    def invert(self, permutation: Permutation) -> Permutation:
         """The permutation that undoes the given one."""
-        from zooalign.symmetry.permutation import invert
+        self.check(permutation)
 
-        return invert(self, permutation)
+        def inverted(group: Group) -> np.ndarray:
+            inverse = np.argsort(permutation.indices[group.id], axis=-1)
+            source = self.old_contexts(group, permutation)
+            if not source:
+                return inverse
+            result = np.empty_like(inverse)
+            result[source] = inverse
+            return result
 
-    def compose(self, after: "Permutation", before: "Permutation") -> "Permutation":
-        """The permutation that applies ``before``, then ``after``."""
-        from zooalign.symmetry.permutation import compose
+        return self._permutation(inverted)
 
-        return compose(self, after, before)
+    def apply(
+        self, permutation: Permutation, state_dict: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """A new state dict in which every unit stands where the permutation puts it.
+
+        Parameters
+        ----------
+        permutation:
+            It must belong to this spec.
+        state_dict:
+            Tensors by name, of any dtype and device. Names the spec does not know are an error;
+            names the state dict lacks are not (tied names are often left out of files).
+
+        Returns
+        -------
+        A dict with the same keys. Tensors that do not move are the given ones, not copies.
+
+        Raises
+        ------
+        SpecError
+            If permutation, spec and state dict do not belong together.
+        """
+        self.check(permutation)
+        return {n: self.apply_to_tensor(permutation, n, t) for n, t in state_dict.items()}
+
+    def apply_to_tensor(self, permutation: Permutation, name: str, tensor: Tensor) -> Tensor:
+        """One tensor of a state dict, permuted; the tensor itself where nothing in it moves."""
+        if name not in self.shapes:
+            raise SpecError(
+                f"the spec knows no tensor '{name}': is this the architecture it is for?"
+            )
+        if tuple(tensor.shape) != self.shapes[name]:
+            raise SpecError(
+                f"'{name}' has shape {tuple(tensor.shape)}, the spec is for {self.shapes[name]}"
+            )
+        return rearranged(tensor, self.by_parameter.get(name, ()), permutation)
+
+    def sources(
+        self, permutation: Permutation, name: str
+    ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+        """Where the positions of one tensor come from; see :func:`zooalign.symmetry.apply.sources`."""
+        return sources(self.shapes[name], self.by_parameter.get(name, ()), permutation)
+
+    def moves(self, permutation: Permutation, name: str) -> bool:
+        """Whether anything in a tensor changes its place."""
+        return any(not is_still(index) for _, index in self.sources(permutation, name))
 
     def summary(self) -> Iterator[tuple[str, int, int]]:
         """(structure, how many groups have it, members) for a short listing."""
@@ -247,3 +235,26 @@ class PermutationSpec:
             seen.setdefault(key, []).append(len(group.members))
         for key, members in seen.items():
             yield key, len(members), sum(members)
+
+
+def _still_units(group: Group) -> np.ndarray:
+    return np.broadcast_to(np.arange(group.size, dtype=np.int64), (*group.contexts, group.size))
+
+
+class Permuted(Mapping[str, Tensor]):
+    """A state dict seen through a permutation: each tensor is read and moved when asked for."""
+
+    def __init__(
+        self, spec: PermutationSpec, permutation: Permutation, state: Mapping[str, Tensor]
+    ) -> None:
+        spec.check(permutation)
+        self._spec, self._permutation, self._state = spec, permutation, state
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._spec.apply_to_tensor(self._permutation, name, self._state[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)

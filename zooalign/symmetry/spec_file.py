@@ -1,4 +1,4 @@
-"""The spec as versioned JSON; the format is described in ``docs/spec.md``."""
+"""Specs and permutations as versioned JSON; ``docs/spec.md`` describes the formats."""
 
 import json
 import math
@@ -8,23 +8,20 @@ from typing import Any
 import numpy as np
 
 from zooalign.errors import SpecError
-from zooalign.symmetry.spec import (
-    FORMAT,
-    VERSION,
-    Block,
-    Frozen,
-    Group,
-    Member,
-    Over,
-    PermutationSpec,
-)
+from zooalign.symmetry.groups import Block, Frozen, Group, Member, Over
+from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.spec import FORMAT, VERSION, PermutationSpec
 
 __all__ = [
     "from_dict",
     "from_json",
+    "permutation_from_dict",
+    "permutation_to_dict",
     "to_dict",
     "to_json",
 ]
+
+PERMUTATION_FORMAT = "zooalign.permutation"
 
 # Positions are held as arrays: a file must not ask for more memory than a tensor's axes can.
 _MOST_POSITIONS = 2**26
@@ -39,57 +36,12 @@ def to_dict(spec: PermutationSpec) -> dict[str, Any]:
         "log10_order": spec.log10_order,
         "shapes": {name: list(shape) for name, shape in spec.shapes.items()},
         "fixed_sets": dict(spec.fixed_sets),
-        "groups": [group_to_dict(group) for group in spec.groups],
-        "frozen": [frozen_to_dict(entry) for entry in spec.frozen],
+        "groups": [group.to_dict() for group in spec.groups],
+        "frozen": [entry.to_dict() for entry in spec.frozen],
         "unused": list(spec.unused),
         "unknown_operators": dict(spec.unknown_operators),
         "buffers": list(spec.buffers),
         "tied": dict(spec.tied),
-    }
-
-
-def group_to_dict(group: Group) -> dict[str, Any]:
-    """One group as JSON-able values."""
-    return {
-        "id": group.id,
-        "size": group.size,
-        "structure": group.structure,
-        "over": list(group.over),
-        "contexts": list(group.contexts),
-        "members": [
-            {
-                "parameter": m.parameter,
-                "axis": m.axis,
-                "axes": list(m.axes),
-                "positions": [_block_to_dict(b) for b in m.blocks],
-            }
-            for m in group.members
-        ],
-    }
-
-
-def _block_to_dict(block: Block) -> dict[str, Any]:
-    return {
-        "first": block.first,
-        "count": block.count,
-        "offset": block.offset,
-        "stride": block.stride,
-        "over": [{"stride": o.stride, "first": o.first, "count": o.count} for o in block.over],
-        "repeat": [list(r) for r in block.repeat],
-    }
-
-
-def frozen_to_dict(entry: Frozen) -> dict[str, Any]:
-    """One frozen axis as JSON-able values."""
-    return {
-        "parameter": entry.parameter,
-        "axis": entry.axis,
-        "reason": entry.reason,
-        "kind": entry.kind,
-        "operator": entry.operator,
-        "detail": entry.detail,
-        "positions": None if entry.positions is None else [list(r) for r in entry.positions],
-        "partial": entry.partial,
     }
 
 
@@ -203,8 +155,6 @@ def _frozen(f: Mapping[str, Any]) -> Frozen:
 
 def _validate(spec: PermutationSpec, where: str) -> None:
     """Sizes, names and positions fit each other, so that applying is a bijection."""
-    from zooalign.symmetry.apply import unit_positions
-
     known = dict(spec.fixed_sets)
     names = [*spec.fixed_sets, *(group.id for group in spec.groups)]
     if len(set(names)) != len(names):
@@ -229,7 +179,7 @@ def _validate(spec: PermutationSpec, where: str) -> None:
             if member.axes[-1] >= len(shape):
                 raise SpecError(f"{at}: the tensor has only {len(shape)} axes")
             _check_blocks(group, member, math.prod(shape[a] for a in member.axes), at)
-            positions = unit_positions(group, member).reshape(-1)
+            positions = member.positions(group).reshape(-1)
             if np.unique(positions).size != positions.size:
                 raise SpecError(f"{at}: positions repeat")
 
@@ -253,3 +203,56 @@ def _check_blocks(group: Group, member: Member, extent: int, at: str) -> None:
         for over, size in zip(block.over, group.contexts, strict=True):
             if over.first + over.count > size:
                 raise SpecError(f"{at}: a block reaches over the group it is nested in")
+
+
+def permutation_to_dict(permutation: Permutation) -> dict[str, Any]:
+    """A permutation as plain values: per group nested lists of unit numbers."""
+    return {
+        "format": PERMUTATION_FORMAT,
+        "version": VERSION,
+        "spec_hash": permutation.spec_hash,
+        "indices": {name: index.tolist() for name, index in permutation.indices.items()},
+    }
+
+
+def permutation_from_dict(
+    body: Any, spec: PermutationSpec, where: str = "the permutation"
+) -> Permutation:
+    """Read a permutation and check that it is one of the spec's group.
+
+    Raises
+    ------
+    SpecError
+        If it is malformed, belongs to another spec, or is no bijection.
+    """
+    if not isinstance(body, Mapping) or body.get("format") != PERMUTATION_FORMAT:
+        raise SpecError(
+            f"{where} is not a permutation (its 'format' is not '{PERMUTATION_FORMAT}')"
+        )
+    if body.get("version") != VERSION:
+        raise SpecError(f"{where} has version {body.get('version')!r}, {VERSION} is known")
+    try:
+        indices = {str(k): _numbers(v) for k, v in body["indices"].items()}
+        spec_hash = str(body["spec_hash"])
+    except (KeyError, AttributeError, ValueError, TypeError) as error:
+        raise SpecError(f"{where} is malformed: {type(error).__name__}: {error}") from error
+    permutation = Permutation(spec_hash, indices)
+    spec.check(permutation)
+    return permutation
+
+
+def _numbers(value: Any) -> np.ndarray:
+    """Nested lists of whole numbers; numpy alone would take true for 1."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if not isinstance(part, list):
+            raise TypeError(f"{part!r} where a list of unit numbers belongs")
+        if part and isinstance(part[0], list):
+            waiting.extend(part)
+        elif wrong := [n for n in part if type(n) is not int]:
+            raise ValueError(f"{wrong[0]!r} is not a whole number")
+    found = np.asarray(value)
+    if found.dtype.kind not in "iu":
+        raise ValueError(f"values of {found.dtype} are no unit numbers")
+    return found

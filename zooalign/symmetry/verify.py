@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import SpecError
-from zooalign.symmetry.apply import Permuted, apply, moves
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.precision import LowestPrecision, tolerance
-from zooalign.symmetry.spec import PermutationSpec
+from zooalign.symmetry.spec import PermutationSpec, Permuted
 from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
 
 __all__ = ["Verification", "verify"]
@@ -109,12 +108,12 @@ def verify(
     worst, largest = "all", 0.0
     for trial in range(trials):
         permutation = spec.random(seed + trial)
-        error = relative_error(reference, outputs(module, apply(spec, permutation, state), inputs))
+        error = relative_error(reference, outputs(module, spec.apply(permutation, state), inputs))
         largest = max(largest, error)
     chosen = _chosen(spec, alone)
     for name in chosen:
         error = relative_error(
-            reference, outputs(module, apply(spec, _only(spec, name, seed), state), inputs)
+            reference, outputs(module, spec.apply(_only(spec, name, seed), state), inputs)
         )
         if error > largest or (worst == "all" and error > limit):
             worst = name  # a group that is wrong alone says more than all at once
@@ -192,7 +191,7 @@ def _sensitivity(
     tensor stands in for it.
     """
     permutation = Permutation(spec.hash, _moving(spec, seed))
-    changed = [n for n in state if n in spec.by_parameter and moves(spec, permutation, n)]
+    changed = [n for n in state if n in spec.by_parameter and spec.moves(permutation, n)]
     moved = Permuted(spec, permutation, state)
     tried = [changed[(2 * i + 1) * len(changed) // 6] for i in range(3)] if changed else []
     error = 0.0

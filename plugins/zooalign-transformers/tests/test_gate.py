@@ -17,10 +17,9 @@ from zooalign.pipelines.align import align_models
 from zooalign.release import layout
 from zooalign.release.digests import digest_of
 from zooalign.symmetry import PermutationSpec, Permuted
+from zooalign.symmetry.groups import Block, Group, Member
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.permutation_file import permutation_to_dict
-from zooalign.symmetry.spec import Block, Group, Member
-from zooalign.symmetry.spec_file import from_json, to_json
+from zooalign.symmetry.spec_file import from_json, permutation_to_dict, to_json
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from zooalign.errors import CheckpointError
 from zooalign.pipelines.align import align_models
 from zooalign.release.opening import derive_for
-from zooalign.symmetry import PermutationSpec, apply
-from zooalign.symmetry.permutation_file import permutation_from_dict
+from zooalign.symmetry import PermutationSpec
+from zooalign.symmetry.spec_file import permutation_from_dict
 from zooalign.zoo.models import open_model
 
 from zooalign_transformers import lora
@@ -83,15 +83,15 @@ def test_merging_and_permuting_commute(
     trained = lora.read_adapter(adapter(tmp_path / "adapter", model, targets, **fields))
     permutation = spec.random(1)
     carried = lora.carry(trained, spec, permutation)
-    one = lora.merged(carried, apply(spec, permutation, state))
-    two = apply(spec, permutation, lora.merged(trained, state))
+    one = lora.merged(carried, spec.apply(permutation, state))
+    two = spec.apply(permutation, lora.merged(trained, state))
     changed = 0
     for name in two:
         assert torch.allclose(one[name], two[name], rtol=0, atol=1e-12), name
-        changed += not torch.equal(two[name], apply(spec, permutation, state)[name])
+        changed += not torch.equal(two[name], spec.apply(permutation, state)[name])
     assert changed >= len(targets)
     # An adapter that stays in the old order is another one.
-    stale = lora.merged(trained, apply(spec, permutation, state))
+    stale = lora.merged(trained, spec.apply(permutation, state))
     assert any(not torch.allclose(stale[name], two[name], atol=1e-3) for name in two)
 
 
@@ -162,5 +162,5 @@ def test_an_adapter_that_peft_made_serves_the_aligned_model(tmp_path: Path) -> N
     permutation = permutation_from_dict(body, spec, "permutation.json")
     merged = {n: t for n, t in trained.merge_and_unload().state_dict().items() if n in spec.shapes}
     unloaded = served.merge_and_unload().state_dict()
-    for name, tensor in apply(spec, permutation, merged).items():
+    for name, tensor in spec.apply(permutation, merged).items():
         assert torch.allclose(unloaded[name], tensor, rtol=0, atol=1e-6), name

@@ -6,7 +6,7 @@ import pytest
 from hf_forms import L
 from zooalign.release.opening import derive_for
 from zooalign.symmetry import PermutationSpec, verify
-from zooalign.symmetry.spec import Block, Group, Member
+from zooalign.symmetry.groups import Block, Group, Member
 from zooalign.zoo.models import open_model
 
 SIZES = "vocab_size=99&hidden_size=64&num_hidden_layers=1&intermediate_size=48"

@@ -12,7 +12,6 @@ from zooalign.gate.check import check
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.merge import merge_models
 from zooalign.release.opening import derive_for
-from zooalign.symmetry import apply
 from zooalign.zoo.models import open_model
 from zooalign.zoo.stored import ConvertedCheckpoint
 from zooalign.zoo.writer import write_model
@@ -97,7 +96,7 @@ def test_a_planted_order_of_experts_is_found_and_undone(tmp_path: Path) -> None:
     assert opened.checkpoint is not None
     write_model(
         tmp_path / "b",
-        apply(spec, spec.random(2), dict(opened.checkpoint)),
+        spec.apply(spec.random(2), dict(opened.checkpoint)),
         config_files=opened.config_files(),
         layout_like=opened.checkpoint,
     )

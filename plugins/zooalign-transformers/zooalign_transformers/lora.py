@@ -22,7 +22,6 @@ from safetensors.torch import save
 from torch import Tensor
 from zooalign.errors import CheckpointError, MergeError
 from zooalign.symmetry import Permutation, PermutationSpec
-from zooalign.symmetry.apply import apply_to_tensor, sources
 from zooalign.zoo.files import new_directory
 
 __all__ = ["Adapter", "carry", "merged", "read_adapter", "write_adapter"]
@@ -88,7 +87,7 @@ def carry(adapter: Adapter, spec: PermutationSpec, permutation: Permutation) -> 
         found = _KEY.fullmatch(name.removeprefix(_PREFIX))
         if found is None:  # a whole parameter: a bias, or one of modules_to_save
             own = _known(spec, name.removeprefix(_PREFIX), name)
-            moved[name] = apply_to_tensor(spec, permutation, own, tensor)
+            moved[name] = spec.apply_to_tensor(permutation, own, tensor)
             continue
         parameter = _known(spec, f"{found['module']}.weight", name)
         index = _axis_index(adapter, spec, permutation, parameter, found)
@@ -137,7 +136,7 @@ def _axis_index(
     first = _inputs_first(adapter, spec.shapes[parameter], found)
     reads = found["part"].endswith("_A")
     wanted = (0 if first else 1) if reads else (1 if first else 0)
-    for axes, index in sources(spec, permutation, parameter):
+    for axes, index in spec.sources(permutation, parameter):
         if wanted not in axes:
             continue
         if len(axes) > 1:
@@ -227,8 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
     import argparse
 
     from zooalign.release import layout
-    from zooalign.symmetry.permutation_file import permutation_from_dict
-    from zooalign.symmetry.spec_file import from_json
+    from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 
     parser = argparse.ArgumentParser(prog="zooalign_transformers.lora", description=main.__doc__)
     parser.add_argument("adapter", help="directory of the adapter")

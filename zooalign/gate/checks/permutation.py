@@ -20,7 +20,6 @@ from zooalign.release.opening import derive_for
 from zooalign.release.provenance import Provenance
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permutation, Permuted
-from zooalign.symmetry.apply import sources
 from zooalign.symmetry.same_function import compare_functions
 from zooalign.zoo.checkpoint import LazyTensors
 from zooalign.zoo.fitting import state_dict_for
@@ -189,7 +188,7 @@ def _mistake(
     parent = made.sources[index].reference
     if gives(raw):
         return f"was not permuted: it is the tensor of {parent} as it was ({layout.SPEC} moves it)"
-    steps = list(sources(spec, permutation, name))
+    steps = list(spec.sources(permutation, name))
     for count in range(1, len(steps)):
         for chosen in combinations(range(len(steps)), count):
             if gives(_steps(raw, [steps[n] for n in chosen])):
@@ -200,7 +199,7 @@ def _mistake(
     whole = _steps(raw, steps)
     if gives(_steps(whole, steps)):
         return "was permuted twice"
-    if gives(_steps(raw, list(sources(spec, spec.invert(permutation), name)))):
+    if gives(_steps(raw, list(spec.sources(spec.invert(permutation), name)))):
         return "was permuted the wrong way, by the inverse"
     return None
 
