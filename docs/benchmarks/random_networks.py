@@ -33,7 +33,7 @@ from sample_models.random_programs import programs
 
 from zooalign.coverage.reasons import MATHEMATICAL
 from zooalign.errors import SpecError
-from zooalign.graph.atoms import Cause
+from zooalign.graph.index_sets import Cause
 from zooalign.symmetry import derive_spec, verify
 from zooalign.symmetry.converse import Unchanged, converse
 

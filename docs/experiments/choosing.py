@@ -9,8 +9,7 @@ from _training import Batches, Recipe, State, batches, build, trained
 from torch import Tensor, nn
 
 import zooalign
-from zooalign.matching.many import match_many
-from zooalign.matching.many_choice import least_loss
+from zooalign.matching.many import least_loss, match_many
 from zooalign.merging import average, evaluate
 from zooalign.merging.plot_many import plot_lines
 

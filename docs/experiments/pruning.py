@@ -8,8 +8,8 @@ from _page import FOLDER, mean_spread, table, verdict, write_page
 from _training import Recipe, State, batches, build, fit, initial, state_of
 
 import zooalign
+from zooalign.matching.many import match_stacked
 from zooalign.matching.masks import apply_mask, carry_mask, mask_overlap, match_masks
-from zooalign.matching.stacked import match_stacked
 from zooalign.merging import evaluate
 from zooalign.merging.plot_many import plot_lines
 

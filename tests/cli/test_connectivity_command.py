@@ -8,7 +8,7 @@ from cli_calls import Call, listing
 from released_pairs import Pairs
 from test_commands import documented
 
-from zooalign.pipelines.connectivity_page import along
+from zooalign.pipelines.connectivity import along
 
 FEW = ("--alphas", "2", "--steps", "1", "--limit", "24", "--method", "weight")
 

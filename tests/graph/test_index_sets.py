@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zooalign.graph.atoms import LIMIT
-from zooalign.graph.index_sets import Cause, IndexSets
+from zooalign.graph.index_sets import LIMIT, Cause, IndexSets
 from zooalign.symmetry.solve import solve
 
 CAUSE = Cause("test", "a test")

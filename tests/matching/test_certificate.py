@@ -9,8 +9,7 @@ from torch import nn
 
 from zooalign.matching import match
 from zooalign.matching.certificate import certify
-from zooalign.matching.restarts import perturbed
-from zooalign.matching.weight import weight_matching
+from zooalign.matching.weight import perturbed, weight_matching
 from zooalign.symmetry import extract_spec
 
 

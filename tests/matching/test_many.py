@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import MergeError
 from zooalign.matching import match
-from zooalign.matching.joint_weight import WeightObjective
+from zooalign.matching.joint import WeightObjective
 from zooalign.matching.many import METHODS, WAYS, ManyMatch, match_many
 from zooalign.symmetry import PermutationSpec, extract_spec
 

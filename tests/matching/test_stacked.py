@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import MergeError
 from zooalign.matching import match
-from zooalign.matching.many import METHODS, match_many
-from zooalign.matching.stacked import match_stacked
+from zooalign.matching.many import METHODS, match_many, match_stacked
 from zooalign.symmetry import extract_spec
 
 DATA = [torch.randn(80, 5, generator=torch.Generator().manual_seed(0))]

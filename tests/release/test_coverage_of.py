@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from zooalign.gate.permutation_gaps import gaps
+from zooalign.gate.checks.permutation import gaps
 from zooalign.pipelines.spec import spec_for
 from zooalign.symmetry import PermutationSpec
 from zooalign.symmetry.groups import Block, Group, Member, Over

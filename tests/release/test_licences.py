@@ -7,7 +7,7 @@ import pytest
 from released_pairs import Pairs, edit_json, rewrite
 
 from zooalign.gate.check import check
-from zooalign.gate.licences import LICENCES, compare
+from zooalign.gate.checks.licence import LICENCES, compare
 from zooalign.pipelines.align import align_models
 from zooalign.release.layout import PROVENANCE
 

@@ -162,7 +162,7 @@ def _show_trainings(console: Any, body: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from zooalign.pipelines.connectivity_page import LABELS
+    from zooalign.pipelines.connectivity import LABELS
 
     if body["trajectory_summary"] is None:
         return

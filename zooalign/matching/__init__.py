@@ -2,7 +2,7 @@
 
 from zooalign.matching.activation import activation_matching, collect, match_statistics
 from zooalign.matching.assignment import assign
-from zooalign.matching.many import ManyMatch, match_many
+from zooalign.matching.many import ManyMatch, match_many, match_stacked
 from zooalign.matching.masks import (
     MaskOverlap,
     apply_mask,
@@ -13,7 +13,6 @@ from zooalign.matching.masks import (
 )
 from zooalign.matching.result import Match
 from zooalign.matching.solvers import match, solvers
-from zooalign.matching.stacked import match_stacked
 from zooalign.matching.statistics import Moments, Statistics
 from zooalign.matching.unequal import Padded, pad_to
 from zooalign.matching.weight import weight_matching

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zooalign.matching.objective import inner, tensors_matched, wide
+from zooalign.matching.weight import inner, tensors_matched, wide
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 

@@ -15,12 +15,18 @@ import torch
 from torch import Tensor
 
 from zooalign.matching.assignment import AssignmentSolver, assign, linear, whole
-from zooalign.matching.certificate import REACHED
-from zooalign.matching.descent import Descent
-from zooalign.matching.objective import Scale, inner, tensors_matched, wide
 from zooalign.matching.relaxed import Relaxation
-from zooalign.matching.restarts import Found, summary
 from zooalign.matching.result import Match
+from zooalign.matching.weight import (
+    REACHED,
+    Descent,
+    Found,
+    Scale,
+    inner,
+    summary,
+    tensors_matched,
+    wide,
+)
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 

@@ -25,9 +25,9 @@ from zooalign.matching.activation import activation_similarity
 from zooalign.matching.assignment import AssignmentSolver, linear
 from zooalign.matching.midpoint import Midpoint
 from zooalign.matching.relaxed import softened
-from zooalign.matching.restarts import Found, summary
 from zooalign.matching.result import Match
 from zooalign.matching.rows import Criterion, Rows
+from zooalign.matching.weight import Found, summary
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 

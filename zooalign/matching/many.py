@@ -1,46 +1,231 @@
-"""Bring many networks of one architecture in one order.
-
-Three ways, each for the objective of weights and of activations: every network to a **reference**;
-each network in turn to the **mean** of the others (MergeMany of git re-basin, Ainsworth et al.,
-arXiv 2209.04836, Algorithm 3); or all through a shared **universe**: one permutation a network,
-chosen jointly so that the sum over all pairs is largest. Whatever the way, the result is one
-permutation a network. The permutation between two networks is composed of theirs, and so
-permutations composed around a cycle are the identity to the bit.
-"""
+"""Solve for one permutation a network, whatever is compared and through what."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zooalign.errors import MergeError
+from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
-from zooalign.matching.joint import JointObjective
-from zooalign.matching.joint_activation import ActivationObjective
-from zooalign.matching.joint_weight import WeightObjective
-from zooalign.matching.many_choice import least_loss
-from zooalign.matching.many_solve import ManyMatch, Problem, solve, solve_pair
-from zooalign.matching.rows import Criterion
+from zooalign.matching.joint import ActivationObjective, JointObjective, WeightObjective, ascend
+from zooalign.matching.result import Match
+from zooalign.matching.rows import Criterion, Network, Rows, agreement, logits, score
 from zooalign.matching.samples import Samples, SamplesReader
 from zooalign.matching.weight import weight_matching
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec, Permuted
 
-__all__ = ["METHODS", "WAYS", "ManyMatch", "Network", "match_many", "require_way"]
+__all__ = [
+    "METHODS",
+    "WAYS",
+    "ManyMatch",
+    "Problem",
+    "States",
+    "least_loss",
+    "match_many",
+    "match_stacked",
+    "require_way",
+    "solve",
+    "solve_pair",
+]
 
-State = Mapping[str, Tensor]
-Network = State | Sequence[State]
+
 Progress = Callable[[int], None]
+State = Mapping[str, Tensor]
+# One state dict, or the state dicts along one training.
+States = State | Sequence[State]
 
 METHODS = ("activation", "weight")
 WAYS = ("universe", "mean", "reference", "auto")
+# The objective of some networks that stand at some permutations, and of one network to another.
+Make = Callable[[Sequence[int], Sequence[Permutation]], JointObjective]
+Pair = Callable[[int, int], Permutation]
+
+
+@dataclass(frozen=True)
+class ManyMatch:
+    """One permutation a network, which bring all of them in one order.
+
+    Attributes
+    ----------
+    permutations:
+        To be applied to the networks' state dicts. The reference's own is the identity.
+    method:
+        ``activation`` or ``weight``.
+    through:
+        ``universe``, ``mean`` or ``reference``.
+    reference:
+        The network whose order is kept.
+    objective_before, objective_after:
+        Mean over all pairs: correlation of paired units, or inner product of weights over the
+        product of their norms; for the networks as they are, and in the order found.
+    details:
+        Numbers for a report: sweeps, and the objective from each reference (``from_0``, ...).
+    """
+
+    permutations: tuple[Permutation, ...]
+    method: str
+    through: str
+    reference: int
+    objective_before: float
+    objective_after: float
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    def between(self, spec: PermutationSpec, i: int, j: int) -> Permutation:
+        """The permutation that brings network ``j`` in the order network ``i`` has now.
+
+        ``between(i, j)`` after ``between(j, k)`` is ``between(i, k)`` exactly.
+        """
+        return spec.compose(spec.invert(self.permutations[i]), self.permutations[j])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be brought in one order, whatever is compared."""
+
+    spec: PermutationSpec
+    count: int
+    make: Make
+    pair: Pair
+    method: str
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+def solve(
+    problem: Problem,
+    through: str,
+    references: Sequence[int],
+    seed: int,
+    progress: Progress | None,
+) -> ManyMatch:
+    """The result of the best reference; parameters as of :func:`zooalign.matching.match_many`."""
+    spec, everyone = problem.spec, range(problem.count)
+    identity = (spec.identity(),) * problem.count
+    before = problem.make(everyone, identity).value()
+    details = dict(problem.facts)
+    best: tuple[float, tuple[Permutation, ...], int] | None = None
+    for reference in references if through != "mean" else references[:1]:
+        at, sweeps = identity, 0
+        if through != "mean":
+            at = tuple(
+                spec.identity() if n == reference else problem.pair(reference, n) for n in everyone
+            )
+        objective = problem.make(everyone, at)
+        if through != "reference":
+            at, sweeps = ascend(
+                spec, objective, at, by_network=through == "mean", seed=seed, progress=progress
+            )
+        value = objective.value()
+        details |= {f"from_{reference}": value, "sweeps": sweeps}
+        if best is None or value > best[0]:
+            best = (value, at, reference)
+    assert best is not None
+    after, at, reference = best
+    # Only the networks' order relative to each other matters: keep the reference's own.
+    back = spec.invert(at[reference])
+    kept = tuple(spec.compose(back, p) for p in at)
+    return ManyMatch(kept, problem.method, through, reference, before, after, details)
+
+
+def solve_pair(
+    spec: PermutationSpec, make: Make, seed: int, target: int, source: int
+) -> Permutation:
+    """Bring the source in the order of the target by the joint objective of the two."""
+    objective = make((target, source), (spec.identity(),) * 2)
+    found, _ = ascend(spec, objective, (spec.identity(),) * 2, moving=(1,), seed=seed)
+    return found[1]
+
+
+def least_loss(
+    spec: PermutationSpec,
+    states: Sequence[State],
+    candidates: Mapping[str, ManyMatch],
+    *,
+    module: nn.Module,
+    data: Iterable[Any],
+    criterion: Criterion | None = None,
+    labels: bool | None = None,
+    batch: int = 128,
+) -> ManyMatch:
+    """The candidate whose average of all networks has the least loss on the calibration data.
+
+    Parameters
+    ----------
+    states:
+        One state dict a network, as it is.
+    candidates:
+        By name; of equal ones the first is taken.
+    data:
+        Batches of (inputs, targets), or of inputs; held in memory. Normalisation by running
+        statistics uses each batch's.
+    criterion:
+        ``criterion(outputs, targets)``, to be made small; its mean is taken. Default:
+        cross-entropy where there are targets, else agreement with all networks' outputs.
+    labels:
+        False: leave the targets alone.
+    batch:
+        Rows of one run.
+
+    Returns
+    -------
+    ManyMatch
+        The best, ``details`` with every candidate's loss under ``loss_of_NAME``.
+
+    Raises
+    ------
+    DataError
+        If the data holds no batch, or labels or a criterion are asked for and there are no targets.
+    """
+    require_repeatable(data, "the calibration data", "several times")
+    device = next((t.device for t in states[0].values()), torch.device("cpu"))
+    rows = Rows.read(data, device)
+    labelled = rows.targets is not None and labels is not False
+    if (labels or criterion is not None) and not labelled:
+        raise DataError("labels or a criterion of one's own need calibration data with targets")
+    parts = torch.arange(rows.count).chunk(max(1, round(rows.count / max(batch, 1))))
+    ends: list[list[Tensor]] = []
+    if not labelled:
+        alone = Network(module, batch_statistics=False)
+        ends = [[logits(alone(s, rows.take(part))) for part in parts] for s in states]
+    network = Network(module, batch_statistics=True)
+
+    def loss(found: ManyMatch) -> float:
+        moved = [spec.apply(p, s) for p, s in zip(found.permutations, states, strict=True)]
+        merged, total = _mean(moved), 0.0
+        for number, part in enumerate(parts):
+            outputs = network(merged, rows.take(part))
+            if labelled:
+                assert rows.targets is not None
+                wanted = rows.targets[part.to(rows.targets.device)]
+                value = (criterion or score)(outputs, wanted)
+            else:
+                value = agreement(outputs, tuple(end[number] for end in ends))
+            total += float(value.mean()) * len(part)
+        return total / rows.count
+
+    with torch.no_grad():
+        losses = {name: loss(found) for name, found in candidates.items()}
+    best = candidates[min(losses, key=lambda name: losses[name])]
+    details = {f"loss_of_{name}": value for name, value in losses.items()}
+    return replace(best, details={**best.details, **details, "labelled": float(labelled)})
+
+
+def _mean(states: Sequence[State]) -> dict[str, Tensor]:
+    """The average; tensors that are not of floating point are the first network's."""
+    return {
+        name: torch.stack([s[name].float() for s in states]).mean(0).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in states[0].items()
+        if all(name in s for s in states)
+    }
 
 
 def match_many(
     spec: PermutationSpec,
-    networks: Sequence[Network],
+    networks: Sequence[States],
     *,
     method: str = "activation",
     through: str = "universe",
@@ -64,7 +249,7 @@ def match_many(
     networks:
         State dicts on one device; or sequences of state dicts, all of one length: then one
         permutation serves all checkpoints of a network
-        (see :mod:`zooalign.matching.stacked`).
+        (see :mod:`zooalign.matching.many`).
     method:
         What is compared: ``activation`` (needs ``data`` and ``module``) or ``weight``.
     through:
@@ -73,7 +258,7 @@ def match_many(
         result of ``reference``, the families of all networks in turn to the sum of the others'.
         Its objective is never below that of any of the references it was given. ``auto``: all of
         these, each reference apart, and the average of all networks (their last checkpoints) with
-        the least loss on ``data`` decides; see :func:`~zooalign.matching.many_choice.least_loss`.
+        the least loss on ``data`` decides; see :func:`~zooalign.matching.many.least_loss`.
     references:
         Networks to try as the reference; the one with the largest objective is taken. Its order
         is kept.
@@ -205,7 +390,7 @@ def _of_samples(spec: PermutationSpec, samples: Samples, seed: int) -> Problem:
     return Problem(spec, len(samples.rows), make, pair, "activation", facts)
 
 
-def _sequence(network: Network) -> Sequence[State]:
+def _sequence(network: States) -> Sequence[State]:
     return [network] if isinstance(network, Mapping) else list(network)
 
 
@@ -267,3 +452,53 @@ def require_way(method: str, through: str) -> None:
             f"name one (--method activation), or have each matched to the first by {method} "
             "(--through reference)"
         )
+
+
+def match_stacked(
+    spec: PermutationSpec,
+    targets: Sequence[Mapping[str, Tensor]],
+    sources: Sequence[Mapping[str, Tensor]],
+    *,
+    method: str = "activation",
+    **options: Any,
+) -> Match:
+    """The one permutation for all ``sources`` that brings each in the order of its target.
+
+    Parameters
+    ----------
+    spec:
+        Of the architecture.
+    targets, sources:
+        State dicts, as many of each; ``sources[t]`` is compared with ``targets[t]``.
+    method:
+        ``activation`` (needs ``data`` and ``module``) or ``weight``.
+    options:
+        Those of :func:`~zooalign.matching.many.match_many`: ``data``, ``module``, ``scale``,
+        ``kind``, ``columns``, ``seed``, ``progress``.
+
+    Returns
+    -------
+    Match
+        Its objectives are means over the checkpoints. With one checkpoint of each this is
+        matching of a pair.
+
+    Raises
+    ------
+    MergeError, DataError
+        As for :func:`~zooalign.matching.many.match_many`.
+    """
+    found = match_many(
+        spec,
+        [list(targets), list(sources)],
+        method=method,
+        through="reference",
+        references=(0,),
+        **options,
+    )
+    return Match(
+        found.permutations[1],
+        method,
+        found.objective_before,
+        found.objective_after,
+        {**found.details, "checkpoints": len(targets)},
+    )

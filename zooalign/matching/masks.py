@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
+from zooalign.matching.many import match_stacked
 from zooalign.matching.result import Match
-from zooalign.matching.stacked import match_stacked
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -100,7 +100,7 @@ def match_masks(
     target, source:
         Masks, or as many masks of each (levels of pruning), which one permutation is to serve.
     options:
-        Those of :func:`~zooalign.matching.stacked.match_stacked` for weights: ``scale``, ``seed``.
+        Those of :func:`~zooalign.matching.many.match_stacked` for weights: ``scale``, ``seed``.
 
     Raises
     ------

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from zooalign.errors import DataError
 from zooalign.matching.assignment import AssignmentSolver, assign, whole
-from zooalign.matching.objective import tensors_matched
 from zooalign.matching.relaxed import Relaxation
 from zooalign.matching.rows import Criterion, Network, Rows, agreement, logits, score
+from zooalign.matching.weight import tensors_matched
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 

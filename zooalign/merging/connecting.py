@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zooalign.matching import Match, match
-from zooalign.matching.many import METHODS, ManyMatch, match_many
-from zooalign.matching.stacked import match_stacked
+from zooalign.matching.many import METHODS, ManyMatch, match_many, match_stacked
 from zooalign.merging.connectivity import Connectivity, connectivity
 from zooalign.merging.evaluate import Measure, correct, cross_entropy
 from zooalign.merging.trajectory import Trajectory, trajectory

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from zooalign.errors import MergeError
 from zooalign.matching.activation import collect
-from zooalign.matching.objective import tensors_matched, wide
 from zooalign.matching.places import parameter_places
+from zooalign.matching.weight import tensors_matched, wide
 from zooalign.merging.interpolate import check_names
 from zooalign.symmetry.spec import PermutationSpec
 

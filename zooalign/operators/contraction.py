@@ -2,7 +2,7 @@
 
 from math import prod
 
-from zooalign.graph.atoms import LIMIT
+from zooalign.graph.index_sets import LIMIT
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.elementwise import same

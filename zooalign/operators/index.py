@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from zooalign.graph.atoms import LIMIT
-from zooalign.graph.index_sets import Axis
+from zooalign.graph.index_sets import LIMIT, Axis
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.elementwise import same

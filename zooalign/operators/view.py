@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 
-from zooalign.graph.atoms import LIMIT
-from zooalign.graph.index_sets import Axis
+from zooalign.graph.index_sets import LIMIT, Axis
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.join import joined, part

@@ -1,6 +1,7 @@
 """What a model library has to offer so that zooalign can use its models."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from zooalign.zoo import building
 from zooalign.zoo.preprocess import Preprocess
 from zooalign.zoo.references import Reference
 
+__all__ = ["Architecture", "BaseAdapter", "Catalogue", "LibraryAdapter", "OwnData", "Reduction"]
+
+
 if TYPE_CHECKING:
     from zooalign.zoo.data import Batches
-
-__all__ = ["Architecture", "Catalogue", "LibraryAdapter", "OwnData", "Reduction"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Architecture:
 class LibraryAdapter(Protocol):
     """A library's side: from a reference or a config file to modules, inputs and files.
 
-    An adapter keeps no state. :class:`zooalign.zoo.base_adapter.BaseAdapter` has the ``build``
+    An adapter keeps no state. :class:`zooalign.zoo.adapters.BaseAdapter` has the ``build``
     methods for one that can construct a module.
     """
 
@@ -167,3 +170,33 @@ class OwnData(Protocol):
     ) -> tuple[Callable[[Any, Any], Tensor], Callable[[Any, Any], Tensor]] | None:
         """Loss and metric for the model's outputs and that data's targets; None for the usual."""
         ...
+
+
+class BaseAdapter(ABC):
+    """What a :class:`~zooalign.zoo.adapters.LibraryAdapter` may inherit: the three builds."""
+
+    @abstractmethod
+    def create(self, architecture: Architecture) -> nn.Module:
+        """The module, constructed as its library does it: no weights loaded, in any mode."""
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        """The module in eval mode, parameters on the meta device, buffers with their values."""
+        return building.build_on_meta(lambda: self.create(architecture))
+
+    def build_initialised(self, architecture: Architecture, seed: int) -> nn.Module:
+        """The module in eval mode on the CPU, initialised by its library under ``seed``."""
+        return building.build_initialised(lambda: self.create(architecture), seed)
+
+    def build_with_weights(
+        self,
+        architecture: Architecture,
+        state_dict: Mapping[str, Tensor],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> nn.Module:
+        """The module in eval mode with exactly these tensors; ties are kept.
+
+        Raises:
+            CheckpointError: a key is missing or unexpected, or a shape differs.
+        """
+        return building.assign_state_dict(self.build(architecture), state_dict, device, dtype)

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import ModelReferenceError, ZooalignError
 from zooalign.plugins.hooks import hookimpl
-from zooalign.zoo.adapters import Architecture, LibraryAdapter
-from zooalign.zoo.base_adapter import BaseAdapter
+from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter
 from zooalign.zoo.imports import import_object, working_directory_importable
 from zooalign.zoo.preprocess import Preprocess, to_unit_range
 from zooalign.zoo.references import Reference, parse_reference

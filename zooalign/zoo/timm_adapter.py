@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from zooalign.errors import CheckpointError, ModelReferenceError
 from zooalign.plugins.hooks import hookimpl
 from zooalign.zoo import building, timm_catalogue
-from zooalign.zoo.adapters import Architecture, LibraryAdapter, Reduction
-from zooalign.zoo.base_adapter import BaseAdapter
+from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter, Reduction
 from zooalign.zoo.preprocess import Preprocess
 from zooalign.zoo.references import Reference
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from zooalign.errors import CheckpointError, DataError, ModelReferenceError
-from zooalign.zoo.adapters import Architecture, Reduction
-from zooalign.zoo.base_adapter import BaseAdapter
+from zooalign.zoo.adapters import Architecture, BaseAdapter, Reduction
 from zooalign.zoo.data import Batches
 from zooalign.zoo.headers import TensorInfo
 from zooalign.zoo.preprocess import Preprocess
