@@ -1,4 +1,4 @@
-r"""torch-pruning's groups used as permutations, beside zooalign's, on the smallest timm of each family.
+r"""torch-pruning's groups used as permutations, beside zooalign's, on timm's smallest models.
 
 Both get the same model with the same random parameters and inputs in float64, and are judged by
 the same rule: random permutations of all their groups at once must leave the outputs as they are,
@@ -12,8 +12,8 @@ within each of them, as its own pruner removes them; and positions that it lists
 one unit move together.
 
     pip install torch-pruning==1.6.1
-    python docs/benchmarks/against_torch_pruning.py --families families.jsonl -o torch_pruning.jsonl \
-        [--page against_torch_pruning.md]
+    python docs/benchmarks/against_torch_pruning.py --families families.jsonl \
+        -o torch_pruning.jsonl [--page against_torch_pruning.md]
 
 ``families.jsonl`` is a sweep (``zooalign coverage --smallest --verify none -o families.jsonl``);
 only its names are used. Each tool has ``--seconds`` of processor time for a model. Run again, the
@@ -48,14 +48,15 @@ _INTRODUCTION = """# A pruning graph as a permutation spec
 
     zooalign coverage --smallest --verify none -o families.jsonl
     python docs/benchmarks/against_torch_pruning.py --families families.jsonl --jobs 2 \\
-        -o docs/benchmarks/against_torch_pruning.jsonl --page docs/benchmarks/against_torch_pruning.md
+        -o docs/benchmarks/against_torch_pruning.jsonl \\
+        --page docs/benchmarks/against_torch_pruning.md
 
 The smallest timm model of each family, the same random parameters and inputs for both tools: random
 permutations of all groups at once, and the outputs must stay as they are. What a pruning graph owes
-is another thing (which units to remove together), so a wrong permutation is no fault of its own; but
-it is what one would take for a spec where there is none. What was done in its favour stands at the
-head of the script. An error is the tool's own, or the processor time that both had for a model (15 to
-90 seconds here; what ends at all mostly ends in five) ran out.
+is another thing (which units to remove together), so a wrong permutation is no fault of its own;
+but it is what one would take for a spec where there is none. What was done in its favour stands at
+the head of the script. An error is the tool's own, or the processor time that both had for a model
+(15 to 90 seconds here; what ends at all mostly ends in five) ran out.
 """
 
 Places = list[tuple[str, int]]

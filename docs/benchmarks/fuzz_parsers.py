@@ -163,7 +163,9 @@ def _mutated(content: bytes, chance: random.Random) -> bytes:
 
 def main() -> int:
     """Fuzz and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=60, help="for each parser")
     parser.add_argument("--only", action="append", help="a parser; repeatable")
     parser.add_argument("--seed", type=int, default=1)
@@ -195,7 +197,12 @@ def main() -> int:
         child.join()
         failed |= counts["crashes"] > 0
         row = ("parser", "engine", "inputs", "accepted", "refused", "crashes")
-        print("| " + " | ".join(f"{counts[k]:,}" if isinstance(counts[k], int) else counts[k] for k in row) + " |", flush=True)  # fmt: skip
+        print(
+            "| "
+            + " | ".join(f"{counts[k]:,}" if isinstance(counts[k], int) else counts[k] for k in row)
+            + " |",
+            flush=True,
+        )
     if failed:
         print(json.dumps({"failed": True}))
     return int(failed)

@@ -5,8 +5,8 @@
 Aligns two seeds of a ViT, cuts the result into shards, puts it on a loopback hub of
 `zooalign.testing`, and runs the command as a user does: a process of its own with an empty cache.
 Prints seconds (the whole process, with its imports of torch and timm; best and worst of three),
-requests, and the bytes of weights that were downloaded, which must be 0. Exit code 1 if they are not, or if the gate
-finds an error.
+requests, and the bytes of weights that were downloaded, which must be 0. Exit code 1 if
+they are not, or if the gate finds an error.
 """
 
 import argparse
@@ -71,7 +71,9 @@ def _timed(
 
 def main() -> int:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shards", type=int, default=100)
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()

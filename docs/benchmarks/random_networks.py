@@ -2,11 +2,11 @@
 
     python docs/benchmarks/random_networks.py --networks 5000 --seed 0 [--wide] [--converse]
 
-Networks are drawn by the grammar of ``tests/sample_models/random_programs.py``, with ``--wide`` from
-rarer operators too (orders, tables of numbers, windows, masks, statistics). Each one is extracted
-and verified, all groups at once and each alone, in batches with a seed each; a batch can be run
-again with ``--seed N --networks 1``. The first network whose spec is wrong is made as small as
-possible and printed. With ``--converse`` a network also fails in which two units of a frozen set
+Networks are drawn by the grammar of ``tests/sample_models/random_programs.py``, with ``--wide``
+from rarer operators too (orders, tables of numbers, windows, masks, statistics). Each one is
+extracted and verified, all groups at once and each alone, in batches with a seed each; a batch can
+be run again with ``--seed N --networks 1``. The first network whose spec is wrong is made as small
+as possible and printed. With ``--converse`` a network also fails in which two units of a frozen set
 change places without a change of the output: a symmetry that was missed. Pairs that always hold the
 same value, or that nothing reads, are counted apart, and so are sets that are held by a limit of
 zooalign: reversed axes, and positions laid beside themselves (``cat([x, x])`` along an axis that is

@@ -75,7 +75,8 @@ def main() -> None:
         ours.append(run(OURS, arguments.model))
         theirs.append(run(THEIRS, arguments.model))
     print(
-        f"{arguments.model}, {platform.processor() or platform.machine()}, {arguments.runs} runs in turn"
+        f"{arguments.model}, {platform.processor() or platform.machine()}, {arguments.runs} runs "
+        "in turn"
     )
     print("| | matching, seconds | process, seconds | peak MB | objective |\n|---|---|---|---|---|")
     for name, rows in (("zooalign", ours), ("rebasin 0.0.47", theirs)):

@@ -1,4 +1,4 @@
-"""A page of an experiment: tables and sentences from numbers, versions, written beside the script."""
+"""A page of an experiment: tables and sentences and versions, written beside the script."""
 
 import platform
 import time

@@ -158,7 +158,7 @@ def fit(
     masks: Mapping[str, Tensor] | None = None,
     each: Callable[[int], None] | None = None,
 ) -> None:
-    """Train in place. ``masks`` keep pruned entries at zero; ``each`` is called with the steps done."""
+    """Train in place. ``masks`` keep pruned entries at zero; ``each`` gets the steps done."""
     x, y = (tensor[: recipe.rows] for tensor in images("train", recipe.data))
     steps = recipe.epochs * math.ceil(len(x) / recipe.batch)
     optimizer = torch.optim.AdamW(

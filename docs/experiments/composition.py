@@ -117,10 +117,10 @@ def main() -> None:
     write_page(
         __file__,
         "Permutations composed along a chain",
-        f"Fashion-MNIST, 784-256-256-10 with ReLU; {COUNT} networks of different seeds, each matched "
-        "to the next one around a circle. A chain of length n composes n of these. Mean ± standard "
-        "deviation over the starts of chains (pairs, for the other two). Error barrier over the "
-        f"line, 7 alphas, 3,000 test images; as they are: {mean_spread(as_is)}.",
+        f"Fashion-MNIST, 784-256-256-10 with ReLU; {COUNT} networks of different seeds, each "
+        "matched to the next one around a circle. A chain of length n composes n of these. Mean ± "
+        "standard deviation over the starts of chains (pairs, for the other two). Error barrier "
+        f"over the line, 7 alphas, 3,000 test images; as they are: {mean_spread(as_is)}.",
         "![error barriers by length](composition.svg)",
         table(
             ["", *(f"length {n}" for n in lengths)],

@@ -130,8 +130,8 @@ def main() -> None:
         ),
         "\n".join(conclusions),
         f"A matrix of similarities for each of the {PAIRS_AT_MOST} pairs of {COUNTS[-1]} networks "
-        f"would take {PAIRS_AT_MOST * WIDTH**2 * 4 / 2**20:.0f} MB a layer in float32, and grow with "
-        "the square of their number; such matrices are never kept.",
+        f"would take {PAIRS_AT_MOST * WIDTH**2 * 4 / 2**20:.0f} MB a layer in float32, and grow "
+        "with the square of their number; such matrices are never kept.",
     )
 
 

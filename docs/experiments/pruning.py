@@ -112,10 +112,16 @@ def main() -> None:
         inverse = spec.invert(own[0])
         for label, mask in (
             ("its own mask", last_b),
-            ("A's mask, carried by the dense networks' permutation", carry_mask(spec, inverse, last_a)),
+            (
+                "A's mask, carried by the dense networks' permutation",
+                carry_mask(spec, inverse, last_a),
+            ),
             ("A's mask as it is", last_a),
-            ("A's mask, carried by a random permutation", carry_mask(spec, spec.random(seeds[0]), last_a)),
-        ):  # fmt: skip
+            (
+                "A's mask, carried by a random permutation",
+                carry_mask(spec, spec.random(seeds[0]), last_a),
+            ),
+        ):
             score = evaluate(module, train_masked(seeds[1], mask), test).accuracy
             carried.setdefault(label, []).append(score)
     kept = [KEPT**level for level in range(ROUNDS + 1)]
@@ -177,9 +183,9 @@ def main() -> None:
         "Iterative magnitude pruning",
         "Fashion-MNIST, 784-256-256-10 with ReLU, Adam, 8,000 images, four epochs a round; of each "
         f"hidden layer's weights the smaller half is pruned {ROUNDS} times, and training starts "
-        f"anew from the initial weights. {len(PAIRS)} pairs of seeds, mean ± standard deviation over "
-        "pairs. Activation matching on 1,000 images. Error barrier over the line, 7 alphas, 3,000 "
-        "test images.",
+        f"anew from the initial weights. {len(PAIRS)} pairs of seeds, mean ± standard deviation "
+        "over pairs. Activation matching on 1,000 images. Error barrier over the line, 7 alphas, "
+        "3,000 test images.",
         "![error barriers by level](pruning.svg)",
         table(
             ["weights kept", "accuracy alone", *NAMES.values()],

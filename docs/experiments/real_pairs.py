@@ -1,6 +1,7 @@
 """Experiment 9, the real pairs: how good the midpoint of public ResNets gets, and what is left.
 
-    ZOOALIGN_DATA=FOLDER python docs/experiments/real_pairs.py [--work FOLDER] [--pair NAME] [--write]
+    ZOOALIGN_DATA=FOLDER python docs/experiments/real_pairs.py \\
+        [--work FOLDER] [--pair NAME] [--write]
 
 Images 0 to 999 calibrate, with labels where it says so; 1000 to 1999 are scored once per setting.
 Permutations are kept in the ``--work`` folder and not searched again. ``--write`` makes
@@ -60,16 +61,16 @@ SETTINGS = (
             options={**LONG, "steps": 150, "batch": 80}),
 )  # fmt: skip
 INTRODUCTION = (
-    "CIFAR-10 ResNets nobody of this project trained ([the data](../results.md)). Images 0 to 999 of "
-    "the JPEG test set calibrate (`labels`: with their labels), and BatchNorm statistics are reset "
-    "on them; accuracy of the midpoint on images 1000 to 1999, standard error .016. Learned: "
-    "straight-through ([the solvers](../matching.md)), from activation matching, 15% of the "
-    "calibration images and of their mirror images held out to choose by. Seed 0."
+    "CIFAR-10 ResNets nobody of this project trained ([the data](../results.md)). Images 0 to "
+    "999 of the JPEG test set calibrate (`labels`: with their labels), and BatchNorm statistics "
+    "are reset on them; accuracy of the midpoint on images 1000 to 1999, standard error .016. "
+    "Learned: straight-through ([the solvers](../matching.md)), from activation matching, 15% of "
+    "the calibration images and of their mirror images held out to choose by. Seed 0."
 )
 PARTS = (
-    "What the barrier is made of: the midpoint's accuracy where one stage alone is averaged and all "
-    "others are the first network's; and the mean correlation of the units that the permutation "
-    "pairs, on the calibration images."
+    "What the barrier is made of: the midpoint's accuracy where one stage alone is averaged and "
+    "all others are the first network's; and the mean correlation of the units that the "
+    "permutation pairs, on the calibration images."
 )
 STAGES = {"stem and stage 1": ("conv1", "bn1", "layer1"), "stage 2": ("layer2",),
           "stage 3": ("layer3",), "classifier": ("linear", "fc")}  # fmt: skip

@@ -157,9 +157,12 @@ def main() -> None:
             if pair.name in NETWORKS:
                 add(pair.name, load(pair, data_folder(), Path(folder)), tuple(METHODS))
     rows = [
-        [f"*{label}*" if label == "as they are" else label, *(cells([r[label] for r in own if label in r]) for own in found.values())]
+        [
+            f"*{label}*" if label == "as they are" else label,
+            *(cells([r[label] for r in own if label in r]) for own in found.values()),
+        ]
         for label in ("as they are", "rebasin", *METHODS)
-    ]  # fmt: skip
+    ]
     conclusions = []
     for label in METHODS:
         behind = [
@@ -198,9 +201,9 @@ def main() -> None:
         "Accuracy of the midpoint on rows that nothing has seen, and seconds of one processor to "
         "align, spec included. rebasin 0.0.47 from PyPI: its `PermutationCoordinateDescent` on "
         "copies of the same networks. MLPs of three layers of 512 "
-        f"([experiment 2](mlp_pair.md)), {len(PAIRS)} pairs of seeds each, mean ± standard deviation; "
-        "the others are public checkpoints ([results](../results.md)), ResNet-20 with BatchNorm "
-        "statistics reset for every tool alike. Calibration rows without labels.",
+        f"([experiment 2](mlp_pair.md)), {len(PAIRS)} pairs of seeds each, mean ± standard "
+        "deviation; the others are public checkpoints ([results](../results.md)), ResNet-20 with "
+        "BatchNorm statistics reset for every tool alike. Calibration rows without labels.",
         table(
             ["", *found],
             [["*ends*", *(f"{sum(v) / len(v):.4f}" for v in ends.values())], *rows],

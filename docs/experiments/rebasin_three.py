@@ -215,8 +215,9 @@ def page(found: dict[int, list[Merges]]) -> None:
         "(MNIST's training images were not at hand), and with batches of 128 at a rate of 2.8e-4 "
         "instead of 32 at 7e-5. Triples of seeds: "
         + ", ".join(f"{len(own)} at width {w}" for w, own in found.items())
-        + "; mean ± standard deviation; all 10,000 test images. rebasin 0.0.47 from PyPI merges copies of the same "
-        "networks. Activations of 2,000 training images, without labels; `auto` takes the order whose "
+        + "; mean ± standard deviation; all 10,000 test images. rebasin 0.0.47 from PyPI merges "
+        "copies of the same networks. Activations of 2,000 training images, without labels; `auto` "
+        "takes the order whose "
         "average agrees best with the three networks' outputs on them. Weights (mean, universe) "
         "see no data, like rebasin: they are shown to compare like with like. The answer meant for "
         "this setting is activations through a universe, the default of `match_many`, with REPAIR "

@@ -113,8 +113,10 @@ def page(rows: list[Recovery], counts: tuple[int, ...]) -> str:
         "    python docs/experiments/recovery.py --write",
         "",
         "The residual toy of",
-        "[git-re-basin's issue 8](https://github.com/samuela/git-re-basin/issues/8): two blocks `h + W2(W1 h + b1) + b2` on",
-        "one residual stream of width d1, inner width d2, all entries standard normal; B is A under",
+        "[git-re-basin's issue 8](https://github.com/samuela/git-re-basin/issues/8): two blocks "
+        "`h + W2(W1 h + b1) + b2` on",
+        "one residual stream of width d1, inner width d2, all entries standard normal; B is A "
+        "under",
         "planted permutations. Weight matching alone. Exact means that the planted permutation is",
         f"undone, every index; of {trials} instances (seeds 0 to {trials - 1}). `plain` is the",
         "published objective, `balanced` zooalign's own scale, under which a tensor counts by the",
@@ -139,7 +141,8 @@ def page(rows: list[Recovery], counts: tuple[int, ...]) -> str:
         "![Share recovered by the number of starts](recovery.svg)",
         "",
         f"**Certificate.** Of {trials * len(rows)} searches, {false} were certified and not exact,",
-        f"{missed} exact and not certified. The inner product of two tensors is at most the product",
+        f"{missed} exact and not certified. The inner product of two tensors is at most the "
+        "product",
         "of their norms, which a permutation does not change: where the objective reaches that",
         "bound, no permutation is better, and no further start is made.",
         "`zooalign.matching.certificate.certify` says so of any permutation, and every alignment",

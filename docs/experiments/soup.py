@@ -126,13 +126,14 @@ def main() -> None:
     write_page(
         __file__,
         "A model soup from different bases",
-        "Three small GPT-2 of [different seeds](text_pair.md), trained on WikiText-2, each fine-tuned "
-        f"on the first 90% of `{FILE}` (250 steps of {BATCH} rows); the first one also with two other "
-        f"seeds. Scored on 512 rows of the last 8%, in nats a byte: the three bases' fine-tunes have "
-        f"{', '.join(f'{value:.3f}' for value, _ in alone[: len(apart)])}, and the first base before "
-        f"it {base[0]:.3f}. The columns on the right are after {MORE} more steps on the same rows, "
-        "which everyone gets. Mean ± standard deviation over three turns: each base is the "
-        "reference once, each time with other rows in the steps after.",
+        "Three small GPT-2 of [different seeds](text_pair.md), trained on WikiText-2, each "
+        f"fine-tuned on the first 90% of `{FILE}` (250 steps of {BATCH} rows); the first one also "
+        "with two other "
+        "seeds. Scored on 512 rows of the last 8%, in nats a byte: the three bases' fine-tunes "
+        f"have {', '.join(f'{value:.3f}' for value, _ in alone[: len(apart)])}, and the first base "
+        f"before it {base[0]:.3f}. The columns on the right are after {MORE} more steps on the "
+        "same rows, which everyone gets. Mean ± standard deviation over three turns: each base is "
+        "the reference once, each time with other rows in the steps after.",
         "The recipe, in Python:",
         "```python\n"
         'merged = zooalign.merge(first, second, third, data=batches, method="activation")\n'

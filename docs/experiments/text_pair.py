@@ -90,7 +90,8 @@ def main() -> None:
         )
         parts += [
             f"## {name}",
-            f"{len(seeds)} seeds, {len(curves[PLANTED])} pairs; its group has 10^{order:.0f} members.",
+            f"{len(seeds)} seeds, {len(curves[PLANTED])} pairs; its group has 10^{order:.0f} "
+            "members.",
             f"![loss and error between the first pair](text_pair_{kind}.svg)",
             table(
                 ["", "loss of the ends", "loss halfway", "loss barrier", "error barrier",
@@ -120,8 +121,8 @@ def main() -> None:
             ),
             verdict(
                 max(barriers[PLANTED]) < 1e-3,
-                f"{name}: where there is a permutation that leaves nothing, it is found: one planted in "
-                "a model",
+                f"{name}: where there is a permutation that leaves nothing, it is found: one "
+                "planted in a model",
                 f"at most {max(barriers[PLANTED]):.1e} nats",
             ),
         ]
@@ -129,8 +130,9 @@ def main() -> None:
     write_page(
         __file__,
         "Two language models of different seeds on real text",
-        f"WikiText-2, byte by byte: two layers of width 128, four heads, {LENGTH} tokens a row; AdamW, "
-        f"{recipe.steps} steps of {BATCH} rows of `{TRAIN}`. Scored on 256 rows of `{TEST}`, matched on "
+        f"WikiText-2, byte by byte: two layers of width 128, four heads, {LENGTH} tokens a row; "
+        f"AdamW, {recipe.steps} steps of {BATCH} rows of `{TRAIN}`. Scored on 256 rows of "
+        f"`{TEST}`, matched on "
         "256 rows of the training text; 11 alphas, barriers over the line, mean ± standard "
         f"deviation over pairs (which share models). A model that only knows how often each byte "
         f"comes has a loss of {floor:.2f} nats.",
@@ -139,7 +141,8 @@ def main() -> None:
         "\n".join(conclusions),
         "The same for two directories, as commands:",
         "```sh\n"
-        "zooalign align A B --method activation --data 'wiki.test.tokens?length=64&slice=0:256' \\\n"
+        "zooalign align A B --method activation --data 'wiki.test.tokens?length=64&slice=0:256' "
+        "\\\n"
         "  --evaluate 'wiki.valid.tokens?length=64&slice=0:256' --output aligned\n"
         "zooalign barrier A B --data 'wiki.valid.tokens?length=64&slice=0:256'\n"
         "```",

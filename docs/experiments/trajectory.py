@@ -115,8 +115,8 @@ def main() -> None:
         __file__,
         "One permutation along two trainings",
         f"Fashion-MNIST, 784-256-256-10 with ReLU, Adam, 10,000 images, four epochs, {LAST} steps; "
-        f"{len(PAIRS)} pairs of seeds, mean ± standard deviation over pairs. Error barrier over the "
-        "line, 7 alphas, 3,000 test images; activations of 1,000 training images.",
+        f"{len(PAIRS)} pairs of seeds, mean ± standard deviation over pairs. Error barrier over "
+        "the line, 7 alphas, 3,000 test images; activations of 1,000 training images.",
         "![error barriers by step](trajectory.svg)",
         table(["matching", "step", *NAMES.values()], rows),
         PUBLISHED,

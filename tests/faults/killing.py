@@ -2,8 +2,8 @@
 
 Run as a program: ``killing.py FOLDER KILLS``. It imports everything once and forks for each run,
 so that hundreds of runs take seconds. A step is an event of the interpreter's own audit
-(``open`` for writing, ``os.mkdir``, ``os.rename``, ``os.remove``, ``os.rmdir``) that names a path in
-FOLDER; nothing of zooalign is replaced.
+(``open`` for writing, ``os.mkdir``, ``os.rename``, ``os.remove``, ``os.rmdir``) that names a path
+in FOLDER; nothing of zooalign is replaced.
 """
 
 import json

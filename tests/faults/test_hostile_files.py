@@ -147,7 +147,10 @@ HEADERS = {
     "overflowing sizes": (
         lambda: header({"a": entry(0, 0, [2**62, 2**62])}), "needs 2126764793255865"
     ),
-    "half a character": (lambda: header(b'{"\\ud800":%b}' % json.dumps(entry(0, 2)).encode(), bytes(2)), "which is no text"),
+    "half a character": (
+        lambda: header(b'{"\\ud800":%b}' % json.dumps(entry(0, 2)).encode(), bytes(2)),
+        "which is no text",
+    ),
     "a million axes": (
         lambda: header({"a": entry(0, 4, [2**40] * 1_000_000)}, bytes(4)), "at most 64 sizes"
     ),

@@ -40,7 +40,8 @@ import ctypes, os, sys
 at, flags, options = {at!r}, {flags}, {options!r}
 libc, user, group = ctypes.CDLL(None), os.getuid(), os.getgid()
 if libc.unshare(0x10000000 | 0x20000): sys.exit(99)
-for name, text in (("setgroups", "deny"), ("uid_map", f"0 {{user}} 1"), ("gid_map", f"0 {{group}} 1")):
+maps = {{"setgroups": "deny", "uid_map": f"0 {{user}} 1", "gid_map": f"0 {{group}} 1"}}
+for name, text in maps.items():
     with open(f"/proc/self/{{name}}", "w") as file: file.write(text)
 if libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None): sys.exit(99)
 if libc.mount(b"none", at.encode(), b"tmpfs", flags, options.encode()): sys.exit(99)

@@ -1,4 +1,4 @@
-"""Index sets: equality, product, sum, restriction and fixed sets, and what one implies of another."""
+"""Index sets: equality, product, sum, restriction and fixed sets, what one implies of others."""
 
 from math import prod
 

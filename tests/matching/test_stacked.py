@@ -1,4 +1,4 @@
-"""One permutation for many checkpoints: found where single ones do not decide, planted ones exact."""
+"""One permutation for many checkpoints: found where one does not decide, planted ones exact."""
 
 import pytest
 import torch

@@ -20,8 +20,9 @@ IMAGES, ROWS, TOKENS = (32, 3, 6, 6), (64, 5), (16, 4, 6)
 
 def norm_first() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.Conv2d(6, 4, 3, bias=False),
-        nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2),
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(inplace=True),
+        nn.Conv2d(6, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
+        nn.Flatten(), nn.Linear(16, 2),
     )  # fmt: skip
 
 
@@ -64,7 +65,7 @@ class PreActivation(nn.Module):
 
 
 class Raw(nn.Module):
-    """Weights that are no layer's: einsum, matrix products either way round, experts, a bias added."""
+    """Weights that are no layer's: einsum, matrix products either way round, experts, biases."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Mixtures of experts: experts change places together with the numbers that the router gives them."""
+"""Mixtures of experts: experts change places with the numbers that the router gives them."""
 
 import pytest
 import torch

@@ -68,8 +68,14 @@ def test_a_tensor_that_the_spec_does_not_know(spec: PermutationSpec) -> None:
 def test_groups_that_cross_are_no_double_move() -> None:
     """Grouped queries: heads that share a key head change places, and so do the dims of all."""
     shape = {"v": (8, 5), "o": (5, 16)}
-    keys = Group("keys", 2, (Member("v", 0, (0,), (Block(0, 2, 0, 4, (), ((4, 1),)),)),
-                             Member("o", 1, (1,), (Block(0, 2, 0, 8, (), ((8, 1),)),))))  # fmt: skip
+    keys = Group(
+        "keys",
+        2,
+        (
+            Member("v", 0, (0,), (Block(0, 2, 0, 4, (), ((4, 1),)),)),
+            Member("o", 1, (1,), (Block(0, 2, 0, 8, (), ((8, 1),)),)),
+        ),
+    )
     inside = Over(8, 0, 2)
     heads = Group("heads", 2, (Member("o", 1, (1,), (Block(0, 2, 0, 4, (inside,), ((4, 1),)),)),),
                   ("keys",), (2,))  # fmt: skip

@@ -112,7 +112,7 @@ def _flattened(spec: PermutationSpec, number: int) -> PermutationSpec:
 
 
 def frozen_classes(derived: Derived) -> Iterator[PermutationSpec]:
-    """Per set that is held frozen and stands in the state dict, a spec in which it alone is free."""
+    """Per set that is frozen and stands in the state dict, a spec in which it alone is free."""
     solution, by_axes = derived.solution, {}
     for number, axes in enumerate(derived.traced.sets.tensors):
         by_axes[id(axes)] = number

@@ -296,7 +296,7 @@ CASES: dict[str, Case] = {
     # Split 0; split 1 with the first output added; split 2 with the second; third output; split 3.
     "res2net": Case(_Res2Net, _image, 5 * L(5) + L(6)),
     # Middle layer: 2 groups i by 2 groups j of the next layer by 2 units in each cell: units in
-    # each of the 4 cells, rows i (with the 4 inputs in each) and columns j (with 4 outputs in each).
+    # each of the 4 cells, rows i (with 4 inputs in each) and columns j (with 4 outputs in each).
     "channel_shuffle": Case(_ShuffleNet, _image, 6 * L(2) + 4 * L(4)),
     "channel_shuffle_native": Case(lambda: _ShuffleNet(True), _image, 6 * L(2) + 4 * L(4)),
     # The two branches with their 3 inputs each; channels are summed over branches, so one order.

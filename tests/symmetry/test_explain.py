@@ -175,8 +175,8 @@ def test_query_key_and_value_dims_are_groups_of_their_own(attention: Derived, vi
     assert "in blocks.0.attn: query axis 3 is key axis 3" in text
     assert "unbind in blocks.0.attn: at position 2 of 3" in text
     assert (
-        "linear 'linear_1' in blocks.0.attn.proj: one with a factor of `blocks.0.attn.proj.weight` axis 1"
-        in text
+        "linear 'linear_1' in blocks.0.attn.proj: one with a factor of "
+        "`blocks.0.attn.proj.weight` axis 1" in text
     )
 
 

@@ -1,4 +1,4 @@
-"""Variants of use: other inputs, outputs and pooling. A spec is for the outputs that are asked for."""
+"""Variants of use: other inputs, outputs and pooling. A spec is for the outputs asked for."""
 
 from typing import Any
 

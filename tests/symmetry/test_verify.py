@@ -1,4 +1,4 @@
-"""The numeric proof: it passes for true specs, fails for false ones, and leaves the module alone."""
+"""The numeric proof: it passes true specs, fails false ones, and leaves the module alone."""
 
 from dataclasses import replace
 

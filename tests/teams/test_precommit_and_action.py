@@ -58,7 +58,12 @@ def hook_repo(tmp_path: Path) -> Path:
 def test_the_manifest(tmp_path: Path) -> None:
     if not (BIN / "pre-commit").is_file():
         pytest.skip("pre-commit is not installed")
-    done = run(str(BIN / "pre-commit"), "validate-manifest", str(ROOT / ".pre-commit-hooks.yaml"), cwd=tmp_path)  # fmt: skip
+    done = run(
+        str(BIN / "pre-commit"),
+        "validate-manifest",
+        str(ROOT / ".pre-commit-hooks.yaml"),
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -138,7 +143,9 @@ def test_the_action_installs_what_stands_beside_it(tmp_path: Path) -> None:
 
 def test_the_documented_workflow_fits_the_action() -> None:
     text = (ROOT / "docs/teams.md").read_text()
-    workflow = yaml.safe_load(text.partition("```yaml\n# .github/workflows/")[2].partition("\n```")[0].partition("\n")[2])  # fmt: skip
+    workflow = yaml.safe_load(
+        text.partition("```yaml\n# .github/workflows/")[2].partition("\n```")[0].partition("\n")[2]
+    )
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     ours = next(step for step in steps if "zooalign" in step.get("uses", ""))
     assert ours["uses"].split("@")[0].endswith("/.github/actions/check")

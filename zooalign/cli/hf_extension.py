@@ -19,8 +19,9 @@ __all__ = ["EXTENSION", "main"]
 
 # Fixed in huggingface_hub; it is not moved by HF_HOME.
 EXTENSION = Path("~/.local/share/hf/extensions/hf-zooalign")
-# ``hf extensions update`` installs what https://github.com/OWNER/REPO holds. This one comes from
-# the environment it is in, and no GitHub account may begin with a hyphen: nobody can put code there.
+# ``hf extensions update`` installs what the GitHub repository ``owner/repo`` of the manifest holds.
+# This one comes from the environment it is in, and no GitHub account may begin with a hyphen:
+# nobody can put code there.
 _NOBODY = "-installed-"
 _DESCRIPTION = "Align, merge, check and publish neural-network checkpoints modulo permutation."
 

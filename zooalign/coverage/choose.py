@@ -27,7 +27,7 @@ def block_types(module: nn.Module) -> list[str]:
 
 
 def smallest(sizes: Mapping[str, int], families: Mapping[str, str]) -> set[str]:
-    """The architecture with the fewest parameters of each family; by name where two have as many."""
+    """The architecture with the fewest parameters of each family, by name among equals."""
     best: dict[str, tuple[int, str]] = {}
     for name, size in sizes.items():
         best[families[name]] = min(best.get(families[name], (size, name)), (size, name))

@@ -27,7 +27,7 @@ _LOOK = 0.5  # seconds between looks at time and memory
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one task: seconds and bytes; a worker that keeps more than ``recycle`` bytes is replaced."""
+    """Of one task: seconds and bytes. A worker that keeps over ``recycle`` bytes is replaced."""
 
     seconds: float = 900.0
     memory: int | None = None

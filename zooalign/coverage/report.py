@@ -167,19 +167,26 @@ def _totals(totals: Mapping[str, Any]) -> Iterator[str]:
     yield f"| verified by numbers | {totals['verified']} |"
     if totals["blocks"] is not None:
         blocks = totals["blocks"]
-        yield f"| kinds of blocks (classes of modules), in one that was verified | {blocks['all']}, {blocks['verified']} |"
+        yield (
+            "| kinds of blocks (classes of modules), in one that was verified | "
+            f"{blocks['all']}, {blocks['verified']} |"
+        )
     yield f"| **not sound** | **{totals['unsound']}** |"
     yield f"| with an operator that is not known | {totals['unknown_operators']} |"
     yield f"| converse test passed | {totals['converse']} |"
     yield f"| a symmetry was missed | {totals['missed']} |"
-    yield f"| frozen axes, by a limit of zooalign | {sum(totals['reasons'].values())}, {totals['limits']} |"
+    frozen = sum(totals["reasons"].values())
+    yield f"| frozen axes, by a limit of zooalign | {frozen}, {totals['limits']} |"
     yield (
         f"| processor minutes in `torch.export`, after it | {seconds['export'] / 60:.1f}, "
         f"{seconds['after_export'] / 60:.1f} |"
     )
     if cost["median"] is not None:
         families = cost["families"]
-        yield f"| cost over all architectures, median and largest | {cost['median']:.2f}, {cost['max']:.2f} |"
+        yield (
+            "| cost over all architectures, median and largest | "
+            f"{cost['median']:.2f}, {cost['max']:.2f} |"
+        )
         yield (
             "| cost over families (each the median of its architectures), median and largest | "
             f"{families['median']:.2f}, {families['max']:.2f} |"

@@ -170,7 +170,7 @@ def _chosen(
 def _profiles(
     plan: Plan, families: Mapping[str, str], results: Results, progress: Progress
 ) -> dict[str, Profile]:
-    """Size and blocks of every architecture; rows of sweeps that did not note them have them now."""
+    """Size and blocks of every architecture, also for rows of sweeps that did not note them."""
     rows = {name: results.rows.get(_reference(plan, name), {}) for name in families}
     known = {
         name: Profile(row["parameters"], frozenset(row["blocks"]))

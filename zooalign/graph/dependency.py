@@ -26,8 +26,8 @@ The i-th result of an operator with several is ``tensor:unbind#i``. Edges by ``r
 - ``tied``: parameter -> the parameter that is the same tensor;
 - ``equality``, ``product`` (whole -> factor), ``sum`` (whole -> piece, from ``offset`` on) and
   ``restriction`` (set -> the same set where another set has one of the ``count`` indices from
-  ``first`` on, of ``of``; -1 where that cannot be said any more), each with the ``operator`` that stated it
-  and, where that is a node, ``stated_by``;
+  ``first`` on, of ``of``; -1 where that cannot be said any more), each with the ``operator`` that
+  stated it and, where that is a node, ``stated_by``;
 - ``fixed``: index set -> the node that tells its positions apart (``cause_kind``, ``operator``,
   ``detail``).
 """

@@ -25,7 +25,7 @@ _FACTOR = re.compile(r"(\[)?(\*)?([A-Za-z_][A-Za-z_0-9]*|1)(!)?(\])?(!)?$")
 
 @dataclass(frozen=True)
 class Factor:
-    """One name in an axis: ``star`` for any number of axes, ``fixed`` for ``!``, ``inside`` for ``[ ]``."""
+    """A name in an axis; ``star`` is any number of axes, ``fixed`` is ``!``, ``inside`` ``[]``."""
 
     name: str
     star: bool = False

@@ -1,4 +1,4 @@
-"""Match two models of one architecture: find the permutation that brings one in the other's order."""
+"""Find the permutation that reorders one model's units to match another's."""
 
 from zooalign.matching.activation import activation_matching, collect, match_statistics
 from zooalign.matching.assignment import assign

@@ -290,6 +290,7 @@ class Graphs:
         self._known: dict[Any, tuple[Derived, dict[str, list[Place]]]] = {}
 
     def __call__(self, batch: Batch) -> tuple[Derived, dict[str, list[Place]]]:
+        """Derive the spec for a batch of this shape, and where its units are read."""
         if batch.kwargs:
             raise DataError("activation matching takes positional inputs only, not keywords")
         inputs = batch.args

@@ -1,4 +1,4 @@
-"""From similarities of units to a permutation: linear assignment, nested where groups are nested."""
+"""From similarities of units to a permutation: linear assignment, nested as groups are."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping

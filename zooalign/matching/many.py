@@ -431,7 +431,8 @@ def _require_fitting(spec: PermutationSpec, state: State, names: set[str], numbe
     odd = {n for n in odd if n not in spec.tied and n not in spec.tied.values()}
     if odd or not names:
         raise MergeError(
-            f"networks 0 and {number} differ in tensors ({', '.join(sorted(odd)[:3]) or 'none is known'}"
+            f"networks 0 and {number} differ in tensors "
+            f"({', '.join(sorted(odd)[:3]) or 'none is known'}"
             "): they are not of the one architecture that the spec is for"
         )
     for name in names:

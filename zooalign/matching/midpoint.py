@@ -60,6 +60,7 @@ class Midpoint:
             return torch.cat([logits(network(state, self.rows.take(i))) for i in index.split(128)])
 
     def project(self, scores: Mapping[str, Tensor]) -> Permutation:
+        """Round scores of pairs of units to the permutation that scores highest."""
         similarity = {g: m.detach().cpu().double().numpy() for g, m in scores.items()}
         return whole(self.spec, assign(self.spec, similarity, solver=self.solver))
 

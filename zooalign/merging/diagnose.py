@@ -146,7 +146,8 @@ def _verdict(kind: Kind, cosine: float, moved: float | None) -> str:
     if moved <= _FEW_MOVED:
         return (
             f"The two networks differ (cosine of weights {cosine:.3f}), yet the permutation found "
-            f"moves only {moved:.1%} of units: the method found no correspondence, or there is none."
+            f"moves only {moved:.1%} of units: the method found no correspondence, or there is "
+            "none."
         )
     return (
         f"The two networks differ (cosine of weights {cosine:.3f}), and alignment moves "

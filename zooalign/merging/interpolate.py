@@ -124,6 +124,7 @@ def normalised(weights: Sequence[float] | None, count: int) -> tuple[float, ...]
 
 
 def check_names(first: Mapping[str, Tensor], other: Mapping[str, Tensor], index: int) -> None:
+    """Raise :class:`MergeError` unless both models have the same names, counters aside."""
     missing = [n for n in first if n not in other and not n.endswith(_COUNTER)]
     extra = [n for n in other if n not in first and not n.endswith(_COUNTER)]
     for names, verb in ((missing, "lacks"), (extra, "alone has")):
@@ -136,6 +137,7 @@ def check_names(first: Mapping[str, Tensor], other: Mapping[str, Tensor], index:
 
 
 def check_tensors(name: str, first: Tensor, other: Tensor, index: int) -> None:
+    """Raise :class:`MergeError` unless both tensors have one shape and dtype."""
     if other.shape != first.shape:
         raise MergeError(
             f"'{name}' has shape {tuple(other.shape)} in model {index} and "

@@ -1,10 +1,10 @@
 """The weights of several models merged where each unit goes to a slot of its own or a shared one.
 
 With P the matrix that makes the value of a slot from the units in it (their weighted mean) and U
-the one that gives every unit back its slot's value, a merged weight is P_out W U_in over the models'
-weights side by side (the merge and unmerge matrices of ZipIt, Stoica et al. 2305.03053). Where every
-slot holds one unit of each model it is the weighted average; where none is shared it is the models
-side by side, their outputs averaged.
+the one that gives every unit back its slot's value, a merged weight is P_out W U_in over the
+models' weights side by side (the merge and unmerge matrices of ZipIt, Stoica et al. 2305.03053).
+Where every slot holds one unit of each model it is the weighted average; where none is shared it is
+the models side by side, their outputs averaged.
 """
 
 from collections.abc import Mapping, Sequence

@@ -64,7 +64,7 @@ class Layer:
         output.add_(_laid(shift.to(output), axes, output.shape))
 
     def moved(self, bias: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """The bias of any shape with unit i multiplied by ``scale[i]`` and moved by ``shift[i]``."""
+        """A bias of any shape with unit i multiplied by ``scale[i]`` and moved by ``shift[i]``."""
         if len(self.output_axes) > 1:  # the bias has them in the output's order
             order = sorted(range(len(self.output_axes)), key=lambda n: self.output_axes[n])
             sizes = self._sizes(bias)

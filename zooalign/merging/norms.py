@@ -1,4 +1,4 @@
-"""Batch normalisation by running statistics in a captured graph, reset while REPAIR goes through it."""
+"""Batch normalisation in a captured graph, its running statistics reset during REPAIR."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Norm:
     """A batch normalisation whose running statistics are in the state dict and used once.
 
     ``source`` is the node whose value it normalises, over all axes but the second; ``mean`` and
-    ``variance`` are the statistics' names, ``scale`` and ``shift`` those of weight and bias, if any.
+    ``variance`` are the statistics' names, ``scale`` and ``shift`` those of weight and bias.
     """
 
     node: fx.Node
@@ -59,7 +59,7 @@ def find_norms(captured: Capture) -> tuple[tuple[Norm, ...], tuple[tuple[str, st
 
 
 def reset_norm(norm: Norm, state: Mapping[str, Tensor], measured: Moments) -> dict[str, Tensor]:
-    """The running statistics of its input: the mean, and the unbiased variance as torch keeps it."""
+    """The running statistics of its input: the mean and torch's unbiased variance."""
     if measured.count < 2:
         raise MergeError(f"'{norm.mean}' sees one value a channel: use more calibration data")
     mean, variance = measured.mean, measured.variance(correction=1)

@@ -1,10 +1,10 @@
 """Partial merging: units that are alike are merged, the others of both models are kept.
 
 Of two aligned models with n units in a group, k pairs are averaged and the others stay apart: the
-merged model has 2n - k units there (PLeaS, Nasery et al. 2407.02447; up to a layer, ZipIt, Stoica et
-al. 2305.03053). All pairs merged is the average of the weights; none is the two models side by side
-in one network, their outputs averaged. ZipIt's merging of units of one model with each other is
-in :mod:`zooalign.merging.zipping`; PLeaS' least squares are not done.
+merged model has 2n - k units there (PLeaS, Nasery et al. 2407.02447; up to a layer, ZipIt, Stoica
+et al. 2305.03053). All pairs merged is the average of the weights; none is the two models side by
+side in one network, their outputs averaged. ZipIt's merging of units of one model with each other
+is in :mod:`zooalign.merging.zipping`; PLeaS' least squares are not done.
 """
 
 from collections.abc import Mapping, Sequence
@@ -229,8 +229,8 @@ def _require_one_role(plan: Widening, group: str) -> None:
     for (name, other, _), role in plan.roles.items():
         if other == group and {MAKES, READS} <= role:
             raise MergeError(
-                f"'{name}' makes the units of '{group}' and reads them too: those without a partner "
-                "cannot stay as they are. Average the padded state dicts instead"
+                f"'{name}' makes the units of '{group}' and reads them too: those without a "
+                "partner cannot stay as they are. Average the padded state dicts instead"
             )
 
 

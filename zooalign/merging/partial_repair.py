@@ -1,4 +1,4 @@
-"""REPAIR of a partial merge: merged units get their parents' mean statistics, kept ones their own."""
+"""REPAIR of a partial merge: merged units get their parents' mean statistics, kept ones theirs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

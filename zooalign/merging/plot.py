@@ -17,8 +17,8 @@ def plot_barrier(curves: Mapping[str, BarrierCurve], path: str | os.PathLike[str
 
     Solid lines are the data of the curve, dashed ones its test data. The legend gives each
     curve's barrier over the line between its endpoints. Drawn without a display and without
-    changing matplotlib's state. The same curves give the same file, byte for byte, in one version of
-    matplotlib.
+    changing matplotlib's state. The same curves give the same file, byte for byte, in one version
+    of matplotlib.
 
     Parameters
     ----------

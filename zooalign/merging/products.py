@@ -1,4 +1,4 @@
-"""Products of activations with a weight in a captured graph, and along which axes their units lie."""
+"""Products of activations with a weight in a captured graph, and the axes their units lie on."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -70,8 +70,10 @@ class Simplex:
         return Barrier(max(0.0, over), max(values) - sum(ends) / len(ends))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able: ``version`` (1), ``weights``, ``loss``, ``error``, ``accuracy`` (a number a
-        point, or null), ``count``, ``barrier``, ``statistics_reset``.
+        """Return the JSON form.
+
+        It has ``version`` (1), ``weights``, ``loss``, ``error``, ``accuracy`` (a number a point, or
+        null), ``count``, ``barrier``, ``statistics_reset``.
         """
         scores = self.scores
         return {

@@ -62,7 +62,7 @@ class Trajectory:
 def trajectory_summary(
     found: Sequence[Trajectory],
 ) -> dict[str, list[dict[str, dict[str, Spread]]]]:
-    """By permutation, checkpoint, quantity and definition of the barrier: its spread over the pairs.
+    """By permutation, checkpoint, quantity and definition of the barrier: its spread over pairs.
 
     The trajectories (one at least) are of as many checkpoints, and measured alike.
     """

@@ -13,8 +13,9 @@ from zooalign.operators import elementwise, index
 __all__: list[str] = []
 
 _LOOKED_AT = """
-item _local_scalar_dense is_nonzero equal allclose nonzero nonzero_numpy argwhere where.default bincount
-unique_consecutive unique_dim _unique2 _unique masked_select repeat_interleave.Tensor multinomial
+item _local_scalar_dense is_nonzero equal allclose nonzero nonzero_numpy argwhere where.default
+bincount unique_consecutive unique_dim _unique2 _unique masked_select repeat_interleave.Tensor
+multinomial
 """.split()  # noqa: SIM905
 
 
@@ -27,7 +28,7 @@ def looked_at(op: Operator) -> Tensor | list[Tensor] | None:
 
 @rule("aten.index", "aten._unsafe_index")
 def by_mask_or_number(op: Operator) -> Tensor:
-    """By number as :func:`zooalign.operators.index.index`; a mask's positions in its axes' place."""
+    """By number as :func:`zooalign.operators.index.index`; a mask's positions replace its axes."""
     tables = list(op["indices"])
     if "indices" not in op.boolean:
         return index.index(op)

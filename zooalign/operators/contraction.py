@@ -45,7 +45,7 @@ def baddbmm(op: Operator) -> Tensor:
 
 @rule("aten.inverse", "aten.linalg_inv", "aten.linalg_inv_ex")
 def inverse(op: Operator) -> Tensor | list[Tensor]:
-    """Rows and columns change places: the inverse of ``P w Q`` is that of ``Q``, ``w`` and ``P``."""
+    """Rows and columns change places: the inverse of ``P w Q`` is that of ``Q``, ``w``, ``P``."""
     x: Tensor = op.tensors()[0]
     for number in (-2, -1):  # all rows at once, all columns at once
         op.mixed(x, number % x.ndim)

@@ -190,7 +190,7 @@ def _joined(op: Operator, axis: Axis, size: int, part: Tensor, number: int) -> A
 
 
 def _names(op: Operator, table: Tensor, x: Tensor, dim: int) -> bool:
-    """Whether the numbers name positions of axis ``dim`` of ``x``, which is then one with theirs."""
+    """Whether the numbers name positions of axis ``dim`` of ``x``, then one set with theirs."""
     if not table.labels or op.sets.size(table.labels) != x.shape[dim]:
         op.sets.fix(table.labels, op.cause("index"))
         return False

@@ -106,7 +106,7 @@ def apply_permutation(
 
 
 def _files(subject: OpenedRelease, made: Provenance, opened: Model, title: str) -> dict[str, bytes]:
-    """The release's own files, but for weights; where it has none, with the card of one that has."""
+    """The release's files but for weights; where it has none, with the card of one that has."""
     found = {
         name: subject.contents.path(name).read_bytes()
         for name in subject.names

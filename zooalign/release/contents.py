@@ -93,6 +93,7 @@ class LocalContents:
         return cls(directory, tuple(found))
 
     def path(self, name: str) -> Path:
+        """Return where a file lies; links out of the directory are refused."""
         path = self.directory / name
         if not is_inside(self.directory, path):
             raise CheckpointError(f"{name} is a link out of the directory, and is not read")
@@ -101,9 +102,11 @@ class LocalContents:
         return path
 
     def here(self, name: str) -> Path | None:
+        """Return where a file lies without fetching it."""
         return self.path(name)
 
     def head(self, name: str, count: int) -> bytes:
+        """Read a file's first ``count`` bytes."""
         try:
             with self.path(name).open("rb") as file:
                 return file.read(count)
@@ -133,17 +136,20 @@ class HubContents:
     _fetched: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     def path(self, name: str) -> Path:
+        """Return where a file lies, fetched if need be."""
         if name not in self._fetched:  # the client asks the hub again each time
             [self._fetched[name]] = hub.fetch(self.repo, [safe_name(name)], token=None)
         return self._fetched[name]
 
     def here(self, name: str) -> Path | None:
+        """Return where a file lies in the cache, or None."""
         cached = try_to_load_from_cache(
             self.repo.repo_id, safe_name(name), revision=self.repo.commit
         )
         return Path(cached) if isinstance(cached, str) else None
 
     def head(self, name: str, count: int) -> bytes:
+        """Read a file's first ``count`` bytes, by a range request where it is not cached."""
         cached = self.here(name)
         if cached is not None:
             with cached.open("rb") as file:

@@ -158,7 +158,7 @@ class Provenance:
         """
         try:
             body = json.loads(text)
-            # Half a character, which JSON can write (backslash-u-d800), is no text to put in a card.
+            # Half a character, which JSON can write (backslash-u-d800), cannot stand in a card.
             json.dumps(body, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise SpecError(f"{where} is not JSON: {error}") from error

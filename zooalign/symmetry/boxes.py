@@ -84,8 +84,9 @@ def boxes(
     """Cut a box along its sums, one by one, until there are none that matter.
 
     A fixed sum on which no order depends (``matters`` are those on which one does) says the same
-    cut or whole: products of positions would be thousands of boxes. Sums are cut in the order of their numbers, which is the same in all tensors: what a set is
-    called in a part does not depend on the layout.
+    cut or whole: products of positions would be thousands of boxes. Sums are cut in the order of
+    their numbers, which is the same in all tensors: what a set is called in a part does not depend
+    on the layout.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Why an axis of a parameter moves as it does, or what froze it: as ways in the dependency graph."""
+"""Why an axis of a parameter moves as it does, or what froze it: paths in the dependency graph."""
 
 import difflib
 from collections.abc import Iterator, Sequence

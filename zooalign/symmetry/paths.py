@@ -108,7 +108,7 @@ def containing(graph: nx.MultiDiGraph, units: Iterable[str]) -> set[str]:
 
 
 def entries(graph: nx.MultiDiGraph, ways: Ways, units: Container[str]) -> list[str]:
-    """Where ways going down first meet the units: several where one axis holds them several times."""
+    """Where ways down first meet the units: several where one axis holds them several times."""
     found: dict[str, None] = {}
     outside = [node for node in ways.descended() if node not in units]
     for node in sorted(outside, key=_number):

@@ -20,8 +20,8 @@ def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
 
     Weights of two axes and more are normal with the variance of their fan-in; vectors (norms,
     biases, layer scales, slopes) are uniform in 0.5 to 1.5 with random sign for biases only;
-    buffers named as variances are positive. Infinite values of buffers are bounds, and become finite
-    ones of their sign beyond 2. Integer buffers keep their values.
+    buffers named as variances are positive. Infinite values of buffers are bounds, and become
+    finite ones of their sign beyond 2. Integer buffers keep their values.
     """
     generator = torch.Generator().manual_seed(seed)
     trainable = {name for name, _ in module.named_parameters(remove_duplicate=False)}
@@ -71,8 +71,10 @@ def outputs(
 
     It computes in float32 if all of ``state`` and ``inputs`` are float32, in float64 otherwise.
 
-    Raises:
-        SpecError: it has no floating output, or one that is not finite.
+    Raises
+    ------
+    SpecError
+        It has no floating output, or one that is not finite.
     """
     floating = {t.dtype for t in (*state.values(), *inputs) if _is_floating(t)}
     dtype = torch.float32 if floating == {torch.float32} else torch.float64

@@ -98,7 +98,7 @@ def _span(first: int, count: int) -> str:
 
 
 def _taken_apart(graph: nx.MultiDiGraph, links: Sequence[Link]) -> str:
-    """``576 as 3 x [3] x 64``: the factors as they lie in the operator's result, the one meant marked."""
+    """``576 as 3 x [3] x 64``: the factors in the operator's result, with the one meant marked."""
     whole, chosen = links[0].source, links[-1].target
     operator = graph.edges[links[0].edge]["stated_by"]
     size = graph.nodes[whole]["size"]

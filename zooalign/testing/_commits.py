@@ -29,8 +29,10 @@ class Change:
     def gone(self, files: Mapping[str, Entry]) -> set[str]:
         """The paths of ``files`` that the commit deletes.
 
-        Raises:
-            Refusal: 404 EntryNotFound, when there is nothing of that name.
+        Raises
+        ------
+        Refusal
+            404 EntryNotFound, when there is nothing of that name.
         """
         found = set()
         for path in self.deleted_files:
@@ -49,13 +51,19 @@ class Change:
 def parse(raw: bytes, regular: Callable[[bytes], Entry], large: Callable[[str], Entry]) -> Change:
     """Read the ndjson of a commit.
 
-    Args:
-        raw: The body.
-        regular: Stores the content of a regular file.
-        large: Finds an uploaded LFS object by its sha256.
+    Parameters
+    ----------
+    raw:
+        The body.
+    regular:
+        Stores the content of a regular file.
+    large:
+        Finds an uploaded LFS object by its sha256.
 
-    Raises:
-        Refusal: 400, for anything malformed.
+    Raises
+    ------
+    Refusal
+        400, for anything malformed.
     """
     header: dict[str, Any] | None = None
     files: dict[str, Entry] = {}

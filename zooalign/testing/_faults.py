@@ -111,16 +111,23 @@ Action = Reply | Cut | Slow | Corrupt | RedirectLoop | Drop | Shorten | EndlessP
 
 @dataclass(frozen=True)
 class Fault:
-    """What shall go wrong, and where.
+    r"""What shall go wrong, and where.
 
-    Args:
-        action: One of :class:`Reply`, :class:`Cut`, :class:`Slow`, :class:`Corrupt`,
-            :class:`RedirectLoop`, :class:`Drop`, :class:`Shorten`, :class:`EndlessPages`; an int is short for ``Reply(status)``.
-        path: Regular expression searched for in the decoded path (no query), for instance
-            ``r"/resolve/.*\\.safetensors$"``, ``"/commit/"``, or ``"^/lfs/"`` for the CDN port.
-        method: HTTP method, or ``"*"``.
-        times: Number of matching requests it strikes; None: until cleared.
-        skip: Number of matching requests it lets pass first.
+    Parameters
+    ----------
+    action:
+        One of :class:`Reply`, :class:`Cut`, :class:`Slow`, :class:`Corrupt`, :class:`RedirectLoop`,
+        :class:`Drop`, :class:`Shorten`, :class:`EndlessPages`; an int is short for
+        ``Reply(status)``.
+    path:
+        Regular expression searched for in the decoded path (no query), for instance
+        ``r"/resolve/.*\.safetensors$"``, ``"/commit/"``, or ``"^/lfs/"`` for the CDN port.
+    method:
+        HTTP method, or ``"*"``.
+    times:
+        Number of matching requests it strikes; None: until cleared.
+    skip:
+        Number of matching requests it lets pass first.
     """
 
     action: Action | int

@@ -207,8 +207,10 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
     Only one range is understood, as on the Hub's CDN; anything else is the whole file.
 
-    Raises:
-        Refusal: 416, when the range begins behind the end.
+    Raises
+    ------
+    Refusal
+        416, when the range begins behind the end.
     """
     if not header or not header.startswith("bytes=") or "," in header:
         return None

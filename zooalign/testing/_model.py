@@ -35,8 +35,10 @@ def pointer(sha256: str, size: int) -> bytes:
 def safe_path(path: object) -> str:
     """``path`` if it is a path within a repository.
 
-    Raises:
-        Refusal: 400, for absolute paths, ``..``, ``.git``, backslashes and NUL.
+    Raises
+    ------
+    Refusal
+        400, for absolute paths, ``..``, ``.git``, backslashes and NUL.
     """
     bad = ("", ".", "..", ".git")
     if not isinstance(path, str) or any(part.lower() in bad for part in path.split("/")):
@@ -149,8 +151,10 @@ class Repo:
     def commit(self, revision: str) -> Commit:
         """The commit a branch, tag, PR ref or full commit id stands for.
 
-        Raises:
-            Refusal: 404 RevisionNotFound.
+        Raises
+        ------
+        Refusal
+            404 RevisionNotFound.
         """
         name = self.ref_name(revision)
         oid = self.refs[name] if name is not None else revision
@@ -174,8 +178,10 @@ class Repo:
     def entry(self, revision: str, path: str) -> tuple[Commit, Entry]:
         """A file at a revision.
 
-        Raises:
-            Refusal: 404 RevisionNotFound or EntryNotFound.
+        Raises
+        ------
+        Refusal
+            404 RevisionNotFound or EntryNotFound.
         """
         commit = self.commit(revision)
         if path not in commit.files:

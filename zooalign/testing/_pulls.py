@@ -60,8 +60,10 @@ def _comment(text: str) -> dict[str, object]:
 def find(repo: Repo, num: int) -> Discussion:
     """A discussion by number.
 
-    Raises:
-        Refusal: 404.
+    Raises
+    ------
+    Refusal
+        404.
     """
     if num not in repo.discussions:
         raise Refusal(404, f"Discussion {num} not found")
@@ -120,8 +122,10 @@ def conflicts(repo: Repo, num: int) -> list[str]:
 def merge(store: Store, repo: Repo, num: int, user: str) -> Discussion:
     """Put the pull request's changes on main as one commit.
 
-    Raises:
-        Refusal: 400 when it is not open, 409 on conflicts.
+    Raises
+    ------
+    Refusal
+        400 when it is not open, 409 on conflicts.
     """
     with store.lock:
         item = find(repo, num)

@@ -65,9 +65,11 @@ class Context:
     def repo(self, request: Request, kind: str, repo_id: str) -> Repo:
         """A repository that the user may read.
 
-        Raises:
-            Refusal: RepoNotFound, 401 for anonymous, else 404 (also for private repositories of
-                others: the Hub does not tell the difference).
+        Raises
+        ------
+        Refusal
+            RepoNotFound, 401 for anonymous, else 404 (also for private repositories of others: the
+            Hub does not tell the difference).
         """
         repo = self.store.find(kind, repo_id)
         if repo is None or (repo.private and not self.owns(request.user, repo.namespace)):
@@ -101,8 +103,10 @@ class Context:
     def signed_in(self, request: Request) -> str:
         """The user.
 
-        Raises:
-            Refusal: 401 for anonymous.
+        Raises
+        ------
+        Refusal
+            401 for anonymous.
         """
         if request.user is None:
             raise Refusal(401, "Invalid username or password.")

@@ -52,12 +52,18 @@ class LoggedRequest:
 class Server:
     """A server on 127.0.0.1 for one set of routes.
 
-    Args:
-        name: ``"hub"`` or ``"cdn"``, for the log.
-        port: 0 chooses a free one.
-        faults: CheckRequest for every request.
-        log: Called once for every request, before the answer is sent.
-        authenticate: User of an ``Authorization`` header; raises Refusal for a bad token.
+    Parameters
+    ----------
+    name:
+        ``"hub"`` or ``"cdn"``, for the log.
+    port:
+        0 chooses a free one.
+    faults:
+        CheckRequest for every request.
+    log:
+        Called once for every request, before the answer is sent.
+    authenticate:
+        User of an ``Authorization`` header; raises Refusal for a bad token.
     """
 
     def __init__(

@@ -56,8 +56,10 @@ class Store:
     def put(self, write: Callable[[BinaryIO], object], sha256: str | None = None) -> str:
         """Store what ``write`` writes and return its sha256.
 
-        Raises:
-            Refusal: 400, when ``sha256`` is given and the content has another one.
+        Raises
+        ------
+        Refusal
+            400, when ``sha256`` is given and the content has another one.
         """
         handle, name = tempfile.mkstemp(dir=self.temp)
         path = Path(name)
@@ -83,8 +85,10 @@ class Store:
     def large(self, sha256: str) -> Entry:
         """The LFS entry of a blob that is in the store.
 
-        Raises:
-            Refusal: 400, when it is not.
+        Raises
+        ------
+        Refusal
+            400, when it is not.
         """
         if not re.fullmatch("[0-9a-f]{64}", sha256) or not self.blob(sha256).is_file():
             raise Refusal(400, f"LFS pointer pointed to a file that does not exist: {sha256}")
@@ -96,8 +100,10 @@ class Store:
     def create(self, kind: str, repo_id: str, private: bool, author: str) -> Repo:
         """A new repository with the first commit the Hub makes (``.gitattributes``).
 
-        Raises:
-            Refusal: 400 for a bad name, 409 when it exists.
+        Raises
+        ------
+        Refusal
+            400 for a bad name, 409 when it exists.
         """
         parts = repo_id.split("/")
         named = all(_NAME.fullmatch(part) and ".." not in part for part in parts)
@@ -164,8 +170,10 @@ class Store:
     ) -> Commit:
         """A commit with files changed and deleted, on the end of ``ref``.
 
-        Raises:
-            Refusal: 412 when ``parent`` is given and is not what ``ref`` points to.
+        Raises
+        ------
+        Refusal
+            412 when ``parent`` is given and is not what ``ref`` points to.
         """
         with self.lock:
             head = repo.commits[repo.refs[ref]]

@@ -44,24 +44,34 @@ def assert_equivalent(
     whole tensor (an element near zero has no relative error worth the name). Integer and boolean
     tensors must be equal, infinities must be in the same places, and a NaN is a failure.
 
-    Args:
-        a: A module, or what names one: a directory or any reference of ``docs/references.md``.
-        b: The same, or a state dict to run ``a`` with; its keys must be those of ``a`` (buffers
-            that ``a`` does not save may be left out).
-        inputs: A tensor, a tuple of positional or a mapping of keyword arguments, on the models'
-            device; floating tensors are converted to the dtype of each model. None: random images of the size in a timm model's
-            ``pretrained_cfg``, or the ``dummy_inputs`` of a transformers model.
-        rtol: Relative tolerance; None: :func:`default_rtol` of both models' parameters.
-        model: The architecture of models that are named, where their configuration does not say
-            it.
+    Parameters
+    ----------
+    a:
+        A module, or what names one: a directory or any reference of ``docs/references.md``.
+    b:
+        The same, or a state dict to run ``a`` with; its keys must be those of ``a`` (buffers that
+        ``a`` does not save may be left out).
+    inputs:
+        A tensor, a tuple of positional or a mapping of keyword arguments, on the models' device;
+        floating tensors are converted to the dtype of each model. None: random images of the size
+        in a timm model's ``pretrained_cfg``, or the ``dummy_inputs`` of a transformers model.
+    rtol:
+        Relative tolerance; None: :func:`default_rtol` of both models' parameters.
+    model:
+        The architecture of models that are named, where their configuration does not say it.
 
-    Returns:
-        The greatest relative error of an output.
+    Returns
+    -------
+    The greatest relative error of an output.
 
-    Raises:
-        AssertionError: Naming the output, its maximum absolute and relative error.
-        DataError: When there are no inputs and none can be made.
-        ZooalignError: When a named model cannot be opened.
+    Raises
+    ------
+    AssertionError
+        Naming the output, its maximum absolute and relative error.
+    DataError
+        When there are no inputs and none can be made.
+    ZooalignError
+        When a named model cannot be opened.
     """
     __tracebackhide__ = True  # pytest shows the line that asks, and not this one
     first, made = _opened(a, model)

@@ -38,17 +38,26 @@ _ROUTES = (
 class LoopbackHub:
     """A hub of one user, on 127.0.0.1; a second port plays the content delivery network.
 
-    Args:
-        root: Folder for repositories and blobs, kept when the hub stops and read when another
-            starts on it; None: a temporary one, deleted at the end.
-        token: The one token that is accepted; None: a random one.
-        user: Name the token belongs to.
-        orgs: Organisations the user may write in. Elsewhere the user may open pull requests.
-        port: Port of the hub; 0: a free one. (The CDN's is always free.)
-        xet: Whether to serve Xet routes; see :meth:`env`.
-        page_size: Entries in one page of a listing (the Hub has 1000).
-        part_size: LFS files of more bytes are uploaded in parts of this size (multipart LFS);
-            None: always in one piece.
+    Parameters
+    ----------
+    root:
+        Folder for repositories and blobs, kept when the hub stops and read when another starts on
+        it; None: a temporary one, deleted at the end.
+    token:
+        The one token that is accepted; None: a random one.
+    user:
+        Name the token belongs to.
+    orgs:
+        Organisations the user may write in. Elsewhere the user may open pull requests.
+    port:
+        Port of the hub; 0: a free one. (The CDN's is always free.)
+    xet:
+        Whether to serve Xet routes; see :meth:`env`.
+    page_size:
+        Entries in one page of a listing (the Hub has 1000).
+    part_size:
+        LFS files of more bytes are uploaded in parts of this size (multipart LFS); None: always in
+        one piece.
 
     Example:
         >>> from huggingface_hub import HfApi
@@ -142,12 +151,16 @@ class LoopbackHub:
         They must be set before ``huggingface_hub`` is imported: use them for a subprocess,
         ``env=os.environ | hub.env()``.
 
-        Args:
-            token: The token to use; None: the right one; ``""``: anonymous.
-            home: Folder for the client's cache (``HF_HOME``); None: one that belongs to the hub
-                and is deleted with it. Give a new folder for a cold cache.
-            xet: Whether large files travel by Xet (if ``hf_xet`` is installed) or by LFS; None:
-                as the hub was made.
+        Parameters
+        ----------
+        token:
+            The token to use; None: the right one; ``""``: anonymous.
+        home:
+            Folder for the client's cache (``HF_HOME``); None: one that belongs to the hub and is
+            deleted with it. Give a new folder for a cold cache.
+        xet:
+            Whether large files travel by Xet (if ``hf_xet`` is installed) or by LFS; None: as the
+            hub was made.
         """
         base = Path(home) if home is not None else self._temp / "home"
         use_xet = self.xet if xet is None else xet and self.xet
@@ -185,19 +198,29 @@ class LoopbackHub:
     ) -> str:
         """Put files on ``main`` of a repository, of anybody's, and make it if need be.
 
-        Args:
-            repo_id: ``namespace/name``.
-            files: Path in the repository to content: bytes, text, or a file on disk.
-            kind: ``"model"``, ``"dataset"`` or ``"space"``.
-            private: Only for a new repository: hidden from all but its owner.
-            gated: Only for a new repository: files refused to all but its owner.
-            title: Title of the commit.
+        Parameters
+        ----------
+        repo_id:
+            ``namespace/name``.
+        files:
+            Path in the repository to content: bytes, text, or a file on disk.
+        kind:
+            ``"model"``, ``"dataset"`` or ``"space"``.
+        private:
+            Only for a new repository: hidden from all but its owner.
+        gated:
+            Only for a new repository: files refused to all but its owner.
+        title:
+            Title of the commit.
 
-        Returns:
-            The commit's id.
+        Returns
+        -------
+        The commit's id.
 
-        Raises:
-            HubError: For an impossible repository name or path.
+        Raises
+        ------
+        HubError
+            For an impossible repository name or path.
         """
         store, plural = self._store, f"{kind}s"
         namespace = repo_id.partition("/")[0]
@@ -220,8 +243,10 @@ class LoopbackHub:
     ) -> bytes:
         """Content of a file, straight from the store.
 
-        Raises:
-            HubError: When the repository, revision or file does not exist.
+        Raises
+        ------
+        HubError
+            When the repository, revision or file does not exist.
         """
         _, entry = self._repo(kind, repo_id).entry(revision, path)
         return self._store.blob(entry.sha256).read_bytes()
@@ -229,8 +254,10 @@ class LoopbackHub:
     def files(self, repo_id: str, revision: str = "main", *, kind: str = "model") -> list[str]:
         """Paths of the files at a revision, straight from the store.
 
-        Raises:
-            HubError: When the repository or revision does not exist.
+        Raises
+        ------
+        HubError
+            When the repository or revision does not exist.
         """
         return list(self._repo(kind, repo_id).commit(revision).files)
 

@@ -60,6 +60,7 @@ class CifarResNet(nn.Module):
         self.linear = nn.Linear(before, 10)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Classify images."""
         x = F.relu(self.bn1(self.conv1(x)))
         for stage in (1, 2, 3):
             x = self.get_submodule(f"layer{stage}")(x)
@@ -157,6 +158,7 @@ class ModularAddition(nn.Module):
         self.p = p
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Score the tokens that follow."""
         attn, mlp = self.blocks[0]["attn"], self.blocks[0]["mlp"]  # type: ignore[index]
         x = self.embed["W_E"][:, tokens].permute(1, 2, 0) + self.pos_embed["W_pos"]
         q, k, v = (torch.einsum("ihd,bpd->biph", attn[f"W_{n}"], x) for n in "QKV")

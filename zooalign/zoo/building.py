@@ -29,8 +29,10 @@ def build_on_meta(make: Callable[[], nn.Module]) -> nn.Module:
     buffers where their parameters are (Swin). Those are built with memory that nothing is written
     to, so that the system never gives it, and that is then dropped.
 
-    Raises:
-        ModelReferenceError: it has more parameter tensors than any model.
+    Raises
+    ------
+    ModelReferenceError
+        It has more parameter tensors than any model.
     """
     with torch.random.fork_rng(devices=[]), _parameters_counted():
         module: nn.Module | None = None
@@ -145,8 +147,10 @@ def assign_state_dict(
     Nothing is copied on the CPU if ``dtype`` is None. Parameters that were one before are one
     after.
 
-    Raises:
-        CheckpointError: a key is missing or unexpected, or a shape differs.
+    Raises
+    ------
+    CheckpointError
+        A key is missing or unexpected, or a shape differs.
     """
     ties = tied_names(module)
     try:

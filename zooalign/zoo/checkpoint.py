@@ -95,9 +95,11 @@ class Checkpoint(LazyTensors):
 def open_checkpoint(path: Path | str) -> Checkpoint:
     """Open a ``.safetensors`` file, or a ``.safetensors.index.json`` with its shards.
 
-    Raises:
-        CheckpointError: a file is missing, truncated or malformed, or the index does not agree
-            with the shards or names a file outside its directory.
+    Raises
+    ------
+    CheckpointError
+        A file is missing, truncated or malformed, or the index does not agree with the shards or
+        names a file outside its directory.
     """
     path = Path(path)
     if path.name.endswith(".json"):
@@ -119,8 +121,10 @@ def open_pickle(path: Path | str) -> Checkpoint:
     A dict under ``state_dict`` or ``model`` is taken in place of the whole, and a ``module.``
     before every name is dropped.
 
-    Raises:
-        CheckpointError: the file cannot be read so, or holds something else than tensors.
+    Raises
+    ------
+    CheckpointError
+        The file cannot be read so, or holds something else than tensors.
     """
     path = Path(path)
     try:

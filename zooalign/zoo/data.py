@@ -50,14 +50,21 @@ def open_data(
 ) -> Batches:
     """Open an image folder, an ``.npz`` file or ``py:module:callable``.
 
-    Args:
-        text: the data, with options behind a ``?``: ``normalize`` and ``slice``.
-        preprocess: of the model; images need it.
-        batch_size: rows a batch; a callable's batches are taken as they come.
-        limit: at most so many rows.
+    Parameters
+    ----------
+    text:
+        The data, with options behind a ``?``: ``normalize`` and ``slice``.
+    preprocess:
+        Of the model; images need it.
+    batch_size:
+        Rows a batch; a callable's batches are taken as they come.
+    limit:
+        At most so many rows.
 
-    Raises:
-        DataError: the data is missing, empty, malformed, or does not fit the options.
+    Raises
+    ------
+    DataError
+        The data is missing, empty, malformed, or does not fit the options.
     """
     if batch_size < 1 or (limit is not None and limit < 1):
         raise DataError(f"{text!r}: batch_size and limit must be at least 1")

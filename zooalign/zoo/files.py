@@ -20,8 +20,10 @@ _MODEL = "*.safetensors"
 def atomic_write(path: Path | str, content: bytes) -> None:
     """Write ``content`` to ``path``, replacing a file that is there; on any error nothing changes.
 
-    Raises:
-        CheckpointError: the disk is full or the directory cannot be written to.
+    Raises
+    ------
+    CheckpointError
+        The disk is full or the directory cannot be written to.
     """
     path = Path(path)
     aside = path.parent / leftovers.partial_name(path.name)
@@ -51,13 +53,18 @@ def new_directory(
     if that fails it is put back. What a process that was killed left beside ``path`` is put back
     or removed first (:mod:`zooalign.zoo.leftovers`).
 
-    Args:
-        needed: bytes that will be written; more than is free is an error before the start.
-        marker: what a directory must hold to be overwritten (a pattern): a model's by default.
+    Parameters
+    ----------
+    needed:
+        Bytes that will be written; more than is free is an error before the start.
+    marker:
+        What a directory must hold to be overwritten (a pattern): a model's by default.
 
-    Raises:
-        CheckpointError: ``path`` is a file or a directory that is not empty (with ``overwrite``:
-            one without the marker), also if it became one meanwhile; or the disk is full.
+    Raises
+    ------
+    CheckpointError
+        ``path`` is a file or a directory that is not empty (with ``overwrite``: one without the
+        marker), also if it became one meanwhile; or the disk is full.
     """
     path = Path(path).absolute()
     if path.is_symlink():
@@ -95,8 +102,10 @@ def new_directory(
 def safe_name(name: str) -> str:
     """``name`` if it is a relative path that stays inside its directory.
 
-    Raises:
-        CheckpointError: it is not.
+    Raises
+    ------
+    CheckpointError
+        It is not.
     """
     pure = PurePosixPath(name)
     if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
@@ -118,7 +127,8 @@ def _check_target(path: Path, overwrite: bool, marker: str) -> None:
         what = "a model's directory" if marker == _MODEL else "a report of this command"
         raise CheckpointError(
             f"{path}: is not overwritten, as it does not look like {what} (no "
-            f"{marker.lstrip('*')} file in it, or a git repository); remove it yourself or name another"
+            f"{marker.lstrip('*')} file in it, or a git repository); remove it yourself or name "
+            "another"
         )
 
 

@@ -24,9 +24,11 @@ def state_dict_for(module: nn.Module, checkpoint: LazyTensors, *, where: str = "
     computes and does not save may be there, and are left out. Dtypes are the
     checkpoint's. ``where`` names the checkpoint in messages.
 
-    Raises:
-        CheckpointError: keys are missing or unexpected, shapes differ, or tied parameters are
-            stored with different values; one message with all of it.
+    Raises
+    ------
+    CheckpointError
+        Keys are missing or unexpected, shapes differ, or tied parameters are stored with different
+        values; one message with all of it.
     """
     expected = {k: v for k, v in module.state_dict().items() if isinstance(v, Tensor)}
     ties = tied_names(module)
@@ -50,7 +52,8 @@ def state_dict_for(module: nn.Module, checkpoint: LazyTensors, *, where: str = "
     problems += _listed("tied, but stored with different values", _untied(ties, checkpoint))
     if problems:
         raise CheckpointError(
-            f"{where or 'the checkpoint'} does not fit {type(module).__name__}: {'; '.join(problems)}"
+            f"{where or 'the checkpoint'} does not fit {type(module).__name__}: "
+            f"{'; '.join(problems)}"
         )
     infos = {
         key: TensorInfo((), torch.int64) if name is None else checkpoint.info(name)

@@ -74,8 +74,10 @@ class Header:
 def read_header(path: Path) -> Header:
     """Read and check the header of ``path``.
 
-    Raises:
-        CheckpointError: the file is missing, truncated, or breaks the format anywhere.
+    Raises
+    ------
+    CheckpointError
+        The file is missing, truncated, or breaks the format anywhere.
     """
     try:
         size = path.stat().st_size

@@ -29,10 +29,10 @@ __all__ = ["HubRepo", "endpoint", "fetch", "hub_errors", "resolve", "without_tok
 
 @dataclass(frozen=True)
 class HubRepo:
-    """A repo at one commit. ``hashes`` are the sha256 that the hub states for large files,
-    ``blobs`` git's ids of the others.
+    """A repo at one commit.
 
-    ``revision`` is what was asked for, None for the main branch.
+    ``hashes`` are the sha256 that the hub states for large files, ``blobs`` git's ids of the
+    others; ``revision`` is what was asked for, None for the main branch.
     """
 
     repo_id: str
@@ -56,9 +56,11 @@ def resolve(
 
     With ``HF_HUB_OFFLINE`` set, the commit is the one in the local cache.
 
-    Raises:
-        HubError: with what to try: the repo, revision or file is missing, gated, the token is
-            bad, the hub cannot be reached.
+    Raises
+    ------
+    HubError
+        With what to try: the repo, revision or file is missing, gated, the token is bad, the hub
+        cannot be reached.
     """
     with hub_errors(repo_id, revision):
         try:
@@ -89,8 +91,10 @@ def fetch(
     Small files are compared with git's id of them; large ones are hashed when they are used
     (:attr:`~zooalign.zoo.models.Model.source`).
 
-    Raises:
-        HubError: as for :func:`resolve`, or a file is not the one the hub states.
+    Raises
+    ------
+    HubError
+        As for :func:`resolve`, or a file is not the one the hub states.
     """
 
     def download(name: str, revision: str | None) -> Path:

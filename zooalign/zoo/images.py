@@ -61,8 +61,10 @@ def open_image_folder(path: Path) -> ImageFolder:
 
     So the first rows of any number hold every class alike. Hidden files are passed over.
 
-    Raises:
-        DataError: there are no images, a class has none, or images lie beside class folders.
+    Raises
+    ------
+    DataError
+        There are no images, a class has none, or images lie beside class folders.
     """
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir()]

@@ -21,8 +21,10 @@ def choose_weights(names: Iterable[str], *, where: str, allow_pickle: bool) -> s
     ``model.safetensors``, else ``model.safetensors.index.json``, else the only other safetensors
     file, else, if allowed, the only pickle file.
 
-    Raises:
-        CheckpointError: there is none, or the choice is not clear.
+    Raises
+    ------
+    CheckpointError
+        There is none, or the choice is not clear.
     """
     top = sorted(name for name in names if "/" not in name)
     if WEIGHTS_NAME in top:
@@ -50,8 +52,10 @@ def choose_weights(names: Iterable[str], *, where: str, allow_pickle: bool) -> s
 def read_config(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``.
 
-    Raises:
-        ModelReferenceError: it is missing or no JSON object.
+    Raises
+    ------
+    ModelReferenceError
+        It is missing or no JSON object.
     """
     try:
         if path.stat().st_size > _MAX_CONFIG:

@@ -20,7 +20,7 @@ _HOOK = "zooalign_library_adapters"
 
 
 def library_adapters() -> tuple[LibraryAdapter, ...]:
-    """The adapters of all plugins, built-in ones first. A plugin whose adapters fail is left out."""
+    """The adapters of all plugins, built-in ones first. One whose adapters fail is left out."""
     return tuple(_collect(os.environ.get(ALLOW_LIST))[0].values())
 
 

@@ -42,12 +42,16 @@ class Model:
 
     @cached_property
     def source(self) -> dict[str, Any]:
-        """Where the model comes from, JSON: ``kind`` and ``reference``; for a hub repo
-        ``repo``, resolved ``commit`` and ``license``; for a directory or file ``path``; with a
-        checkpoint ``files`` (``name``, ``size`` in bytes, ``sha256``).
+        """Where the model comes from, as JSON.
 
-        Raises:
-            HubError: a downloaded file is not the one the hub states.
+        ``kind`` and ``reference``; for a hub repo ``repo``, resolved ``commit`` and ``license``;
+        for a directory or file ``path``; with a checkpoint ``files`` (``name``, ``size`` in bytes,
+        ``sha256``).
+
+        Raises
+        ------
+        HubError
+            A downloaded file is not the one the hub states.
         """
         kind = self.adapter.name if self.checkpoint is None else "local"
         found: dict[str, Any] = {"kind": kind, "reference": self.reference}
@@ -77,8 +81,10 @@ class Model:
 
         Without a checkpoint they are the library's initial values under ``seed``, in memory.
 
-        Raises:
-            CheckpointError: the checkpoint does not fit the architecture.
+        Raises
+        ------
+        CheckpointError
+            The checkpoint does not fit the architecture.
         """
         if self._without_weights():
             return self.adapter.build_initialised(self.architecture, seed).state_dict()
@@ -88,7 +94,8 @@ class Model:
     def _without_weights(self) -> bool:
         if self.checkpoint is None and (self.directory is not None or self.repo is not None):
             raise CheckpointError(
-                f"'{self.reference}' was opened for its architecture alone; open_model gives weights"
+                f"'{self.reference}' was opened for its architecture alone; open_model gives "
+                "weights"
             )
         return self.checkpoint is None
 
@@ -139,18 +146,28 @@ def open_model(
 ) -> Model:
     """Open the model that ``reference`` names (``docs/references.md``); weights are not read.
 
-    Args:
-        model: the architecture, as a second reference, in place of what the first one's
-            ``config.json`` says; needed for a bare file.
-        allow_pickle: read ``.bin``, ``.pth``, ``.pt`` (with ``weights_only=True``).
-        revision: of a hub repo, as behind the ``@``.
-        token: of the hub; default is the client's own (``HF_TOKEN``).
-        cache_dir: of the hub's client; default is its own.
+    Parameters
+    ----------
+    model:
+        The architecture, as a second reference, in place of what the first one's ``config.json``
+        says; needed for a bare file.
+    allow_pickle:
+        Read ``.bin``, ``.pth``, ``.pt`` (with ``weights_only=True``).
+    revision:
+        Of a hub repo, as behind the ``@``.
+    token:
+        Of the hub; default is the client's own (``HF_TOKEN``).
+    cache_dir:
+        Of the hub's client; default is its own.
 
-    Raises:
-        ModelReferenceError: the reference or its config cannot be understood.
-        CheckpointError: files are missing, malformed or in a format that is not allowed.
-        HubError: the hub does not give them.
+    Raises
+    ------
+    ModelReferenceError
+        The reference or its config cannot be understood.
+    CheckpointError
+        Files are missing, malformed or in a format that is not allowed.
+    HubError
+        The hub does not give them.
     """
     parsed = parse_reference(reference)
     if revision is not None:
@@ -191,8 +208,10 @@ def open_architecture(
 
     A local directory's weights are opened where there are some; it may hold a config alone.
 
-    Raises:
-        ModelReferenceError, CheckpointError, HubError: as :func:`open_model`.
+    Raises
+    ------
+    ModelReferenceError, CheckpointError, HubError
+        As :func:`open_model`.
     """
     parsed = parse_reference(reference)
     if parsed.kind == "hub":

@@ -17,8 +17,10 @@ def recognise(
 ) -> tuple[LibraryAdapter, Architecture]:
     """The one adapter that knows the ``config.json`` in ``directory``.
 
-    Raises:
-        ModelReferenceError: no adapter knows it, or several do.
+    Raises
+    ------
+    ModelReferenceError
+        No adapter knows it, or several do.
     """
     config = read_config(directory / CONFIG_NAME)
     names = repo.names if repo is not None else sorted(path.name for path in directory.iterdir())
@@ -47,9 +49,12 @@ def named_architecture(
 ) -> tuple[LibraryAdapter, Architecture]:
     """The architecture that a second reference names.
 
-    Raises:
-        ModelReferenceError: it names none.
-        HubError: the hub does not give its config.
+    Raises
+    ------
+    ModelReferenceError
+        It names none.
+    HubError
+        The hub does not give its config.
     """
     parsed = parse_reference(text)
     if parsed.kind == "registry":
@@ -67,9 +72,12 @@ def named_architecture(
 def fetch_config(repo: hub.HubRepo, *, token: str | None, cache_dir: Path | None) -> Path:
     """The path of a repo's ``config.json`` on this machine.
 
-    Raises:
-        ModelReferenceError: it has none.
-        HubError: the hub does not give it.
+    Raises
+    ------
+    ModelReferenceError
+        It has none.
+    HubError
+        The hub does not give it.
     """
     if CONFIG_NAME not in repo.names:
         raise ModelReferenceError(

@@ -59,8 +59,10 @@ class Reference:
 def parse_reference(text: str) -> Reference:
     """Parse ``text``. The file system is asked only whether a bare path is a directory or file.
 
-    Raises:
-        ModelReferenceError: ``text`` is malformed or fits none of the forms.
+    Raises
+    ------
+    ModelReferenceError
+        ``text`` is malformed or fits none of the forms.
     """
     if not text or text != text.strip():
         raise ModelReferenceError(

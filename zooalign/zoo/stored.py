@@ -51,7 +51,7 @@ class Part:
 
 @runtime_checkable
 class StoredNames(Protocol):
-    """What an adapter may offer besides: how its library converts checkpoints when it loads them."""
+    """What an adapter may also offer: how its library converts checkpoints when it loads them."""
 
     def stored_parts(
         self, architecture: Architecture, infos: Mapping[str, TensorInfo]
@@ -92,15 +92,20 @@ class ConvertedCheckpoint(Checkpoint):
     ) -> tuple[Callable[[str], Tensor], dict[str, TensorInfo]]:
         """From tensors under the architecture's names to a reader of the stored ones.
 
-        Args:
-            tensors, infos: as :func:`zooalign.zoo.writer.write_model` takes them.
+        Parameters
+        ----------
+        tensors, infos:
+            As :func:`zooalign.zoo.writer.write_model` takes them.
 
-        Returns:
-            The reader, and the shapes and dtypes of what it gives. Every tensor is asked for once
-            if pieces are read in the order of the files.
+        Returns
+        -------
+        The reader, and the shapes and dtypes of what it gives. Every tensor is asked for once if
+        pieces are read in the order of the files.
 
-        Raises:
-            CheckpointError: there are other tensors than this checkpoint's.
+        Raises
+        ------
+        CheckpointError
+            There are other tensors than this checkpoint's.
         """
         if not isinstance(tensors, Mapping) and not callable(tensors):
             tensors = dict(tensors)
@@ -176,8 +181,10 @@ def as_architecture(
 ) -> Checkpoint:
     """``checkpoint`` under the architecture's names, where its library converts what it loads.
 
-    Raises:
-        CheckpointError, ModelReferenceError: the architecture cannot be built.
+    Raises
+    ------
+    CheckpointError, ModelReferenceError
+        The architecture cannot be built.
     """
     if not isinstance(adapter, StoredNames):
         return checkpoint

@@ -52,8 +52,11 @@ def zooalign_library_adapters() -> list[LibraryAdapter]:
 
 
 class TimmAdapter(BaseAdapter):
-    """An architecture's config is timm's ``config.json``; ``timm:NAME`` has only
-    ``architecture`` and ``model_args`` in it."""
+    """Models of timm.
+
+    An architecture's config is timm's ``config.json``; that of ``timm:NAME`` has only
+    ``architecture`` and ``model_args``.
+    """
 
     name = "timm"
 
@@ -126,7 +129,8 @@ class TimmAdapter(BaseAdapter):
             return timm.create_model(f"local-dir:{directory}", pretrained=True).eval()
         except Exception as error:
             raise CheckpointError(
-                f"timm {timm.__version__} does not load {directory}: {type(error).__name__}: {error}"
+                f"timm {timm.__version__} does not load {directory}: {type(error).__name__}: "
+                f"{error}"
             ) from error
 
     def names(self) -> Sequence[str]:

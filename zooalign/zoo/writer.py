@@ -44,26 +44,37 @@ def write_model(
 ) -> Path:
     """Write ``tensors`` and files as the directory ``output_dir``, whole or not at all.
 
-    Args:
-        tensors: a mapping (each tensor is asked for once, when its turn comes), a function from
-            a key to its tensor, or pairs in any order.
-        infos: shapes and dtypes of all tensors to come. Not needed for mappings, nor if
-            ``layout_like`` has exactly the keys, shapes and dtypes that come. Pairs without
-            either are collected in memory first.
-        config_files: files beside the weights, by name; so are ``extra_files``.
-        max_shard_size: bytes a file; without it, one ``model.safetensors``, which is the only
-            layout that timm reads.
-        metadata: of each file, beside ``format: pt``.
-        layout_like: keep this checkpoint's division into files; keys it does not have go to the
-            last one. One that is converted when it is read is written as it is stored.
-        overwrite: replace a directory that is there.
+    Parameters
+    ----------
+    tensors:
+        A mapping (each tensor is asked for once, when its turn comes), a function from a key to its
+        tensor, or pairs in any order.
+    infos:
+        Shapes and dtypes of all tensors to come. Not needed for mappings, nor if ``layout_like``
+        has exactly the keys, shapes and dtypes that come. Pairs without either are collected in
+        memory first.
+    config_files:
+        Files beside the weights, by name; so are ``extra_files``.
+    max_shard_size:
+        Bytes a file; without it, one ``model.safetensors``, which is the only layout that timm
+        reads.
+    metadata:
+        Of each file, beside ``format: pt``.
+    layout_like:
+        Keep this checkpoint's division into files; keys it does not have go to the last one. One
+        that is converted when it is read is written as it is stored.
+    overwrite:
+        Replace a directory that is there.
 
-    Returns:
-        The directory's absolute path.
+    Returns
+    -------
+    The directory's absolute path.
 
-    Raises:
-        CheckpointError: a tensor is missing, unexpected, or not as announced; the directory is
-            not empty; the disk is full. Nothing is left behind.
+    Raises
+    ------
+    CheckpointError
+        A tensor is missing, unexpected, or not as announced; the directory is not empty; the disk
+        is full. Nothing is left behind.
     """
     if isinstance(layout_like, ConvertedCheckpoint):
         tensors, infos = layout_like.as_stored(tensors, infos)

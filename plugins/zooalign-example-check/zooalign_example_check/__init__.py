@@ -1,7 +1,7 @@
 """An organisation's own rules for a release, as checks of ``zooalign check``. Copy and change it.
 
-Each rule is a function from the release (:class:`zooalign.release.opened.OpenedRelease`) to findings.
-What differs between teams is a parameter, which a policy file sets::
+Each rule is a function from the release (:class:`zooalign.release.opened.OpenedRelease`) to
+findings. What differs between teams is a parameter, which a policy file sets::
 
     [tool.zooalign.check.parameters."example.licence"]
     allowed = ["apache-2.0"]

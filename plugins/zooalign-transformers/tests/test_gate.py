@@ -55,7 +55,7 @@ def flat_heads(layer: str, order: list[int]) -> tuple[Group, np.ndarray]:
 
 
 def forge(out: Path, source: str, spec: PermutationSpec, permutation: Permutation) -> None:
-    """A release in which spec, permutation, weights, digests and record agree, and all are wrong."""
+    """A release in which spec, permutation, weights, digests and record agree and are all wrong."""
     opened = open_model(source)
     assert opened.checkpoint is not None
     moved = {n: t.clone() for n, t in Permuted(spec, permutation, opened.checkpoint).items()}

@@ -10,7 +10,10 @@ from zooalign.symmetry.groups import Block, Group, Member
 from zooalign.zoo.models import open_model
 
 SIZES = "vocab_size=99&hidden_size=64&num_hidden_layers=1&intermediate_size=48"
-LLAMA = f"transformers:llama?task=causal-lm&{SIZES}&num_attention_heads=8&num_key_value_heads=2&head_dim=8"
+LLAMA = (
+    f"transformers:llama?task=causal-lm&{SIZES}"
+    "&num_attention_heads=8&num_key_value_heads=2&head_dim=8"
+)
 MIXTRAL = (
     f"transformers:mixtral?task=causal-lm&{SIZES}&num_attention_heads=4&num_key_value_heads=2&"
     "num_local_experts=4&num_experts_per_tok=2"

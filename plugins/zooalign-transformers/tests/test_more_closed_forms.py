@@ -32,7 +32,8 @@ CASES = {
     ),
     # A learned position embedding behind the mask's running sum.
     "opt": (
-        f"opt?task=causal-lm&{SIZES.replace('intermediate_size', 'ffn_dim')}&word_embed_proj_dim=64",
+        f"opt?task=causal-lm&{SIZES.replace('intermediate_size', 'ffn_dim')}"
+        "&word_embed_proj_dim=64",
         STREAM + 2 * BLOCK,
     ),
     # A classification head of its own width in the pooler's place.
@@ -83,7 +84,8 @@ CASES = {
     ),
     # Images: as a text encoder.
     "vit": (
-        f"vit?task=image-classification&{SIZES.replace('vocab_size=99&', '')}&image_size=32&patch_size=8",
+        f"vit?task=image-classification&{SIZES.replace('vocab_size=99&', '')}"
+        "&image_size=32&patch_size=8",
         STREAM + 2 * BLOCK,
     ),
     # Two towers; their embeddings are outputs.

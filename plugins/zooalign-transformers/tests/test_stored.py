@@ -1,4 +1,4 @@
-"""Experts that a checkpoint has one by one: read, aligned, written and checked under their names."""
+"""Experts that a checkpoint has one by one: read, aligned, written, checked under their names."""
 
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,17 @@ def test_names_of_older_versions_are_kept(tmp_path: Path) -> None:
     assert [f for f in check(out, [a, b]).findings if f.severity == "error"] == []
 
 
-TYPES = ["olmoe", "phimoe", "granitemoe", "deepseek_v3", "jamba", "ernie4_5_moe", "llava", "vit", "detr"]  # fmt: skip
+TYPES = [
+    "olmoe",
+    "phimoe",
+    "granitemoe",
+    "deepseek_v3",
+    "jamba",
+    "ernie4_5_moe",
+    "llava",
+    "vit",
+    "detr",
+]
 
 
 @pytest.mark.parametrize("kind", TYPES)

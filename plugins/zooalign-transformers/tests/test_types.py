@@ -1,4 +1,4 @@
-"""Model types of every modality from their own configuration made small: verified, nothing unknown."""
+"""Model types of every modality by their own configuration made small: verified, none unknown."""
 
 import pytest
 from hf_forms import proven

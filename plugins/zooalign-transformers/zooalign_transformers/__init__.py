@@ -13,6 +13,7 @@ __all__ = ["zooalign_library_adapters", "zooalign_operators"]
 
 @hookimpl
 def zooalign_library_adapters() -> list[LibraryAdapter]:
+    """Name the adapter of transformers."""
     from zooalign_transformers.adapter import TransformersAdapter
 
     return [TransformersAdapter()]
@@ -20,6 +21,7 @@ def zooalign_library_adapters() -> list[LibraryAdapter]:
 
 @hookimpl
 def zooalign_operators() -> list[Any]:
+    """Name the operator rules of transformers' own operators."""
     from zooalign_transformers import operators
 
     return [operators]

@@ -69,7 +69,7 @@ class TransformersAdapter(BaseAdapter):
     def stored_parts(
         self, architecture: Architecture, infos: Mapping[str, TensorInfo]
     ) -> Sequence[Part] | None:
-        """Names and tensors that transformers changes when it loads a checkpoint, such as experts."""
+        """Names and tensors that transformers changes as it loads a checkpoint, such as experts."""
         from zooalign_transformers.stored import stored_parts
 
         return stored_parts(architecture, infos)

@@ -39,8 +39,10 @@ def _kebab(name: str) -> str:
 def config_class(model_type: str, where: str) -> Any:
     """The configuration class of a model type.
 
-    Raises:
-        ModelReferenceError: transformers has none of that name.
+    Raises
+    ------
+    ModelReferenceError
+        Transformers has none of that name.
     """
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -58,8 +60,10 @@ def config_class(model_type: str, where: str) -> Any:
 def class_for_task(model_type: str, task: str | None, where: str) -> str:
     """The name of the model class for a task, or of the base model without one.
 
-    Raises:
-        ModelReferenceError: there is no such task, or the model type has no class for it.
+    Raises
+    ------
+    ModelReferenceError
+        There is no such task, or the model type has no class for it.
     """
     from transformers.models.auto import modeling_auto
 
@@ -103,8 +107,10 @@ def _mapped(mapping: Mapping[Any, Any], key: Any, where: str) -> Any:
 def class_named(name: str, where: str) -> Any:
     """The model class of transformers with this name.
 
-    Raises:
-        ModelReferenceError: transformers has no model class of that name.
+    Raises
+    ------
+    ModelReferenceError
+        Transformers has no model class of that name.
     """
     import transformers
 
@@ -112,7 +118,8 @@ def class_named(name: str, where: str) -> Any:
     missing = getattr(found, "_backends", None)
     if isinstance(found, type) and missing:
         raise ModelReferenceError(
-            f"{where}: {name} needs {', '.join(map(str, missing))}; install what is missing of these"
+            f"{where}: {name} needs {', '.join(map(str, missing))}; install what is missing of "
+            "these"
         )
     if not isinstance(found, type) or not issubclass(found, transformers.PreTrainedModel):
         raise ModelReferenceError(

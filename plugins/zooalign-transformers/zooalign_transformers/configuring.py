@@ -21,8 +21,10 @@ _ROTARY = ("rope_theta", "partial_rotary_factor")
 def make_config(config: Mapping[str, Any], where: str) -> Any:
     """The configuration object of a ``config.json`` (or of fields beside ``model_type``).
 
-    Raises:
-        ModelReferenceError: a value is not what the configuration class takes.
+    Raises
+    ------
+    ModelReferenceError
+        A value is not what the configuration class takes.
     """
     found = config_class(str(config.get("model_type")), where)
     try:
@@ -38,8 +40,10 @@ def make_config(config: Mapping[str, Any], where: str) -> Any:
 def nested(model_type: str, options: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Options as a dict of fields: ``text_config__num_hidden_layers`` is one of ``text_config``.
 
-    Raises:
-        ModelReferenceError: the configuration has no such field; the nearest name is given.
+    Raises
+    ------
+    ModelReferenceError
+        The configuration has no such field; the nearest name is given.
     """
     found = config_class(model_type, where)
     known = fields_of(found)

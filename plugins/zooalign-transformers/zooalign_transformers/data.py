@@ -24,8 +24,10 @@ def open_own_data(
 ) -> Batches | None:
     """What ``text`` names as batches of the model's inputs; None for data that needs no processor.
 
-    Raises:
-        DataError: the file is malformed, or what reads it is missing.
+    Raises
+    ------
+    DataError
+        The file is malformed, or what reads it is missing.
     """
     from zooalign_transformers import media, text_data
 

@@ -1,4 +1,4 @@
-"""Example inputs by what a model's ``forward`` takes: its own, in one another, or the general ones."""
+"""Example inputs by what a model's ``forward`` takes: its own, nested, or the general ones."""
 
 import inspect
 from collections.abc import Mapping

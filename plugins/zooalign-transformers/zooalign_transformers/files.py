@@ -44,7 +44,7 @@ def files_beside(names: Iterable[str]) -> list[str]:
 
 
 def config_files(architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
-    """``config.json``, and from the source generation, tokenizer and processor files as they are."""
+    """``config.json``, and the source's generation, tokenizer and processor files unchanged."""
     if source_dir is None or not (source_dir / "config.json").is_file():
         config = make_config(architecture.config["config"], f"transformers:{architecture.name}")
         config.architectures = [architecture.config["class"]]

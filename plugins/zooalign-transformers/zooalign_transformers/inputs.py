@@ -59,7 +59,7 @@ def fitted(model: nn.Module, made: dict[str, Any]) -> dict[str, Any]:
 def generic(
     model: nn.Module, config: Any, batch: int, generator: torch.Generator
 ) -> dict[str, Any]:
-    """What most models take, by their main input: text, an image, a video, sound; a decoder's start."""
+    """What most models take, by their main input: text, image, video, sound, a decoder's start."""
     takes = inspect.signature(type(model).forward).parameters
     main = getattr(model, "main_input_name", "input_ids")
     made: dict[str, Any] = {}

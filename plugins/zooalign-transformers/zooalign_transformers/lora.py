@@ -47,8 +47,10 @@ class Adapter:
 def read_adapter(directory: Path | str) -> Adapter:
     """Read an adapter that peft saved.
 
-    Raises:
-        CheckpointError: a file is missing or malformed, or it is no LoRA adapter.
+    Raises
+    ------
+    CheckpointError
+        A file is missing or malformed, or it is no LoRA adapter.
     """
     directory = Path(directory)
     try:
@@ -119,7 +121,7 @@ def _known(spec: PermutationSpec, parameter: str, key: str) -> str:
 
 
 def _inputs_first(adapter: Adapter, shape: tuple[int, ...], found: re.Match[str]) -> bool:
-    """Whether the weight has its inputs on the first axis, as GPT-2's Conv1D and embeddings have."""
+    """Whether a weight has its inputs on the first axis, as GPT-2's Conv1D and embeddings do."""
     if found["part"].startswith("lora_embedding"):
         return True
     return bool(adapter.config.get("fan_in_fan_out")) and len(shape) == 2

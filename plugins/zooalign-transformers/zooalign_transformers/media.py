@@ -40,8 +40,10 @@ def open_media(
     Subfolders are classes, as for any image folder. Sounds are all cut to the shortest one's
     length, so that none is padded.
 
-    Raises:
-        DataError: the model has no processor, or takes something else besides.
+    Raises
+    ------
+    DataError
+        The model has no processor, or takes something else besides.
     """
     names, _ = inputs_for(architecture, 2)
     if len(names) != 1 or next(iter(names)) not in ("pixel_values", *_SOUND):
@@ -69,7 +71,8 @@ def _processor(text: str, where: Path, name: str) -> Any:
     except Exception as error:
         line = str(error).splitlines()[0] if str(error) else ""
         raise DataError(
-            f"{text!r}: transformers reads no processor from {where}: {type(error).__name__}: {line}"
+            f"{text!r}: transformers reads no processor from {where}: {type(error).__name__}: "
+            f"{line}"
         ) from error
 
 

@@ -34,8 +34,10 @@ def answers(result: Any) -> dict[str, Tensor]:
     (``last_hidden_state``, what an encoder passed on), which count only for a base model. The
     whole outputs of the two towers of a contrastive model are left out beside its embeddings.
 
-    Raises:
-        TypeError: there is no floating tensor.
+    Raises
+    ------
+    TypeError
+        There is no floating tensor.
     """
     if isinstance(result, Tensor):
         return {"output": result}

@@ -30,8 +30,10 @@ Infos = Mapping[str, TensorInfo]
 def stored_parts(architecture: Architecture, infos: Infos) -> list[Part] | None:
     """A checkpoint's tensors in parts; None where their names are the module's already.
 
-    Raises:
-        CheckpointError: tensors that belong together do not fit each other.
+    Raises
+    ------
+    CheckpointError
+        Tensors that belong together do not fit each other.
     """
     rules = _rules(json.dumps(architecture.to_json(), sort_keys=True))
     if rules is None:
@@ -152,7 +154,8 @@ def _part(rules: _Rules, target: str, group: _Group, infos: Infos) -> Part:
     except Exception as error:
         raise CheckpointError(
             f"'{target}' is stored in {len(stored)} pieces ({stored[0]}, ...), which do not fit "
-            f"each other: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            f"each other: {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}"
         ) from error
     if {n: t.shape for n, t in again.items()} != {n: t.shape for n, t in empty.items()}:
         other = sorted(set(again) ^ set(empty)) or [stored[0]]

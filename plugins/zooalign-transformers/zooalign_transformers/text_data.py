@@ -1,9 +1,9 @@
 """Text as data: ``.txt`` and ``.jsonl`` files through the model's own tokenizer, without padding.
 
 Padding would be counted among a unit's responses. So there is none: by default texts are joined
-and cut into rows of one length, each with the special tokens the tokenizer puts around a text. Where
-each text has to be a row (``pack=false``, or labels), a batch holds rows of one length, cut to a
-multiple of :data:`STEP` tokens.
+and cut into rows of one length, each with the special tokens the tokenizer puts around a text.
+Where each text has to be a row (``pack=false``, or labels), a batch holds rows of one length, cut
+to a multiple of :data:`STEP` tokens.
 
 Targets are those of the model's class: the next tokens of a causal language model, hidden tokens
 of a masked one, the second half of each row for an encoder-decoder, labels of a classifier.
@@ -67,23 +67,29 @@ def open_text(
 ) -> Batches:
     """Open a text file for a model.
 
-    Args:
-        directory: of the model, with its tokenizer's files; None if it has none.
-        text: the data as it was named, with its options.
-        options: ``length`` (tokens a row), ``pack``, ``field`` and ``label`` of JSON lines, and
-            ``tokenizer``, a directory.
-        bounds: rows from the first to before the second number.
+    Parameters
+    ----------
+    directory:
+        Of the model, with its tokenizer's files; None if it has none.
+    text:
+        The data as it was named, with its options.
+    options:
+        ``length`` (tokens a row), ``pack``, ``field`` and ``label`` of JSON lines, and
+        ``tokenizer``, a directory.
+    bounds:
+        Rows from the first to before the second number.
 
-    Raises:
-        DataError: there is no tokenizer, the model takes more than text, or the file is not what
-            it should be.
+    Raises
+    ------
+    DataError
+        There is no tokenizer, the model takes more than text, or the file is not what it should be.
     """
     names, _ = inputs_for(architecture, 2)
     missing = [name for name in names if name not in _FILLED]
     if missing or "input_ids" not in names:
         raise DataError(
-            f"{text!r}: transformers:{architecture.name} takes {', '.join(missing or names)}, which "
-            "text does not give; use py:module:callable"
+            f"{text!r}: transformers:{architecture.name} takes {', '.join(missing or names)}, "
+            "which text does not give; use py:module:callable"
         )
     label = options.get("label")
     pack = bool(options.get("pack", label is None))
@@ -123,7 +129,8 @@ def _tokenizer(text: str, named: Any, directory: Path | None) -> Any:
     except Exception as error:
         line = str(error).splitlines()[0] if str(error) else ""
         raise DataError(
-            f"{text!r}: transformers reads no tokenizer from {where}: {type(error).__name__}: {line}"
+            f"{text!r}: transformers reads no tokenizer from {where}: {type(error).__name__}: "
+            f"{line}"
         ) from error
 
 

@@ -122,8 +122,7 @@ def by_index(subject: OpenedRelease) -> dict[int, Parent]:
 
 
 def aligned_states(subject: OpenedRelease) -> list[Mapping[str, Tensor]] | None:
-    """All sources of a merge, or the one of an alignment, brought in the first one's order;
-    None if one is not given."""
+    """All sources of a merge, or an alignment's, in the first one's order; None without one."""
     parents, spec, made = by_index(subject), subject.spec, subject.provenance
     assert spec is not None and made is not None
     states: list[Mapping[str, Tensor]] = []

@@ -15,8 +15,8 @@ _COUNTER = "num_batches_tracked"
 
 @check_of("weights.keys", "the tensors' names are the architecture's", "weights")
 def keys(subject: OpenedRelease) -> Iterator[Finding]:
-    """A tensor of the architecture is missing from the weights, or the weights hold one that it does
-    not have. (A tied parameter may be stored under one of its names.)
+    """A tensor of the architecture is missing from the weights, or the weights hold one that it
+    does not have. (A tied parameter may be stored under one of its names.)
 
     Fix: save the model's whole state dict, or correct the configuration.
     """
