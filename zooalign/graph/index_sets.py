@@ -197,7 +197,7 @@ class Atoms(ABC):
         return tensor
 
     def may_depend(self, atom: int, on: int) -> bool:
-        """Whether, as far as the graph has been read, ``atom`` may be ordered per value of ``on``."""
+        """Whether, as far as the graph is read, ``atom`` may be ordered per value of ``on``."""
         root, other = self.find(atom), self.find(on)
         if root == other or root in self._fixed:
             return False

@@ -127,8 +127,8 @@ def page(body: Mapping[str, Any]) -> str:
 
 def _of_three(body: Mapping[str, Any]) -> Iterable[str]:
     yield (
-        "The simplex of models 1, 2 and 3, one permutation each: barrier over the plane through the "
-        "three "
+        "The simplex of models 1, 2 and 3, one permutation each: barrier over the plane through "
+        "the three "
         + ", ".join(f"{b['over_line']:.4f} ({q})" for q, b in body["simplex"]["barrier"].items())
         + "; over their mean "
         + ", ".join(f"{b['over_mean']:.4f} ({q})" for q, b in body["simplex"]["barrier"].items())

@@ -220,7 +220,7 @@ class PermutationSpec:
     def sources(
         self, permutation: Permutation, name: str
     ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-        """Where the positions of one tensor come from; see :func:`zooalign.symmetry.apply.sources`."""
+        """Where a tensor's positions come from; see :func:`zooalign.symmetry.apply.sources`."""
         return sources(self.shapes[name], self.by_parameter.get(name, ()), permutation)
 
     def moves(self, permutation: Permutation, name: str) -> bool:

@@ -196,7 +196,9 @@ class BaseAdapter(ABC):
     ) -> nn.Module:
         """The module in eval mode with exactly these tensors; ties are kept.
 
-        Raises:
-            CheckpointError: a key is missing or unexpected, or a shape differs.
+        Raises
+        ------
+        CheckpointError
+            A key is missing or unexpected, or a shape differs.
         """
         return building.assign_state_dict(self.build(architecture), state_dict, device, dtype)
