@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from zooalign.plugins import hooks
-from zooalign.plugins import manager as plugins
+from zooalign.hooks import hookspecs
+from zooalign.hooks import manager as plugins
 from zooalign.symmetry import extract
 from zooalign.zoo import libraries
 
@@ -20,7 +20,7 @@ def no_installed_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Without the plugins that happen to be installed here; those of the test are seen."""
     monkeypatch.delenv(plugins.ALLOW_LIST, raising=False)
     real = plugins.entry_points
-    installed = {entry.name for entry in real(group=hooks.PROJECT)}
+    installed = {entry.name for entry in real(group=hookspecs.PROJECT)}
     monkeypatch.setattr(
         plugins,
         "entry_points",

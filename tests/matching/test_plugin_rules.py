@@ -45,7 +45,7 @@ class Net(nn.Module):
 PLUGIN = """
 import sys
 from types import ModuleType
-from zooalign.plugins.hooks import hookimpl
+from zooalign.plugins import hookimpl
 
 @hookimpl
 def zooalign_operators():

@@ -12,13 +12,13 @@ from zooalign.errors import ZooalignError
 from zooalign.gate.check import check
 from zooalign.gate.checks import BUILT_IN, all_checks
 from zooalign.gate.plugin_states import plugin_states
+from zooalign.hooks import manager as plugins
+from zooalign.hooks.manager import PluginError
 from zooalign.matching.solvers import BUILT_IN as SOLVERS
 from zooalign.matching.solvers import solvers
 from zooalign.pipelines.align import align_models
-from zooalign.plugins import manager as plugins
-from zooalign.plugins.manager import PluginError
 
-HEAD = "from zooalign.plugins.hooks import hookimpl\n"
+HEAD = "from zooalign.plugins import hookimpl\n"
 CHECKS = (
     HEAD
     + '''

@@ -5,12 +5,12 @@ from installed_plugins import Install
 
 from zooalign.errors import ModelReferenceError, ZooalignWarning
 from zooalign.gate.plugin_states import plugin_states
-from zooalign.plugins import hooks
-from zooalign.plugins import manager as plugins
+from zooalign.hooks import hookspecs
+from zooalign.hooks import manager as plugins
 from zooalign.zoo import libraries
 
 ADAPTER = """
-from zooalign.plugins.hooks import hookimpl
+from zooalign.plugins import hookimpl
 from zooalign.zoo.python_adapter import PythonAdapter
 
 class Other(PythonAdapter):
@@ -38,10 +38,10 @@ def test_built_in_ones_are_plugins() -> None:
 
 
 def test_every_hook_says_what_it_is_for() -> None:
-    specs = [name for name in dir(hooks) if name.startswith("zooalign_")]
+    specs = [name for name in dir(hookspecs) if name.startswith("zooalign_")]
     assert len(specs) >= 4
     for name in specs:
-        doc = getattr(hooks, name).__doc__
+        doc = getattr(hookspecs, name).__doc__
         assert doc and doc.splitlines()[0].endswith((".", ")."))
 
 
@@ -63,21 +63,21 @@ def test_an_outside_plugin(install_plugin: Install) -> None:
         ("raise SystemExit(1)", "SystemExit: 1"),
         ("x = 1", "it has no hooks"),
         (
-            "from zooalign.plugins.hooks import hookimpl\n@hookimpl\ndef zooalign_no_such(): ...",
+            "from zooalign.plugins import hookimpl\n@hookimpl\ndef zooalign_no_such(): ...",
             "unknown hooks: zooalign_no_such",
         ),
         (
-            "from zooalign.plugins.hooks import hookimpl\n"
+            "from zooalign.plugins import hookimpl\n"
             "@hookimpl\ndef zooalign_library_adapters(wrong): ...",
             "PluginValidationError",
         ),
         (
-            "from zooalign.plugins.hooks import hookimpl\n"
+            "from zooalign.plugins import hookimpl\n"
             "@hookimpl\ndef zooalign_library_adapters(): return [1]",
             "1 is not a LibraryAdapter",
         ),
         (
-            "from zooalign.plugins.hooks import hookimpl\n"
+            "from zooalign.plugins import hookimpl\n"
             "@hookimpl\ndef zooalign_library_adapters(): 1 / 0",
             "ZeroDivisionError",
         ),

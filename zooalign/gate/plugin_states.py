@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zooalign.gate.checks import check_problem
-from zooalign.matching.solvers import solver_name, solver_problem
-from zooalign.plugins.manager import (
+from zooalign.hooks.manager import (
     ALLOW_LIST,
     PluginError,
     PluginInfo,
@@ -14,6 +13,7 @@ from zooalign.plugins.manager import (
     loaded_plugins,
     outside_allow_list,
 )
+from zooalign.matching.solvers import solver_name, solver_problem
 from zooalign.symmetry.extract import rules_problem
 from zooalign.zoo.libraries import adapter_problem, failed_libraries
 

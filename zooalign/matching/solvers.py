@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
+from zooalign.hooks.manager import hook_failed, items_of
 from zooalign.matching.activation import activation_matching
 from zooalign.matching.auto import auto_matching
 from zooalign.matching.blend import blended_matching, refined_matching
@@ -17,7 +18,6 @@ from zooalign.matching.frank_wolfe import frank_wolfe_matching
 from zooalign.matching.learned import learned_matching
 from zooalign.matching.result import Match
 from zooalign.matching.weight import weight_matching
-from zooalign.plugins.manager import hook_failed, items_of
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [

@@ -11,8 +11,8 @@ from torch import nn
 from zooalign.graph.build import trace
 from zooalign.graph.capture import capture
 from zooalign.graph.registry import Rule, collect
+from zooalign.hooks.manager import ALLOW_LIST, items_of
 from zooalign.operators import FAMILIES
-from zooalign.plugins.manager import ALLOW_LIST, items_of
 from zooalign.symmetry.derive import Derived, derive
 from zooalign.symmetry.spec import PermutationSpec
 

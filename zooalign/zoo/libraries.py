@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from zooalign.errors import ModelReferenceError
-from zooalign.plugins.manager import (
+from zooalign.hooks.manager import (
     ALLOW_LIST,
     PluginError,
     items_of,

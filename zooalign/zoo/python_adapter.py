@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import ModelReferenceError, ZooalignError
-from zooalign.plugins.hooks import hookimpl
+from zooalign.hooks.hookspecs import hookimpl
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter
 from zooalign.zoo.imports import import_object, working_directory_importable
 from zooalign.zoo.preprocess import Preprocess, to_unit_range

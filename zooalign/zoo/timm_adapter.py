@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, ModelReferenceError
-from zooalign.plugins.hooks import hookimpl
+from zooalign.hooks.hookspecs import hookimpl
 from zooalign.zoo import building, timm_catalogue
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter, Reduction
 from zooalign.zoo.preprocess import Preprocess

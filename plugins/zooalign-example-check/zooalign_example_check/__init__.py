@@ -10,12 +10,17 @@ findings. What differs between teams is a parameter, which a policy file sets::
 import re
 from collections.abc import Iterator
 
-from zooalign.errors import SpecError
-from zooalign.gate.findings import Check, Finding, check_of
-from zooalign.plugins.hooks import hookimpl
-from zooalign.release.front_matter import body_of, read_metadata
-from zooalign.release.layout import CARD
-from zooalign.release.opened import OpenedRelease
+from zooalign.plugins import (
+    CARD,
+    Check,
+    Finding,
+    OpenedRelease,
+    SpecError,
+    body_of,
+    check_of,
+    hookimpl,
+    read_metadata,
+)
 
 __all__ = ["licence", "name", "owner", "zooalign_checks"]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from zooalign.errors import ModelReferenceError
-from zooalign.plugins.manager import loaded_plugins
+from zooalign.hooks.manager import loaded_plugins
 from zooalign.zoo.adapters import Catalogue
 from zooalign.zoo.libraries import adapter_named
 from zooalign.zoo.models import open_model

@@ -5,8 +5,7 @@ Nothing here imports transformers before one of its models is asked for.
 
 from typing import Any
 
-from zooalign.plugins.hooks import hookimpl
-from zooalign.zoo.adapters import LibraryAdapter
+from zooalign.plugins import LibraryAdapter, hookimpl
 
 __all__ = ["zooalign_library_adapters", "zooalign_operators"]
 

@@ -7,13 +7,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zooalign.errors import CheckpointError, DataError, ModelReferenceError
-from zooalign.zoo.adapters import Architecture, BaseAdapter, Reduction
-from zooalign.zoo.data import Batches
-from zooalign.zoo.headers import TensorInfo
-from zooalign.zoo.preprocess import Preprocess
-from zooalign.zoo.references import Reference
-from zooalign.zoo.stored import Part
+from zooalign.plugins import (
+    Architecture,
+    BaseAdapter,
+    Batches,
+    CheckpointError,
+    DataError,
+    ModelReferenceError,
+    Part,
+    Preprocess,
+    Reduction,
+    Reference,
+    TensorInfo,
+)
 
 __all__ = ["TransformersAdapter"]
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zooalign.errors import ModelReferenceError, ZooalignError
-from zooalign.zoo import building
-from zooalign.zoo.adapters import Architecture
+from zooalign.plugins import Architecture, ModelReferenceError, ZooalignError, build_on_meta
 
 from zooalign_transformers.classes import class_named
 from zooalign_transformers.configuring import make_config
@@ -72,7 +70,7 @@ def inputs_for(architecture: Architecture, batch: int) -> tuple[dict[str, Tensor
 @lru_cache(maxsize=32)
 def _inputs(key: str, batch: int) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     architecture = Architecture(**json.loads(key))
-    model = building.build_on_meta(lambda: plain(architecture))
+    model = build_on_meta(lambda: plain(architecture))
     made = example_inputs(model, model.config, batch)
     more = _BESIDE_TEXT & set(made)
     if "input_ids" in made and more and not _takes(model, made):

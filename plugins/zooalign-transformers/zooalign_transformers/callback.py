@@ -16,13 +16,16 @@ import torch
 import zooalign
 from torch import nn
 from transformers import TrainerCallback
-from zooalign.api import Alignment
-from zooalign.errors import MergeError
-from zooalign.matching.solvers import RUN_THE_MIDPOINT
-from zooalign.merging import correct, cross_entropy
-from zooalign.merging.curve import Barrier
-from zooalign.symmetry import PermutationSpec
-from zooalign.zoo.files import new_directory
+from zooalign import Alignment
+from zooalign.plugins import (
+    RUN_THE_MIDPOINT,
+    Barrier,
+    MergeError,
+    PermutationSpec,
+    correct,
+    cross_entropy,
+    new_directory,
+)
 
 from zooalign_transformers.adapter import TransformersAdapter
 from zooalign_transformers.in_memory import architecture_of, positional_batches, tensors_of

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
-from zooalign.errors import ModelReferenceError
+from zooalign.plugins import ModelReferenceError
 
 __all__ = ["class_for_task", "class_named", "config_class", "modalities", "model_types", "tasks"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from zooalign.errors import ModelReferenceError
+from zooalign.plugins import ModelReferenceError
 
 from zooalign_transformers.classes import config_class
 from zooalign_transformers.quiet import quiet

@@ -4,10 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from zooalign.errors import DataError
-from zooalign.zoo.adapters import Architecture
-from zooalign.zoo.data import Batches
-from zooalign.zoo.query import options_to_json, parse_query
+from zooalign.plugins import Architecture, Batches, DataError, options_to_json, parse_query
 
 __all__ = ["open_own_data"]
 

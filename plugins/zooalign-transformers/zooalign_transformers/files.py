@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from zooalign.zoo.adapters import Architecture
+from zooalign.plugins import Architecture
 
 from zooalign_transformers.configuring import make_config
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zooalign.errors import DataError, MergeError, ZooalignWarning
-from zooalign.zoo.adapters import Architecture
-from zooalign.zoo.models import open_model
+from zooalign.plugins import Architecture, DataError, MergeError, ZooalignWarning, open_model
 
 from zooalign_transformers.building import inputs_for
 from zooalign_transformers.classes import class_named

@@ -20,9 +20,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
-from zooalign.errors import CheckpointError, MergeError
-from zooalign.symmetry import Permutation, PermutationSpec
-from zooalign.zoo.files import new_directory
+from zooalign.plugins import (
+    CheckpointError,
+    MergeError,
+    Permutation,
+    PermutationSpec,
+    SpecError,
+    new_directory,
+    open_release,
+    permutation_name,
+)
 
 __all__ = ["Adapter", "carry", "merged", "read_adapter", "write_adapter"]
 
@@ -227,22 +234,17 @@ def main(arguments: list[str] | None = None) -> None:
     """Carry the adapter of a model over to what ``zooalign align`` wrote of that model."""
     import argparse
 
-    from zooalign.release import layout
-    from zooalign.symmetry.spec_file import from_json, permutation_from_dict
-
     parser = argparse.ArgumentParser(prog="zooalign_transformers.lora", description=main.__doc__)
     parser.add_argument("adapter", help="directory of the adapter")
     parser.add_argument("--aligned", required=True, help="directory written by zooalign align")
     parser.add_argument("-o", "--output", required=True)
     given = parser.parse_args(arguments)
-    folder = Path(given.aligned)
-    spec = from_json((folder / layout.SPEC).read_text(encoding="utf-8"), layout.SPEC)
-    where = layout.permutation_name(None)
-    body = json.loads((folder / where).read_text(encoding="utf-8"))
-    permutation = permutation_from_dict(body, spec, where)
-    write_adapter(
-        carry(read_adapter(given.adapter), spec, permutation), given.output, like=given.adapter
-    )
+    with open_release(given.aligned) as aligned:
+        if aligned.spec is None:
+            raise SpecError(f"--aligned {given.aligned}: {aligned.spec_problem or 'has no spec'}")
+        permutation = aligned.permutation(permutation_name(None))
+        carried = carry(read_adapter(given.adapter), aligned.spec, permutation)
+    write_adapter(carried, given.output, like=given.adapter)
     print(f"written: {given.output}")
 
 

@@ -9,11 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from zooalign.errors import DataError
-from zooalign.zoo.adapters import Architecture
-from zooalign.zoo.data import Batch, Batches
-from zooalign.zoo.images import open_image_folder
-from zooalign.zoo.preprocess import Preprocess
+from zooalign.plugins import Architecture, Batch, Batches, DataError, Preprocess, open_image_folder
 
 from zooalign_transformers.building import inputs_for
 from zooalign_transformers.quiet import quiet

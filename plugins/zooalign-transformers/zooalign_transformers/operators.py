@@ -1,8 +1,6 @@
 """Rules of operators that models of transformers use and the core does not know."""
 
-from zooalign.graph.operator import Operator, Tensor
-from zooalign.graph.registry import rule
-from zooalign.operators.elementwise import same
+from zooalign.plugins import Operator, Tensor, rule, same
 
 __all__: list[str] = []
 

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from zooalign.errors import DataError
-from zooalign.zoo.adapters import Architecture
+from zooalign.plugins import Architecture, DataError
 
 __all__ = ["IGNORED", "kind_of", "scoring", "token_correct", "token_loss"]
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from zooalign.zoo import building
-from zooalign.zoo.adapters import Architecture
+from zooalign.plugins import Architecture, build_initialised, build_on_meta
 
 from zooalign_transformers.classes import config_class
 from zooalign_transformers.configuring import sub_configs
@@ -110,10 +109,10 @@ def _runs(name: str, config: dict[str, Any]) -> bool:
         "transformers", config["model_type"], {"class": name, "config": config}
     )
     try:
-        module = building.build_on_meta(lambda: create(architecture))
+        module = build_on_meta(lambda: create(architecture))
         if sum(p.numel() for p in module.parameters()) > _MOST_PARAMETERS:
             return False
-        module = building.build_initialised(lambda: create(architecture), 0)
+        module = build_initialised(lambda: create(architecture), 0)
         tensors, _ = inputs_for(architecture, 2)
         with torch.no_grad():
             module(*tensors.values())

@@ -13,11 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zooalign.errors import CheckpointError
-from zooalign.zoo import building
-from zooalign.zoo.adapters import Architecture
-from zooalign.zoo.headers import TensorInfo
-from zooalign.zoo.stored import Part
+from zooalign.plugins import Architecture, CheckpointError, Part, TensorInfo, build_on_meta
 
 from zooalign_transformers.building import plain
 from zooalign_transformers.quiet import quiet
@@ -119,7 +115,7 @@ def _rules(key: str) -> _Rules | None:
     except ImportError:
         return None
     architecture = Architecture(**json.loads(key))
-    model = building.build_on_meta(lambda: plain(architecture))
+    model = build_on_meta(lambda: plain(architecture))
     return _Rules(model, get_model_conversion_mapping(model))
 
 

@@ -18,9 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from zooalign.errors import DataError
-from zooalign.zoo.adapters import Architecture
-from zooalign.zoo.data import Batch, Batches
+from zooalign.plugins import Architecture, Batch, Batches, DataError
 
 from zooalign_transformers.building import inputs_for
 from zooalign_transformers.configuring import make_config

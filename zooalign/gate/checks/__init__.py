@@ -17,7 +17,7 @@ from zooalign.gate.checks import (
     weights,
 )
 from zooalign.gate.findings import Check
-from zooalign.plugins.manager import items_of
+from zooalign.hooks.manager import items_of
 
 __all__ = ["BUILT_IN", "all_checks", "check_problem"]
 

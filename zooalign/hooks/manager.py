@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pluggy
 
 from zooalign.errors import ZooalignError, ZooalignWarning
-from zooalign.plugins import hooks
+from zooalign.hooks import hookspecs
 
 __all__ = [
     "ALLOW_LIST",
@@ -143,14 +143,14 @@ def outside_allow_list() -> tuple[PluginInfo, ...]:
     if allowed is None:
         return ()
     names = {name.strip() for name in allowed.split(",")}
-    found = sorted(entry_points(group=hooks.PROJECT), key=lambda entry: entry.name)
+    found = sorted(entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name)
     return tuple(_outside_info(entry) for entry in found if entry.name not in names)
 
 
 @lru_cache(maxsize=8)
 def _load(allowed: str | None) -> _Loaded:
-    manager = pluggy.PluginManager(hooks.PROJECT)
-    manager.add_hookspecs(hooks)
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
     infos = []
     for name, module in BUILT_IN.items():
         info = PluginInfo(name, "built-in", "zooalign", _own_version(), (), module=module)
@@ -164,7 +164,7 @@ def _load(allowed: str | None) -> _Loaded:
 
 
 def _outside(allowed: str | None) -> list[EntryPoint]:
-    found = sorted(entry_points(group=hooks.PROJECT), key=lambda entry: entry.name)
+    found = sorted(entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name)
     if allowed is None:
         return found
     names = {name.strip() for name in allowed.split(",") if name.strip()}

@@ -1,7 +1,7 @@
 """Every extension point of zooalign. A plugin is a module (or object) with some of these.
 
 Outside plugins name it in the entry-point group ``zooalign``; what is built in is registered the
-same way (:mod:`zooalign.plugins.manager`). Mark an implementation with :data:`hookimpl`.
+same way (:mod:`zooalign.hooks.manager`). Mark an implementation with :data:`hookimpl`.
 """
 
 from collections.abc import Sequence

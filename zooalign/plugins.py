@@ -1,0 +1,103 @@
+"""Everything a plugin's author imports from zooalign; ``docs/plugins.md`` says how to write one.
+
+Nothing inside zooalign imports this module: it stands above the packages whose names it gathers.
+"""
+
+from zooalign.errors import (
+    CheckpointError,
+    DataError,
+    HubError,
+    MergeError,
+    ModelReferenceError,
+    SpecError,
+    TraceError,
+    ZooalignError,
+    ZooalignWarning,
+)
+from zooalign.gate.findings import Check, Finding, check_of
+from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.registry import rule
+from zooalign.hooks.hookspecs import hookimpl
+from zooalign.hooks.manager import PluginError
+from zooalign.matching.result import Match
+from zooalign.matching.solvers import RUN_THE_MIDPOINT
+from zooalign.merging import correct, cross_entropy
+from zooalign.merging.curve import Barrier
+from zooalign.operators.elementwise import same
+from zooalign.release.front_matter import body_of, read_metadata
+from zooalign.release.layout import CARD, permutation_name
+from zooalign.release.opened import OpenedRelease, open_release
+from zooalign.symmetry import Permutation, PermutationSpec
+from zooalign.zoo.adapters import (
+    Architecture,
+    BaseAdapter,
+    Catalogue,
+    LibraryAdapter,
+    OwnData,
+    Reduction,
+)
+from zooalign.zoo.building import build_initialised, build_on_meta
+from zooalign.zoo.data import Batch, Batches
+from zooalign.zoo.files import new_directory
+from zooalign.zoo.headers import TensorInfo
+from zooalign.zoo.images import open_image_folder
+from zooalign.zoo.models import Model, open_model
+from zooalign.zoo.preprocess import Preprocess
+from zooalign.zoo.query import options_to_json, parse_query
+from zooalign.zoo.references import Reference
+from zooalign.zoo.stored import Part, StoredNames
+
+__all__ = [
+    "CARD",
+    "RUN_THE_MIDPOINT",
+    "Architecture",
+    "Barrier",
+    "BaseAdapter",
+    "Batch",
+    "Batches",
+    "Catalogue",
+    "Check",
+    "CheckpointError",
+    "DataError",
+    "Finding",
+    "HubError",
+    "LibraryAdapter",
+    "Match",
+    "MergeError",
+    "Model",
+    "ModelReferenceError",
+    "OpenedRelease",
+    "Operator",
+    "OwnData",
+    "Part",
+    "Permutation",
+    "PermutationSpec",
+    "PluginError",
+    "Preprocess",
+    "Reduction",
+    "Reference",
+    "SpecError",
+    "StoredNames",
+    "Tensor",
+    "TensorInfo",
+    "TraceError",
+    "ZooalignError",
+    "ZooalignWarning",
+    "body_of",
+    "build_initialised",
+    "build_on_meta",
+    "check_of",
+    "correct",
+    "cross_entropy",
+    "hookimpl",
+    "new_directory",
+    "open_image_folder",
+    "open_model",
+    "open_release",
+    "options_to_json",
+    "parse_query",
+    "permutation_name",
+    "read_metadata",
+    "rule",
+    "same",
+]
