@@ -19,7 +19,8 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
-from zooalign.release.calibration import Loading, open_for
+from zooalign.release.calibration import open_for
+from zooalign.release.settings import Loading
 from zooalign.zoo.models import Model
 
 ROOT = Path(__file__).parents[2]

@@ -103,6 +103,12 @@ def test_usage(call: Call, work: Path) -> None:
     assert call("align", "a").out == ""
 
 
+def test_without_arguments_the_help_is_shown(call: Call) -> None:
+    done = call()
+    assert done.code == 0 and done.err == ""
+    assert all(name in done.out for name in COMMANDS)
+
+
 def test_an_unexpected_error_is_short(
     call: Call, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

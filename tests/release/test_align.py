@@ -11,7 +11,7 @@ from released_pairs import Pairs, outputs, rewrite, weights
 from zooalign.errors import CheckpointError, DataError, MergeError, ModelReferenceError
 from zooalign.gate.check import check
 from zooalign.pipelines.align import AlignReport, align_models
-from zooalign.release.calibration import Loading
+from zooalign.release.settings import Loading
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo.checkpoint import open_checkpoint
 from zooalign.zoo.models import open_model
@@ -151,6 +151,19 @@ def test_what_it_refuses(pairs: Pairs, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not empty"):
         align_models(*pairs.vit, str(tmp_path / "full"), method="weight")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full", "nan"]
+
+
+def test_a_directory_that_is_not_a_models_is_refused_before_the_work(
+    pairs: Pairs, tmp_path: Path
+) -> None:
+    """Also to be overwritten: the missing model is not even looked for."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/x").write_text("mine")
+    with pytest.raises(CheckpointError, match="does not look like a model's directory"):
+        align_models(
+            pairs.vit[0], "./none", str(tmp_path / "mine"), method="weight", overwrite=True
+        )
+    assert (tmp_path / "mine/x").read_text() == "mine"
 
 
 def test_another_configuration_of_equal_shapes_is_refused(pairs: Pairs, tmp_path: Path) -> None:

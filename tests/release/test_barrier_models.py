@@ -7,7 +7,8 @@ from released_pairs import Pairs
 
 from zooalign.errors import DataError, MergeError
 from zooalign.pipelines.barrier import barrier_models
-from zooalign.release.calibration import FullBatches, Loading, describe_data, open_for
+from zooalign.release.calibration import FullBatches, describe_data, open_for
+from zooalign.release.settings import Loading
 from zooalign.zoo.models import open_model
 
 

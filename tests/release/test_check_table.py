@@ -17,8 +17,8 @@ from zooalign.gate.checks import all_checks
 from zooalign.gate.policy import Policy
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.merge import merge_models
-from zooalign.release.calibration import Loading
 from zooalign.release.layout import CARD, PROVENANCE, SPEC
+from zooalign.release.settings import Loading
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict, to_json
 from zooalign.testing import LoopbackHub
 from zooalign.zoo.models import open_model

@@ -11,7 +11,7 @@ from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.gate.check import check
 from zooalign.pipelines.merge import merge_models
 from zooalign.pipelines.reproduce import reproduce
-from zooalign.release.calibration import Loading
+from zooalign.release.settings import Loading
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 
 

@@ -5,6 +5,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -81,7 +82,7 @@ def _usage_hint(error: click.ClickException) -> str:
 
 def _wants_json(arguments: Sequence[str]) -> bool:
     """Whether JSON was asked for, also where the arguments do not parse."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    pairs = pairwise([*arguments, ""])
     return any(a == "--format=json" or (a == "--format" and b == "json") for a, b in pairs)
 
 

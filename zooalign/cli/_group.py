@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
 
         With ``standalone_mode`` off the code is returned instead.
         """
-        given = list(sys.argv[1:] if args is None else args)
+        given = list(sys.argv[1:] if args is None else args) or ["--help"]
 
         def run() -> Any:
             return click.Group.main(

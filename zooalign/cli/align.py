@@ -49,7 +49,7 @@ def command(
     The output computes the same function as SOURCE; that is checked before it is written.
     """
     from zooalign.pipelines.align import align_models
-    from zooalign.release.calibration import Loading
+    from zooalign.release.settings import Loading
 
     with progress_bar() as progress:
         report = align_models(

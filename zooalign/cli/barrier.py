@@ -57,7 +57,7 @@ def command(
 ) -> Result:
     """Measure the barrier between A and B by both definitions in use."""
     from zooalign.pipelines.barrier import barrier_models
-    from zooalign.release.calibration import Loading
+    from zooalign.release.settings import Loading
 
     with progress_bar() as progress:
         report = barrier_models(

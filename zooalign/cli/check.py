@@ -61,7 +61,7 @@ def command(
         _require_there(reference)
 
         from zooalign.gate.check import CheckRequest, check_with
-        from zooalign.release.calibration import Loading
+        from zooalign.release.settings import Loading
 
         asked = CheckRequest(
             parents=parents,

@@ -87,7 +87,7 @@ def command(
     """Measure barriers between A, B, ... by every way to permute them."""
     from zooalign.merging.connecting import Matching
     from zooalign.pipelines.connectivity import connectivity_models
-    from zooalign.release.calibration import Loading
+    from zooalign.release.settings import Loading
 
     options = _options.matching(method, starts=starts, kind=kind)
     with progress_bar() as progress:

@@ -63,7 +63,7 @@ def command(
 ) -> Result:
     """Average A, B, ... with every model brought in the order of A's units, and write DIR."""
     from zooalign.pipelines.merge import merge_models
-    from zooalign.release.calibration import Loading
+    from zooalign.release.settings import Loading
 
     with progress_bar() as progress:
         report = merge_models(

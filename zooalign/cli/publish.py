@@ -49,10 +49,9 @@ def command(
     """
     from zooalign.gate.policy import find_policy, read_policy
     from zooalign.publish.publish import FaultyReleaseError, publish
-    from zooalign.release.calibration import Loading
-    from zooalign.release.request import CheckRequest
+    from zooalign.release.settings import CheckRequest, Loading
 
-    asked = CheckRequest(
+    request = CheckRequest(
         parents=parents,
         recorded_parents=recorded_parents,
         model=model,
@@ -72,7 +71,7 @@ def command(
                 permutation_only=permutation_only,
                 parent_commit=parent_commit,
                 message=message,
-                asked=asked,
+                request=request,
                 policy=find_policy() if policy is None else read_policy(policy),
                 progress=progress,
             )

@@ -9,7 +9,7 @@ from zooalign.gate.checks_page import NEEDS
 from zooalign.gate.findings import Check, CheckReport, Finding
 from zooalign.gate.policy import Policy
 from zooalign.release.opened import OpenedRelease, open_release
-from zooalign.release.request import CheckRequest
+from zooalign.release.settings import CheckRequest
 from zooalign.text import printable
 
 __all__ = ["CheckRequest", "check", "check_with"]

@@ -12,11 +12,11 @@ from zooalign.pipelines.barrier import measure
 from zooalign.pipelines.matching import align_member, require_data
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
-from zooalign.release.calibration import FullBatches, Loading, describe_data, open_for
+from zooalign.release.calibration import FullBatches, describe_data, open_for
 from zooalign.release.curves import MeasuredCurve, barrier_summary
-from zooalign.release.notes import noted_warnings
 from zooalign.release.opening import open_family
-from zooalign.release.provenance import Provenance, versions
+from zooalign.release.provenance import Provenance, noted_warnings, versions
+from zooalign.release.settings import Loading
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
 

@@ -15,8 +15,7 @@ from zooalign.release import layout
 from zooalign.release.card import make_card
 from zooalign.release.contents import LocalContents
 from zooalign.release.curves import curves_from_json
-from zooalign.release.digests import digest_of
-from zooalign.release.front_matter import read_metadata
+from zooalign.release.layout import digest_of
 from zooalign.release.opened import OpenedRelease, open_release
 from zooalign.release.provenance import Provenance
 from zooalign.release.sources import source_of
@@ -25,9 +24,7 @@ from zooalign.zoo.checkpoint import INDEX_NAME
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.writer import write_model
 
-__all__ = ["ApplyReport", "apply_permutation", "is_permutation_only", "prove_parent"]
-
-TAG = "permutation-only"
+__all__ = ["ApplyReport", "apply_permutation", "prove_parent"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def _files(subject: OpenedRelease, made: Provenance, opened: Model, title: str) 
         for name in subject.names
         if not name.startswith(".") and not name.endswith(".safetensors") and name != INDEX_NAME
     }
-    if is_permutation_only(subject):
+    if subject.permutation_only:
         try:
             text = subject.text(layout.BARRIER)
             curves = () if text is None else curves_from_json(text)
@@ -127,15 +124,6 @@ def _files(subject: OpenedRelease, made: Provenance, opened: Model, title: str) 
             spec=subject.spec,
         ).encode()
     return found
-
-
-def is_permutation_only(subject: OpenedRelease) -> bool:
-    """Whether a release says, by a tag of its card, that it has no weights."""
-    try:
-        tags = read_metadata(subject.text(layout.CARD) or "").get("tags")
-    except SpecError:
-        return False
-    return isinstance(tags, list) and TAG in tags
 
 
 def _alignment(subject: OpenedRelease) -> Provenance:

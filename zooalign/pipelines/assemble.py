@@ -6,17 +6,17 @@ from pathlib import Path
 
 from torch import Tensor
 
-from zooalign.errors import CheckpointError
 from zooalign.progress import Progress
 from zooalign.release import layout
 from zooalign.release.card import make_card
 from zooalign.release.curves import MeasuredCurve, curves_to_dict, render_plot
-from zooalign.release.digests import digest_of
+from zooalign.release.layout import digest_of
 from zooalign.release.opening import Member
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import permutation_to_dict, to_json
 from zooalign.zoo import leftovers
+from zooalign.zoo.files import check_target
 from zooalign.zoo.writer import write_model
 
 __all__ = ["Release", "require_output", "write_release"]
@@ -106,13 +106,9 @@ def require_output(output: str, *, overwrite: bool) -> None:
     Raises
     ------
     CheckpointError
-        If ``output`` is a file, or a directory that is not empty and not to be overwritten.
+        If ``output`` is a file, a directory that is not empty and not to be overwritten, or a
+        directory that is not a model's.
     """
     path = Path(output)
     leftovers.recover(path)  # what a killed run left must not be taken for a free place
-    if path.exists() and not path.is_dir():
-        raise CheckpointError(f"{path}: is a file; name a directory to write to")
-    if path.is_dir() and any(path.iterdir()) and not overwrite:
-        raise CheckpointError(
-            f"{path}: is not empty; name another directory, or ask to overwrite it (--overwrite)"
-        )
+    check_target(path, overwrite)

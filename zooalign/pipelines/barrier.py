@@ -14,9 +14,10 @@ from zooalign.merging.plot import plot_barrier
 from zooalign.merging.statistics import has_running_statistics
 from zooalign.pipelines.matching import Aligned, align_member, diagnosis_to_dict, runnable
 from zooalign.progress import Progress, silent, stage
-from zooalign.release.calibration import FullBatches, Loading, open_for, scoring
+from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.curves import MeasuredCurve
 from zooalign.release.opening import Family, open_family
+from zooalign.release.settings import Loading
 from zooalign.symmetry import Permuted
 
 __all__ = ["BarrierReport", "barrier_models", "measure"]

@@ -17,10 +17,11 @@ from zooalign.merging.plot_many import plot_lines, plot_simplex
 from zooalign.merging.trajectory import BARRIERS, Trajectory, trajectory_summary
 from zooalign.pipelines.matching import runnable
 from zooalign.progress import Progress, silent
-from zooalign.release.calibration import FullBatches, Loading, open_for, scoring
+from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.layout import json_bytes
-from zooalign.release.notes import noted_warnings
 from zooalign.release.opening import open_family
+from zooalign.release.provenance import noted_warnings
+from zooalign.release.settings import Loading
 from zooalign.zoo.files import new_directory
 
 __all__ = [

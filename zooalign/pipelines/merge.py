@@ -23,11 +23,11 @@ from zooalign.pipelines.matching import (
 )
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
-from zooalign.release.calibration import FullBatches, Loading, describe_data, open_for, scoring
+from zooalign.release.calibration import FullBatches, describe_data, open_for, scoring
 from zooalign.release.curves import MeasuredCurve, barrier_summary
-from zooalign.release.notes import noted_warnings
 from zooalign.release.opening import Family, open_family
-from zooalign.release.provenance import Provenance, versions
+from zooalign.release.provenance import Provenance, noted_warnings, versions
+from zooalign.release.settings import Loading
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
 from zooalign.zoo.data import Batches

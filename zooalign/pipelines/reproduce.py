@@ -16,12 +16,11 @@ from zooalign.pipelines.merge import merge_models
 from zooalign.pipelines.same_files import Difference, compare_files
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
-from zooalign.release.calibration import Loading
 from zooalign.release.opened import OpenedRelease, open_release
 from zooalign.release.provenance import Provenance, versions
-from zooalign.release.request import pinned
+from zooalign.release.settings import Loading
 
-__all__ = ["ReproduceReport", "reproduce", "reproduce_subject"]
+__all__ = ["ReproduceReport", "reproduce", "reproduce_opened"]
 
 _TITLE = re.compile(r"^# (?P<title>[^\s/\\.][^/\\\n]*)$", re.MULTILINE)
 
@@ -104,7 +103,7 @@ def reproduce(
         If a source or the data is missing, or the operation fails.
     """
     with open_release(reference) as subject:
-        return reproduce_subject(
+        return reproduce_opened(
             subject,
             root=root,
             allow_code=allow_code,
@@ -114,7 +113,7 @@ def reproduce(
         )
 
 
-def reproduce_subject(
+def reproduce_opened(
     subject: OpenedRelease,
     *,
     root: str | None = None,
@@ -136,7 +135,7 @@ def reproduce_subject(
         with place, warnings.catch_warnings():
             warnings.simplefilter("ignore", ZooalignWarning)
             _run(made, str(output), allow_pickle, device, progress)
-        renamed = {pinned(s).removeprefix("hub:"): s.reference for s in made.sources}
+        renamed = {s.pinned.removeprefix("hub:"): s.reference for s in made.sources}
         found = compare_files(subject, output, renamed)
     here = versions()
     changed = {
@@ -174,7 +173,7 @@ def _run(
         "command": made.command,
         "progress": progress,
     }
-    references = [pinned(source) for source in made.sources]
+    references = [source.pinned for source in made.sources]
     if made.operation == "align":
         align_models(references[0], references[1], output, **common)
         return

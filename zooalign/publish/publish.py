@@ -23,7 +23,7 @@ from zooalign.publish.upload import (
     upload,
 )
 from zooalign.release.contents import PublishedFile, list_files
-from zooalign.release.request import CheckRequest
+from zooalign.release.settings import CheckRequest
 from zooalign.zoo.hub import endpoint
 
 __all__ = ["FaultyReleaseError", "PublishReport", "publish"]
@@ -83,7 +83,7 @@ def publish(
     permutation_only: bool = False,
     parent_commit: str | None = None,
     message: str | None = None,
-    asked: CheckRequest | None = None,
+    request: CheckRequest | None = None,
     policy: Policy | None = None,
     token: str | None = None,
     progress: Progress = silent,
@@ -109,7 +109,7 @@ def publish(
         Publish the permutation, spec, provenance and a card, without weights and configuration.
     parent_commit:
         The head (at least seven digits) that an existing repo must have.
-    asked, policy:
+    request, policy:
         What the gate looks at and what it demands, as for
         :func:`zooalign.gate.check.check_with`.
     token:
@@ -141,7 +141,7 @@ def publish(
     progress("check", 0, 1)
     # A path like a repo's name would be taken for one.
     here = directory if directory.startswith((".", "/")) else f"./{directory}"
-    report = check_with(here, asked or CheckRequest(), policy=policy)
+    report = check_with(here, request or CheckRequest(), policy=policy)
     if not report.ok and not force:
         raise FaultyReleaseError(
             _refusal(directory, report), PublishReport(directory, repo, listed, dry_run, report)

@@ -11,22 +11,15 @@ from torch import Tensor
 
 from zooalign.merging.evaluate import correct, cross_entropy
 from zooalign.release.provenance import DataUse
+from zooalign.release.settings import Loading
 from zooalign.zoo.adapters import OwnData
 from zooalign.zoo.data import Batch, Batches, open_data
 from zooalign.zoo.models import Model
 
-__all__ = ["FullBatches", "Loading", "describe_data", "open_for", "scoring"]
+__all__ = ["FullBatches", "describe_data", "open_for", "scoring"]
 
 
 Measure = Callable[[Any, Any], Tensor]
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How data is read: rows a batch, and at most so many rows."""
-
-    batch_size: int = 128
-    limit: int | None = None
 
 
 # A barrier reads its data at every alpha; preprocessed batches are kept up to so many bytes.

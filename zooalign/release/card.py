@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from huggingface_hub import ModelCardData
 
 from zooalign.release.curves import MeasuredCurve
+from zooalign.release.layout import PERMUTATION_ONLY
 from zooalign.release.provenance import Provenance
 from zooalign.release.sources import Ancestor, Source
 from zooalign.symmetry import PermutationSpec
@@ -45,7 +46,7 @@ def make_card(
     )
     if permutation_only is not None:
         data.library_name = None
-        data["tags"].append("permutation-only")
+        data["tags"].append(PERMUTATION_ONLY)
     elif repos:
         data["base_model_relation"] = _RELATION[provenance.operation]
     parts = [

@@ -1,16 +1,22 @@
-"""Names of the files that zooalign puts beside a model's own."""
+"""The files that zooalign puts beside a model's own: their names, their JSON, their digests."""
 
+import hashlib
 import json
 from typing import Any
+
+import torch
+from torch import Tensor
 
 __all__ = [
     "BARRIER",
     "CARD",
     "DIGESTS",
     "FOLDER",
+    "PERMUTATION_ONLY",
     "PLOT",
     "PROVENANCE",
     "SPEC",
+    "digest_of",
     "json_bytes",
     "permutation_name",
 ]
@@ -22,6 +28,8 @@ BARRIER = f"{FOLDER}/barrier.json"
 PLOT = f"{FOLDER}/barrier.svg"
 DIGESTS = f"{FOLDER}/digests.json"
 CARD = "README.md"
+# The tag of a card whose release has no weights.
+PERMUTATION_ONLY = "permutation-only"
 
 
 def permutation_name(number: int | None) -> str:
@@ -32,3 +40,9 @@ def permutation_name(number: int | None) -> str:
 def json_bytes(value: Any) -> bytes:
     """Indented JSON that ends with a newline; NaN and infinity are an error."""
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def digest_of(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's values, little-endian and row-major, as safetensors stores them."""
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    return hashlib.sha256(memoryview(flat.view(torch.uint8).numpy())).hexdigest()

@@ -16,10 +16,11 @@ from torch import nn
 from zooalign.errors import CheckpointError, ModelReferenceError, SpecError
 from zooalign.release import layout
 from zooalign.release.contents import Contents, LocalContents, is_inside, open_repo
+from zooalign.release.front_matter import read_metadata
 from zooalign.release.mirror import Fault, faults_of, headers_only, make_mirror
 from zooalign.release.opening import Member, derive_for
 from zooalign.release.provenance import Provenance
-from zooalign.release.request import CheckRequest, pinned
+from zooalign.release.settings import CheckRequest
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
@@ -63,8 +64,8 @@ class OpenedRelease:
         the weights cannot be opened at all, and ``unreadable`` says why.
     repo:
         Of a hub repo: its name and resolved commit.
-    asked:
-        What the caller wants looked at besides.
+    request:
+        What the gate looks at besides.
     settings:
         Per check its parameters.
     """
@@ -75,7 +76,7 @@ class OpenedRelease:
     model: Model | None
     unreadable: str | None
     repo: hub.HubRepo | None
-    asked: CheckRequest
+    request: CheckRequest
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -91,9 +92,9 @@ class OpenedRelease:
     @property
     def parent_references(self) -> tuple[str, ...]:
         """The parents to compare with: those given, or those that the record names."""
-        if self.asked.recorded_parents and self.provenance is not None:
-            return (*self.asked.parents, *map(pinned, self.provenance.sources))
-        return self.asked.parents
+        if self.request.recorded_parents and self.provenance is not None:
+            return (*self.request.parents, *(source.pinned for source in self.provenance.sources))
+        return self.request.parents
 
     def has(self, need: str) -> bool:
         """Whether what a check needs is there and readable.
@@ -105,14 +106,14 @@ class OpenedRelease:
         known: dict[str, Callable[[], bool]] = {
             "weights": lambda: self.model is not None,
             "shapes": lambda: self.shapes_problem is None,
-            "values": lambda: not self.asked.headers_only and self._values_are_inside,
-            "fit": lambda: not self.asked.headers_only and self.state_problem is None,
+            "values": lambda: not self.request.headers_only and self._values_are_inside,
+            "fit": lambda: not self.request.headers_only and self.state_problem is None,
             "spec": lambda: self.spec is not None,
             "provenance": lambda: self.provenance is not None,
-            "parents": lambda: bool(self.parent_references) and not self.asked.headers_only,
-            "data": lambda: self.asked.data is not None and not self.asked.headers_only,
-            "rerun": lambda: self.asked.rerun and not self.asked.headers_only,
-            "against": lambda: self.asked.against is not None,
+            "parents": lambda: bool(self.parent_references) and not self.request.headers_only,
+            "data": lambda: self.request.data is not None and not self.request.headers_only,
+            "rerun": lambda: self.request.rerun and not self.request.headers_only,
+            "against": lambda: self.request.against is not None,
         }
         return known[need]()
 
@@ -149,6 +150,15 @@ class OpenedRelease:
             return None if text is None else json.loads(text)
         except (ValueError, RecursionError) as error:
             raise SpecError(f"{name} is not JSON: {error}") from error
+
+    @cached_property
+    def permutation_only(self) -> bool:
+        """Whether its card says, by a tag, that it is a permutation without weights."""
+        try:
+            tags = read_metadata(self.text(layout.CARD) or "").get("tags")
+        except SpecError:
+            return False
+        return isinstance(tags, list) and layout.PERMUTATION_ONLY in tags
 
     @cached_property
     def faults(self) -> tuple[Fault, ...]:
@@ -296,7 +306,9 @@ class OpenedRelease:
         return tuple(found)
 
     def _parent(self, reference: str, taken: set[int | None]) -> Parent:
-        opened = open_model(reference, model=self.asked.model, allow_pickle=self.asked.allow_pickle)
+        opened = open_model(
+            reference, model=self.request.model, allow_pickle=self.request.allow_pickle
+        )
         if opened.checkpoint is None:
             raise CheckpointError(f"'{reference}' has no weights to compare with")
         state = state_dict_for(self.module, opened.checkpoint, where=reference)
@@ -309,7 +321,7 @@ class OpenedRelease:
 
 
 @contextmanager
-def open_release(reference: str, asked: CheckRequest | None = None) -> Iterator[OpenedRelease]:
+def open_release(reference: str, request: CheckRequest | None = None) -> Iterator[OpenedRelease]:
     """Open what is to be checked: its list of files and its headers, no values.
 
     Weights that cannot be read are something to report, not an error.
@@ -319,14 +331,14 @@ def open_release(reference: str, asked: CheckRequest | None = None) -> Iterator[
     ModelReferenceError, HubError
         If there is no such directory or repo, or its architecture is not known.
     """
-    asked = asked or CheckRequest()
+    request = request or CheckRequest()
     parsed = parse_reference(reference)
     if parsed.kind == "hub":
         repo, contents = open_repo(parsed.target, parsed.revision)
         with tempfile.TemporaryDirectory() as folder:
-            mirror = _headers(contents, Path(folder), asked)
-            model, unreadable = _opened(str(mirror), asked, shown=str(parsed))
-            yield OpenedRelease(str(parsed), contents, mirror, model, unreadable, repo, asked)
+            mirror = _headers(contents, Path(folder), request)
+            model, unreadable = _opened(str(mirror), request, shown=str(parsed))
+            yield OpenedRelease(str(parsed), contents, mirror, model, unreadable, repo, request)
         return
     if parsed.kind != "directory":
         raise SpecError(
@@ -335,29 +347,29 @@ def open_release(reference: str, asked: CheckRequest | None = None) -> Iterator[
     directory = Path(parsed.target)
     if not directory.is_dir():
         raise ModelReferenceError(f"'{parsed}': there is no such directory")
-    model, unreadable = _opened(str(parsed), asked, shown=str(parsed))
+    model, unreadable = _opened(str(parsed), request, shown=str(parsed))
     yield OpenedRelease(
-        str(parsed), LocalContents.of(directory), directory, model, unreadable, None, asked
+        str(parsed), LocalContents.of(directory), directory, model, unreadable, None, request
     )
 
 
-def _headers(contents: Contents, folder: Path, asked: CheckRequest) -> Path:
+def _headers(contents: Contents, folder: Path, request: CheckRequest) -> Path:
     """A directory with what opening a repo's model needs."""
     if isinstance(contents, LocalContents):
         return contents.directory
     names = [entry.name for entry in contents.entries]
     pickled = [name for name in names if name.lower().endswith(PICKLE_SUFFIXES)]
-    if asked.allow_pickle and pickled and not any(n.endswith(".safetensors") for n in names):
+    if request.allow_pickle and pickled and not any(n.endswith(".safetensors") for n in names):
         # A pickle has no header: it is read whole, or not at all.
         return [contents.path(n) for n in (*pickled, CONFIG_NAME) if n in names][-1].parent
     make_mirror(contents, folder)
     return folder
 
 
-def _opened(path: str, asked: CheckRequest, *, shown: str) -> tuple[Model | None, str | None]:
+def _opened(path: str, request: CheckRequest, *, shown: str) -> tuple[Model | None, str | None]:
     """The model by its headers, or why it cannot be opened; ``shown`` is its public name."""
     try:
-        model = open_model(path, model=asked.model, allow_pickle=asked.allow_pickle)
+        model = open_model(path, model=request.model, allow_pickle=request.allow_pickle)
     except CheckpointError as error:
         return None, str(error).replace(path, shown)
     except ModelReferenceError as error:

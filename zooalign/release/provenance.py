@@ -3,15 +3,17 @@
 import json
 import math
 import platform
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from zooalign.errors import SpecError
+from zooalign.errors import SpecError, ZooalignWarning
 from zooalign.release.sources import Source
 
-__all__ = ["STATISTICS", "Alignment", "DataUse", "Provenance", "versions"]
+__all__ = ["STATISTICS", "Alignment", "DataUse", "Provenance", "noted_warnings", "versions"]
 
 FORMAT = "zooalign.provenance"
 VERSION = 1
@@ -254,3 +256,26 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # run from a source tree that is not installed
             found[name] = "unknown"
     return found | {"platform": f"{platform.system()} {platform.machine()}"}
+
+
+@contextmanager
+def noted_warnings() -> Iterator[Callable[[], tuple[str, ...]]]:
+    """A function that gives the messages of zooalign's warnings in the block so far.
+
+    All warnings are passed on when the block ends, also by an error.
+    """
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ZooalignWarning)
+            yield lambda: _messages(caught)
+    finally:
+        for warning in caught:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+
+
+def _messages(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
+    found = (str(w.message) for w in caught if issubclass(w.category, ZooalignWarning))
+    return tuple(dict.fromkeys(found))

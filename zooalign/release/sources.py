@@ -72,6 +72,13 @@ class Source:
             return (Ancestor(self.repo, self.commit, self.license),)
         return self.ancestors
 
+    @property
+    def pinned(self) -> str:
+        """A reference to it at exactly the commit that was used."""
+        if self.kind == "hub" and self.repo and self.commit:
+            return f"hub:{self.repo}@{self.commit}"
+        return self.reference
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
         return {

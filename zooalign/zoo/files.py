@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from zooalign.errors import CheckpointError
 from zooalign.zoo import leftovers
 
-__all__ = ["atomic_write", "new_directory", "safe_name"]
+__all__ = ["atomic_write", "check_target", "new_directory", "safe_name"]
 
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _MODEL = "*.safetensors"
@@ -73,7 +73,7 @@ def new_directory(
     aside = path.parent / leftovers.partial_name(path.name)
     try:
         leftovers.recover(path)
-        _check_target(path, overwrite, marker)
+        check_target(path, overwrite, marker)
         made = [parent for parent in path.parents if not parent.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
@@ -113,15 +113,19 @@ def safe_name(name: str) -> str:
     return name
 
 
-def _check_target(path: Path, overwrite: bool, marker: str) -> None:
-    """Refuse what must not be replaced, and so deleted."""
+def check_target(path: Path, overwrite: bool, marker: str = _MODEL) -> None:
+    """Refuse an output directory that must not be replaced, and so deleted.
+
+    Raises:
+        CheckpointError: as for :func:`new_directory`.
+    """
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"{path}: is a file; name a directory to write to")
     if not path.is_dir() or not any(path.iterdir()):
         return
     if not overwrite:
         raise CheckpointError(
-            f"{path}: is not empty; name another directory, or ask to overwrite it"
+            f"{path}: is not empty; name another directory, or ask to overwrite it (--overwrite)"
         )
     if (path / ".git").exists() or not any(path.glob(marker)):
         what = "a model's directory" if marker == _MODEL else "a report of this command"
@@ -135,7 +139,7 @@ def _check_target(path: Path, overwrite: bool, marker: str) -> None:
 def _put_in_place(aside: Path, path: Path, overwrite: bool, marker: str) -> None:
     """Rename, one run at a time: another may have written ``path`` since the start."""
     with leftovers.locked(path.parent, wait=True):
-        _check_target(path, overwrite, marker)
+        check_target(path, overwrite, marker)
         if not path.exists():
             aside.rename(path)
             _sync_directory(path.parent)

@@ -15,7 +15,7 @@ from zooalign.gate.check import check
 from zooalign.gate.findings import Finding
 from zooalign.pipelines.align import align_models
 from zooalign.release import layout
-from zooalign.release.digests import digest_of
+from zooalign.release.layout import digest_of
 from zooalign.symmetry import PermutationSpec, Permuted
 from zooalign.symmetry.groups import Block, Group, Member
 from zooalign.symmetry.permutation import Permutation

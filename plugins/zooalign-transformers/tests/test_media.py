@@ -9,7 +9,8 @@ import torch
 import transformers
 from PIL import Image
 from zooalign.errors import DataError
-from zooalign.release.calibration import Loading, open_for
+from zooalign.release.calibration import open_for
+from zooalign.release.settings import Loading
 from zooalign.zoo.models import Model, open_model
 
 

@@ -10,7 +10,8 @@ from hf_models import SENTENCES, WORDS, bert, llama, tokenizer, written
 from zooalign.errors import DataError
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.barrier import barrier_models
-from zooalign.release.calibration import Loading, open_for
+from zooalign.release.calibration import open_for
+from zooalign.release.settings import Loading
 from zooalign.zoo.models import open_model
 
 

@@ -7,7 +7,6 @@ from huggingface_hub import ModelCard
 
 from zooalign.errors import SpecError
 from zooalign.gate.findings import Finding, check_of
-from zooalign.pipelines.apply import is_permutation_only
 from zooalign.release import layout
 from zooalign.release.front_matter import body_of, read_metadata
 from zooalign.release.opened import OpenedRelease
@@ -89,7 +88,7 @@ def relation(subject: OpenedRelease) -> Iterator[Finding]:
     """
     assert subject.provenance is not None
     _, found = _read(subject)
-    if is_permutation_only(subject):  # no model, so no relation of one to another
+    if subject.permutation_only:  # no model, so no relation of one to another
         return
     allowed = _RELATIONS[subject.provenance.operation]
     if found.get("base_model") and found.get("base_model_relation") not in allowed:

@@ -279,8 +279,8 @@ def published(subject: OpenedRelease) -> Iterator[Finding]:
 
     Fix: publish the directory again, or find out who changed the repo since.
     """
-    assert subject.asked.against is not None
-    own = LocalContents.of(_existing(subject.asked.against))
+    assert subject.request.against is not None
+    own = LocalContents.of(_existing(subject.request.against))
     theirs = {entry.name: entry for entry in subject.contents.entries}
     for entry in own.entries:
         stated = theirs.pop(entry.name, None)

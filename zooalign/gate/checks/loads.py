@@ -20,7 +20,7 @@ def library(subject: OpenedRelease) -> Iterator[Finding]:
     """
     model = subject.model
     assert model is not None
-    if subject.asked.model is not None:
+    if subject.request.model is not None:
         return
     fix = "publish the files that its library reads"
     try:

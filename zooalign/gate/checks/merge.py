@@ -14,7 +14,7 @@ from zooalign.merging.statistics import has_running_statistics, reset_statistics
 from zooalign.pipelines.matching import runnable
 from zooalign.release import layout
 from zooalign.release.calibration import FullBatches, open_for, scoring
-from zooalign.release.digests import digest_of
+from zooalign.release.layout import digest_of
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.data import Batches
 
@@ -168,7 +168,7 @@ def barrier(subject: OpenedRelease) -> Iterator[Finding]:
             yield Finding(
                 "merge.barrier",
                 "error",
-                f"{name} on {subject.asked.data}",
+                f"{name} on {subject.request.data}",
                 f"barrier {height:.4f}: the merge has {merged[place]:.4f}, its parents "
                 f"{', '.join(f'{end[place]:.4f}' for end in ends)}; allowed is {allowed:g}",
                 "align before merging, or match on more data",
@@ -176,8 +176,8 @@ def barrier(subject: OpenedRelease) -> Iterator[Finding]:
 
 
 def _data(subject: OpenedRelease) -> Batches:
-    assert subject.model is not None and subject.asked.data is not None
-    return open_for(subject.model, subject.asked.data, subject.asked.loading)
+    assert subject.model is not None and subject.request.data is not None
+    return open_for(subject.model, subject.request.data, subject.request.loading)
 
 
 def _odd(where: str, message: str) -> Finding:

@@ -12,9 +12,9 @@ from zooalign.errors import CheckpointError, MergeError, SpecError
 from zooalign.gate.checks.parent import by_index, expected_of
 from zooalign.gate.findings import Finding, check_of
 from zooalign.merging.interpolate import LazyAverage
-from zooalign.pipelines.apply import is_permutation_only, prove_parent
+from zooalign.pipelines.apply import prove_parent
 from zooalign.release import layout
-from zooalign.release.digests import digest_of
+from zooalign.release.layout import digest_of
 from zooalign.release.opened import OpenedRelease
 from zooalign.release.opening import derive_for
 from zooalign.release.provenance import Provenance
@@ -236,7 +236,7 @@ def only(subject: OpenedRelease) -> Iterator[Finding]:
     """
     made = subject.provenance
     assert made is not None
-    if not is_permutation_only(subject):
+    if not subject.permutation_only:
         return
     try:
         if made.operation != "align":
@@ -246,7 +246,9 @@ def only(subject: OpenedRelease) -> Iterator[Finding]:
         if not isinstance(subject.json(layout.DIGESTS), dict):
             raise SpecError(f"{layout.DIGESTS} is missing, so what is made cannot be checked")
         if subject.has("spec") and subject.has("parents"):
-            parents = [open_model(r, model=subject.asked.model) for r in subject.parent_references]
+            parents = [
+                open_model(r, model=subject.request.model) for r in subject.parent_references
+            ]
             source = made.sources[made.alignments[0].source].files
             given = [p for p in parents if source_of(p, "parent").files == source]
             parent = (given or parents)[0]

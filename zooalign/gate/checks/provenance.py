@@ -101,9 +101,9 @@ def reproduces(subject: OpenedRelease) -> Iterator[Finding]:
     Fix: install the recorded versions and try again; if it still differs, the release was changed
     after it was made, or its record is wrong.
     """
-    from zooalign.pipelines.reproduce import reproduce_subject
+    from zooalign.pipelines.reproduce import reproduce_opened
 
-    report = reproduce_subject(subject)
+    report = reproduce_opened(subject)
     for difference in report.differences:
         yield Finding(
             "provenance.reproduces",

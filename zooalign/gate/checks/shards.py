@@ -7,7 +7,6 @@ from typing import Any
 
 from zooalign.errors import CheckpointError, SpecError
 from zooalign.gate.findings import Finding, check_of
-from zooalign.pipelines.apply import is_permutation_only
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME
 from zooalign.zoo.files import safe_name
@@ -28,7 +27,7 @@ def readable(subject: OpenedRelease) -> Iterator[Finding]:
     truncated = [fault for fault in subject.faults if fault.truncated]
     for fault in truncated:
         yield Finding("weights.readable", "error", fault.name, fault.message, fix)
-    if is_permutation_only(subject) and not any(n.endswith(".safetensors") for n in subject.names):
+    if subject.permutation_only and not any(n.endswith(".safetensors") for n in subject.names):
         return  # it means to have none: permutation.only
     explained = bool(subject.faults) or any(True for _ in _index_faults(subject))
     if subject.unreadable is not None and not explained:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from zooalign.gate.findings import Finding, check_of
 from zooalign.release import layout
-from zooalign.release.digests import digest_of
+from zooalign.release.layout import digest_of
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.building import tied_names
 from zooalign.zoo.checkpoint import find_nonfinite
