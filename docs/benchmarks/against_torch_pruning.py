@@ -38,8 +38,8 @@ from torch import Tensor, nn
 
 from zooalign.coverage.pool import Failure, Limits, run_all
 from zooalign.symmetry import extract_spec, verify
-from zooalign.symmetry.precision import LowestPrecision, tolerance
-from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
+from zooalign.symmetry.precision import LowestPrecision, relative_error, tolerance
+from zooalign.symmetry.trial import outputs, random_inputs, random_state
 
 # Sides of images to try, for models that take any: the check is the same at less cost.
 _SIDES = (64, 96, 128, 160, 192, 224, 256)

@@ -14,7 +14,8 @@ from torch import nn
 import zooalign
 from zooalign.errors import MergeError
 from zooalign.matching.unequal import pad_to
-from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
+from zooalign.symmetry.precision import relative_error
+from zooalign.symmetry.trial import outputs, random_inputs, random_state
 
 INPUTS = {
     mlp: (torch.zeros(4, 5),),

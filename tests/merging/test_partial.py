@@ -16,7 +16,8 @@ from zooalign.matching.unequal import pad_to
 from zooalign.merging import average
 from zooalign.merging.pairs import pair_similarity
 from zooalign.merging.partial import PartialMerge, partial_merge
-from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
+from zooalign.symmetry.precision import relative_error
+from zooalign.symmetry.trial import outputs, random_inputs, random_state
 
 State = dict[str, Tensor]
 

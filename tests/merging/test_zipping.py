@@ -9,7 +9,8 @@ from torch import Tensor, nn
 import zooalign
 from zooalign.errors import MergeError
 from zooalign.merging.zipping import greedy_slots, zip_merge
-from zooalign.symmetry.trial import outputs, random_state, relative_error
+from zooalign.symmetry.precision import relative_error
+from zooalign.symmetry.trial import outputs, random_state
 
 
 def data(*shape: int) -> list[Tensor]:

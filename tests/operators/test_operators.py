@@ -21,7 +21,8 @@ from zooalign.graph.registry import _MARK, lookup
 from zooalign.operators import FAMILIES
 from zooalign.symmetry import Derived, derive_spec, verify
 from zooalign.symmetry.extract import operator_rules
-from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
+from zooalign.symmetry.precision import relative_error
+from zooalign.symmetry.trial import outputs, random_inputs, random_state
 
 # Rules that no network of today's torch reaches before decomposition, kept for older graphs.
 UNREACHED = {"normalise", "edge_pad", "nothing"}

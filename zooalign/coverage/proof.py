@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import ZooalignError
+from zooalign.graph.module_runner import call_module
 from zooalign.symmetry.converse import Converse, converse
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
@@ -154,7 +155,7 @@ def _accepts(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
     on_meta = {name: tensor.to("meta") for name, tensor in tensors.items()}
     try:
         with torch.no_grad():
-            torch.func.functional_call(module, on_meta, tuple(x.to("meta") for x in inputs))
+            call_module(module, on_meta, tuple(x.to("meta") for x in inputs))
     except Exception:
         return False
     return True

@@ -19,6 +19,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from zooalign.errors import TraceError
 from zooalign.graph import concrete
+from zooalign.graph.module_runner import evaluating
 
 __all__ = ["Capture", "capture", "put_in_place", "writes"]
 
@@ -134,7 +135,7 @@ def _exported(
     """By ``torch.export``, on fake tensors."""
     # Without gradients, a no_grad inside the module is no operator of its own.
     quiet = warnings.catch_warnings()
-    with torch.no_grad(), _evaluating(module), _on_meta(module, on_meta), quiet:
+    with torch.no_grad(), evaluating(module), _on_meta(module, on_meta), quiet:
         warnings.simplefilter("ignore")
         try:
             start = perf_counter()
@@ -186,7 +187,7 @@ def _recorded(
         raise cause
     start = perf_counter()
     try:
-        with _evaluating(module), warnings.catch_warnings():
+        with evaluating(module), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = concrete.run(module, inputs, tied)
     except TraceError as error:
@@ -334,17 +335,6 @@ def _ties(module: nn.Module, shapes: Mapping[str, Any]) -> dict[str, str]:
         else:
             first[key] = name
     return ties
-
-
-@contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = [m for m in module.modules() if m.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for m in training:
-            m.training = True
 
 
 @contextlib.contextmanager

@@ -22,9 +22,10 @@ from torch import Tensor, fx, nn
 from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from zooalign.errors import TraceError
+from zooalign.graph.module_runner import call_module
+from zooalign.graph.outputs import tensors
 
 __all__ = ["DECIDES", "Concrete", "decides", "run"]
 
@@ -115,13 +116,11 @@ def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Co
     names = [name for name in state if name not in tied]
     values = _values({name: state[name] for name in names})
 
-    def call(tensors: list[Tensor], given: list[Any]) -> list[Any]:
-        found = dict(zip(names, tensors, strict=True))
+    def call(values: list[Tensor], given: list[Any]) -> list[Tensor]:
+        found = dict(zip(names, values, strict=True))
         found |= {name: found[first] for name, first in tied.items()}
         with _NoEscape():
-            result = torch.func.functional_call(module, found, tuple(given), tie_weights=False)
-        plain = dict(result) if isinstance(result, Mapping) else result
-        return [leaf for leaf in tree_leaves(plain) if isinstance(leaf, Tensor)]
+            return tensors(call_module(module, found, tuple(given)))
 
     functional: Callable[..., Any] = dispatch_functionalize(
         call, FunctionalTensorMode(pre_dispatch=True, export=True)

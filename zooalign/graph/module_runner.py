@@ -1,13 +1,15 @@
-"""Call a module on a state dict without touching either.
+"""Call a module on a state dict without changing either.
 
 ``torch.func.functional_call`` swaps tensors, yet training flags, hooks and buffers that a forward
-pass changes still belong to the module. Here a copy of the module's structure that shares its
-parameters stands in for it, and every buffer is a copy.
+pass changes still belong to the module. So a :class:`Runner` works on a copy of the module's
+structure that shares its parameters, with copies of its buffers.
 """
 
 import copy
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,10 +19,37 @@ from torch.func import functional_call
 from zooalign.errors import MergeError
 from zooalign.graph.batches import Batch
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "call_module", "evaluating", "skeleton_of"]
 
 # Counts batches seen in training; several published checkpoints lack it, and it bears on no value.
 _COUNTER = "num_batches_tracked"
+_NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})
+
+
+def call_module(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] = _NO_KEYWORDS,
+) -> Any:
+    """Call a module with other tensors, by name, in place of its parameters and buffers.
+
+    The module's modes are as they are, and gradients flow. Tensors it lacks are its own.
+    """
+    # A state dict holds a tensor for each of its names; tying them would want one for all.
+    return functional_call(module, dict(tensors), args, dict(kwargs), tie_weights=False)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in eval mode; the training flags are put back afterwards."""
+    training = [m for m in module.modules() if m.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
 
 
 @dataclass(frozen=True)
@@ -29,25 +58,40 @@ class Runner:
 
     Attributes
     ----------
-    skeleton:
-        A copy of the module that shares its parameters: free to set flags and hooks on.
+    module:
+        A copy of the module that shares its parameters, free to set flags and hooks on; or the
+        module itself, where that was asked for.
     tensors:
         Every parameter and buffer by name, on one device; buffers are copies.
     device:
         Device of the state dict's first tensor. Batches are moved there.
     dtype:
-        The floating dtype of the parameters, to which inputs are cast; None if there are
+        The floating dtype to which inputs are cast: that of the parameters. None if there are
         several, and inputs are left as they are.
+    default_dtype:
+        The dtype of what the forward pass makes without naming one; None for torch's.
     """
 
-    skeleton: nn.Module
+    module: nn.Module
     tensors: Mapping[str, Tensor]
     device: torch.device
     dtype: torch.dtype | None
+    default_dtype: torch.dtype | None = None
 
     @classmethod
-    def of(cls, module: nn.Module, state: Mapping[str, Tensor]) -> "Runner":
-        """Bind ``module`` to ``state``.
+    def of(
+        cls, module: nn.Module, state: Mapping[str, Tensor], dtype: torch.dtype | None = None
+    ) -> "Runner":
+        """Bind a copy of ``module`` to ``state``.
+
+        Parameters
+        ----------
+        module:
+            The architecture; of its values only buffers outside the state dict are read.
+        state:
+            Tensors by name. Of tied names one is enough.
+        dtype:
+            Compute in this dtype: all floating tensors are cast to it. None for their own.
 
         Raises
         ------
@@ -56,27 +100,63 @@ class Runner:
             buffer outside the state dict that holds no values.
         """
         tensors, device = _bind(module, state)
+        if dtype is not None:
+            tensors = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
         dtypes = {
             tensors[name].dtype
             for name, _ in module.named_parameters()
             if tensors[name].is_floating_point()
         }
-        return cls(_skeleton(module), tensors, device, dtypes.pop() if len(dtypes) == 1 else None)
+        inputs = dtypes.pop() if dtype is None and len(dtypes) == 1 else dtype
+        return cls(skeleton_of(module), tensors, device, inputs, dtype)
+
+    @classmethod
+    def in_place(
+        cls, module: nn.Module, state: Mapping[str, Tensor], dtype: torch.dtype
+    ) -> "Runner":
+        """Bind ``module`` itself, which the caller puts in eval mode, to a whole state dict.
+
+        Nothing is copied or checked: for modules that cannot be copied, and for many runs.
+        Buffers outside the state dict are cast to ``dtype``; those that hold no values are left
+        alone, as the forward pass may not read them.
+        """
+        others = {
+            name: _cast(buffer, dtype)
+            for name, buffer in module.named_buffers(remove_duplicate=False)
+            if name not in state and not buffer.is_meta
+        }
+        device = next((t.device for t in state.values()), torch.device("cpu"))
+        return cls(module, {**state, **others}, device, None, dtype)
 
     def __call__(self, batch: Batch) -> Any:
         """What the module returns on a batch, without gradients."""
         placed = batch.to(self.device, self.dtype)
-        with torch.no_grad():
-            return functional_call(
-                self.skeleton,
-                dict(self.tensors),
-                placed.args,
-                dict(placed.kwargs),
-                tie_weights=False,
-            )
+        with torch.no_grad(), _default_dtype(self.default_dtype):
+            return call_module(self.module, self.tensors, placed.args, placed.kwargs)
 
 
-def _skeleton(module: nn.Module) -> nn.Module:
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype | None) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype or before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def skeleton_of(module: nn.Module) -> nn.Module:
+    """A copy of a module in eval mode that shares its tensors.
+
+    Raises
+    ------
+    MergeError
+        If the module cannot be copied.
+    """
     # Tensors in the memo are not copied; they are replaced at every call anyway.
     held = (t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor))
     shared = [*module.parameters(), *module.buffers(), *held]

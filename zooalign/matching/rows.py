@@ -1,6 +1,5 @@
 """Calibration data as rows that can be drawn in any order, and a merged network with gradients."""
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +7,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 
 from zooalign.errors import DataError
 from zooalign.graph.batches import read_batches
+from zooalign.graph.module_runner import call_module, skeleton_of
 
 __all__ = ["Criterion", "Network", "Rows", "agreement", "logits", "score"]
 
@@ -72,9 +71,7 @@ class Network:
     """
 
     def __init__(self, module: nn.Module, batch_statistics: bool) -> None:
-        held = (t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor))
-        shared = [*module.parameters(), *module.buffers(), *held]
-        self._module = copy.deepcopy(module, {id(t): t for t in shared}).eval()
+        self._module = skeleton_of(module)
         self._buffers = {name for name, _ in module.named_buffers()}
         layers: Iterable[Any] = self._module.modules() if batch_statistics else ()
         for layer in layers:
@@ -89,8 +86,7 @@ class Network:
             for name, t in state.items()
             if not name.endswith("num_batches_tracked")
         }
-        # Tied names come one by one in a state dict, each with its own tensor.
-        return functional_call(self._module, tensors, inputs, tie_weights=False)
+        return call_module(self._module, tensors, inputs)
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

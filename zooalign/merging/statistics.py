@@ -175,7 +175,7 @@ def _observe(
         layer.register_forward_pre_hook(before, with_kwargs=True)
 
     for name in names:
-        watch(run.skeleton.get_submodule(name), name)
+        watch(run.module.get_submodule(name), name)
     for batch in read_batches(batches):
         run(batch)
     return found

@@ -22,8 +22,9 @@ from zooalign.matching.wide import Difference, first_difference, wide_shapes, wi
 from zooalign.merging.into_slots import GroupSlots, conflicts, merge_into_slots
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
+from zooalign.symmetry.precision import relative_error
 from zooalign.symmetry.spec import PermutationSpec
-from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
+from zooalign.symmetry.trial import mixes_precisions, outputs, random_inputs, random_state
 
 __all__ = ["Widening", "apart", "widening"]
 
@@ -145,8 +146,7 @@ class Widening:
         try:
             return outputs(module, state, self.inputs)
         except Exception as error:  # a forward pass may raise anything
-            text = str(error).lower()
-            if isinstance(error, RuntimeError) and "double" in text and "float" in text:
+            if isinstance(error, RuntimeError) and mixes_precisions(error):
                 return None
             raise TraceError(
                 f"{type(module).__name__} does not run with these widths: "

@@ -19,9 +19,9 @@ from zooalign.graph.index_sets import Cause
 from zooalign.symmetry.derive import Derived, members_of, parameter_boxes
 from zooalign.symmetry.groups import Group, Member
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.precision import LowestPrecision, tolerance
+from zooalign.symmetry.precision import LowestPrecision, relative_error, tolerance
 from zooalign.symmetry.spec import PermutationSpec
-from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
+from zooalign.symmetry.trial import outputs, random_inputs, random_state
 
 __all__ = ["POSITIONAL", "Converse", "FrozenSet", "Unchanged", "converse", "frozen_sets"]
 

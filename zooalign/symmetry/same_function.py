@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import SpecError
-from zooalign.graph.batches import Batch
 from zooalign.graph.module_runner import Runner
-from zooalign.symmetry.precision import LowestPrecision, tolerance
+from zooalign.symmetry.precision import LowestPrecision, relative_errors, tolerance
+from zooalign.symmetry.trial import mixes_precisions, named_outputs
 
 __all__ = ["Comparison", "compare_functions", "compare_modules"]
 
@@ -69,53 +69,29 @@ def compare_modules(
     SpecError
         If one gives no finite floating output, or they give different ones.
     """
-    ours, lowest = _outputs(first, a, inputs)
-    theirs, other = _outputs(second, b, inputs)
+    count = max(sum(tensor.numel() for tensor in state.values()) for state in (a, b))
+    if count <= _MOST_DOUBLE:
+        try:
+            return _compared((first, a), (second, b), inputs, torch.float64)
+        except (RuntimeError, SpecError) as error:
+            if isinstance(error, RuntimeError) and not mixes_precisions(error):
+                raise
+    return _compared((first, a), (second, b), inputs, torch.float32)
+
+
+_Bound = tuple[nn.Module, Mapping[str, Tensor]]
+
+
+def _compared(
+    first: _Bound, second: _Bound, inputs: tuple[Any, ...], dtype: torch.dtype
+) -> Comparison:
+    with LowestPrecision() as precision:
+        ours, theirs = (
+            [(name, t.cpu()) for name, t in named_outputs(Runner.of(*bound, dtype), inputs)]
+            for bound in (first, second)
+        )
     if [(n, t.shape) for n, t in ours] != [(n, t.shape) for n, t in theirs]:
         raise SpecError("the outputs differ in number, name or shape, so they are not compared")
-    errors = tuple(
-        (name, _relative(x, y)) for (name, x), (_, y) in zip(ours, theirs, strict=True) if x.numel()
-    )
-    least = max((lowest, other), key=lambda dtype: torch.finfo(dtype).eps)
-    return Comparison(max(error for _, error in errors), tolerance(least), errors)
-
-
-def _relative(x: Tensor, y: Tensor) -> float:
-    largest = max(float(x.abs().max()), torch.finfo(torch.float64).tiny)
-    return float((x - y).abs().max()) / largest
-
-
-def _outputs(
-    module: nn.Module, state: Mapping[str, Tensor], inputs: tuple[Any, ...]
-) -> tuple[list[tuple[str, Tensor]], torch.dtype]:
-    count = sum(tensor.numel() for tensor in state.values())
-    dtype = torch.float64 if count <= _MOST_DOUBLE else torch.float32
-    wide = {name: _widened(tensor, dtype) for name, tensor in state.items()}
-    run = Runner.of(module, wide)
-    inputs = tuple(_widened(x, dtype) if isinstance(x, Tensor) else x for x in inputs)
-    with LowestPrecision() as precision:
-        result = run(Batch(inputs, {}, None))
-    found = [(n, t.detach().cpu().double()) for n, t in _tensors(result) if t.is_floating_point()]
-    if not found or not all(bool(torch.isfinite(t).all()) for _, t in found):
-        raise SpecError(
-            f"{type(module).__name__} gives no finite floating output on random inputs, so "
-            "functions cannot be compared; check the weights"
-        )
-    return found, precision.lowest
-
-
-def _widened(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def _tensors(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        return [(name, value)]
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-        return []
-    items = value.items() if isinstance(value, Mapping) else enumerate(value)
-    return [
-        found
-        for key, item in items
-        for found in _tensors(item, f"{name}.{key}" if name else str(key))
-    ]
+    errors = relative_errors([t for _, t in ours], [t for _, t in theirs])
+    named = tuple((name, error) for (name, _), error in zip(ours, errors, strict=True))
+    return Comparison(max(errors), tolerance(precision.lowest), named)

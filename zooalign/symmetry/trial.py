@@ -1,18 +1,19 @@
-"""Runs of a module on random parameters and inputs in float64, and how far their outputs differ."""
+"""Runs of a module on random parameters and inputs in float64."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from zooalign.errors import SpecError
+from zooalign.graph.batches import Batch
+from zooalign.graph.module_runner import Runner, evaluating
+from zooalign.graph.outputs import named_tensors
 
-__all__ = ["outputs", "random_inputs", "random_state", "relative_error"]
+__all__ = ["mixes_precisions", "named_outputs", "outputs", "random_inputs", "random_state"]
 
 
 def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -74,65 +75,41 @@ def outputs(
     Raises
     ------
     SpecError
-        It has no floating output, or one that is not finite.
+        If it has no floating output, or one that is not finite.
     """
     floating = {t.dtype for t in (*state.values(), *inputs) if _is_floating(t)}
     dtype = torch.float32 if floating == {torch.float32} else torch.float64
-    others = {
-        name: buffer.to(dtype) if buffer.is_floating_point() else buffer
-        for name, buffer in module.named_buffers(remove_duplicate=False)
-        if name not in state and not buffer.is_meta
-    }
-    with torch.no_grad(), _evaluating(module), _computing_in(dtype), warnings.catch_warnings():
+    with evaluating(module):
+        return [t for _, t in named_outputs(Runner.in_place(module, state, dtype), inputs)]
+
+
+def named_outputs(run: Runner, inputs: tuple[Any, ...]) -> list[tuple[str, Tensor]]:
+    """The floating outputs of a module on positional inputs, with their places, as float64.
+
+    Raises
+    ------
+    SpecError
+        If it has no floating output, or one that is not finite.
+    """
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # Tied names have one value each; tying them again would want one tensor.
-        result = torch.func.functional_call(module, {**state, **others}, inputs, tie_weights=False)
-    found = [
-        t.double()
-        for t in tree_leaves(_plain(result))
-        if isinstance(t, Tensor) and t.is_floating_point()
-    ]
-    if not found or not all(bool(torch.isfinite(t).all()) for t in found):
+        result = run(Batch(inputs, {}, None))
+    floating = [(n, t.double()) for n, t in named_tensors(result) if t.is_floating_point()]
+    if not floating or not all(bool(torch.isfinite(t).all()) for _, t in floating):
         raise SpecError(
-            f"{type(module).__name__} gives no finite floating output on random parameters: "
-            "its spec cannot be verified numerically"
+            f"{type(run.module).__name__} gives no finite floating output on these parameters and "
+            "inputs, so nothing can be compared numerically. Check the weights for NaN and infinity"
         )
-    return found
+    return floating
 
 
-def relative_error(reference: Sequence[Tensor], found: Sequence[Tensor]) -> float:
-    """Largest |difference| of an output over its largest |value|, over all outputs."""
-    return max(
-        float((a - b).abs().max() / b.abs().max().clamp_min(torch.finfo(torch.float64).tiny))
-        for a, b in zip(found, reference, strict=True)
-        if b.numel()
-    )
+def mixes_precisions(error: RuntimeError) -> bool:
+    """Whether a run in float64 failed because the module computes a part in float32 by name.
 
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = [m for m in module.modules() if m.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for m in training:
-            m.training = True
-
-
-@contextmanager
-def _computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """Tensors the forward pass makes without a dtype are of this one."""
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(usual)
+    Or because it hides tokens by the lowest number of float64, which float32 cannot hold.
+    """
+    text = str(error).lower()
+    return ("double" in text and "float" in text) or "type float without overflow" in text
 
 
 def _is_floating(x: Any) -> bool:

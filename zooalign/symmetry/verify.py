@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from zooalign.errors import SpecError
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.precision import LowestPrecision, tolerance
+from zooalign.symmetry.precision import LowestPrecision, relative_error, tolerance
 from zooalign.symmetry.spec import PermutationSpec, Permuted
-from zooalign.symmetry.trial import outputs, random_inputs, random_state, relative_error
+from zooalign.symmetry.trial import mixes_precisions, outputs, random_inputs, random_state
 
 __all__ = ["Verification", "verify"]
 
@@ -96,11 +96,9 @@ def verify(
     with LowestPrecision() as precision:
         try:
             reference = outputs(module, state, inputs)
-        except (RuntimeError, SpecError) as problem:
-            if not (isinstance(problem, SpecError) or _mixes(problem)):
+        except (RuntimeError, SpecError) as failure:
+            if isinstance(failure, RuntimeError) and not mixes_precisions(failure):
                 raise
-            # Some modules compute a part in float32 by name and cannot run in float64, or hide
-            # tokens by the lowest number of float64 in float32, which is infinite there.
             state = {name: _single(x) for name, x in state.items()}
             inputs = tuple(_single(x) for x in inputs)
             reference = outputs(module, state, inputs)
@@ -206,9 +204,3 @@ def _sensitivity(
 
 def _single(x: Any) -> Any:
     return x.float() if isinstance(x, Tensor) and x.is_floating_point() else x
-
-
-def _mixes(error: RuntimeError) -> bool:
-    """Whether torch complains of float32 beside float64, or of a number of one in the other."""
-    text = str(error).lower()
-    return ("double" in text and "float" in text) or "type float without overflow" in text

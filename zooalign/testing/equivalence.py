@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import DataError
+from zooalign.graph.module_runner import call_module, evaluating
 
 __all__ = ["assert_equivalent", "default_rtol"]
 
@@ -88,10 +88,10 @@ def _compared(
     second = list(b.parameters() if isinstance(b, nn.Module) else b.values())
     tolerance = default_rtol([*first, *second]) if rtol is None else rtol
     given = _inputs(a) if inputs is None else inputs
-    with _evaluating(a), torch.no_grad():
+    with evaluating(a), torch.no_grad():
         args, kwargs = _arguments(_adapted(given, first))
         ours = a(*args, **kwargs)
-    with _evaluating(b if isinstance(b, nn.Module) else a), torch.no_grad():
+    with evaluating(b if isinstance(b, nn.Module) else a), torch.no_grad():
         args, kwargs = _arguments(_adapted(given, second))
         theirs = _callable(a, b)(*args, **kwargs)
     left, right = dict(_leaves(ours)), dict(_leaves(theirs))
@@ -123,7 +123,7 @@ def _callable(a: nn.Module, b: nn.Module | Mapping[str, Tensor]) -> Callable[...
     state = {name: value for name, value in b.items() if isinstance(known[name], Tensor)}
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        return torch.func.functional_call(a, state, args, kwargs, tie_weights=False)
+        return call_module(a, state, args, kwargs)
 
     return run
 
@@ -161,17 +161,6 @@ def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
     return (tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)), {}
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _leaves(value: Any, name: str = "output", above: tuple[int, ...] = ()) -> Iterator[Any]:
