@@ -15,6 +15,7 @@ from zooalign.errors import (
     ZooalignWarning,
 )
 from zooalign.gate.findings import Check, Finding, check_of
+from zooalign.graph.lazy_state import TensorInfo
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
 from zooalign.hooks.hookspecs import hookimpl
@@ -39,7 +40,6 @@ from zooalign.zoo.adapters import (
 from zooalign.zoo.building import build_initialised, build_on_meta
 from zooalign.zoo.data import Batch, Batches
 from zooalign.zoo.files import new_directory
-from zooalign.zoo.headers import TensorInfo
 from zooalign.zoo.images import open_image_folder
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.preprocess import Preprocess

@@ -192,7 +192,7 @@ def allowed(error: BaseException) -> bool:
 def _header_seed() -> bytes:
     import torch
 
-    from zooalign.zoo.headers import TensorInfo
+    from zooalign.graph.lazy_state import TensorInfo
 
     infos = {"x": TensorInfo((2, 3), torch.float16), "y": TensorInfo((4,), torch.bool)}
     return make_header(infos, {"format": "pt"})[0] + bytes(16)

@@ -101,7 +101,8 @@ def test_too_little_memory_for_one_tensor(run: Any, work: Path) -> None:
     """The model opens from its header; one tensor does not fit in the memory that is allowed."""
     size = 2**28  # 1 GiB of float32, sparse on disk
     make = (
-        "import torch; from zooalign.zoo.headers import TensorInfo, make_header; "
+        "import torch; from zooalign.graph.lazy_state import TensorInfo; "
+        "from zooalign.zoo.headers import make_header; "
         f"head, h = make_header({{'weight': TensorInfo((16384, {size // 16384}), torch.float32),"
         " 'bias': TensorInfo((16384,), torch.float32)}, {}); "
         "f = open('w.safetensors', 'wb'); f.write(head); f.truncate(len(head) + 4 * "

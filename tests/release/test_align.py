@@ -70,7 +70,7 @@ def test_bf16_shards_and_key_names_stay(pairs: Pairs, tmp_path: Path) -> None:
     written = open_checkpoint(out / "model.safetensors.index.json")
     source = open_checkpoint(tmp_path / "half" / "model.safetensors.index.json")
     assert written.keys() == half.keys() and written.layout == source.layout
-    assert all(written.dtype(name) == torch.bfloat16 for name in written)
+    assert all(written.info(name).dtype == torch.bfloat16 for name in written)
     assert report.to_dict()["max_relative_error"] < 1e-3
     # All is as it was, which timm itself does not load: it reads no shards.
     found = check(str(out), [str(tmp_path / "half")]).findings

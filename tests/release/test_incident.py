@@ -8,10 +8,10 @@ from released_pairs import Pairs, tamper, weights
 
 from zooalign.gate.check import check
 from zooalign.pipelines.align import align_models
-from zooalign.release.layout import DIGESTS, SPEC, digest_of, json_bytes
+from zooalign.release.layout import DIGESTS, SPEC, json_bytes
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo.checkpoint import Checkpoint, open_checkpoint
-from zooalign.zoo.writer import write_model
+from zooalign.zoo.writer import digest_of, write_model
 
 
 def publish_anyway(out: Path, source: str, permuted_names: set[str]) -> set[str]:

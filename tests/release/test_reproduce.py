@@ -15,9 +15,10 @@ from zooalign.pipelines.apply import apply_permutation
 from zooalign.pipelines.merge import merge_models
 from zooalign.pipelines.reproduce import reproduce
 from zooalign.publish.permutation_only import permutation_release
-from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC, digest_of, json_bytes
+from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC, json_bytes
 from zooalign.release.settings import Loading
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict, to_json
+from zooalign.zoo.writer import digest_of
 
 
 @pytest.fixture(scope="module")

@@ -82,8 +82,8 @@ def test_reads_what_torch_has(
         checkpoint = open_checkpoint(path)
         assert set(checkpoint) == set(tensors)
         for key, tensor in tensors.items():
-            assert checkpoint.shape(key) == tuple(tensor.shape)
-            assert checkpoint.dtype(key) == tensor.dtype
+            assert checkpoint.info(key).shape == tuple(tensor.shape)
+            assert checkpoint.info(key).dtype == tensor.dtype
             assert same(checkpoint[key], tensor)
         assert checkpoint.nbytes == sum(t.numel() * t.itemsize for t in tensors.values())
 
@@ -184,7 +184,7 @@ def test_pickle(tmp_path: Path, wrap: object) -> None:
     torch.save(wrap(tensors), tmp_path / "a.pth")  # type: ignore[operator]
     checkpoint: Checkpoint = open_pickle(tmp_path / "a.pth")
     assert same(checkpoint["x"], tensors["module.x"])
-    assert checkpoint.dtype("y") == torch.bool
+    assert checkpoint.info("y").dtype == torch.bool
 
 
 class Evil:

@@ -12,7 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load, save_file
 
 from zooalign.errors import CheckpointError
-from zooalign.zoo.headers import TensorInfo, make_header, read_header
+from zooalign.graph.lazy_state import TensorInfo
+from zooalign.zoo.headers import make_header, read_header
 
 DTYPES = [
     torch.bool,

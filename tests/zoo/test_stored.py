@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
+from zooalign.graph.lazy_state import TensorInfo
 from zooalign.zoo.checkpoint import open_checkpoint
-from zooalign.zoo.headers import TensorInfo
 from zooalign.zoo.stored import ConvertedCheckpoint, Part
 from zooalign.zoo.writer import write_model
 
@@ -43,8 +43,8 @@ def found(tmp_path: Path) -> ConvertedCheckpoint:
 
 def test_it_is_read_under_the_architectures_names(found: ConvertedCheckpoint) -> None:
     assert list(found) == ["experts", "new"]
-    assert found.shape("experts") == (COUNT, 4, 5)
-    assert found.dtype("experts") == torch.bfloat16
+    assert found.info("experts").shape == (COUNT, 4, 5)
+    assert found.info("experts").dtype == torch.bfloat16
     assert torch.equal(found["experts"][1], found.stored[PIECES[1]])
     assert torch.equal(found["new"], found.stored["old"])
     assert found.layout["experts"] == found.stored.layout[PIECES[0]]
@@ -67,7 +67,7 @@ def test_it_is_written_as_it_was_stored(found: ConvertedCheckpoint, tmp_path: Pa
     assert again.layout == found.stored.layout
     for place, name in enumerate(PIECES):
         assert torch.equal(again[name], found.stored[PIECES[order[place]]])
-        assert again.dtype(name) == torch.bfloat16
+        assert again.info(name).dtype == torch.bfloat16
     assert sorted(asked) == ["experts", "new"]  # each once, though it comes in pieces
     whole = {n: found[n] for n in found}
     write_model(tmp_path / "pairs", iter(whole.items()), layout_like=found)

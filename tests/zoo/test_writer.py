@@ -1,5 +1,6 @@
 """Writing a model's directory: whole or nothing."""
 
+import hashlib
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
+from zooalign.graph.lazy_state import TensorInfo
 from zooalign.zoo.checkpoint import INDEX_NAME, open_checkpoint
-from zooalign.zoo.headers import TensorInfo
 from zooalign.zoo.writer import write_model
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float8_e5m2, torch.bool, torch.int64]
@@ -274,7 +275,7 @@ def run_child(code: str, out: Path) -> subprocess.Popen[str]:
         import sys, time, torch
         from pathlib import Path
         from zooalign.errors import CheckpointError
-        from zooalign.zoo.headers import TensorInfo
+        from zooalign.graph.lazy_state import TensorInfo
         from zooalign.zoo.writer import write_model
         out = Path(sys.argv[1])
         infos = {f"w{i}": TensorInfo((1000,), torch.float32) for i in range(1000)}
@@ -334,3 +335,40 @@ def test_a_directory_is_written_into_one_that_is_being_written(tmp_path: Path) -
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], timeout=60, check=True)
     assert (tmp_path / "out" / "inner" / "file").read_text() == "whole"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_files_made_of_digests_come_last_and_each_tensor_is_read_once(tmp_path: Path) -> None:
+    expected = tensors()
+    reads: list[str] = []
+
+    def read(name: str) -> Tensor:
+        reads.append(name)
+        return expected[name]
+
+    def files(digests: Mapping[str, str]) -> dict[str, bytes]:
+        return {"digests.json": json.dumps(dict(digests)).encode()}
+
+    infos = {key: TensorInfo.of(tensor) for key, tensor in expected.items()}
+    written = write_model(tmp_path / "out", read, infos=infos, extra_files=files)
+    assert sorted(reads) == sorted(expected)
+    assert json.loads((written / "digests.json").read_bytes()) == {
+        key: hashlib.sha256(bits(tensor)[2]).hexdigest() for key, tensor in expected.items()
+    }
+    pairs = iter(expected.items())
+    again = write_model(tmp_path / "pairs", pairs, infos=infos, extra_files=files)
+    assert json.loads((again / "digests.json").read_bytes()) == json.loads(
+        (written / "digests.json").read_bytes()
+    )
+
+
+def test_nothing_is_left_where_files_made_of_digests_fail(tmp_path: Path) -> None:
+    def refuse(digests: Mapping[str, str]) -> dict[str, bytes]:
+        raise CheckpointError("these are not the published tensors")
+
+    with pytest.raises(CheckpointError, match="published"):
+        write_model(tmp_path / "out", tensors(), extra_files=refuse)
+    with pytest.raises(CheckpointError, match="two of its files have one name"):
+        write_model(
+            tmp_path / "out", tensors(), extra_files=lambda _: {"model.safetensors": b"other"}
+        )
+    assert list(tmp_path.iterdir()) == []

@@ -6,16 +6,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of, widened
+from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of
 from zooalign.api.symmetries import extract_spec
-from zooalign.errors import SpecError
+from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.matching import Match
 from zooalign.matching import match as match_states
 from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.diagnose import Diagnosis, diagnose
+from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Outcome, outcome
-from zooalign.symmetry import Permutation, PermutationSpec, Permuted
-from zooalign.symmetry.same_function import Comparison, compare_functions
+from zooalign.symmetry import Permutation, PermutationSpec
+from zooalign.symmetry.same_function import Comparison
 
 __all__ = ["Alignment", "align", "match"]
 
@@ -110,8 +111,7 @@ def match(
     known = next((m for m in (module, target, source) if isinstance(m, nn.Module)), None)
     return match_states(
         spec,
-        widened(states[0], states[0]),
-        widened(states[1], states[0]),
+        *(float_state(state, device_of(states[0])) for state in states),
         method=method,
         data=data,
         module=known,
@@ -190,14 +190,14 @@ def align(
         progress=progress,
         **options,
     )
+    floats = [float_state(state, device_of(target)) for state in (target, source)]
     diagnosis = diagnose(
-        widened(target, source),
-        widened(source, source),
+        *floats,
         moved_fraction=found.permutation.moved_fraction,
         free_groups=len(spec.groups),
     )
-    judged = outcome(spec, found, widened(target, target), widened(source, target), diagnosis)
-    comparison = proof(architecture, spec, found.permutation, source, inputs)
+    judged = outcome(spec, found, floats[0], floats[1], diagnosis)
+    comparison = prove(architecture, spec, found.permutation, source, inputs)
     moved = spec.apply(found.permutation, source)
     # What does not move is not to share memory with the model.
     state = {n: t.clone() if t is source[n] else t for n, t in moved.items()}
@@ -205,21 +205,3 @@ def align(
         assert isinstance(model, nn.Module)
         model.load_state_dict(state)
     return Alignment(state, found.permutation, spec, found, comparison, diagnosis, judged)
-
-
-def proof(
-    module: nn.Module,
-    spec: PermutationSpec,
-    permutation: Permutation,
-    source: Any,
-    inputs: tuple[Any, ...],
-) -> Comparison:
-    """Run the module on a state dict and its permuted form; SpecError if they differ."""
-    found = compare_functions(module, source, Permuted(spec, permutation, source), inputs)
-    if not found.ok:
-        raise SpecError(
-            f"permuted, {type(module).__name__} computes something else (relative error "
-            f"{found.max_relative_error:.3g}, rounding explains {found.tolerance:.3g}): the spec "
-            f"{spec.hash[:12]} is wrong for it. Run zooalign.verify on it and report what it says"
-        )
-    return found

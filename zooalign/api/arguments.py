@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import read_batches, require_repeatable
 
-__all__ = ["Inputs", "Model", "as_inputs", "inputs_from", "module_of", "state_of", "widened"]
+__all__ = ["Inputs", "Model", "as_inputs", "inputs_from", "module_of", "state_of"]
 
 Model = nn.Module | Mapping[str, Tensor]
 Inputs = Tensor | Sequence[Any]
@@ -71,14 +70,3 @@ def module_of(module: nn.Module | None, *models: Model) -> nn.Module:
             "module="
         )
     return found
-
-
-def widened(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` on the device of ``like``, to compute with: 16-bit values as float32."""
-    device = next((t.device for t in like.values()), torch.device("cpu"))
-
-    def placed(tensor: Tensor) -> Tensor:
-        narrow = tensor.is_floating_point() and tensor.dtype.itemsize < 4
-        return tensor.to(device=device, dtype=torch.float32 if narrow else tensor.dtype)
-
-    return {name: placed(tensor) for name, tensor in state.items()}

@@ -5,10 +5,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of, widened
+from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of
 from zooalign.api.symmetries import extract_spec
 from zooalign.errors import MergeError
 from zooalign.graph.batches import require_repeatable
+from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.merging import correct, cross_entropy
 from zooalign.merging.connecting import Connected, Matching, connect
 from zooalign.symmetry import PermutationSpec
@@ -77,7 +78,7 @@ def connectivity(
         raise MergeError("trainings of different lengths cannot be compared: give as many of each")
     require_repeatable(data, "data")
     architecture = module_of(module, *(m for own in networks for m in own))
-    first = state_of(networks[0][0])
+    device = device_of(state_of(networks[0][0]))
     spec = spec or extract_spec(architecture, inputs_from(example_inputs, data))
     calibrating = data if calibration is None else calibration
     require_repeatable(calibrating, "calibration", "for every pair")
@@ -85,7 +86,7 @@ def connectivity(
     return connect(
         architecture,
         spec,
-        [[widened(state_of(m), first) for m in own] for own in networks],
+        [[float_state(state_of(m), device) for m in own] for own in networks],
         data,
         calibration=calibrating,
         reset=calibrating if reset else None,

@@ -3,35 +3,36 @@
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
-from zooalign.api.aligning import Progress, match, proof
-from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of, widened
+from zooalign.api.aligning import Progress, match
+from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of
 from zooalign.api.symmetries import extract_spec
 from zooalign.errors import DataError, MergeError, ZooalignWarning
-from zooalign.graph.batches import read_batches, require_repeatable
-from zooalign.graph.capture import capture
+from zooalign.graph.batches import require_repeatable
+from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.matching import Match, match_many
 from zooalign.matching.many import require_way
 from zooalign.matching.solvers import DEFAULT
 from zooalign.merging import (
     BarrierCurve,
-    LazyAverage,
     correct,
     cross_entropy,
     has_running_statistics,
-    reset_statistics,
 )
 from zooalign.merging import barrier as measure_barrier
-from zooalign.merging.layers import find_layers
-from zooalign.merging.repair import repair as repair_units
+from zooalign.merging.merge import Correction, Statistics, merge_states, prove
 from zooalign.symmetry import Permutation, PermutationSpec
 
 __all__ = ["Merged", "barrier", "merge"]
 
-Statistics = Literal["reset", "stale", "repaired", "none"]
+STALE = (
+    "the merged running statistics are STALE: they are the average of the models', which does not "
+    "fit the merged weights. Pass calibration batches as data=, or use "
+    "zooalign.merging.reset_statistics on the result"
+)
 Measure = Callable[[Any, Any], Tensor]
 
 
@@ -139,7 +140,7 @@ def merge(
     matches: list[Match | None] = [None] * len(states)
     if through != "reference":
         require_way(method, through)
-        wide = [widened(state, states[0]) for state in states]
+        wide = [float_state(state, device_of(states[0])) for state in states]
         many = match_many(
             spec, wide, through=through, module=architecture,
             **how, **options,
@@ -154,13 +155,26 @@ def merge(
     permutations = [found.permutation if found else spec.identity() for found in matches]
     for found, state in zip(matches, states, strict=True):
         if found is not None:
-            proof(architecture, spec, found.permutation, state, inputs)
-    parents = [spec.apply(p, s) for p, s in zip(permutations, states, strict=True)]
-    averaged = LazyAverage(parents, weights)
-    merged, statistics = _corrected(
-        architecture, dict(averaged), parents, averaged.weights, data, reset=reset, repair=repair
+            prove(architecture, spec, found.permutation, state, inputs)
+    merged = merge_states(
+        architecture,
+        spec,
+        states,
+        permutations,
+        weights=weights,
+        data=data,
+        correction=Correction(reset, repair),
     )
-    return Merged(merged, averaged.weights, tuple(permutations), spec, tuple(matches), statistics)
+    if merged.statistics == "stale":
+        warnings.warn(STALE, ZooalignWarning, stacklevel=2)
+    return Merged(
+        dict(merged.state),
+        merged.weights,
+        tuple(permutations),
+        spec,
+        tuple(matches),
+        merged.statistics,
+    )
 
 
 def _listed(models: tuple[Model | Sequence[Model], ...]) -> list[Model]:
@@ -169,49 +183,6 @@ def _listed(models: tuple[Model | Sequence[Model], ...]) -> list[Model]:
     for model in models:
         listed += [model] if isinstance(model, (nn.Module, Mapping)) else list(model)
     return listed
-
-
-def _corrected(
-    module: nn.Module,
-    state: dict[str, Tensor],
-    parents: Sequence[Mapping[str, Tensor]],
-    weights: Sequence[float],
-    data: Iterable[Any] | None,
-    *,
-    reset: bool,
-    repair: bool,
-) -> tuple[dict[str, Tensor], Statistics]:
-    wide = widened(state, state)
-    captured = None
-    if repair and data is not None:
-        captured = capture(module, next(read_batches(data)).args)
-    running = has_running_statistics(module)
-    # Where every layer is followed by a normalisation, REPAIR is a reset and no more.
-    if running and (captured is None or not reset or not find_layers(captured)[0]):
-        if data is None or not reset:
-            warnings.warn(
-                "the merged running statistics are STALE: they are the average of the models', "
-                "which does not fit the merged weights. Pass calibration batches as data=, or use "
-                "zooalign.merging.reset_statistics on the result",
-                ZooalignWarning,
-                stacklevel=3,
-            )
-            return state, "stale"
-        return _changed(state, wide, reset_statistics(module, wide, data)), "reset"
-    if captured is None or data is None:
-        return state, "none"
-    done = repair_units(captured, wide, [widened(p, state) for p in parents], weights, data)
-    return _changed(state, wide, done.state), "repaired"
-
-
-def _changed(
-    state: Mapping[str, Tensor], before: Mapping[str, Tensor], after: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """``state`` with what a correction changed, in its dtypes."""
-    return {
-        name: tensor if after[name] is before[name] else after[name].to(tensor)
-        for name, tensor in state.items()
-    }
 
 
 def barrier(
@@ -266,8 +237,8 @@ def barrier(
     needed = reset and has_running_statistics(architecture)
     return measure_barrier(
         architecture,
-        widened(first, first),
-        widened(state_of(b), first),
+        float_state(first, device_of(first)),
+        float_state(state_of(b), device_of(first)),
         data,
         test=test,
         alphas=alphas,

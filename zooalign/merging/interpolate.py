@@ -1,12 +1,13 @@
 """Weighted averages of state dicts, tensor by tensor."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
+from zooalign.graph.lazy_state import StateView, TensorInfo, info_of
 
 __all__ = ["LazyAverage", "average", "check_names", "check_tensors", "interpolate", "normalised"]
 
@@ -14,7 +15,7 @@ __all__ = ["LazyAverage", "average", "check_names", "check_tensors", "interpolat
 _COUNTER = "num_batches_tracked"
 
 
-class LazyAverage(Mapping[str, Tensor]):
+class LazyAverage(StateView):
     """A weighted average of state dicts, one tensor computed at a time, when it is read.
 
     Nothing is kept: reading a name twice computes it twice. So a merge can be written shard by
@@ -43,8 +44,9 @@ class LazyAverage(Mapping[str, Tensor]):
     def __init__(
         self, states: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | None = None
     ) -> None:
+        self._weights = normalised(weights, len(states))
         self._states = tuple(states)
-        self._weights = normalised(weights, len(self._states))
+        super().__init__(self._states[0])
         for index, state in enumerate(self._states[1:], start=1):
             check_names(self._states[0], state, index)
 
@@ -58,7 +60,7 @@ class LazyAverage(Mapping[str, Tensor]):
         if not (first.is_floating_point() or first.is_complex()):
             for index, state in enumerate(self._states[1:], start=1):
                 if name in state:
-                    check_tensors(name, first, state[name], index)
+                    check_tensors(name, first, info_of(state, name), index)
             return first.clone()
         wide = _wide(first)
         total: Tensor | None = None
@@ -71,15 +73,6 @@ class LazyAverage(Mapping[str, Tensor]):
             total = term if total is None else total.add_(term)
         assert total is not None  # the weights sum to one
         return total.to(first.dtype)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._states[0])
-
-    def __len__(self) -> int:
-        return len(self._states[0])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._states[0]
 
 
 def average(
@@ -136,7 +129,9 @@ def check_names(first: Mapping[str, Tensor], other: Mapping[str, Tensor], index:
             )
 
 
-def check_tensors(name: str, first: Tensor, other: Tensor, index: int) -> None:
+def check_tensors(
+    name: str, first: Tensor | TensorInfo, other: Tensor | TensorInfo, index: int
+) -> None:
     """Raise :class:`MergeError` unless both tensors have one shape and dtype."""
     if other.shape != first.shape:
         raise MergeError(

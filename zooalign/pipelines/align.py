@@ -9,7 +9,7 @@ from typing import Any
 from zooalign.matching.solvers import DEFAULT
 from zooalign.pipelines.assemble import Release, require_output, write_release
 from zooalign.pipelines.barrier import measure
-from zooalign.pipelines.matching import align_member, require_data
+from zooalign.pipelines.matching import align_members, require_data
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.calibration import FullBatches, describe_data, open_for
@@ -107,9 +107,8 @@ def align_models(
         family = open_family([target, source], model=model, allow_pickle=allow_pickle)
         batches = None if data is None else open_for(family.first, data, loading)
         scored = None if evaluate is None else open_for(family.first, evaluate, loading)
-        aligned = align_member(
+        (aligned,) = align_members(
             family,
-            1,
             method=method,
             batches=batches,
             seed=seed,

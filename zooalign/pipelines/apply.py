@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,13 @@ from zooalign.release import layout
 from zooalign.release.card import make_card
 from zooalign.release.contents import LocalContents
 from zooalign.release.curves import curves_from_json
-from zooalign.release.layout import digest_of
 from zooalign.release.opened import OpenedRelease, open_release
 from zooalign.release.provenance import Provenance
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
 from zooalign.zoo.checkpoint import INDEX_NAME
 from zooalign.zoo.models import Model, open_model
-from zooalign.zoo.writer import write_model
+from zooalign.zoo.writer import digest_of, write_model
 
 __all__ = ["ApplyReport", "apply_permutation", "prove_parent"]
 
@@ -79,15 +79,26 @@ def apply_permutation(
     with open_release(_or_hub(release)) as subject:
         made = _alignment(subject)
         opened = open_model(parent, model=model, allow_pickle=allow_pickle)
-        tensors = prove_parent(subject, made, opened, progress)
+        tensors, published = _permuted(subject, made, opened)
         assert opened.checkpoint is not None
         kept = _files(subject, made, opened, Path(output).name)
         config = {n: c for n, c in opened.config_files().items() if n not in kept}
+        written = count(1)
+
+        def read(name: str) -> Tensor:
+            progress("permute", next(written), len(tensors))
+            return tensors[name]
+
+        def proved(digests: Mapping[str, str]) -> Mapping[str, bytes]:
+            for name, digest in digests.items():
+                _require_published(name, digest, published)
+            return kept
+
         write_model(
             output,
-            tensors,
+            read,
             config_files=config,
-            extra_files=kept,
+            extra_files=proved,
             layout_like=opened.checkpoint,
             overwrite=overwrite,
         )
@@ -139,9 +150,7 @@ def _alignment(subject: OpenedRelease) -> Provenance:
     return made
 
 
-def prove_parent(
-    subject: OpenedRelease, made: Provenance, opened: Model, progress: Progress = silent
-) -> Mapping[str, Tensor]:
+def prove_parent(subject: OpenedRelease, made: Provenance, opened: Model) -> Mapping[str, Tensor]:
     """The parent permuted as a release says, lazily, each tensor proved by its published digest.
 
     Raises
@@ -149,12 +158,25 @@ def prove_parent(
     SpecError, CheckpointError
         If the parent is not the recorded one, or a tensor is not the published one.
     """
+    tensors, published = _permuted(subject, made, opened)
+    for name in tensors:
+        _require_published(name, digest_of(tensors[name]), published)
+    return tensors
+
+
+def _permuted(
+    subject: OpenedRelease, made: Provenance, opened: Model
+) -> tuple[Permuted, Mapping[str, Any]]:
+    """The recorded parent permuted, lazily, and the published digests of what comes out."""
     _require_parent(opened, made)
     assert opened.checkpoint is not None and subject.spec is not None
     permutation = subject.permutation(made.alignments[0].permutation)
-    tensors = Permuted(subject.spec, permutation, opened.checkpoint)
-    _prove(tensors, subject.json(layout.DIGESTS), progress)
-    return tensors
+    published = subject.json(layout.DIGESTS)
+    if not isinstance(published, dict):
+        raise SpecError(
+            f"{layout.DIGESTS} is missing or malformed, so what comes out could not be checked"
+        )
+    return Permuted(subject.spec, permutation, opened.checkpoint), published
 
 
 def _require_parent(opened: Model, made: Provenance) -> None:
@@ -170,20 +192,12 @@ def _require_parent(opened: Model, made: Provenance) -> None:
         )
 
 
-def _prove(tensors: Mapping[str, Tensor], digests: Any, progress: Progress) -> None:
-    """Compare every tensor with its published digest, before anything is written."""
-    if not isinstance(digests, dict):
-        raise SpecError(
-            f"{layout.DIGESTS} is missing or malformed, so what comes out could not be checked"
+def _require_published(name: str, digest: str, published: Mapping[str, Any]) -> None:
+    if published.get(name) != digest:
+        raise CheckpointError(
+            f"{name}: the parent permuted is not the tensor that was published (SHA-256 differs "
+            f"from that in {layout.DIGESTS})"
         )
-    names = list(tensors)
-    for number, name in enumerate(names):
-        progress("permute", number, len(names))
-        if digests.get(name) != digest_of(tensors[name]):
-            raise CheckpointError(
-                f"{name}: the parent permuted is not the tensor that was published (SHA-256 "
-                f"differs from that in {layout.DIGESTS})"
-            )
 
 
 def _or_hub(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from torch import Tensor
@@ -10,7 +11,6 @@ from zooalign.progress import Progress
 from zooalign.release import layout
 from zooalign.release.card import make_card
 from zooalign.release.curves import MeasuredCurve, curves_to_dict, render_plot
-from zooalign.release.layout import digest_of
 from zooalign.release.opening import Member
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Permutation, PermutationSpec
@@ -45,7 +45,7 @@ def write_release(
     overwrite: bool,
     progress: Progress,
 ) -> Path:
-    """Write the directory. Each tensor is asked for twice, never two at a time.
+    """Write the directory. Each tensor is asked for once, never two at a time.
 
     Raises
     ------
@@ -54,16 +54,9 @@ def write_release(
     """
     checkpoint = release.like.checkpoint
     config = release.like.model.config_files()
-    total = len(checkpoint)
-    digests = {}
-    for done, name in enumerate(checkpoint):
-        progress("hash", done, total)
-        digests[name] = digest_of(tensors[name])
     extra = {
         layout.SPEC: to_json(release.spec).encode(),
         layout.PROVENANCE: layout.json_bytes(release.provenance.to_dict()),
-        layout.DIGESTS: layout.json_bytes(digests),
-        layout.CARD: b"",
     }
     for name, permutation in release.permutations.items():
         extra[name] = layout.json_bytes(permutation_to_dict(permutation))
@@ -81,20 +74,22 @@ def write_release(
         plot=None if plot is None else layout.PLOT,
         spec=release.spec,
     ).encode()
-    written = 0
+    written = count(1)
 
     def read(name: str) -> Tensor:
-        nonlocal written
-        written += 1
-        progress("write", written, total)
+        progress("write", next(written), len(checkpoint))
         return tensors[name]
+
+    def files(digests: Mapping[str, str]) -> dict[str, bytes]:
+        ordered = {name: digests[name] for name in checkpoint}
+        return {**extra, layout.DIGESTS: layout.json_bytes(ordered)}
 
     return write_model(
         output,
         read,
         infos={name: checkpoint.info(name) for name in checkpoint},
-        config_files={k: v for k, v in config.items() if k not in extra},
-        extra_files=extra,
+        config_files={k: v for k, v in config.items() if k not in (*extra, layout.DIGESTS)},
+        extra_files=files,
         layout_like=checkpoint,
         overwrite=overwrite,
     )

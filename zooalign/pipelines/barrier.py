@@ -8,11 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from zooalign.errors import MergeError
+from zooalign.graph.lazy_state import float_state
 from zooalign.merging.barrier import barrier
 from zooalign.merging.curve import BarrierCurve
 from zooalign.merging.plot import plot_barrier
 from zooalign.merging.statistics import has_running_statistics
-from zooalign.pipelines.matching import Aligned, align_member, diagnosis_to_dict, runnable
+from zooalign.pipelines.matching import Aligned, align_members, diagnosis_to_dict
 from zooalign.progress import Progress, silent, stage
 from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.curves import MeasuredCurve
@@ -88,9 +89,8 @@ def barrier_models(
     calibrating = scored if calibration is None else open_for(family.first, calibration, loading)
     aligned = None
     if align != "none":
-        aligned = align_member(
+        (aligned,) = align_members(
             family,
-            1,
             method=align,
             batches=calibrating,
             seed=seed,
@@ -135,8 +135,8 @@ def measure(
     loss, metric = scoring(family.first)
     return barrier(
         family.module,
-        runnable(family.members[0].state, device),
-        runnable(state, device),
+        float_state(family.members[0].state, device),
+        float_state(state, device),
         data,
         test=test,
         alphas=alphas,

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from zooalign.errors import MergeError, ModelReferenceError
+from zooalign.graph.lazy_state import float_state
 from zooalign.matching.many import WAYS
 from zooalign.merging.connecting import Connected, Matching, connect
 from zooalign.merging.connectivity import HOWS, Connectivity, spread_of
 from zooalign.merging.plot_many import plot_lines, plot_simplex
 from zooalign.merging.trajectory import BARRIERS, Trajectory, trajectory_summary
-from zooalign.pipelines.matching import runnable
 from zooalign.progress import Progress, silent
 from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.layout import json_bytes
@@ -373,7 +373,7 @@ def connectivity_models(
         calibrating = (
             scored if calibration is None else open_for(family.first, calibration, loading)
         )
-        states = [runnable(member.state, device) for member in family.members]
+        states = [float_state(member.state, device) for member in family.members]
         size = max(1, len(checkpoints[0]))
         loss, metric = scoring(family.first)
         found = connect(

@@ -4,25 +4,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from zooalign.errors import DataError, MergeError, SpecError
+from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import read_batches
+from zooalign.graph.lazy_state import CastLike, float_state
 from zooalign.matching import Match, match, match_many
 from zooalign.matching.many import require_way
 from zooalign.matching.solvers import NEED_DATA, RUN_THE_MIDPOINT
 from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.evaluate import cross_entropy
+from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Outcome, outcome
 from zooalign.progress import Progress, stage
 from zooalign.release.calibration import scoring
-from zooalign.release.opening import CastLike, Family
+from zooalign.release.opening import Family
 from zooalign.release.provenance import Alignment
-from zooalign.symmetry import Permutation, Permuted
-from zooalign.symmetry.same_function import Comparison, compare_functions
+from zooalign.symmetry import Permutation
+from zooalign.symmetry.same_function import Comparison
 
-__all__ = ["Aligned", "align_member", "align_together", "require_data", "runnable"]
+__all__ = ["Aligned", "align_members", "require_data"]
 
 # Options of match_many that are a caller's to set.
 _MANY = frozenset({"kind", "scale", "columns", "labels", "criterion"})
@@ -79,128 +80,88 @@ def require_data(method: str, data: str | None) -> None:
         )
 
 
-def align_member(
-    family: Family,
-    index: int,
-    *,
-    method: str,
-    batches: Iterable[Any] | None,
-    seed: int,
-    device: str,
-    progress: Progress,
-    options: Mapping[str, Any] | None = None,
-) -> Aligned:
-    """Match member ``index`` to the first one and prove that its function is kept.
-
-    Raises
-    ------
-    SpecError
-        If the permuted member computes something else than the member (its architecture has
-        less symmetry than was derived; this is a mistake in zooalign or in an operator rule).
-    """
-    first, member = family.members[0], family.members[index]
-    if method == "none":
-        return _proved(family, index, None, progress)
-    states = runnable(first.state, device), runnable(member.state, device)
-    found = match(
-        family.spec,
-        *states,
-        method=method,
-        data=batches,
-        module=family.module,
-        seed=seed,
-        progress=_counted(progress, f"{method} matching"),
-        **_judged_by(family, method, batches, options or {}),
-    )
-    return _proved(family, index, found, progress, states)
-
-
-def align_together(
+def align_members(
     family: Family,
     *,
     method: str,
-    through: str,
+    through: str = "reference",
     batches: Iterable[Any] | None,
     seed: int,
     device: str,
     progress: Progress,
     options: Mapping[str, Any] | None = None,
 ) -> list[Aligned]:
-    """Bring all members in the first one's order at once, and prove that their functions are kept.
+    """Match all members but the first to it, and prove that their functions are kept.
 
-    ``through`` is one of :data:`zooalign.matching.many.WAYS`; all are matched in memory. The
-    objective of each is that of all, the mean over pairs.
+    Every member is read once. ``through`` is ``reference`` (each is matched to the first alone)
+    or one of :data:`zooalign.matching.many.WAYS`: then all are matched at once, in memory, and
+    the objective of each is that of all, the mean over pairs.
 
     Raises
     ------
     MergeError
         If the method cannot do so.
     SpecError
-        As :func:`align_member` does.
+        If a permuted member computes something else than the member (its architecture has
+        less symmetry than was derived; this is a mistake in zooalign or in an operator rule).
     """
-    require_way(method, through)
-    if odd := sorted(set(options or {}) - _MANY):
-        raise MergeError(
-            f"models matched all at once take no option '{odd[0]}'; they take "
-            f"{', '.join(sorted(_MANY - {'criterion'}))}"
-        )
-    states = [runnable(member.state, device) for member in family.members]
-    many = match_many(
-        family.spec,
-        states,
-        method=method,
-        through=through,
-        data=batches,
-        module=family.module,
-        seed=seed,
-        progress=_counted(progress, f"{method} matching"),
-        **_judged_by(family, through, batches, options or {}),
-    )
-    return [
-        _proved(
-            family,
-            index,
-            Match(p, method, many.objective_before, many.objective_after, many.details),
-            progress,
-            (states[0], states[index]),
-        )
-        for index, p in enumerate(many.permutations)
-        if index > 0
-    ]
+    options = options or {}
+    how: dict[str, Any] = {"method": method, "data": batches, "module": family.module, "seed": seed}
+    how["progress"] = _counted(progress, f"{method} matching")
+    target = dict(family.members[0].state)
+    if through != "reference":
+        require_way(method, through)
+        if odd := sorted(set(options) - _MANY):
+            raise MergeError(
+                f"models matched all at once take no option '{odd[0]}'; they take "
+                f"{', '.join(sorted(_MANY - {'criterion'}))}"
+            )
+        how |= _judged_by(family, through, batches, options)
+        sources = [target, *(dict(member.state) for member in family.members[1:])]
+        states = [float_state(source, device) for source in sources]
+        many = match_many(family.spec, states, through=through, **how)
+        score = many.objective_before, many.objective_after, many.details
+        matches = [Match(p, method, *score) for p in many.permutations]
+        return [
+            _proved(family, index, (target, sources[index]), matches[index], progress, device)
+            for index in range(1, len(sources))
+        ]
+    how |= _judged_by(family, method, batches, options)
+    aligned = []
+    for index, member in enumerate(family.members[1:], start=1):
+        source, found = dict(member.state), None
+        if method != "none":
+            states = [float_state(state, device) for state in (target, source)]
+            found = match(family.spec, *states, **how)
+        aligned.append(_proved(family, index, (target, source), found, progress, device))
+    return aligned
 
 
 def _proved(
     family: Family,
     index: int,
+    states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
     found: Match | None,
     progress: Progress,
-    states: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None,
+    device: str,
 ) -> Aligned:
-    spec = family.spec
-    first, member = family.members[0], family.members[index]
+    spec, (target, source) = family.spec, states
     permutation = spec.identity() if found is None else found.permutation
     diagnosis = diagnose(
-        first.state,
-        CastLike(member.state, first.state),
+        target,
+        CastLike(source, target),
         moved_fraction=None if found is None else permutation.moved_fraction,
         free_groups=len(spec.groups),
     )
-    judged = None if found is None or states is None else outcome(spec, found, *states, diagnosis)
+    judged = None
+    if found is not None:
+        floats = float_state(target, device), float_state(source, device)
+        judged = outcome(spec, found, *floats, diagnosis)
     progress("proof", 0, 1)
-    comparison = compare_functions(
-        family.module,
-        member.state,
-        Permuted(spec, permutation, member.state),
-        family.first.example_inputs(),
-    )
+    name = family.members[index].reference
+    inputs = family.first.example_inputs()
+    comparison = prove(family.module, spec, permutation, source, inputs, name=name)
     progress("proof", 1, 1)
-    if not comparison.ok:
-        raise SpecError(
-            f"'{member.reference}' permuted computes something else than before (relative error "
-            f"{comparison.max_relative_error:.3g}, rounding explains {comparison.tolerance:.3g}): "
-            f"the spec {spec.hash[:12]} is wrong for this architecture, and nothing was written. "
-            "Run `zooalign verify` on it and report what it says"
-        )
     return Aligned(index, permutation, found, diagnosis, comparison, judged)
 
 
@@ -214,19 +175,6 @@ def _judged_by(
     if loss is cross_entropy or next(read_batches(batches)).targets is None:
         return options
     return {**options, "criterion": loss}
-
-
-def runnable(state: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:
-    """The state dict on a device, 16-bit values as float32; float32 on the CPU stays mapped."""
-    return {
-        name: tensor.to(
-            device=device,
-            dtype=torch.float32
-            if tensor.is_floating_point() and tensor.dtype.itemsize < 4
-            else tensor.dtype,
-        )
-        for name, tensor in state.items()
-    }
 
 
 def _counted(progress: Progress, name: str) -> Any:

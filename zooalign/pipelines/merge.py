@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from zooalign.errors import DataError, MergeError, ZooalignWarning
+from zooalign.graph.lazy_state import float_state
 from zooalign.matching.many import require_way
 from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.evaluate import evaluate as score_of
+from zooalign.merging.merge import Correction, merge_states
 from zooalign.pipelines.assemble import Release, require_output, write_release
-from zooalign.pipelines.averaging import Corrected, average_of, corrected, require_equal_dtypes
 from zooalign.pipelines.barrier import measure
-from zooalign.pipelines.matching import (
-    Aligned,
-    align_member,
-    align_together,
-    require_data,
-    runnable,
-)
+from zooalign.pipelines.matching import Aligned, align_members, require_data
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.calibration import FullBatches, describe_data, open_for, scoring
@@ -71,6 +68,18 @@ class MergeReport:
             "warnings": list(made.warnings),
             "seconds": self.seconds,
         }
+
+
+def _require_equal_dtypes(family: Family) -> None:
+    first = family.members[0]
+    for other in family.members[1:]:
+        for name in first.state:
+            ours, theirs = first.state.info(name).dtype, other.state.info(name).dtype
+            if ours != theirs:
+                raise MergeError(
+                    f"'{name}' is {ours} in '{first.reference}' and {theirs} in "
+                    f"'{other.reference}': convert one of them first"
+                )
 
 
 @dataclass(frozen=True)
@@ -148,31 +157,32 @@ def merge_models(
     with noted_warnings() as notes:
         progress("open", 0, 1)
         family = open_family(references, model=model, allow_pickle=allow_pickle)
-        require_equal_dtypes(family)
+        _require_equal_dtypes(family)
         opened = _Opened(
             family,
             None if data is None else open_for(family.first, data, loading),
             None if evaluate is None else open_for(family.first, evaluate, loading),
         )
-        how: dict[str, Any] = {
-            "method": method,
-            "batches": opened.calibration,
-            "seed": seed,
-            "device": device,
-            "progress": progress,
-            "options": options,
-        }
-        if through == "reference":
-            others = range(1, len(family.members))
-            aligned = [align_member(family, index, **how) for index in others]
-        else:
-            aligned = align_together(family, through=through, **how)
-        averaged = average_of(family, [found.permutation for found in aligned], weights)
-        full = None if opened.calibration is None else FullBatches(opened.calibration)
-        merged, statistics = corrected(
-            family, averaged, full, reset=reset, use_repair=repair, device=device
+        aligned = align_members(
+            family,
+            method=method,
+            through=through,
+            batches=opened.calibration,
+            seed=seed,
+            device=device,
+            progress=progress,
+            options=options,
         )
-        if statistics == "stale":
+        merged = merge_states(
+            family.module,
+            family.spec,
+            [member.state for member in family.members],
+            [family.spec.identity(), *(found.permutation for found in aligned)],
+            weights=weights,
+            data=None if opened.calibration is None else FullBatches(opened.calibration),
+            correction=Correction(reset, repair, device),
+        )
+        if merged.statistics == "stale":
             warnings.warn(STALE, ZooalignWarning, stacklevel=2)
         curves = _curves(opened, aligned, method, evaluate, alphas, device, progress, reset=reset)
         names = {found.index: layout.permutation_name(found.index) for found in aligned}
@@ -189,11 +199,11 @@ def merge_models(
             spec_hash=family.spec.hash,
             log10_order=family.spec.log10_order,
             alignments=tuple(found.record(names[found.index]) for found in aligned),
-            weights=averaged.state.weights,
-            statistics=statistics,
-            recomputed=tuple(merged.replaced),
+            weights=merged.weights,
+            statistics=merged.statistics,
+            recomputed=merged.recomputed,
             barrier=barrier_summary(curves),
-            score=_score(opened, merged, device),
+            score=_score(opened, merged.state, device),
             versions=versions(),
             warnings=notes(),
             command=command,
@@ -217,7 +227,7 @@ def merge_models(
             curves=curves,
             title=Path(output).name,
         )
-        write_release(output, release, merged, overwrite=overwrite, progress=progress)
+        write_release(output, release, merged.state, overwrite=overwrite, progress=progress)
     return MergeReport(output, len(family.spec.groups), provenance, time.perf_counter() - start)
 
 
@@ -254,11 +264,13 @@ def _curves(
     return curves
 
 
-def _score(opened: _Opened, merged: Corrected, device: str) -> dict[str, float | int | None] | None:
+def _score(
+    opened: _Opened, merged: Mapping[str, Tensor], device: str
+) -> dict[str, float | int | None] | None:
     if opened.scored is None:
         return None
     loss, metric = scoring(opened.family.first)
     found = score_of(
-        opened.family.module, runnable(merged, device), opened.scored, loss=loss, metric=metric
+        opened.family.module, float_state(merged, device), opened.scored, loss=loss, metric=metric
     )
     return {"loss": found.loss, "accuracy": found.accuracy, "count": found.count}

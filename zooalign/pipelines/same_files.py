@@ -9,9 +9,9 @@ from typing import Any
 from zooalign.errors import CheckpointError, SpecError
 from zooalign.release import layout
 from zooalign.release.contents import LocalContents, hash_file
-from zooalign.release.layout import digest_of
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.checkpoint import open_checkpoint
+from zooalign.zoo.writer import digest_of
 
 __all__ = ["Difference", "SameFiles", "compare_files"]
 

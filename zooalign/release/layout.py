@@ -1,11 +1,7 @@
-"""The files that zooalign puts beside a model's own: their names, their JSON, their digests."""
+"""The files that zooalign puts beside a model's own: their names and their JSON."""
 
-import hashlib
 import json
 from typing import Any
-
-import torch
-from torch import Tensor
 
 __all__ = [
     "BARRIER",
@@ -16,7 +12,6 @@ __all__ = [
     "PLOT",
     "PROVENANCE",
     "SPEC",
-    "digest_of",
     "json_bytes",
     "permutation_name",
 ]
@@ -40,9 +35,3 @@ def permutation_name(number: int | None) -> str:
 def json_bytes(value: Any) -> bytes:
     """Indented JSON that ends with a newline; NaN and infinity are an error."""
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def digest_of(tensor: Tensor) -> str:
-    """SHA-256 of a tensor's values, little-endian and row-major, as safetensors stores them."""
-    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-    return hashlib.sha256(memoryview(flat.view(torch.uint8).numpy())).hexdigest()

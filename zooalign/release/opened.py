@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from zooalign.errors import CheckpointError, ModelReferenceError, SpecError
+from zooalign.graph.lazy_state import LazyTensors
 from zooalign.release import layout
 from zooalign.release.contents import Contents, LocalContents, is_inside, open_repo
 from zooalign.release.front_matter import read_metadata
@@ -25,7 +26,7 @@ from zooalign.release.sources import source_of
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo import hub
-from zooalign.zoo.checkpoint import Checkpoint, LazyTensors, open_checkpoint, open_pickle
+from zooalign.zoo.checkpoint import Checkpoint, open_checkpoint, open_pickle
 from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.layout import CONFIG_NAME
 from zooalign.zoo.models import Model, open_model

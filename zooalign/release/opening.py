@@ -1,19 +1,19 @@
 """Opening models that are to be compared: one architecture, weights present and finite."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, MergeError, ModelReferenceError
+from zooalign.graph.lazy_state import LazyTensors
 from zooalign.symmetry import Derived, PermutationSpec, derive_spec
-from zooalign.zoo.checkpoint import Checkpoint, LazyTensors, find_nonfinite
+from zooalign.zoo.checkpoint import Checkpoint, is_finite
 from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.models import Model, open_model
 
-__all__ = ["CastLike", "Family", "Member", "derive_for", "open_family"]
+__all__ = ["Family", "Member", "derive_for", "open_family"]
 
 # Two rows, so that nothing takes the batch for an axis of size one.
 _BATCH = 2
@@ -61,22 +61,6 @@ class Family:
         )
 
 
-class CastLike(Mapping[str, Tensor]):
-    """A state dict in the dtypes of another, converted when read."""
-
-    def __init__(self, state: Mapping[str, Tensor], like: LazyTensors) -> None:
-        self._state, self._like = state, like
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._state[name].to(self._like.dtype(name))
-
-    def __iter__(self) -> Any:
-        return iter(self._state)
-
-    def __len__(self) -> int:
-        return len(self._state)
-
-
 def open_family(
     references: Sequence[str], *, model: str | None = None, allow_pickle: bool = False
 ) -> Family:
@@ -85,7 +69,8 @@ def open_family(
     Raises
     ------
     ModelReferenceError, CheckpointError, HubError
-        If one cannot be opened, has no weights, or weights that are not finite.
+        If one cannot be opened or has no weights; and, when a tensor is first read, if it is
+        not finite.
     MergeError
         If they are not of one architecture.
     """
@@ -106,15 +91,24 @@ def _with_weights(reference: str, model: str | None, allow_pickle: bool) -> Mode
             f"'{reference}' names an architecture without weights; give a hub repo, a directory "
             "or a .safetensors file"
         )
-    bad = find_nonfinite(found.checkpoint)
-    if bad:
-        place = found.checkpoint.layout.get(bad[0], "")
-        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise CheckpointError(
-            f"{reference}: '{bad[0]}'{more} in {place} holds NaN or infinity, which nothing can be "
-            "aligned or averaged with; use a checkpoint from before the training diverged"
-        )
-    return found
+    return replace(found, checkpoint=_finite(found.checkpoint, reference))
+
+
+def _finite(checkpoint: Checkpoint, reference: str) -> Checkpoint:
+    """The checkpoint, whose tensors are checked when they are first read: no pass of its own."""
+    checked: set[str] = set()
+
+    def check(name: str, tensor: Tensor) -> Tensor:
+        if name not in checked and not is_finite(tensor):
+            raise CheckpointError(
+                f"{reference}: '{name}' in {checkpoint.layout.get(name, '')} holds NaN or "
+                "infinity, which nothing can be aligned or averaged with; use a checkpoint from "
+                "before the training diverged"
+            )
+        checked.add(name)
+        return tensor
+
+    return checkpoint.read_through(check)
 
 
 def _member(found: Model, first: Model, module: nn.Module) -> Member:

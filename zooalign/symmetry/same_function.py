@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import SpecError
+from zooalign.graph.lazy_state import info_of
 from zooalign.graph.module_runner import Runner
 from zooalign.symmetry.precision import LowestPrecision, relative_errors, tolerance
 from zooalign.symmetry.trial import mixes_precisions, named_outputs
@@ -69,7 +70,7 @@ def compare_modules(
     SpecError
         If one gives no finite floating output, or they give different ones.
     """
-    count = max(sum(tensor.numel() for tensor in state.values()) for state in (a, b))
+    count = max(sum(info_of(state, name).numel for name in state) for state in (a, b))
     if count <= _MOST_DOUBLE:
         try:
             return _compared((first, a), (second, b), inputs, torch.float64)

@@ -23,6 +23,7 @@ import numpy as np
 from torch import Tensor
 
 from zooalign.errors import SpecError
+from zooalign.graph.lazy_state import StateView
 from zooalign.symmetry.apply import is_still, rearranged, sources
 from zooalign.symmetry.groups import Frozen, Group, Member
 from zooalign.symmetry.permutation import Permutation
@@ -241,20 +242,15 @@ def _still_units(group: Group) -> np.ndarray:
     return np.broadcast_to(np.arange(group.size, dtype=np.int64), (*group.contexts, group.size))
 
 
-class Permuted(Mapping[str, Tensor]):
+class Permuted(StateView):
     """A state dict seen through a permutation: each tensor is read and moved when asked for."""
 
     def __init__(
         self, spec: PermutationSpec, permutation: Permutation, state: Mapping[str, Tensor]
     ) -> None:
+        super().__init__(state)
         spec.check(permutation)
-        self._spec, self._permutation, self._state = spec, permutation, state
+        self._spec, self._permutation = spec, permutation
 
     def __getitem__(self, name: str) -> Tensor:
         return self._spec.apply_to_tensor(self._permutation, name, self._state[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._state)
-
-    def __len__(self) -> int:
-        return len(self._state)

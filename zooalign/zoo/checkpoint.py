@@ -2,7 +2,8 @@
 
 import errno
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,14 +12,15 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
-from zooalign.zoo.headers import Header, TensorInfo, no_key_twice, read_header
+from zooalign.graph.lazy_state import LazyTensors, TensorInfo
+from zooalign.zoo.headers import Header, no_key_twice, read_header
 
 __all__ = [
     "INDEX_NAME",
     "WEIGHTS_NAME",
     "Checkpoint",
-    "LazyTensors",
     "find_nonfinite",
+    "is_finite",
     "open_checkpoint",
     "open_pickle",
 ]
@@ -26,48 +28,6 @@ __all__ = [
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 _MAX_INDEX = 100_000_000
-
-
-class LazyTensors(Mapping[str, Tensor]):
-    """A read-only mapping of tensors that are read when asked for, each time anew."""
-
-    def __init__(self, infos: Mapping[str, TensorInfo], read: Callable[[str], Tensor]) -> None:
-        self._infos = dict(infos)
-        self._read = read
-
-    def info(self, key: str) -> TensorInfo:
-        """Shape and dtype of ``key`` without reading it."""
-        return self._infos[key]
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """Shape of ``key`` without reading it."""
-        return self._infos[key].shape
-
-    def dtype(self, key: str) -> torch.dtype:
-        """Dtype of ``key`` without reading it."""
-        return self._infos[key].dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors together."""
-        return sum(info.nbytes for info in self._infos.values())
-
-    def __getitem__(self, key: str) -> Tensor:
-        if key not in self._infos:
-            raise KeyError(key)
-        return self._read(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._infos)
-
-    def __len__(self) -> int:
-        return len(self._infos)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._infos
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {len(self)} tensors, {self.nbytes} bytes>"
 
 
 class Checkpoint(LazyTensors):
@@ -146,7 +106,7 @@ def open_pickle(path: Path | str) -> Checkpoint:
     prefix = "module." if all(key.startswith("module.") for key in content) else ""
     tensors = {key.removeprefix(prefix): value.detach() for key, value in content.items()}
     return Checkpoint(
-        {key: TensorInfo(tuple(value.shape), value.dtype) for key, value in tensors.items()},
+        {key: TensorInfo.of(value) for key, value in tensors.items()},
         tensors.__getitem__,
         files=(path,),
         layout=dict.fromkeys(tensors, WEIGHTS_NAME),
@@ -156,18 +116,16 @@ def open_pickle(path: Path | str) -> Checkpoint:
 
 def find_nonfinite(tensors: Mapping[str, Tensor], limit: int = 10) -> list[str]:
     """The first ``limit`` names whose tensors hold a NaN or an infinity, in mapping order."""
-    found: list[str] = []
-    for name in tensors:
-        tensor = tensors[name]
-        if not (tensor.is_floating_point() or tensor.is_complex()):
-            continue
-        if tensor.dtype.itemsize == 1:  # torch has no isfinite for 8-bit floats
-            tensor = tensor.float()
-        if not bool(torch.isfinite(tensor).all()):
-            found.append(name)
-            if len(found) >= limit:
-                break
-    return found
+    return list(islice((name for name in tensors if not is_finite(tensors[name])), limit))
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds neither a NaN nor an infinity; integers never do."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    if tensor.dtype.itemsize == 1:  # torch has no isfinite for 8-bit floats
+        tensor = tensor.float()
+    return bool(torch.isfinite(tensor).all())
 
 
 def _open_index(path: Path) -> Checkpoint:

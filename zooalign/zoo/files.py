@@ -116,7 +116,8 @@ def safe_name(name: str) -> str:
 def check_target(path: Path, overwrite: bool, marker: str = _MODEL) -> None:
     """Refuse an output directory that must not be replaced, and so deleted.
 
-    Raises:
+    Raises
+    ------
         CheckpointError: as for :func:`new_directory`.
     """
     if path.exists() and not path.is_dir():

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError
+from zooalign.graph.lazy_state import LazyTensors, TensorInfo
 from zooalign.zoo.building import tied_names
-from zooalign.zoo.checkpoint import LazyTensors
-from zooalign.zoo.headers import TensorInfo
 
 __all__ = ["state_dict_for"]
 
@@ -78,9 +77,9 @@ def _misshapen(
     expected: Mapping[str, Tensor], origin: Mapping[str, str | None], checkpoint: LazyTensors
 ) -> list[str]:
     return [
-        f"{key} {checkpoint.shape(name)} instead of {tuple(expected[key].shape)}"
+        f"{key} {checkpoint.info(name).shape} instead of {tuple(expected[key].shape)}"
         for key, name in origin.items()
-        if name is not None and checkpoint.shape(name) != tuple(expected[key].shape)
+        if name is not None and checkpoint.info(name).shape != tuple(expected[key].shape)
     ]
 
 

@@ -6,7 +6,6 @@ that name the file and the key; files come from strangers.
 """
 
 import json
-import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from typing import Any
 import torch
 
 from zooalign.errors import CheckpointError
+from zooalign.graph.lazy_state import TensorInfo
 
-__all__ = ["Header", "TensorInfo", "make_header", "no_key_twice", "read_header"]
+__all__ = ["Header", "make_header", "no_key_twice", "read_header"]
 
 # The limit of the safetensors library itself.
 _MAX_HEADER = 100_000_000
@@ -47,19 +47,6 @@ _CODES: dict[str, torch.dtype] = {
     "C64": torch.complex64,
 }
 _NAMES = {dtype: code for code, dtype in _CODES.items()}
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """Shape and dtype of a tensor that is not loaded."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tensor's values."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)

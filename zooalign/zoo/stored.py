@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
+from zooalign.graph.lazy_state import TensorInfo
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.checkpoint import Checkpoint
-from zooalign.zoo.headers import TensorInfo
 
 __all__ = ["ConvertedCheckpoint", "Part", "StoredNames", "as_architecture"]
 

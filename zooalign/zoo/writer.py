@@ -1,5 +1,6 @@
 """Writing a model's directory: safetensors, dtype untouched, one tensor in memory at a time."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,14 +10,17 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
-from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME, Checkpoint, LazyTensors
+from zooalign.graph.lazy_state import TensorInfo, info_of
+from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME, Checkpoint
 from zooalign.zoo.files import new_directory, safe_name
-from zooalign.zoo.headers import Header, TensorInfo, make_header
+from zooalign.zoo.headers import Header, make_header
 from zooalign.zoo.stored import ConvertedCheckpoint
 
-__all__ = ["Tensors", "write_model"]
+__all__ = ["Tensors", "digest_of", "write_model"]
 
 Tensors = Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] | Callable[[str], Tensor]
+# Files by name, made from the SHA-256 of every tensor once all are written.
+FilesOfDigests = Callable[[Mapping[str, str]], Mapping[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def write_model(
     *,
     infos: Mapping[str, TensorInfo] | None = None,
     config_files: Mapping[str, bytes] | None = None,
-    extra_files: Mapping[str, bytes] | None = None,
+    extra_files: Mapping[str, bytes] | FilesOfDigests | None = None,
     max_shard_size: int | None = None,
     metadata: Mapping[str, str] | None = None,
     layout_like: Checkpoint | None = None,
@@ -54,7 +58,9 @@ def write_model(
         has exactly the keys, shapes and dtypes that come. Pairs without either are collected in
         memory first.
     config_files:
-        Files beside the weights, by name; so are ``extra_files``.
+        Files beside the weights, by name; so are ``extra_files``. A function is called once all
+        tensors are written, with the SHA-256 of each (:func:`digest_of`): it gives the files, or
+        raises, and then nothing is left behind.
     max_shard_size:
         Bytes a file; without it, one ``model.safetensors``, which is the only layout that timm
         reads.
@@ -76,49 +82,72 @@ def write_model(
         A tensor is missing, unexpected, or not as announced; the directory is not empty; the disk
         is full. Nothing is left behind.
     """
+    if infos is None and layout_like is None and not callable(tensors):
+        tensors = tensors if isinstance(tensors, Mapping) else dict(tensors)
+    infos = _infos(tensors, infos, layout_like)
+    digests: dict[str, str] = {}
+    if callable(extra_files):
+        tensors = _hashed(tensors, digests)
     if isinstance(layout_like, ConvertedCheckpoint):
         tensors, infos = layout_like.as_stored(tensors, infos)
         layout_like = layout_like.stored
-    if infos is None and layout_like is None and not callable(tensors):
-        tensors = tensors if isinstance(tensors, Mapping) else dict(tensors)
-    known = _infos(tensors, infos, layout_like)
     metadata = {"format": "pt", **(layout_like.metadata if layout_like else {}), **(metadata or {})}
-    shards = _plan(known, metadata, max_shard_size, layout_like)
-    files = {**_index(shards, known), **_merged(config_files or {}, extra_files or {})}
-    names = [*files, *(shard.name for shard in shards)]
-    if len(set(names)) < len(names):
-        raise CheckpointError(f"{output_dir}: two of its files have one name: {sorted(names)}")
+    shards = _plan(infos, metadata, max_shard_size, layout_like)
+    files = {**_index(shards, infos), **(config_files or {})}
+    if not callable(extra_files):
+        files = _merged(files, extra_files or {})
+    taken = {*files, *(shard.name for shard in shards)}
+    if len(taken) < len(files) + len(shards):
+        raise CheckpointError(f"{output_dir}: two of its files have one name: {sorted(taken)}")
     needed = sum(map(len, files.values())) + sum(shard.nbytes for shard in shards)
     with new_directory(output_dir, needed=needed, overwrite=overwrite) as directory:
-        for name, content in files.items():
-            path = directory / safe_name(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        _write_files(directory, files)
         _write_shards(directory, shards, _pairs(tensors, shards))
+        if callable(extra_files):
+            files = dict(extra_files(digests))
+            if twice := sorted(taken & set(files)):
+                raise CheckpointError(f"{output_dir}: two of its files have one name: {twice[0]}")
+            _write_files(directory, files)
     return Path(output_dir).absolute()
+
+
+def digest_of(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's values, little-endian and row-major, as safetensors keeps them."""
+    return hashlib.sha256(_bytes_of(tensor)).hexdigest()
+
+
+def _hashed(tensors: Tensors, digests: dict[str, str]) -> Tensors:
+    """The tensors, each noted in ``digests`` when it comes."""
+
+    def noted(name: str, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().to("cpu").contiguous()
+        digests[name] = digest_of(tensor)
+        return tensor
+
+    if isinstance(tensors, Mapping) or callable(tensors):
+        read = tensors.__getitem__ if isinstance(tensors, Mapping) else tensors
+        return lambda name: noted(name, read(name))
+    return ((name, noted(name, tensor)) for name, tensor in tensors)
 
 
 def _infos(
     tensors: Tensors, infos: Mapping[str, TensorInfo] | None, layout_like: Checkpoint | None
-) -> dict[str, TensorInfo]:
+) -> Mapping[str, TensorInfo]:
     if infos is not None:
-        return dict(infos)
-    if isinstance(tensors, LazyTensors):
-        return {key: tensors.info(key) for key in tensors}
-    if isinstance(tensors, Mapping):
-        return {key: TensorInfo(tuple(t.shape), t.dtype) for key, t in tensors.items()}
-    if layout_like is not None:
-        return {key: layout_like.info(key) for key in layout_like}
-    raise CheckpointError("the shapes and dtypes of the tensors to write are not known: give infos")
+        return infos
+    known = tensors if isinstance(tensors, Mapping) else layout_like
+    if known is None:
+        raise CheckpointError(
+            "the shapes and dtypes of the tensors to write are not known: give infos"
+        )
+    return {name: info_of(known, name) for name in known}
 
 
-def _merged(
-    config_files: Mapping[str, bytes], extra_files: Mapping[str, bytes]
-) -> dict[str, bytes]:
+def _merged(files: Mapping[str, bytes], extra_files: Mapping[str, bytes]) -> dict[str, bytes]:
     for name in extra_files:
-        if name in config_files:
+        if name in files:
             raise CheckpointError(f"{name} is given both as config and as extra file")
-    return {**config_files, **extra_files}
+    return {**files, **extra_files}
 
 
 def _plan(
@@ -183,6 +212,13 @@ def _pairs(tensors: Tensors, shards: list[_Shard]) -> Iterator[tuple[str, Tensor
         yield from tensors
 
 
+def _write_files(directory: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        path = directory / safe_name(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
 def _write_shards(
     directory: Path, shards: list[_Shard], pairs: Iterable[tuple[str, Tensor]]
 ) -> None:
@@ -194,9 +230,9 @@ def _write_shards(
         if key not in missing:
             raise CheckpointError(f"{key}: came twice, or was not announced")
         shard = missing.pop(key)
-        found, expected = TensorInfo(tuple(tensor.shape), tensor.dtype), shard.header.tensors[key]
-        if found != expected:
-            raise CheckpointError(f"{key}: is {found}, but {expected} was announced")
+        info, expected = TensorInfo.of(tensor), shard.header.tensors[key]
+        if info != expected:
+            raise CheckpointError(f"{key}: is {info}, but {expected} was announced")
         with (directory / shard.name).open("r+b") as file:
             file.seek(shard.header.offsets[key])
             file.write(_bytes_of(tensor))

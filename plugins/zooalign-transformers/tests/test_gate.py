@@ -15,13 +15,12 @@ from zooalign.gate.check import check
 from zooalign.gate.findings import Finding
 from zooalign.pipelines.align import align_models
 from zooalign.release import layout
-from zooalign.release.layout import digest_of
 from zooalign.symmetry import PermutationSpec, Permuted
 from zooalign.symmetry.groups import Block, Group, Member
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec_file import from_json, permutation_to_dict, to_json
 from zooalign.zoo.models import open_model
-from zooalign.zoo.writer import write_model
+from zooalign.zoo.writer import digest_of, write_model
 
 HEADS, DIM = 4, 4  # of hf_models.llama: four query heads on two key heads
 

@@ -8,15 +8,15 @@ from torch import Tensor
 
 from zooalign.gate.checks.parent import aligned_states, by_index
 from zooalign.gate.findings import Finding, check_of
+from zooalign.graph.lazy_state import float_state
 from zooalign.merging.evaluate import evaluate
 from zooalign.merging.interpolate import LazyAverage
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
-from zooalign.pipelines.matching import runnable
 from zooalign.release import layout
 from zooalign.release.calibration import FullBatches, open_for, scoring
-from zooalign.release.layout import digest_of
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.data import Batches
+from zooalign.zoo.writer import digest_of
 
 __all__ = ["CHECKS"]
 
@@ -88,7 +88,7 @@ def fresh(subject: OpenedRelease) -> Iterator[Finding]:
     """
     if not has_running_statistics(subject.module):
         return
-    state = runnable(subject.state, "cpu")
+    state = float_state(subject.state, "cpu")
     anew = reset_statistics(subject.module, state, FullBatches(_data(subject)))
     shift = subject.setting("statistics.fresh", "shift")
     ratio = subject.setting("statistics.fresh", "ratio")
@@ -154,7 +154,7 @@ def barrier(subject: OpenedRelease) -> Iterator[Finding]:
     def score(state: Mapping[str, Tensor]) -> tuple[float, float]:
         with torch.no_grad():
             found = evaluate(
-                subject.module, runnable(state, "cpu"), batches, loss=loss, metric=metric
+                subject.module, float_state(state, "cpu"), batches, loss=loss, metric=metric
             )
         return found.loss, 0.0 if found.error is None else found.error
 

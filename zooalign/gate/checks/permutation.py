@@ -11,10 +11,10 @@ from torch import Tensor
 from zooalign.errors import CheckpointError, MergeError, SpecError
 from zooalign.gate.checks.parent import by_index, expected_of
 from zooalign.gate.findings import Finding, check_of
+from zooalign.graph.lazy_state import LazyTensors
 from zooalign.merging.interpolate import LazyAverage
 from zooalign.pipelines.apply import prove_parent
 from zooalign.release import layout
-from zooalign.release.layout import digest_of
 from zooalign.release.opened import OpenedRelease
 from zooalign.release.opening import derive_for
 from zooalign.release.provenance import Provenance
@@ -22,9 +22,9 @@ from zooalign.release.sources import source_of
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.symmetry.groups import Group, Member
 from zooalign.symmetry.same_function import compare_functions
-from zooalign.zoo.checkpoint import LazyTensors
 from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.models import Model, open_model
+from zooalign.zoo.writer import digest_of
 
 __all__ = ["CHECKS", "Gap", "gaps"]
 

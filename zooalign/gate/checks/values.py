@@ -7,10 +7,10 @@ from torch import Tensor
 
 from zooalign.gate.findings import Finding, check_of
 from zooalign.release import layout
-from zooalign.release.layout import digest_of
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.building import tied_names
 from zooalign.zoo.checkpoint import find_nonfinite
+from zooalign.zoo.writer import digest_of
 
 __all__ = ["CHECKS"]
 
@@ -74,7 +74,7 @@ def constant(subject: OpenedRelease) -> Iterator[Finding]:
     least = subject.setting("weights.constant", "least_axes")
     allowed = subject.setting("weights.constant", "allow")
     for name in subject.checkpoint:
-        if name in allowed or len(subject.checkpoint.shape(name)) < least:
+        if name in allowed or len(subject.checkpoint.info(name).shape) < least:
             continue
         flat = subject.checkpoint[name].reshape(-1)
         if flat.numel() > 1 and _all_equal(flat):
@@ -84,7 +84,7 @@ def constant(subject: OpenedRelease) -> Iterator[Finding]:
                 "weights.constant",
                 "warning",
                 name,
-                f"is {what}: {flat.numel()} values of shape {subject.checkpoint.shape(name)}",
+                f"is {what}: {flat.numel()} values of shape {subject.checkpoint.info(name).shape}",
                 "look where it was lost, or allow it by name in the policy",
             )
 

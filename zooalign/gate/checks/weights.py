@@ -52,7 +52,7 @@ def shapes(subject: OpenedRelease) -> Iterator[Finding]:
     """
     for name, tensor in subject.module.state_dict().items():
         if name in subject.shapes and isinstance(tensor, Tensor):
-            found = subject.shapes.shape(name)
+            found = subject.shapes.info(name).shape
             if found != tuple(tensor.shape):
                 yield Finding(
                     "weights.shapes",
@@ -78,7 +78,7 @@ def dtypes(subject: OpenedRelease) -> Iterator[Finding]:
     forbidden = subject.setting("weights.dtypes", "forbid")
     for name, tensor in subject.module.state_dict().items():
         if name in subject.shapes and isinstance(tensor, Tensor):
-            found = subject.shapes.dtype(name)
+            found = subject.shapes.info(name).dtype
             if str(found).removeprefix("torch.") in forbidden:
                 yield Finding(
                     "weights.dtypes",
