@@ -14,7 +14,7 @@ from zooalign.errors import (
     ZooalignError,
     ZooalignWarning,
 )
-from zooalign.gate.findings import Check, Finding, check_of
+from zooalign.gate.findings import Check, Finding, Problem, check
 from zooalign.graph.lazy_state import TensorInfo
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
@@ -74,6 +74,7 @@ __all__ = [
     "PermutationSpec",
     "PluginError",
     "Preprocess",
+    "Problem",
     "Reduction",
     "Reference",
     "SpecError",
@@ -86,7 +87,7 @@ __all__ = [
     "body_of",
     "build_initialised",
     "build_on_meta",
-    "check_of",
+    "check",
     "correct",
     "cross_entropy",
     "hookimpl",

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from zooalign.errors import ZooalignError
-from zooalign.gate.checks.files import disguise
+from zooalign.gate.checks.executable import disguise
 from zooalign.release.curves import curves_from_json
 from zooalign.release.front_matter import read_metadata
 from zooalign.release.provenance import Provenance

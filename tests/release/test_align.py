@@ -9,7 +9,7 @@ import torch
 from released_pairs import Pairs, outputs, rewrite, weights
 
 from zooalign.errors import CheckpointError, DataError, MergeError, ModelReferenceError
-from zooalign.gate.check import check
+from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.align import AlignReport, align_models
 from zooalign.release.settings import Loading
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
@@ -50,7 +50,7 @@ def test_the_files_say_how_it_was_made(pairs: Pairs, aligned: AlignReport) -> No
 
 
 def test_it_passes_the_gate(pairs: Pairs, aligned: AlignReport) -> None:
-    report = check(aligned.output, [pairs.vit[1]])
+    report = check(aligned.output, CheckRequest(parents=(pairs.vit[1],)))
     assert report.findings == () and report.skipped == ()
 
 
@@ -73,7 +73,7 @@ def test_bf16_shards_and_key_names_stay(pairs: Pairs, tmp_path: Path) -> None:
     assert all(written.info(name).dtype == torch.bfloat16 for name in written)
     assert report.to_dict()["max_relative_error"] < 1e-3
     # All is as it was, which timm itself does not load: it reads no shards.
-    found = check(str(out), [str(tmp_path / "half")]).findings
+    found = check(str(out), CheckRequest(parents=(str(tmp_path / "half"),))).findings
     assert [finding.id for finding in found] == ["loads.library"]
 
 

@@ -10,7 +10,7 @@ import torch
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 
 from zooalign.errors import HubError, ModelReferenceError, SpecError
-from zooalign.gate.check import check
+from zooalign.gate.check import CheckRequest, check
 from zooalign.gate.checks import all_checks
 from zooalign.gate.policy import Policy
 from zooalign.pipelines.align import align_models
@@ -33,7 +33,7 @@ def copy(released: Path, tmp_path: Path) -> Path:
 
 def found(directory: Path, *parents: str) -> dict[str, str]:
     """Ids of errors, with where the first of each is."""
-    report = check(str(directory), parents)
+    report = check(str(directory), CheckRequest(parents=tuple(parents)))
     assert not report.ok
     first: dict[str, str] = {}
     for finding in report.findings:
@@ -52,7 +52,7 @@ def change_weights(copy: Path, change: Callable[[dict[str, torch.Tensor]], None]
 
 
 def test_all_checks_ran(pairs: Pairs, released: Path) -> None:
-    report = check(str(released), [pairs.vit[1]])
+    report = check(str(released), CheckRequest(parents=(pairs.vit[1],)))
     assert report.ok and report.findings == ()
     asked_for = {"published.same", "provenance.reproduces", "statistics.fresh", "merge.barrier"}
     assert set(report.unasked) == asked_for and report.skipped == ()
@@ -172,11 +172,11 @@ def test_parents(pairs: Pairs, released: Path, tmp_path: Path) -> None:
     stranger = rewrite(pairs.vit[0], tmp_path / "s", lambda s: {n: t + 1 for n, t in s.items()})
     errors = found(released, stranger)
     assert errors["parent.recorded"].endswith("/s") and "parent.bytes" in errors
-    target = check(str(released), [pairs.vit[0]])
+    target = check(str(released), CheckRequest(parents=(pairs.vit[0],)))
     assert target.ok and [f.id for f in target.findings] == ["parent.bytes"]  # a warning
-    assert check(str(released), pairs.vit).findings == ()
+    assert check(str(released), CheckRequest(parents=pairs.vit)).findings == ()
     with pytest.raises(ModelReferenceError):
-        check(str(released), [str(tmp_path / "none")])
+        check(str(released), CheckRequest(parents=(str(tmp_path / "none"),)))
 
 
 def test_a_record_may_not_excuse_tensors(pairs: Pairs, copy: Path) -> None:
@@ -205,7 +205,7 @@ def test_outputs_are_reported_one_by_one(tmp_path: Path) -> None:
     sources = [str(tmp_path / "m0"), str(tmp_path / "m1")]
     align_models(*sources, str(tmp_path / "out"), model=two, method="weight")
     tamper(tmp_path / "out", "aux.bias")
-    report = check(str(tmp_path / "out"), sources[1:], model=two)
+    report = check(str(tmp_path / "out"), CheckRequest(parents=tuple(sources[1:]), model=two))
     assert [f.where for f in report.findings if f.id == "parent.function"] == ["output 1"]
 
 

@@ -22,7 +22,7 @@ def test_the_table_is_the_code_s() -> None:
 def test_every_check_explains_itself(check) -> None:
     assert re.fullmatch(r"[a-z]+\.[a-z_]+", check.id)
     assert len(check.meaning) > 60 and check.meaning[-1] in ".)" and "Fix:" not in check.meaning
-    assert check.remedy and len(check.title) < 80
+    assert check.fix and len(check.title) < 80
 
 
 def test_ids_are_unique_and_those_of_before_are_there() -> None:

@@ -11,7 +11,7 @@ from released_pairs import Pairs, tamper, weights
 from served_hub import served_hub
 
 from zooalign.errors import CheckpointError, HubError
-from zooalign.gate.check import CheckRequest, check, check_with
+from zooalign.gate.check import CheckRequest, check
 from zooalign.gate.checks import all_checks
 from zooalign.gate.policy import Policy
 from zooalign.pipelines.align import align_models
@@ -59,7 +59,7 @@ def test_headers_of_a_hundred_shards(hub: LoopbackHub, released: Path, tmp_path:
     out = many_shards(released, tmp_path / "many")
     hub.add_repo("tester/many", files(out))
     hub.clear_requests()
-    report = check_with("tester/many", CheckRequest(headers_only=True))
+    report = check("tester/many", CheckRequest(headers_only=True))
     assert cached(tmp_path) == []
     assert "weights.shards" in report.checks and "weights.headers" in report.checks
     assert {"weights.finite", "weights.digests"} <= set(report.unasked)
@@ -81,7 +81,7 @@ def test_a_broken_shard_is_found_without_downloading_it(
     bomb.write_bytes((10**15).to_bytes(8, "little") + b"{" * 100)
     (out / "model-00009-of-00100.safetensors").unlink()
     hub.add_repo("tester/many", files(out))
-    report = check_with("tester/many", CheckRequest(headers_only=True))
+    report = check("tester/many", CheckRequest(headers_only=True))
     where = {(f.id, f.file or f.where) for f in report.findings}
     assert {
         ("weights.readable", cut.name),
@@ -98,10 +98,10 @@ def test_a_hub_that_knows_no_ranges(hub: LoopbackHub, released: Path, tmp_path: 
     given["model.safetensors"].write_bytes(whole)
     hub.add_repo("tester/long", given)
     hub.inject(Fault(Reply(200, body=whole), path=r"^/lfs/get/", times=None))
-    report = check_with("tester/long", CheckRequest(headers_only=True))
+    report = check("tester/long", CheckRequest(headers_only=True))
     assert {(f.id, f.file) for f in report.failures} == {("weights.headers", "model.safetensors")}
     hub.clear_faults()
-    assert check_with("tester/long", CheckRequest(headers_only=True)).findings == report.findings
+    assert check("tester/long", CheckRequest(headers_only=True)).findings == report.findings
 
 
 def test_a_whole_repo(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_config_of_gigabytes_is_not_fetched(hub: LoopbackHub, released: Path) 
     body = {"id": "tester/big", "sha": commit, "siblings": siblings}
     hub.inject(Fault(Reply(200, body=json.dumps(body).encode()), path="^/api/models/", times=None))
     with pytest.raises(CheckpointError, match=r"config\.json: the hub says it has 100000000000"):
-        check_with("tester/big", CheckRequest())
+        check("tester/big", CheckRequest())
     assert not any("/resolve/" in request.path for request in hub.requests)
 
 
@@ -166,7 +166,7 @@ def test_a_tampered_shard_of_a_pull_request(hub: LoopbackHub, pairs: Pairs, tmp_
     made = publish(str(tmp_path / "out"), "tester/m", pull_request=True, policy=policy)
     assert made.verified
     asked = CheckRequest(parents=tuple(parents[1:]), against=str(tmp_path / "out"))
-    assert check_with("tester/m@refs/pr/1", asked, policy=policy).ok
+    assert check("tester/m@refs/pr/1", asked, policy=policy).ok
     index = json.loads((tmp_path / "out/model.safetensors.index.json").read_text())
     name = "blocks.1.mlp.fc2.weight"
     shard = index["weight_map"][name]
@@ -180,13 +180,13 @@ def test_a_tampered_shard_of_a_pull_request(hub: LoopbackHub, pairs: Pairs, tmp_
         repo_id="tester/m",
         revision="refs/pr/1",
     )
-    found = check_with("tester/m@refs/pr/1", asked, policy=policy).failures
+    found = check("tester/m@refs/pr/1", asked, policy=policy).failures
     assert {f.id for f in found} == {
         *("published.same", "weights.digests", "parent.bytes", "parent.function"),
     }
     assert {f.file for f in found if f.file is not None} == {shard}
     assert {f.parameter for f in found if f.parameter is not None} == {name}
-    assert check_with(str(tmp_path / "out"), asked, policy=policy).ok
+    assert check(str(tmp_path / "out"), asked, policy=policy).ok
 
 
 def test_what_the_hub_holds(hub: LoopbackHub, released: Path, tmp_path: Path) -> None:
@@ -197,8 +197,8 @@ def test_what_the_hub_holds(hub: LoopbackHub, released: Path, tmp_path: Path) ->
     del held["zooalign/digests.json"]
     hub.add_repo("tester/other", {**held, "more.txt": b"x"})
     asked = CheckRequest(against=str(released), headers_only=True)
-    assert check_with("tester/same", asked).failures == ()
-    found = [f for f in check_with("tester/other", asked).findings if f.id == "published.same"]
+    assert check("tester/same", asked).failures == ()
+    found = [f for f in check("tester/other", asked).findings if f.id == "published.same"]
     assert sorted(f.where for f in found) == [
         "config.json",
         "model.safetensors",
@@ -218,9 +218,9 @@ def test_the_recorded_parents_are_fetched(hub: LoopbackHub, pairs: Pairs, tmp_pa
     write_model(tmp_path / "new", state)
     HfApi(endpoint=hub.endpoint, token=hub.token)
     hub.add_repo("zoo/b", {"model.safetensors": tmp_path / "new/model.safetensors"})
-    report = check_with(str(out), CheckRequest(recorded_parents=True))
+    report = check(str(out), CheckRequest(recorded_parents=True))
     assert report.findings == () and "parent.bytes" in report.checks
-    moved = check(str(out), ["zoo/b"])
+    moved = check(str(out), CheckRequest(parents=("zoo/b",)))
     assert "parent.recorded" in {f.id for f in moved.findings}
 
 
@@ -228,14 +228,14 @@ def test_a_hub_that_refuses_a_shard(hub: LoopbackHub, released: Path, tmp_path: 
     hub.add_repo("tester/good", files(released))
     hub.inject(Fault(Reply(403, "no"), path=r"/resolve/.*safetensors$", times=None))
     with pytest.raises(HubError, match="forbids") as caught:
-        check_with("tester/good", CheckRequest(headers_only=True))
+        check("tester/good", CheckRequest(headers_only=True))
     assert hub.token not in str(caught.value)
 
 
 def test_hostile_names_are_findings(hub: LoopbackHub, released: Path) -> None:
     odd = {"notes\u202etxt.md": b"x", "Config.json": b"{}"}
     hub.add_repo("tester/odd", {**files(released), **odd})
-    report = check_with("tester/odd", CheckRequest(headers_only=True))
+    report = check("tester/odd", CheckRequest(headers_only=True))
     found = [f.where for f in report.findings if f.id == "files.names"]
     assert len(found) == 2 and all(name.isprintable() for name in found)
     assert json.dumps(report.to_dict(), ensure_ascii=False).isprintable()
@@ -247,7 +247,7 @@ def test_a_published_permutation(
 ) -> None:
     """A repo without weights and configuration: checked as what it is, and applied."""
     publish(str(released), "tester/slim", permutation_only=True)
-    report = check("tester/slim", [pairs.vit[1]])
+    report = check("tester/slim", CheckRequest(parents=(pairs.vit[1],)))
     assert report.ok, report.failures
     assert "permutation.only" in report.checks and "permutation.valid" in report.checks
     apply_permutation(pairs.vit[1], "tester/slim", str(tmp_path / "out"))

@@ -12,7 +12,7 @@ import torch
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 from served_hub import served_hub
 
-from zooalign.gate.check import CheckRequest, check_with
+from zooalign.gate.check import CheckRequest, check
 from zooalign.gate.checks import all_checks
 from zooalign.gate.policy import Policy
 from zooalign.pipelines.align import align_models
@@ -321,7 +321,7 @@ def test_every_check_is_silent_about_a_good_release(bases: Bases) -> None:
         data = bases.pairs.data if base == "resnet" else None
         rerun = base in ("vit", "resnet")
         asked = asked_for(base, bases, bases.parents(base), data=data, against=where, rerun=rerun)
-        report = check_with(where, asked)
+        report = check(where, asked)
         expected = ["loads.library"] if base == "shards" else []  # timm reads no shards
         assert [finding.id for finding in report.findings] == expected, report.findings
         silent |= {*report.checks} - {*expected}
@@ -340,7 +340,7 @@ def test_it_is_found(
     if case.base == "hub":
         request.getfixturevalue("hub")
         reference = "tester/good"
-        assert check_with(reference, CheckRequest(), policy=only(name)).ok
+        assert check(reference, CheckRequest(), policy=only(name)).ok
         folder = next((tmp_path / "cache").glob("*/snapshots/*"))
     else:
         for path in bases.folder.iterdir():
@@ -357,7 +357,7 @@ def test_it_is_found(
         against=str(bases.folder / case.base) if case.against else None,
         rerun=case.rerun,
     )
-    report = check_with(reference, asked, policy=only(name))
+    report = check(reference, asked, policy=only(name))
     assert report.checks == (name,)
     assert any(case.where in finding.where for finding in report.findings), report.findings
     assert all(finding.id == name and finding.fix for finding in report.findings)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from zooalign.gate.checks.permutation import gaps
+from zooalign.gate.checks.permutation import permutation_gaps
 from zooalign.pipelines.spec import spec_for
 from zooalign.symmetry import PermutationSpec
 from zooalign.symmetry.groups import Block, Group, Member, Over
@@ -16,7 +16,7 @@ def spec() -> PermutationSpec:
 
 
 def said(recorded: PermutationSpec, spec: PermutationSpec) -> dict[str, str]:
-    return {gap.parameter: gap.message for gap in gaps(recorded, spec)}
+    return {gap.parameter: gap.message for gap in permutation_gaps(recorded, spec)}
 
 
 def test_the_same_spec(spec: PermutationSpec) -> None:
@@ -54,7 +54,7 @@ def test_one_group_as_two(spec: PermutationSpec) -> None:
 def test_an_axis_that_is_moved_twice(spec: PermutationSpec) -> None:
     group = next(g for g in spec.groups if "mlp.fc1.weight" in g.members[0].parameter)
     twice = dataclasses.replace(spec, groups=(*spec.groups, dataclasses.replace(group, id="again")))
-    found = list(gaps(twice, spec))
+    found = list(permutation_gaps(twice, spec))
     moved = {gap.parameter for gap in found if "moved twice" in gap.message}
     assert moved == {m.parameter for m in group.members}
 
@@ -83,11 +83,11 @@ def test_groups_that_cross_are_no_double_move() -> None:
                              Member("o", 1, (1,), (Block(0, 4, 0, 1, (inside,), ((2, 4),)),))),
                  ("keys",), (2,))  # fmt: skip
     right = PermutationSpec(shape, (keys, heads, dims))
-    assert list(gaps(right, right)) == []
+    assert list(permutation_gaps(right, right)) == []
     # The same dims as if they were those of each head: units of one lie within units of the other.
     flat = Group("flat", 8, (Member("o", 1, (1,), (Block(0, 8, 0, 2, (), ((2, 1),)),)),))
     wrong = PermutationSpec(shape, (keys, heads, dims, flat))
-    assert {gap.message for gap in gaps(wrong, wrong)} >= {
+    assert {gap.message for gap in permutation_gaps(wrong, wrong)} >= {
         "its axis 1 is moved twice: by heads and flat"
     }
 
@@ -97,5 +97,5 @@ def test_groups_that_overlap_in_part_are_moved_twice() -> None:
     shifted = Group("shifted", 2, (Member("w", 0, (0,), (Block(0, 2, 2, 4, (), ((4, 1),)),)),))
     spec = PermutationSpec({"w": (12, 3)}, (first, shifted))
     assert "its axis 0 is moved twice: by first and shifted" in {
-        g.message for g in gaps(spec, spec)
+        g.message for g in permutation_gaps(spec, spec)
     }

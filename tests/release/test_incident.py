@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from released_pairs import Pairs, tamper, weights
 
-from zooalign.gate.check import check
+from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.align import align_models
 from zooalign.release.layout import DIGESTS, SPEC, json_bytes
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
@@ -48,7 +48,7 @@ def test_ninety_percent_unpermuted(pairs: Pairs, out: Path) -> None:
     alone = check(str(out))
     assert alone.ok  # the files agree with each other: only the parent can tell
 
-    report = check(str(out), [pairs.vit[1]])
+    report = check(str(out), CheckRequest(parents=(pairs.vit[1],)))
     assert not report.ok
     named = {f.parameter for f in report.findings if f.id == "permutation.applied"}
     different = {f.parameter for f in report.findings if f.id == "parent.bytes"}
@@ -70,7 +70,7 @@ def test_without_a_record(pairs: Pairs, out: Path) -> None:
         write_model(out.parent / name, state, config_files=config)
 
     def named(name: str) -> set[str | None]:
-        report = check(str(out.parent / name), [pairs.vit[1]])
+        report = check(str(out.parent / name), CheckRequest(parents=(pairs.vit[1],)))
         assert "parent.reordered" in report.checks
         return {f.parameter for f in report.findings if f.id == "parent.reordered"}
 
@@ -91,7 +91,7 @@ def test_one_axis_of_one_parameter(pairs: Pairs, out: Path) -> None:
     state = {**weights(out), name: half}
     write_model(out.parent / "half", state)
     (out / "model.safetensors").write_bytes((out.parent / "half/model.safetensors").read_bytes())
-    report = check(str(out), [pairs.vit[1]])
+    report = check(str(out), CheckRequest(parents=(pairs.vit[1],)))
     [found] = [f for f in report.findings if f.id == "permutation.applied"]
     assert found.parameter == name and found.message == "was not permuted along axis 1"
 
@@ -100,7 +100,7 @@ def test_a_change_that_is_no_known_mistake_is_reported_as_a_difference(
     pairs: Pairs, out: Path
 ) -> None:
     tamper(out, "head.bias")
-    report = check(str(out), [pairs.vit[1]])
+    report = check(str(out), CheckRequest(parents=(pairs.vit[1],)))
     ids = {f.id for f in report.findings if f.parameter == "head.bias"}
     assert "parent.bytes" in ids and "permutation.applied" not in ids
 
@@ -115,6 +115,6 @@ def test_a_merge_with_one_parent_left_as_it_was(pairs: Pairs, tmp_path: Path) ->
     state = {**weights(folder), name: (one * 0.5 + other * 0.5).float()}
     write_model(tmp_path / "x", state)
     (folder / "model.safetensors").write_bytes((tmp_path / "x/model.safetensors").read_bytes())
-    report = check(str(folder), pairs.vit)
+    report = check(str(folder), CheckRequest(parents=pairs.vit))
     [found] = [f for f in report.findings if f.id == "permutation.applied"]
     assert found.parameter == name and "was not permuted" in found.message

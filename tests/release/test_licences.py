@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from released_pairs import Pairs, edit_json, rewrite
 
-from zooalign.gate.check import check
+from zooalign.gate.check import CheckRequest, check
 from zooalign.gate.checks.licence import LICENCES, compare
 from zooalign.pipelines.align import align_models
 from zooalign.release.layout import PROVENANCE
@@ -57,7 +57,7 @@ def test_the_table_is_closed() -> None:
 
 
 def licences(folder: Path, *parents: str) -> list[tuple[str, str]]:
-    found = check(str(folder), parents).findings
+    found = check(str(folder), CheckRequest(parents=tuple(parents))).findings
     return [(f.severity, f.message) for f in found if f.id == "card.licence"]
 
 

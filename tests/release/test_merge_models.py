@@ -8,7 +8,7 @@ import torch
 from released_pairs import Pairs, outputs, rewrite, weights
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
-from zooalign.gate.check import check
+from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.merge import merge_models
 from zooalign.pipelines.reproduce import reproduce
 from zooalign.release.settings import Loading
@@ -41,7 +41,7 @@ def test_statistics_are_reset_on_data(pairs: Pairs, tmp_path: Path) -> None:
         elif tensor.is_floating_point():
             torch.testing.assert_close(tensor, 0.75 * first[name] + 0.25 * second[name])
     assert outputs(out, torch.zeros(1, 3, 32, 32)).shape == (1, 3)
-    assert check(str(out), pairs.resnet).findings == ()
+    assert check(str(out), CheckRequest(parents=pairs.resnet)).findings == ()
     assert "base_model" not in (out / "README.md").read_text()
 
 
@@ -60,7 +60,10 @@ def test_three_models_in_one_order_at_once(pairs: Pairs, tmp_path: Path) -> None
     assert {a["objective_after"] for a in report["aligned"]} == {
         report["aligned"][0]["details"]["from_0"]
     }
-    assert check(str(out), models).findings == () and reproduce(str(out)).same
+    assert (
+        check(str(out), CheckRequest(parents=tuple(models))).findings == ()
+        and reproduce(str(out)).same
+    )
     with pytest.raises(MergeError, match="universe, mean, reference, auto"):
         merge_models(models, str(tmp_path / "no"), through="all", **how)
     with pytest.raises(MergeError, match="--method activation"):
@@ -98,7 +101,7 @@ def test_repair_of_a_network_without_statistics(pairs: Pairs, tmp_path: Path) ->
     one, other = weights(plain.output), weights(repaired.output)
     assert {name for name in one if not torch.equal(one[name], other[name])} == changed
     assert "blocks.0.mlp.fc1.weight" in changed and "pos_embed" not in changed
-    assert check(repaired.output, pairs.vit).findings == ()
+    assert check(repaired.output, CheckRequest(parents=pairs.vit)).findings == ()
     with pytest.raises(DataError, match="REPAIR"):
         merge_models(pairs.vit, str(tmp_path / "x"), method="weight", repair=True)
 
@@ -110,7 +113,7 @@ def test_three_parents_are_all_aligned_to_the_first(pairs: Pairs, tmp_path: Path
     report = merge_models([*pairs.vit, third], str(tmp_path / "out"), method="weight")
     assert [a["source"] for a in report.to_dict()["aligned"]] == [1, 2]
     assert (tmp_path / "out/zooalign/permutation-2.json").is_file()
-    assert check(report.output, [*pairs.vit, third]).findings == ()
+    assert check(report.output, CheckRequest(parents=(*pairs.vit, third))).findings == ()
 
 
 def test_averaging_as_they_are(pairs: Pairs, tmp_path: Path) -> None:

@@ -22,17 +22,14 @@ HEAD = "from zooalign.plugins import hookimpl\n"
 CHECKS = (
     HEAD
     + '''
-from zooalign.gate.findings import Finding, check_of
+from zooalign.plugins import Problem, check
 
-@check_of("team.notes", "there are no notes")
-def notes(subject):
-    """A release holds no notes.
-
-    Fix: remove them.
-    """
-    for name in subject.names:
+@check("team.notes", "there are no notes", fix="remove it")
+def notes(release):
+    """A release holds no notes."""
+    for name in release.names:
         if name.endswith("notes.txt"):
-            yield Finding("team.notes", "error", name, "is a note", "remove it")
+            yield Problem(name, "is a note")
 
 @hookimpl
 def zooalign_checks():

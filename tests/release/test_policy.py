@@ -64,8 +64,8 @@ def test_where_it_is_found(tmp_path: Path) -> None:
         ("[parameters.'merge.barrier']\nbond = 1", r"'bond'; did you mean 'bound'\?"),
         ("[parameters.'merge.barrier']\nbound = 'x'", "bound is 'x'; a value such as 0.5"),
         ("[parameters.'card.licence']\nallow = 'mit'", "allow is 'mit'"),
-        ("[parameters]\n'card.licence' = 3", "is no table"),
-        ("disable = 'x'", "no list of checks"),
+        ("[parameters]\n'card.licence' = 3", "is not a table"),
+        ("disable = 'x'", "not a list of checks"),
         ("disable = [", "is not TOML"),
         (
             "[tool.zooalign.checks]\ndisable = []",

@@ -11,7 +11,7 @@ from released_pairs import Pairs, tamper, weights
 from served_hub import served_hub
 
 from zooalign.errors import CheckpointError, HubError, ModelReferenceError
-from zooalign.gate.check import check
+from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.align import align_models
 from zooalign.publish.publish import FaultyReleaseError, publish
 from zooalign.testing import Corrupt, Drop, Fault, LoopbackHub, Reply
@@ -56,7 +56,15 @@ def test_the_whole_round(hub: LoopbackHub, pairs: Pairs, tmp_path: Path) -> None
     card = RepoCard(hub.read("tester/aligned", "README.md").decode()).data.to_dict()
     assert card["base_model"] == ["zoo/a", "zoo/b"] and card["license"] == "mit"
     assert card["base_model_relation"] == "finetune"
-    gate = check("tester/aligned", ["zoo/b", "zoo/a"])
+    gate = check(
+        "tester/aligned",
+        CheckRequest(
+            parents=(
+                "zoo/b",
+                "zoo/a",
+            )
+        ),
+    )
     assert gate.findings == () and gate.skipped == ()
     down = snapshot_download(
         "tester/aligned",
@@ -64,7 +72,7 @@ def test_the_whole_round(hub: LoopbackHub, pairs: Pairs, tmp_path: Path) -> None
         endpoint=hub.endpoint,
         token=hub.token,
     )
-    assert check(down, ["zoo/b"]).findings == ()
+    assert check(down, CheckRequest(parents=("zoo/b",))).findings == ()
     ours, theirs = weights(out), weights(down)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     # Published once more, nothing changes and no commit is made.

@@ -78,13 +78,13 @@ def test_a_commit_during_the_check_is_a_race(
     hub: LoopbackHub, released: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add_repo("tester/m", {"notes.txt": b"old"})
-    real = publishing.check_with
+    real = publishing.check
 
     def slow_check(*args: object, **kwargs: object) -> object:
         hub.add_repo("tester/m", {"README.md": b"theirs"}, title="Theirs")
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(publishing, "check_with", slow_check)
+    monkeypatch.setattr(publishing, "check", slow_check)
     with pytest.raises(HubError, match="somebody committed to it meanwhile, and nothing was"):
         publish(str(released), "tester/m")
     assert commits(hub, "tester/m") == ["Theirs", "Add files", "initial commit"]
@@ -95,13 +95,13 @@ def test_a_repo_that_somebody_makes_meanwhile(
     hub: LoopbackHub, released: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was not there when it was looked up: what is in it now, nobody has looked at."""
-    real = publishing.check_with
+    real = publishing.check
 
     def slow_check(*args: object, **kwargs: object) -> object:
         hub.add_repo("tester/new", {"README.md": b"theirs"})
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(publishing, "check_with", slow_check)
+    monkeypatch.setattr(publishing, "check", slow_check)
     with pytest.raises(HubError, match="somebody made it meanwhile, and nothing was published"):
         publish(str(released), "tester/new")
     assert hub.read("tester/new", "README.md") == b"theirs" and uploads(hub) == []

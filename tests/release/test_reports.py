@@ -34,17 +34,17 @@ def finding(id: str, severity: Severity, where: str, file: str | None = None) ->
 @pytest.fixture
 def report() -> CheckReport:
     return CheckReport(
-        "org/name",
-        (
+        reference="org/name",
+        findings=(
             finding("weights.finite", "error", "a.weight", "model 1.safetensors"),
             finding("weights.finite", "warning", "b.weight"),
             finding("card.data", "note", HOSTILE, printable(HOSTILE)),
             Finding("plugin.own", "error", "x", "of a plugin that is gone"),
         ),
-        ("weights.finite", "card.data", "spec.hash"),
-        ("parent.bytes",),
-        ("statistics.fresh",),
-        ("files.code",),
+        checks=("weights.finite", "card.data", "spec.hash"),
+        skipped=("parent.bytes",),
+        unasked=("statistics.fresh",),
+        disabled=("files.code",),
         commit="a" * 40,
     )
 

@@ -9,7 +9,7 @@ import pytest
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 
 from zooalign.errors import CheckpointError, SpecError
-from zooalign.gate.check import CheckRequest, check, check_with
+from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.apply import apply_permutation
 from zooalign.pipelines.merge import merge_models
@@ -133,7 +133,7 @@ def test_a_permutation_only_release(
     assert report.tensors == 32
     # The gate knows what it is, with and without the parent.
     assert check(str(slim)).ok, check(str(slim)).failures
-    gate = check(str(slim), [pairs.vit[1]])
+    gate = check(str(slim), CheckRequest(parents=(pairs.vit[1],)))
     assert gate.ok and "permutation.only" in gate.checks and "parent.bytes" in gate.skipped
 
 
@@ -142,7 +142,7 @@ def test_the_weights_are_not_needed_but_may_be_there(
 ) -> None:
     tamper(copy, "head.bias")
     apply_permutation(pairs.vit[1], str(copy), str(tmp_path / "made"))
-    assert check(str(tmp_path / "made"), [pairs.vit[1]]).findings == ()
+    assert check(str(tmp_path / "made"), CheckRequest(parents=(pairs.vit[1],))).findings == ()
 
 
 def test_what_apply_refuses(pairs: Pairs, copy: Path, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_wrong_parent_of_a_permutation_only_release(
     pairs: Pairs, slim: Path, tmp_path: Path
 ) -> None:
     other = rewrite(pairs.vit[1], tmp_path / "o", lambda s: {n: t + 1 for n, t in s.items()})
-    report = check_with(str(slim), CheckRequest(parents=(other,)))
+    report = check(str(slim), CheckRequest(parents=(other,)))
     assert [f.id for f in report.failures] == ["permutation.only"]
     (slim / DIGESTS).unlink()
     assert [f.id for f in check(str(slim)).failures] == ["permutation.only"]
@@ -183,6 +183,6 @@ def test_a_permutation_that_the_architecture_does_not_allow(pairs: Pairs, slim: 
     moved = wrong.apply(permutation_from_dict(body, wrong), weights(pairs.vit[1]))
     (slim / DIGESTS).write_bytes(json_bytes({name: digest_of(t) for name, t in moved.items()}))
     assert check(str(slim)).ok  # the files agree with each other
-    [found] = check(str(slim), [pairs.vit[1]]).failures
+    [found] = check(str(slim), CheckRequest(parents=(pairs.vit[1],))).failures
     assert found.id == "permutation.only" and "not the spec of the parent's" in found.message
     assert spec.groups[0].members[-1].parameter in found.message

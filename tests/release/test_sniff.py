@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zooalign.gate.checks.files import COUNT, disguise, goes_on
+from zooalign.gate.checks.executable import COUNT, disguise, goes_on
 
 
 class Evil:

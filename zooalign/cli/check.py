@@ -60,10 +60,10 @@ def command(
         rules = find_policy() if policy is None else read_policy(policy)
         _require_there(reference)
 
-        from zooalign.gate.check import CheckRequest, check_with
+        from zooalign.gate.check import CheckRequest, check
         from zooalign.release.settings import Loading
 
-        asked = CheckRequest(
+        request = CheckRequest(
             parents=parents,
             recorded_parents=recorded_parents,
             model=model,
@@ -75,7 +75,7 @@ def command(
             rerun=reproduce,
         )
         with progress_bar() as progress:
-            report = check_with(reference, asked, policy=rules, progress=progress)
+            report = check(reference, request, policy=rules, progress=progress)
     except ZooalignError as error:
         write_step_failure(reference, str(error))
         raise

@@ -15,7 +15,7 @@ from zooalign.demo import digits, training
 from zooalign.demo.hub import round_trip
 from zooalign.demo.report import DemoReport, Line
 from zooalign.errors import ZooalignError
-from zooalign.gate.check import check
+from zooalign.gate.check import CheckRequest, check
 from zooalign.merging import BarrierCurve, plot_barrier
 from zooalign.pipelines.barrier import barrier_models
 from zooalign.pipelines.merge import MergeReport, merge_models
@@ -130,7 +130,16 @@ def _run(seed: int, budget: Budget, start: float, progress: Progress) -> DemoRep
     after = _curve_of(Path(MERGED))
     for name in PLOTS:
         plot_barrier({"as they are": before, "aligned": after}, name)
-    gate = check(f"./{MERGED}", [f"./{A}", f"./{B}"], progress=progress)
+    gate = check(
+        f"./{MERGED}",
+        CheckRequest(
+            parents=(
+                f"./{A}",
+                f"./{B}",
+            )
+        ),
+        progress=progress,
+    )
     progress("publish and download", 0, 1)
     hub = round_trip(MERGED, "digits-merged", DOWNLOADED)
     error, accuracy = _compare(_loaded(MERGED), _loaded(DOWNLOADED))

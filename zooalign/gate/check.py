@@ -1,34 +1,31 @@
 """The release gate: run every check on a directory or repo."""
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 from zooalign.errors import CheckpointError, MergeError, SpecError
 from zooalign.gate.checks import all_checks
-from zooalign.gate.checks_page import NEEDS
-from zooalign.gate.findings import Check, CheckReport, Finding
+from zooalign.gate.findings import NEEDS, Check, CheckReport, Finding, Problem, Severity
 from zooalign.gate.policy import Policy
+from zooalign.progress import Progress, silent
 from zooalign.release.opened import OpenedRelease, open_release
 from zooalign.release.settings import CheckRequest
 from zooalign.text import printable
 
-__all__ = ["CheckRequest", "check", "check_with"]
+__all__ = ["CheckRequest", "check"]
 
-# What is missing because nobody asked for it, not because the release lacks it.
-_BY_REQUEST = ("data", "rerun", "against")
-_OF_VALUES = ("values", "fit", "parents", *_BY_REQUEST)
+# Needs that the release itself cannot meet: the caller has to ask for them.
+_BY_REQUEST = frozenset({"data", "rerun", "against"})
+_OF_VALUES = _BY_REQUEST | {"values", "fit", "parents"}
 # Characters of a finding that are shown; a hostile name may have millions.
 _LONGEST = 4000
 
 
 def check(
     reference: str,
-    parents: Sequence[str] = (),
+    request: CheckRequest | None = None,
     *,
-    model: str | None = None,
-    allow_pickle: bool = False,
     policy: Policy | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> CheckReport:
     """Check a released directory or hub repo.
 
@@ -36,17 +33,17 @@ def check(
     ----------
     reference:
         A directory or ``org/name[@revision]``; a pull request is the revision ``refs/pr/N``.
-    parents:
-        References of models it was made from; the weights are then made anew from them and
-        compared byte for byte, and an aligned model's function with its source's.
-    model:
-        The architecture, where the configuration does not say it (``py:`` models).
+    request:
+        What to check besides the release itself: parents, data, a second run.
     policy:
         Default: every check at its own severity, and errors fail the gate.
+    progress:
+        Called with the id of each check.
 
     Returns
     -------
-    The findings. A check that something is missing for (no spec, no parents) is in ``skipped``.
+    CheckReport
+        The findings. A check whose needs are not met (no spec, no parents) is in ``skipped``.
 
     Raises
     ------
@@ -55,95 +52,90 @@ def check(
     PolicyError
         If the policy names a check or parameter that does not exist.
     """
-    asked = CheckRequest(parents=tuple(parents), model=model, allow_pickle=allow_pickle)
-    return check_with(reference, asked, policy=policy, progress=progress)
-
-
-def check_with(
-    reference: str,
-    asked: CheckRequest,
-    *,
-    policy: Policy | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> CheckReport:
-    """Check a release with everything that can be asked for. Otherwise as :func:`check`."""
-    policy = policy or Policy()
+    request, policy = request or CheckRequest(), policy or Policy()
     checks = all_checks()
     settings = policy.settings(checks)
+    enabled = [item for item in checks if item.id not in policy.disable]
+    requested = _OF_VALUES if request.headers_only else _BY_REQUEST
     findings: list[Finding] = []
     ran: list[str] = []
     skipped: list[str] = []
     unasked: list[str] = []
-    with open_release(reference, asked) as opened:
-        subject = dataclasses.replace(opened, settings=settings)
-        if subject.has("parents") and subject.has("shapes"):
-            _ = subject.parents  # a parent that cannot be opened is the caller's mistake
-        wanted = [item for item in checks if item.id not in policy.disable]
-        for number, item in enumerate(wanted):
-            if progress is not None:
-                progress(item.id, number, len(wanted))
-            missing = [need for need in sorted(item.needs) if not subject.has(need)]
+    with open_release(reference, request) as release:
+        if release.has("parents") and release.has("shapes"):
+            _ = release.parents  # a parent that cannot be opened is the caller's mistake
+        for number, item in enumerate(enabled):
+            progress(item.id, number, len(enabled))
+            missing = [need for need in sorted(item.needs) if not release.has(need)]
             if not missing:
                 ran.append(item.id)
-                findings.extend(_found(item, subject, policy))
+                findings += _findings(item, release, settings[item.id], policy)
                 continue
-            asking = _OF_VALUES if asked.headers_only else _BY_REQUEST
-            by_request = any(need in asking for need in missing)
-            (unasked if by_request else skipped).append(item.id)
+            (skipped if requested.isdisjoint(missing) else unasked).append(item.id)
             if item.id in policy.require:
-                findings.append(_required(item, missing, subject))
-    return CheckReport(
-        subject.reference,
-        tuple(findings),
-        tuple(ran),
-        tuple(skipped),
-        tuple(unasked),
-        tuple(policy.disable),
-        policy.fail_on,
-        subject.repo.commit if subject.repo is not None else None,
-        policy.source,
-    )
+                findings.append(_did_not_run(item, missing, release))
+        return CheckReport(
+            reference=release.reference,
+            commit=None if release.repo is None else release.repo.commit,
+            fail_on=policy.fail_on,
+            findings=tuple(findings),
+            checks=tuple(ran),
+            skipped=tuple(skipped),
+            unasked=tuple(unasked),
+            disabled=policy.disable,
+            policy=policy.source,
+        )
 
 
-def _found(item: Check, subject: OpenedRelease, policy: Policy) -> Iterator[Finding]:
+def _findings(
+    item: Check, release: OpenedRelease, settings: Mapping[str, object], policy: Policy
+) -> Iterator[Finding]:
+    """Run one check. An error that ends it is its last finding."""
     severity = policy.severity.get(item.id)
     try:
-        for finding in item.run(subject):
-            if severity is not None:
-                finding = dataclasses.replace(finding, severity=severity)
-            yield _placed(finding, subject)
+        for problem in item.run(release, **settings):
+            yield _finding(item, problem, release, severity)
     except (CheckpointError, SpecError, MergeError) as error:
-        finding = Finding(item.id, severity or "error", subject.reference, str(error))
-        yield _placed(finding, subject)
+        # What cannot be read is not mended by the fix for what was read and is wrong.
+        fix = "" if isinstance(error, CheckpointError) else item.fix
+        problem = Problem(release.reference, str(error), fix, "error")
+        yield _finding(item, problem, release, severity)
 
 
-def _required(item: Check, missing: Sequence[str], subject: OpenedRelease) -> Finding:
-    return Finding(
-        item.id,
-        "error",
-        subject.reference,
-        "did not run, and the policy requires it: it needs "
-        f"{', '.join(NEEDS.get(need, need) for need in missing)}",
+def _did_not_run(item: Check, missing: list[str], release: OpenedRelease) -> Finding:
+    needs = ", ".join(NEEDS.get(need, need) for need in missing)
+    problem = Problem(
+        release.reference,
+        f"did not run, and the policy requires it: it needs {needs}",
         "give the check what it needs (docs/checks.md), or do not require it",
     )
+    return _finding(item, problem, release, "error")
 
 
-def _placed(finding: Finding, subject: OpenedRelease) -> Finding:
-    """With file and parameter, and without characters that a terminal or a report acts on."""
-    file, parameter = finding.file, finding.parameter
-    if subject.model is not None and parameter is None and finding.where in subject.shapes:
-        parameter = finding.where
-        file = file or subject.shapes.layout.get(parameter)
-    names = set(subject.names)
+def _finding(
+    item: Check, problem: Problem, release: OpenedRelease, severity: Severity | None
+) -> Finding:
+    """A problem with what its check states once.
+
+    Characters that a terminal or a report would act on are escaped here, for every check.
+    """
+    where, file, parameter = problem.where, problem.file, problem.parameter
+    if release.model is not None and parameter is None and where in release.shapes:
+        parameter = where
+        file = file or release.shapes.layout.get(parameter)
     if file is None:
-        file = next(
-            (f for f in (finding.where, finding.where.partition(": ")[0]) if f in names), None
-        )
-    return dataclasses.replace(
-        finding,
-        where=printable(finding.where, most=_LONGEST),
-        message=printable(finding.message, most=_LONGEST),
-        fix=printable(finding.fix, most=_LONGEST),
-        file=None if file is None else printable(file, most=_LONGEST),
-        parameter=None if parameter is None else printable(parameter, most=_LONGEST),
+        candidates = (where, where.partition(": ")[0])
+        file = next((name for name in candidates if name in release.names), None)
+    return Finding(
+        item.id,
+        severity or problem.severity or item.severity,
+        _shown(where),
+        _shown(problem.message),
+        _shown(item.fix if problem.fix is None else problem.fix),
+        None if file is None else _shown(file),
+        None if parameter is None else _shown(parameter),
     )
+
+
+def _shown(text: str) -> str:
+    return printable(text, most=_LONGEST)

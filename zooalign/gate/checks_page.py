@@ -1,4 +1,4 @@
-"""The table of checks of ``docs/checks.md``, from the checks themselves.
+"""The table of checks in ``docs/checks.md``, from the checks themselves.
 
 ``python -m zooalign.gate.checks_page docs/checks.md`` writes it between the page's two marks.
 """
@@ -9,47 +9,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zooalign.gate.checks import BUILT_IN
-from zooalign.gate.findings import Check
+from zooalign.gate.findings import NEEDS, Check
 from zooalign.zoo.files import atomic_write
 
-__all__ = ["BEGIN", "END", "NEEDS", "checks_markdown", "with_checks"]
+__all__ = ["BEGIN", "END", "checks_markdown", "with_checks"]
 
 BEGIN = "<!-- checks: written by zooalign.gate.checks_page, do not edit -->"
 END = "<!-- checks: end -->"
-NEEDS = {
-    "weights": "weights whose headers can be read",
-    "shapes": "weights that fit the architecture",
-    "values": "the weights' values",
-    "fit": "values that fit the architecture",
-    "spec": "a valid spec",
-    "provenance": "a valid provenance",
-    "parents": "`--parent` or `--recorded-parents`",
-    "data": "`--data`",
-    "rerun": "`--reproduce`",
-    "against": "`--against`",
-}
 
 
 def checks_markdown(checks: Sequence[Check] = BUILT_IN) -> str:
     """The overview table, then a section per check: what a finding means and how to correct it."""
-    lines = ["| id | severity | holds where nothing is found |", "|---|---|---|"]
+    lines = ["| id | severity | holds if nothing is found |", "|---|---|---|"]
     for check in checks:
         anchor = check.id.replace(".", "")
         lines.append(f"| [`{check.id}`](#{anchor}) | {check.severity} | {check.title} |")
     for check in checks:
         lines += ["", f"### {check.id}", "", check.meaning.replace("``", "`")]
-        if check.remedy:
-            lines += ["", f"*To correct it:* {check.remedy.replace('``', '`')}"]
-        facts = [NEEDS[need] for need in NEEDS if need in check.needs]
-        lines += ["", f"Needs: {', '.join(facts) or 'nothing'}."]
+        if check.fix:
+            lines += ["", f"*To correct it:* {check.fix}."]
+        needs = [NEEDS[need] for need in NEEDS if need in check.needs]
+        lines += ["", f"Needs: {', '.join(needs) or 'nothing'}."]
         if check.parameters:
-            given = ", ".join(f"`{n} = {json.dumps(v)}`" for n, v in check.parameters.items())
-            lines.append(f"Parameters: {given}.")
+            defaults = ", ".join(
+                f"`{name} = {json.dumps(parameter.default)}`"
+                for name, parameter in check.parameters.items()
+            )
+            lines.append(f"Parameters: {defaults}.")
     return "\n".join(lines) + "\n"
 
 
 def with_checks(page: str) -> str:
-    """A page with its part between the marks written anew."""
+    """The page with the part between its marks written anew."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{checks_markdown()}\n{END}{after}"

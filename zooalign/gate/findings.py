@@ -1,41 +1,82 @@
-"""What the release gate says: checks, findings and the report of a run."""
+"""What the release gate speaks of: checks, their findings, and the report of a run."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal, get_type_hints
 
-if TYPE_CHECKING:
-    from zooalign.release.opened import OpenedRelease
+import msgspec
 
-__all__ = ["SEVERITIES", "Check", "CheckReport", "Finding", "Severity", "check_of"]
+__all__ = [
+    "NEEDS",
+    "SEVERITIES",
+    "Check",
+    "CheckReport",
+    "Finding",
+    "Parameter",
+    "Problem",
+    "Severity",
+    "check",
+]
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
+# What a check may need, by the names of :meth:`OpenedRelease.has`.
+NEEDS = {
+    "weights": "weights whose headers can be read",
+    "shapes": "weights that fit the architecture",
+    "values": "the weights' values",
+    "fit": "values that fit the architecture",
+    "spec": "a valid spec",
+    "provenance": "a valid provenance",
+    "parents": "`--parent` or `--recorded-parents`",
+    "data": "`--data`",
+    "rerun": "`--reproduce`",
+    "against": "`--against`",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that a check reports: where it is and what is wrong.
+
+    Attributes
+    ----------
+    where:
+        The parameter, file or field.
+    message:
+        What is wrong, as a predicate of ``where``: "is not JSON".
+    fix, severity:
+        What to try and how severe it is; None for the check's own.
+    file, parameter:
+        The file and the tensor. The gate derives them from ``where`` if they are None.
+    """
+
+    where: str
+    message: str
+    fix: str | None = None
+    severity: Severity | None = None
+    file: str | None = None
+    parameter: str | None = None
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """A problem in a report. The fields are those of the documented JSON (``docs/cli.md``).
 
     Attributes
     ----------
     id:
-        Stable name of the check, such as ``weights.finite``.
+        Stable name of the check, such as ``weights.finite``; ``category`` is its family.
     severity:
-        ``error``, ``warning`` or ``note``; the gate fails from a policy's ``fail_on`` on.
-    where:
-        The parameter, file or field it is about.
-    message:
-        What is wrong.
-    fix:
-        What to try.
+        A policy's ``fail_on`` decides which severities fail the gate.
     file, parameter:
-        The file and the tensor, None where it is about none. A check may leave them out: they
-        are filled in from ``where``.
+        The file and the tensor; None if the finding is not about one.
     """
 
     id: str
+    category: str = field(init=False)
     severity: Severity
     where: str
     message: str
@@ -43,47 +84,54 @@ class Finding:
     file: str | None = None
     parameter: str | None = None
 
-    @property
-    def category(self) -> str:
-        """The family of the check, such as ``weights``."""
-        return self.id.partition(".")[0]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "category", self.id.partition(".")[0])
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {"id": self.id, "category": self.category, **vars(self)}
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a policy may set of a check: the type of its value, and the default."""
+
+    type: object
+    default: object
+
+
+Rule = Callable[..., Iterator[Problem]]
 
 
 @dataclass(frozen=True)
 class Check:
-    """A check: a stable id and a function from a release to what is wrong with it.
+    """A check of a release. :func:`check` makes one of a generator function.
 
     Attributes
     ----------
     id:
         ``family.name``; it never changes.
     title:
-        What holds where there is no finding, in one line.
+        What holds if the check finds nothing, in one line.
     run:
-        Yields findings.
+        Yields the problems of an :class:`OpenedRelease`; its keywords are ``parameters``.
     needs:
-        What must be there for it to say anything (:meth:`OpenedRelease.has`). What is absent is
-        another check's finding.
-    meaning, remedy:
-        For the documentation: what a finding means, and how to correct it.
+        What must be there for the check to run, by the names of :data:`NEEDS`. That it is absent
+        is the finding of another check.
+    meaning:
+        What a finding means, for the documentation.
+    fix:
+        How to correct it.
     severity:
-        The worst it gives by itself; a policy may set another.
+        Of problems that do not state their own; a policy may set another.
     parameters:
-        What a policy may set, with the defaults.
+        What a policy may set.
     """
 
     id: str
     title: str
-    run: Callable[["OpenedRelease"], Iterator[Finding]]
+    run: Rule
     needs: frozenset[str]
     meaning: str = ""
-    remedy: str = ""
+    fix: str = ""
     severity: Severity = "error"
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
     @property
     def category(self) -> str:
@@ -91,42 +139,44 @@ class Check:
         return self.id.partition(".")[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """All findings of a run.
+    """All findings of a run. The fields are those of the documented JSON (``docs/cli.md``).
 
     Attributes
     ----------
-    reference:
-        What was checked.
+    commit:
+        The resolved commit of a hub repo.
+    ok:
+        Whether no finding is as severe as ``fail_on``.
     findings:
         In the order of the checks.
     checks:
-        Ids that ran.
+        Ids of the checks that ran.
     skipped:
-        Ids that could not say anything: what they need is missing, or no parent was given.
+        Checks that could not run: what they need is missing, or no parent was given.
     unasked:
-        Ids that nobody asked for: they need data, a second run, a directory to compare with, or
-        the values of weights under ``--headers-only``.
+        Checks that run only on request: they need data, a second run, a directory to compare
+        with, or (under ``--headers-only``) the values of weights.
     disabled:
-        Ids that the policy turns off.
+        Checks that the policy turns off.
     policy:
         The policy's file; None without one.
-    fail_on:
-        The least severity that fails the gate.
-    commit:
-        The resolved commit of a hub repo.
     """
 
     reference: str
+    commit: str | None = None
+    ok: bool = field(init=False)
+    fail_on: Severity = "error"
     findings: tuple[Finding, ...]
     checks: tuple[str, ...]
     skipped: tuple[str, ...]
     unasked: tuple[str, ...] = ()
     disabled: tuple[str, ...] = ()
-    fail_on: Severity = "error"
-    commit: str | None = None
     policy: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ok", not self.failures)
 
     @property
     def failures(self) -> tuple[Finding, ...]:
@@ -134,52 +184,50 @@ class CheckReport:
         failing = SEVERITIES[: SEVERITIES.index(self.fail_on) + 1]
         return tuple(finding for finding in self.findings if finding.severity in failing)
 
-    @property
-    def ok(self) -> bool:
-        """Whether no finding is as severe as ``fail_on``."""
-        return not self.failures
-
-    def to_dict(self) -> dict[str, Any]:
-        """The documented JSON (``docs/cli.md``)."""
-        return {
-            "reference": self.reference,
-            "commit": self.commit,
-            "ok": self.ok,
-            "fail_on": self.fail_on,
-            "findings": [finding.to_dict() for finding in self.findings],
-            "checks": list(self.checks),
-            "skipped": list(self.skipped),
-            "unasked": list(self.unasked),
-            "disabled": list(self.disabled),
-            "policy": self.policy,
-        }
+    def to_dict(self) -> dict[str, object]:
+        """The report as JSON values."""
+        body: dict[str, object] = msgspec.json.decode(msgspec.json.encode(self))
+        return body
 
 
-def check_of(
-    id: str,
-    title: str,
-    *needs: str,
-    severity: Severity = "error",
-    parameters: Mapping[str, Any] | None = None,
-) -> Callable[[Callable[["OpenedRelease"], Iterator[Finding]]], Check]:
-    """Make a function a :class:`Check`.
+def check(
+    id: str, title: str, *needs: str, severity: Severity = "error", fix: str = ""
+) -> Callable[[Rule], Check]:
+    """Make a generator function a :class:`Check`.
 
-    The function's docstring is its documentation: what a finding means, and in a last paragraph
-    that begins with ``Fix:`` how to correct it.
+    The function takes an :class:`OpenedRelease` and yields :class:`Problem` values. Its docstring
+    is the documentation: what a finding means. Its further arguments, each with a default, are the
+    check's parameters, which a policy may set.
+
+    Examples
+    --------
+    >>> @check("team.size", "the release is small", fix="save it in half precision")
+    ... def size(release: OpenedRelease, most: int = 10**9) -> Iterator[Problem]:
+    ...     '''A file is larger than ``most`` bytes.'''
+    ...     for entry in release.contents.entries:
+    ...         if (entry.size or 0) > most:
+    ...             yield Problem(entry.name, f"has {entry.size} bytes")
+    >>> size.parameters["most"].default
+    1000000000
     """
 
-    def make(function: Callable[["OpenedRelease"], Iterator[Finding]]) -> Check:
-        text = " ".join((inspect.getdoc(function) or "").split())
-        meaning, _, remedy = text.partition("Fix: ")
+    def bind(rule: Rule) -> Check:
+        types = get_type_hints(rule)
+        arguments = list(inspect.signature(rule).parameters.values())[1:]
         return Check(
-            id,
-            title,
-            function,
-            frozenset(needs),
-            meaning.strip(),
-            remedy.strip(),
-            severity,
-            dict(parameters or {}),
+            id=id,
+            title=title,
+            run=rule,
+            needs=frozenset(needs),
+            meaning=" ".join((inspect.getdoc(rule) or "").split()),
+            fix=fix,
+            severity=severity,
+            parameters={
+                argument.name: Parameter(
+                    types.get(argument.name, type(argument.default)), argument.default
+                )
+                for argument in arguments
+            },
         )
 
-    return make
+    return bind

@@ -1,7 +1,7 @@
 """All plugins, what each provides, and why one does not work."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from zooalign.gate.checks import check_problem
@@ -22,17 +22,17 @@ __all__ = ["PluginState", "plugin_states"]
 
 @dataclass(frozen=True)
 class PluginState:
-    """A plugin, what it provides, and why it does not work where it does not.
+    """A plugin, what it provides, and why it does not work if it does not.
 
     ``left_out`` says that the allow-list keeps it out.
     """
 
     info: PluginInfo
-    provides: tuple[str, ...] = field(default=())
+    provides: tuple[str, ...] = ()
     error: str | None = None
     left_out: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The documented JSON (``docs/cli.md``)."""
         return {
             **vars(self.info),
@@ -45,26 +45,27 @@ class PluginState:
 
 def plugin_states() -> tuple[PluginState, ...]:
     """All plugins with what each provides; nothing is raised."""
-    states = []
-    for info in loaded_plugins():
-        provides: list[str] = []
-        error = info.error or failed_libraries().get(info.name)
-        for hook, (kind, problem_of, name) in _KINDS.items():
-            if error is not None or hook not in info.hooks:
-                continue
-            try:
-                items = items_of(hook, problem_of, only=info.name)
-                provides.extend(f"{kind} {name(item)}" for _, item in items)
-            except PluginError as problem:
-                error = str(problem)
-        states.append(PluginState(info, tuple(provides), error))
     left_out = (
         PluginState(info, error=f"not in {ALLOW_LIST}", left_out=True)
         for info in outside_allow_list()
     )
-    return (*states, *left_out)
+    return (*map(_state, loaded_plugins()), *left_out)
 
 
+def _state(info: PluginInfo) -> PluginState:
+    provides: list[str] = []
+    error = info.error or failed_libraries().get(info.name)
+    for hook, (kind, problem_of, name) in _KINDS.items():
+        if error is None and hook in info.hooks:
+            try:
+                items = items_of(hook, problem_of, only=info.name)
+                provides += [f"{kind} {name(item)}" for _, item in items]
+            except PluginError as problem:
+                error = str(problem)
+    return PluginState(info, tuple(provides), error)
+
+
+# Per hook: what its items are called, what may be wrong with one, and its name.
 _KINDS: dict[str, tuple[str, Callable[[Any], str | None], Callable[[Any], str]]] = {
     "zooalign_library_adapters": ("library", adapter_problem, lambda item: str(item.name)),
     "zooalign_operators": ("operators", rules_problem, lambda item: str(item.__name__)),

@@ -1,20 +1,23 @@
-"""What a team demands of a release: a table in ``pyproject.toml``, or a file of TOML."""
+"""What a team demands of a release: a table in ``pyproject.toml``, or a TOML file of its own."""
 
+import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from zooalign.errors import ZooalignError
-from zooalign.gate.findings import SEVERITIES, Check, Severity
+from zooalign.gate.findings import SEVERITIES, Check, Parameter, Severity
 
 __all__ = ["Policy", "PolicyError", "find_policy", "read_policy"]
 
 TABLE = "tool.zooalign.check"
-_KEYS = ("disable", "fail_on", "parameters", "require", "severity")
-_MAX = 1_000_000
+_MOST_BYTES = 1_000_000
+
+Table = Mapping[str, object]
 
 
 class PolicyError(ZooalignError):
@@ -23,14 +26,14 @@ class PolicyError(ZooalignError):
 
 @dataclass(frozen=True)
 class Policy:
-    """What may be set.
+    """The keys of a policy.
 
     Attributes
     ----------
     disable:
         Checks that do not run.
     require:
-        Checks that must run: if one is skipped, or not asked for, that is an error.
+        Checks that must run: it is an error if one is skipped or was not requested.
     severity:
         Check to the severity of everything it finds.
     fail_on:
@@ -45,61 +48,59 @@ class Policy:
     require: tuple[str, ...] = ()
     severity: Mapping[str, Severity] = field(default_factory=dict)
     fail_on: Severity = "error"
-    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    parameters: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     source: str | None = None
 
-    def settings(self, checks: Sequence[Check]) -> dict[str, dict[str, Any]]:
+    def settings(self, checks: Sequence[Check]) -> dict[str, dict[str, object]]:
         """The parameters of every check, set or default.
 
         Raises
         ------
         PolicyError
-            If the policy names a check or parameter that does not exist, or a value of another
-            type than the default's.
+            If the policy names a check or parameter that does not exist, or a value has another
+            type than the parameter.
         """
-        ids = [check.id for check in checks]
-        for place in ("disable", "require", "severity", "parameters"):
-            for name in getattr(self, place):
-                self._known(name, ids, f"{place}: there is no check")
+        by_id = {check.id: check for check in checks}
+        for key in ("disable", "require", "severity", "parameters"):
+            for name in getattr(self, key):
+                _require_known(self.source, f"{key}: there is no check", name, by_id)
         for name in self.require:
             if name in self.disable:
                 raise PolicyError(f"{self.source}: {name} is both required and disabled")
-        found = {}
-        for check in checks:
-            given = self.parameters.get(check.id, {})
-            for name, value in given.items():
-                at = f"parameters.{check.id}"
-                self._known(name, list(check.parameters), f"{at}: there is no parameter")
-                self._of_type(f"{at}.{name}", value, check.parameters[name])
-            found[check.id] = {**check.parameters, **given}
-        return found
+        settings = {
+            name: {key: parameter.default for key, parameter in check.parameters.items()}
+            for name, check in by_id.items()
+        }
+        for name, values in self.parameters.items():
+            parameters = by_id[name].parameters
+            for key, value in values.items():
+                where = f"parameters.{name}"
+                _require_known(self.source, f"{where}: there is no parameter", key, parameters)
+                settings[name][key] = self._value(f"{where}.{key}", value, parameters[key])
+        return settings
 
-    def _known(self, name: str, known: Sequence[str], what: str) -> None:
-        if name not in known:
-            raise PolicyError(f"{self.source}: {what} {name!r}{_nearest(name, known)}")
-
-    def _of_type(self, where: str, value: Any, default: Any) -> None:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if isinstance(default, (int, float)) and not isinstance(default, bool):
-            right = number and (isinstance(default, float) or isinstance(value, int))
-        else:
-            right = isinstance(value, type(default))
-        if not right:
+    def _value(self, where: str, value: object, parameter: Parameter) -> object:
+        try:
+            converted: object = msgspec.convert(value, parameter.type)
+            return converted
+        except msgspec.ValidationError:
             raise PolicyError(
-                f"{self.source}: {where} is {value!r}; a value such as {default!r} is needed"
-            )
+                f"{self.source}: {where} is {value!r}; a value such as "
+                f"{json.dumps(parameter.default)} is needed"
+            ) from None
 
 
 def find_policy(start: Path | None = None) -> Policy:
     """The table ``[tool.zooalign.check]`` of the nearest ``pyproject.toml`` at or above ``start``.
 
-    Without one, the defaults. What is checked is never asked for its own policy.
+    Without one, the defaults. The release that is checked is never asked for a policy.
     """
     folder = (start or Path()).resolve()
     for place in (folder, *folder.parents):
         path = place / "pyproject.toml"
         if path.is_file():
-            return read_policy(path) if _table(path, _load(path)) is not None else Policy()
+            table = _table(path, _load(path))
+            return Policy() if table is None else _policy(path, table)
     return Policy()
 
 
@@ -109,38 +110,20 @@ def read_policy(path: Path | str) -> Policy:
     Raises
     ------
     PolicyError
-        If it cannot be read, or holds what is not known.
+        If it cannot be read, or has an unknown key or a value of the wrong type.
     """
     path = Path(path)
     whole = _load(path)
-    body = _table(path, whole)
-    if body is None:
-        if path.name == "pyproject.toml" or "tool" in whole:
-            raise PolicyError(f"{path}: it has no table [{TABLE}]")
-        body = whole
-    for key in body:
-        if key not in _KEYS:
-            raise PolicyError(f"{path}: there is no key {key!r}{_nearest(key, _KEYS)}")
-    severity = _mapping(path, body, "severity")
-    for name, value in severity.items():
-        _severity(path, f"severity.{name}", value)
-    parameters = _mapping(path, body, "parameters")
-    for name in parameters:
-        _mapping(path, parameters, name)
-    return Policy(
-        disable=_names(path, body, "disable"),
-        require=_names(path, body, "require"),
-        severity=severity,
-        fail_on=_severity(path, "fail_on", body.get("fail_on", "error")),
-        parameters=parameters,
-        source=str(path),
-    )
+    table = _table(path, whole)
+    if table is None and (path.name == "pyproject.toml" or "tool" in whole):
+        raise PolicyError(f"{path}: it has no table [{TABLE}]")
+    return _policy(path, whole if table is None else table)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> Table:
     try:
-        if path.stat().st_size > _MAX:
-            raise PolicyError(f"{path}: over {_MAX} bytes, which is no policy")
+        if path.stat().st_size > _MOST_BYTES:
+            raise PolicyError(f"{path}: has more than {_MOST_BYTES} bytes, so it is not a policy")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PolicyError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -148,56 +131,56 @@ def _load(path: Path) -> dict[str, Any]:
         raise PolicyError(f"{path}: is not TOML: {error}") from error
 
 
-def _table(path: Path, body: Mapping[str, Any]) -> dict[str, Any] | None:
-    _no_misspelt_table(path, body.get("tool"))
-    found: Any = body
-    for part in TABLE.split("."):
-        if not isinstance(found, dict):
-            raise PolicyError(f"{path}: [{TABLE}] is no table")
-        if part not in found:
-            return None
-        found = found[part]
-    if not isinstance(found, dict):
-        raise PolicyError(f"{path}: [{TABLE}] is no table")
-    return found
+def _table(path: Path, whole: Table) -> Table | None:
+    """The table of the policy, None without one.
 
-
-def _no_misspelt_table(path: Path, tool: Any) -> None:
-    """A table under another name would be no policy, and let pass what it forbids."""
-    for name, table in tool.items() if isinstance(tool, dict) else ():
+    A table under another name would be ignored, and let pass what it forbids: it is an error.
+    """
+    tool = _subtable(path, whole, "tool", "tool")
+    for name in tool:
         if name.casefold() != "zooalign":
             continue
-        for key in table if isinstance(table, dict) else ():
+        zooalign = _subtable(path, tool, name, f"tool.{name}")
+        for key in zooalign:
             if (name, key) != ("zooalign", "check"):
                 raise PolicyError(
                     f"{path}: there is no table [tool.{name}.{key}]; did you mean [{TABLE}]?"
                 )
+        if "check" in zooalign:
+            return _subtable(path, zooalign, "check", TABLE)
+    return None
 
 
-def _mapping(path: Path, body: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = body.get(key, {})
-    if not isinstance(found, dict):
-        raise PolicyError(f"{path}: {key} is no table")
-    return found
+def _subtable(path: Path, table: Table, key: str, name: str) -> Table:
+    value = table.get(key, {})
+    if not isinstance(value, dict):
+        raise PolicyError(f"{path}: [{name}] is not a table")
+    return value
 
 
-def _names(path: Path, body: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    found = body.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise PolicyError(f"{path}: {key} is no list of checks")
-    return tuple(found)
+def _policy(path: Path, table: Table) -> Policy:
+    keys = [key for key in Policy.__dataclass_fields__ if key != "source"]
+    for key, value in table.items():
+        _require_known(path, "there is no key", key, keys)
+        # msgspec's own message would name neither the check nor the severity that was meant.
+        severities = value.items() if key == "severity" and isinstance(value, dict) else ()
+        for name, severity in [("fail_on", value)] if key == "fail_on" else severities:
+            where = name if key == "fail_on" else f"{key}.{name}"
+            _require_known(path, f"{where} is", severity, SEVERITIES)
+    try:
+        return msgspec.convert({**table, "source": str(path)}, Policy)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at ")
+        where = where.strip("`$.").replace("[...]", "")
+        kind = "a list of checks" if where.startswith(("disable", "require")) else "a table"
+        raise PolicyError(f"{path}: {where} is not {kind}: {reason}") from None
 
 
-def _severity(path: Path, where: str, value: Any) -> Severity:
-    for known in SEVERITIES:
-        if value == known:
-            return known
-    raise PolicyError(
-        f"{path}: {where} is {value!r}{_nearest(str(value), SEVERITIES)}; it is one of "
-        f"{', '.join(SEVERITIES)}"
-    )
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(name, known, n=1, cutoff=0.4)
-    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known) or 'none'})"
+def _require_known(
+    source: Path | str | None, what: str, name: object, known: Iterable[str]
+) -> None:
+    names = list(known)
+    if name not in names:
+        near = get_close_matches(str(name), names, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(names) or 'none'})"
+        raise PolicyError(f"{source}: {what} {name!r}{hint}")

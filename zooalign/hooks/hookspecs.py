@@ -53,7 +53,7 @@ def zooalign_solvers() -> Sequence[Any]:
 def zooalign_checks() -> Sequence[Any]:
     """Further checks of the release gate (``zooalign check``).
 
-    Each is made by :func:`zooalign.gate.findings.check_of`. Ids are ``family.name`` with a
+    Each is made by :func:`zooalign.gate.findings.check`. Ids are ``family.name`` with a
     family of one's own; a policy file can turn them off, set their severity and their parameters.
     """
     return []

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from zooalign.errors import HubError, ModelReferenceError, ZooalignError
-from zooalign.gate.check import check_with
+from zooalign.gate.check import check
 from zooalign.gate.findings import CheckReport
 from zooalign.gate.policy import Policy
 from zooalign.progress import Progress, silent
@@ -111,7 +111,7 @@ def publish(
         The head (at least seven digits) that an existing repo must have.
     request, policy:
         What the gate looks at and what it demands, as for
-        :func:`zooalign.gate.check.check_with`.
+        :func:`zooalign.gate.check.check`.
     token:
         Default is the client's own (``HF_TOKEN``).
 
@@ -141,7 +141,7 @@ def publish(
     progress("check", 0, 1)
     # A path like a repo's name would be taken for one.
     here = directory if directory.startswith((".", "/")) else f"./{directory}"
-    report = check_with(here, request or CheckRequest(), policy=policy)
+    report = check(here, request, policy=policy)
     if not report.ok and not force:
         raise FaultyReleaseError(
             _refusal(directory, report), PublishReport(directory, repo, listed, dry_run, report)

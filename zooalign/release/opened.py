@@ -3,9 +3,9 @@
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,6 @@ class OpenedRelease:
         Of a hub repo: its name and resolved commit.
     request:
         What the gate looks at besides.
-    settings:
-        Per check its parameters.
     """
 
     reference: str
@@ -78,7 +76,6 @@ class OpenedRelease:
     unreadable: str | None
     repo: hub.HubRepo | None
     request: CheckRequest
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def on_hub(self) -> bool:
@@ -117,10 +114,6 @@ class OpenedRelease:
             "against": lambda: self.request.against is not None,
         }
         return known[need]()
-
-    def setting(self, check: str, name: str) -> Any:
-        """A parameter of a check, by the policy or its default."""
-        return self.settings[check][name]
 
     def text(self, name: str) -> str | None:
         """A file's text, None if it is absent.

@@ -9,7 +9,7 @@ from torch import Tensor
 from zooalign.symmetry.groups import Group, Member
 from zooalign.symmetry.permutation import Permutation
 
-__all__ = ["is_still", "rearranged", "sources"]
+__all__ = ["gathered", "is_still", "rearranged", "sources"]
 
 Members = Sequence[tuple[Group, Member]]
 
@@ -25,16 +25,19 @@ def rearranged(tensor: Tensor, members: Members, permutation: Permutation) -> Te
         The members that stand in it, outer groups before the groups nested in them.
     """
     for axes, index in sources(tuple(tensor.shape), members, permutation):
-        if is_still(index):
-            continue
-        where = torch.from_numpy(index).to(tensor.device)
-        if len(axes) == 1:
-            tensor = tensor.index_select(axes[0], where)
-        else:
-            front = tensor.movedim(axes, tuple(range(len(axes))))
-            flat = front.reshape(index.size, *front.shape[len(axes) :]).index_select(0, where)
-            tensor = flat.reshape(front.shape).movedim(tuple(range(len(axes))), axes).contiguous()
+        if not is_still(index):
+            tensor = gathered(tensor, axes, index)
     return tensor
+
+
+def gathered(tensor: Tensor, axes: tuple[int, ...], index: np.ndarray) -> Tensor:
+    """The tensor with ``index[k]`` of the flattened ``axes`` at position ``k``."""
+    where = torch.from_numpy(index).to(tensor.device)
+    if len(axes) == 1:
+        return tensor.index_select(axes[0], where)
+    front = tensor.movedim(axes, tuple(range(len(axes))))
+    flat = front.reshape(index.size, *front.shape[len(axes) :]).index_select(0, where)
+    return flat.reshape(front.shape).movedim(tuple(range(len(axes))), axes).contiguous()
 
 
 def is_still(index: np.ndarray) -> bool:

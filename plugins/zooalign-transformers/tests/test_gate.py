@@ -11,7 +11,7 @@ import torch
 import transformers
 from hf_models import llama
 from safetensors.torch import load_file, save_file
-from zooalign.gate.check import check
+from zooalign.gate.check import CheckRequest, check
 from zooalign.gate.findings import Finding
 from zooalign.pipelines.align import align_models
 from zooalign.release import layout
@@ -71,7 +71,11 @@ def forge(out: Path, source: str, spec: PermutationSpec, permutation: Permutatio
 
 
 def errors(out: Path, *parents: str) -> list[Finding]:
-    return [found for found in check(str(out), parents).findings if found.severity == "error"]
+    return [
+        found
+        for found in check(str(out), CheckRequest(parents=tuple(parents))).findings
+        if found.severity == "error"
+    ]
 
 
 @pytest.fixture(scope="module")

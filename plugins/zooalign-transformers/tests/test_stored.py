@@ -8,7 +8,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from zooalign.errors import CheckpointError
-from zooalign.gate.check import check
+from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.merge import merge_models
 from zooalign.release.opening import derive_for
@@ -85,7 +85,19 @@ def test_aligned_under_the_stored_names(tmp_path: Path, kind: str) -> None:
     assert not torch.equal(after[expert], before[expert])
     found = logits(out)
     assert torch.allclose(found, logits(b), rtol=0, atol=1e-5 * float(found.abs().max()))
-    errors = [f for f in check(str(out), [a, b]).findings if f.severity == "error"]
+    errors = [
+        f
+        for f in check(
+            str(out),
+            CheckRequest(
+                parents=(
+                    a,
+                    b,
+                )
+            ),
+        ).findings
+        if f.severity == "error"
+    ]
     assert errors == []
 
 
@@ -135,7 +147,19 @@ def test_experts_that_left_their_router(tmp_path: Path) -> None:
         one, other = f"{start}.0.{part}.weight", f"{start}.1.{part}.weight"
         state[one], state[other] = state[other].clone(), state[one].clone()
     save_file(state, out / FILE, metadata={"format": "pt"})
-    found = [f for f in check(str(out), [a, b]).findings if f.severity == "error"]
+    found = [
+        f
+        for f in check(
+            str(out),
+            CheckRequest(
+                parents=(
+                    a,
+                    b,
+                )
+            ),
+        ).findings
+        if f.severity == "error"
+    ]
     named = {f.parameter for f in found if f.id == "parent.bytes"}
     fused = "model.layers.0.mlp.experts"
     assert named == {f"{fused}.gate_up_proj", f"{fused}.down_proj"}
@@ -196,7 +220,19 @@ def test_names_of_older_versions_are_kept(tmp_path: Path) -> None:
     after = load_file(tmp_path / "o" / FILE)
     assert list(after) == list(load_file(tmp_path / "b" / FILE))
     assert torch.equal(after["embeddings.position_ids"], torch.arange(32)[None])
-    assert [f for f in check(out, [a, b]).findings if f.severity == "error"] == []
+    assert [
+        f
+        for f in check(
+            out,
+            CheckRequest(
+                parents=(
+                    a,
+                    b,
+                )
+            ),
+        ).findings
+        if f.severity == "error"
+    ] == []
 
 
 TYPES = [

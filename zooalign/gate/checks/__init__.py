@@ -2,14 +2,15 @@
 
 from zooalign.gate.checks import (
     card,
+    executable,
     files,
     licence,
     loads,
     merge,
     parent,
     permutation,
+    permutation_only,
     provenance,
-    reordered,
     secrets,
     shards,
     spec,
@@ -22,6 +23,7 @@ from zooalign.hooks.manager import items_of
 __all__ = ["BUILT_IN", "all_checks", "check_problem"]
 
 BUILT_IN: tuple[Check, ...] = (
+    *executable.CHECKS,
     *files.CHECKS,
     *secrets.CHECKS,
     *shards.CHECKS,
@@ -29,13 +31,13 @@ BUILT_IN: tuple[Check, ...] = (
     *values.CHECKS,
     *spec.CHECKS,
     *permutation.CHECKS,
+    *permutation_only.CHECKS,
     *provenance.CHECKS,
     *merge.CHECKS,
     *loads.CHECKS,
     *card.CHECKS,
     *licence.CHECKS,
     *parent.CHECKS,
-    *reordered.CHECKS,
 )
 
 
@@ -45,13 +47,13 @@ def all_checks() -> tuple[Check, ...]:
     Raises
     ------
     PluginError
-        If a plugin gives something else than checks.
+        If a plugin gives something other than checks.
     """
     return (*BUILT_IN, *(check for _, check in items_of("zooalign_checks", check_problem)))
 
 
 def check_problem(item: object) -> str | None:
-    """What keeps an item of the hook from being a check with an id of its own."""
+    """Why an item of the hook is not a check with an id of its own; None if it is one."""
     if not isinstance(item, Check):
         return f"{item!r} is not a zooalign.gate.findings.Check"
     if item.id in {known.id for known in BUILT_IN}:

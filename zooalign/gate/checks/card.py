@@ -1,211 +1,208 @@
 """The model card: valid, and it says where the model comes from and how it was made."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from huggingface_hub import ModelCard
 
 from zooalign.errors import SpecError
-from zooalign.gate.findings import Finding, check_of
+from zooalign.gate.findings import Problem, check
 from zooalign.release import layout
 from zooalign.release.front_matter import body_of, read_metadata
 from zooalign.release.opened import OpenedRelease
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "metadata_of"]
 
 _RELATIONS = {"merge": ("merge",), "align": ("finetune", "merge")}
 
+Metadata = dict[str, object]
 
-@check_of("card.present", "the model card is there, with metadata the hub can read")
-def present(subject: OpenedRelease) -> Iterator[Finding]:
-    """``README.md`` is missing, or its YAML block is not valid: the hub refuses such a commit. It
-    is read as plain values; tags, aliases and a key that comes twice are faults. A card without a
+
+@check(
+    "card.present",
+    "the model card is present, with metadata that the hub can read",
+    fix="correct its YAML block",
+)
+def present(release: OpenedRelease) -> Iterator[Problem]:
+    """``README.md`` is missing, or its YAML block is not valid, and the hub refuses such a commit.
+    The block is read as plain values: tags, aliases and repeated keys are errors. A card without a
     licence is a warning.
-
-    Fix: correct the YAML block, and state a licence that the parents' licences allow.
     """
     try:
-        found = metadata_of(subject)
-        if found is not None:
-            _accepted(subject)
+        metadata = metadata_of(release)
+        if metadata is not None:
+            _require_accepted(release)
     except SpecError as error:
-        yield Finding("card.present", "error", layout.CARD, str(error), "correct its YAML block")
+        yield Problem(layout.CARD, str(error))
         return
-    if found is None:
-        yield Finding("card.present", "error", layout.CARD, "is missing", "write a model card")
-    elif not found.get("license"):
-        yield Finding(
-            "card.present",
-            "warning",
-            layout.CARD,
-            "states no licence",
-            "add a licence that the parents' licences allow",
-        )
+    if metadata is None:
+        yield Problem(layout.CARD, "is missing", "write a model card")
+    elif not metadata.get("license"):
+        fix = "add a licence that the parents' licences allow"
+        yield Problem(layout.CARD, "states no licence", fix, "warning")
 
 
-@check_of("card.parents", "the model card names every parent", "provenance")
-def parents(subject: OpenedRelease) -> Iterator[Finding]:
-    """A recorded source is not named: hub repos belong into ``base_model``, others in the text.
-
-    Fix: list it in ``base_model``, or in the text if it is on no hub.
-    """
-    assert subject.provenance is not None
-    text, found = _read(subject)
-    base = found.get("base_model")
+@check(
+    "card.parents",
+    "the model card names every parent",
+    "provenance",
+    fix="list it in `base_model`, or name it in the text if it is not on a hub",
+)
+def parents(release: OpenedRelease) -> Iterator[Problem]:
+    """A recorded source is not named. Hub repos belong in ``base_model``, others in the text."""
+    assert release.provenance is not None
+    text, metadata = _read(release)
+    base = metadata.get("base_model")
     named = set(map(str, base)) if isinstance(base, list) else {str(base)}
-    for source in subject.provenance.sources if text else ():
-        missing = [r.repo for r in source.repos if r.repo not in named]
+    for source in release.provenance.sources if text else ():
+        missing = [repo.repo for repo in source.repos if repo.repo not in named]
         if not source.repos and source.reference not in text:
             missing = [source.reference]
         for name in missing:
-            yield _lacks(
-                "card.parents", f"does not name the parent {name}", "list it in base_model"
-            )
+            yield Problem(layout.CARD, f"does not name the parent {name}")
 
 
-@check_of("card.commits", "the model card gives every parent's commit", "provenance")
-def commits(subject: OpenedRelease) -> Iterator[Finding]:
-    """The resolved commit of a parent that is a hub repo is not in the card's text. A branch's name
-    is not enough: it moves.
-
-    Fix: write the 40 characters of the commit beside the parent's name.
+@check(
+    "card.commits",
+    "the model card gives the commit of every parent",
+    "provenance",
+    fix="write the 40 characters of the commit beside the parent's name",
+)
+def commits(release: OpenedRelease) -> Iterator[Problem]:
+    """The resolved commit of a parent that is a hub repo is not in the card's text. The name of a
+    branch is not enough, because a branch moves.
     """
-    assert subject.provenance is not None
-    text, _ = _read(subject)
-    for source in subject.provenance.sources if text else ():
+    assert release.provenance is not None
+    text, _ = _read(release)
+    for source in release.provenance.sources if text else ():
         for repo in source.repos:
             if repo.commit not in text:
                 message = f"does not give the commit of {repo.repo}, {repo.commit}"
-                yield _lacks("card.commits", message, "write it beside the parent's name")
+                yield Problem(layout.CARD, message)
 
 
-@check_of("card.relation", "the model card states the relation to the parents", "provenance")
-def relation(subject: OpenedRelease) -> Iterator[Finding]:
-    """The card lists ``base_model`` and gives another ``base_model_relation`` than the operation's:
+@check(
+    "card.relation",
+    "the model card states the relation to the parents",
+    "provenance",
+    fix="set `base_model_relation`",
+)
+def relation(release: OpenedRelease) -> Iterator[Problem]:
+    """The card lists ``base_model``, and its ``base_model_relation`` is not that of the operation:
     ``merge`` for a merge; ``finetune`` or ``merge`` for an alignment.
-
-    Fix: set ``base_model_relation``.
     """
-    assert subject.provenance is not None
-    _, found = _read(subject)
-    if subject.permutation_only:  # no model, so no relation of one to another
+    assert release.provenance is not None
+    _, metadata = _read(release)
+    if release.permutation_only:  # it holds no model that could have a relation to another
         return
-    allowed = _RELATIONS[subject.provenance.operation]
-    if found.get("base_model") and found.get("base_model_relation") not in allowed:
-        stated = found.get("base_model_relation")
-        yield _lacks(
-            "card.relation",
-            f"states the relation {stated!r}, the operation is {subject.provenance.operation}",
-            f"set base_model_relation to {allowed[0]}",
-        )
+    operation, stated = release.provenance.operation, metadata.get("base_model_relation")
+    allowed = _RELATIONS[operation]
+    if metadata.get("base_model") and stated not in allowed:
+        message = f"states the relation {stated!r}, the operation is {operation}"
+        yield Problem(layout.CARD, message, f"set base_model_relation to {allowed[0]}")
 
 
-@check_of(
+@check(
     "card.data",
     "the model card names the data",
     "provenance",
-    parameters={"require": False},
+    fix="name the data in the text, or its hub repo under `datasets`",
 )
-def data(subject: OpenedRelease) -> Iterator[Finding]:
+def data(release: OpenedRelease, require: bool = False) -> Iterator[Problem]:
     """Data was used, and the card names it neither under ``datasets`` nor in its text. With
     ``require`` the card must list ``datasets`` in any case.
-
-    Fix: name the data in the text, or its hub repo under ``datasets``.
     """
-    assert subject.provenance is not None
-    text, found = _read(subject)
-    used = subject.provenance.data
-    fix = "name the data in the text, or under datasets"
-    if text and used is not None and not found.get("datasets") and used.reference not in text:
-        yield _lacks("card.data", f"does not name the data that was used, {used.reference}", fix)
-    if text and subject.setting("card.data", "require") and not found.get("datasets"):
-        yield _lacks("card.data", "lists no datasets, which the policy requires", fix)
+    assert release.provenance is not None
+    text, metadata = _read(release)
+    if not text or metadata.get("datasets"):
+        return
+    used = release.provenance.data
+    if used is not None and used.reference not in text:
+        yield Problem(layout.CARD, f"does not name the data that was used, {used.reference}")
+    if require:
+        yield Problem(layout.CARD, "lists no datasets, which the policy requires")
 
 
-@check_of(
+@check(
     "card.metrics",
     "the model card gives what was measured",
     "provenance",
-    parameters={"require": False},
+    fix="give the recorded numbers, with four decimals",
 )
-def metrics(subject: OpenedRelease) -> Iterator[Finding]:
-    """A barrier or score was measured, and the card does not give the numbers of the provenance.
+def metrics(release: OpenedRelease, require: bool = False) -> Iterator[Problem]:
+    """A barrier or a score was measured, and the card does not give the numbers of the provenance.
     With ``require`` something must have been measured.
-
-    Fix: give the recorded numbers; make the release with ``--evaluate``.
     """
-    made = subject.provenance
-    assert made is not None
-    text, found = _read(subject)
-    fix = "give the recorded numbers, with four decimals"
-    for name, value in _measured(made.barrier, made.score):
-        if text and f"{value:.4f}" not in text:
-            yield _lacks("card.metrics", f"does not give the {name}, {value:.4f}", fix)
-    measured = made.barrier or made.score or found.get("metrics") or found.get("model-index")
-    if text and subject.setting("card.metrics", "require") and not measured:
-        message = "gives no metrics and nothing was measured, which the policy requires"
-        yield _lacks("card.metrics", message, "make the release with --evaluate")
-
-
-@check_of("card.reproduce", "the model card says how to make the release again", "provenance")
-def reproduce(subject: OpenedRelease) -> Iterator[Finding]:
-    """The recorded command line, or where there is none the seed and the versions, are not in the
-    card's text.
-
-    Fix: write the command of ``zooalign/provenance.json`` into the card.
-    """
-    made = subject.provenance
-    assert made is not None
-    text, _ = _read(subject)
+    provenance = release.provenance
+    assert provenance is not None
+    text, metadata = _read(release)
     if not text:
         return
-    fix = "write the recorded command into the card"
-    if made.command is not None and made.command not in body_of(text):
-        yield _lacks("card.reproduce", "does not give the command that makes the release", fix)
-    version = f"torch {made.versions.get('torch')}"
-    if made.command is None and (f"Seed {made.seed}" not in text or version not in text):
-        yield _lacks("card.reproduce", "gives neither a command nor seed and versions", fix)
+    for name, value in _measured(provenance.barrier, provenance.score):
+        if f"{value:.4f}" not in text:
+            yield Problem(layout.CARD, f"does not give the {name}, {value:.4f}")
+    stated = metadata.get("metrics") or metadata.get("model-index")
+    if require and not (provenance.barrier or provenance.score or stated):
+        message = "gives no metrics and nothing was measured, which the policy requires"
+        yield Problem(layout.CARD, message, "make the release with --evaluate")
 
 
-def metadata_of(subject: OpenedRelease) -> dict[str, Any] | None:
+@check(
+    "card.reproduce",
+    "the model card says how to make the release again",
+    "provenance",
+    fix=f"write the command recorded in `{layout.PROVENANCE}` into the card",
+)
+def reproduce(release: OpenedRelease) -> Iterator[Problem]:
+    """The recorded command line is not in the card's text, nor, if none is recorded, the seed and
+    the versions.
+    """
+    provenance = release.provenance
+    assert provenance is not None
+    text, _ = _read(release)
+    if not text:
+        return
+    if provenance.command is not None and provenance.command not in body_of(text):
+        yield Problem(layout.CARD, "does not give the command that makes the release")
+    facts = (f"Seed {provenance.seed}", f"torch {provenance.versions.get('torch')}")
+    if provenance.command is None and not all(fact in text for fact in facts):
+        yield Problem(layout.CARD, "gives neither a command nor seed and versions")
+
+
+def metadata_of(release: OpenedRelease) -> Metadata | None:
     """The card's metadata, None without a card; SpecError if it cannot be read."""
-    text = subject.text(layout.CARD)
+    text = release.text(layout.CARD)
     return None if text is None else read_metadata(text)
 
 
-def _accepted(subject: OpenedRelease) -> None:
-    """Whether the hub's client takes it; by now it is small and plain."""
+def _require_accepted(release: OpenedRelease) -> None:
+    """Let the hub's client judge the metadata; by now it is small and plain."""
     try:
-        ModelCard(subject.text(layout.CARD) or "", ignore_metadata_errors=False)
-    except Exception as error:
+        ModelCard(release.text(layout.CARD) or "", ignore_metadata_errors=False)
+    except Exception as error:  # the client documents none
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SpecError(f"its metadata cannot be read: {reason}") from error
 
 
-def _read(subject: OpenedRelease) -> tuple[str, dict[str, Any]]:
-    """Text and metadata; empty where another check reports them."""
+def _read(release: OpenedRelease) -> tuple[str, Metadata]:
+    """Text and metadata; empty if card.present reports them."""
     try:
-        return subject.text(layout.CARD) or "", metadata_of(subject) or {}
+        return release.text(layout.CARD) or "", metadata_of(release) or {}
     except SpecError:
         return "", {}
 
 
-def _measured(barriers: Any, score: Any) -> Iterator[tuple[str, float]]:
-    """Names and numbers of a provenance's measurements, of whatever it holds only what is one."""
+def _measured(barriers: object, score: object) -> Iterator[tuple[str, float]]:
+    """Names and numbers of the measurements in a provenance, ignoring whatever is not one."""
     for curve in barriers if isinstance(barriers, list) else ():
-        found = curve.get("barrier") if isinstance(curve, dict) else None
-        for quantity, both in found.items() if isinstance(found, dict) else ():
-            value = both.get("over_line") if isinstance(both, dict) else None
+        barrier = curve.get("barrier") if isinstance(curve, dict) else None
+        for quantity, heights in barrier.items() if isinstance(barrier, dict) else ():
+            value = heights.get("over_line") if isinstance(heights, dict) else None
             if isinstance(value, float):
                 yield f"barrier ({quantity})", value
     for name in ("loss", "accuracy"):
         value = score.get(name) if isinstance(score, dict) else None
         if isinstance(value, float):
             yield name, value
-
-
-def _lacks(check: str, message: str, fix: str) -> Finding:
-    return Finding(check, "error", layout.CARD, message, fix)
 
 
 CHECKS = (present, parents, commits, relation, data, metrics, reproduce)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from zooalign.gate.checks.parent import aligned_states, by_index
-from zooalign.gate.findings import Finding, check_of
+from zooalign.gate.checks.comparing import aligned_states, parents_by_source, same_bytes
+from zooalign.gate.findings import Problem, check
 from zooalign.graph.lazy_state import float_state
 from zooalign.merging.evaluate import evaluate
 from zooalign.merging.interpolate import LazyAverage
@@ -16,7 +16,6 @@ from zooalign.release import layout
 from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.data import Batches
-from zooalign.zoo.writer import digest_of
 
 __all__ = ["CHECKS"]
 
@@ -24,164 +23,146 @@ _AGAIN = "merge again with calibration data (--data)"
 _MEAN, _VAR = "running_mean", "running_var"
 
 
-@check_of("statistics.stale", "running statistics belong to the weights", "provenance")
-def stale(subject: OpenedRelease) -> Iterator[Finding]:
+@check(
+    "statistics.stale",
+    "the running statistics were computed for these weights",
+    "provenance",
+    fix=_AGAIN,
+)
+def stale(release: OpenedRelease) -> Iterator[Problem]:
     """The record says that a merge was made without calibration data: its running statistics are
     the average of the parents', which does not fit the merged weights.
-
-    Fix: merge again with calibration data (``--data``).
     """
-    assert subject.provenance is not None
-    if subject.provenance.stale_statistics:
-        yield Finding(
-            "statistics.stale",
-            "error",
+    assert release.provenance is not None
+    if release.provenance.stale_statistics:
+        yield Problem(
             layout.PROVENANCE,
             "running statistics are the average of the parents' and do not fit the weights",
-            _AGAIN,
         )
 
 
-@check_of(
+@check(
     "statistics.recomputed",
     "statistics recorded as recomputed are not the parents' average",
     *("spec", "provenance", "weights", "fit", "parents"),
+    fix=_AGAIN,
 )
-def recomputed(subject: OpenedRelease) -> Iterator[Finding]:
+def recomputed(release: OpenedRelease) -> Iterator[Problem]:
     """The record says that running statistics were recomputed on data, and they are still exactly
     the average of the parents'.
-
-    Fix: merge again with calibration data (``--data``).
     """
-    made = subject.provenance
-    assert made is not None
-    states = aligned_states(subject)
-    if made.operation != "merge" or made.statistics != "reset" or states is None:
+    provenance = release.provenance
+    assert provenance is not None
+    states = aligned_states(release)
+    if provenance.operation != "merge" or provenance.statistics != "reset" or states is None:
         return
-    average = LazyAverage(states, made.weights)
-    for name in made.recomputed:
-        known = name in subject.checkpoint and name in average
-        if not known or name.rpartition(".")[2] not in (_MEAN, _VAR):
+    average = LazyAverage(states, provenance.weights)
+    for name in provenance.recomputed:
+        in_both = name in release.checkpoint and name in average
+        if not in_both or name.rpartition(".")[2] not in (_MEAN, _VAR):
             continue
-        if digest_of(subject.checkpoint[name]) == digest_of(average[name]):
-            yield Finding(
-                "statistics.recomputed",
-                "error",
-                name,
-                "is exactly the average of the parents', and was not recomputed",
-                _AGAIN,
-            )
+        if same_bytes(release.checkpoint[name], average[name]):
+            yield Problem(name, "is exactly the average of the parents', and was not recomputed")
 
 
-@check_of(
+@check(
     "statistics.fresh",
-    "running statistics are those of the data",
+    "the running statistics are those of the data",
     *("fit", "data"),
-    parameters={"shift": 0.5, "ratio": 2.0},
+    fix=f"{_AGAIN}, or give data of the training distribution",
 )
-def fresh(subject: OpenedRelease) -> Iterator[Finding]:
-    """Running statistics are computed anew on the data given with ``--data``. In a layer the means
-    differ by more than ``shift`` standard deviations, or the variances by more than the factor
-    ``ratio`` (each as the median over channels).
-
-    Fix: merge again with calibration data (``--data``), or give data of the training distribution.
+def fresh(release: OpenedRelease, shift: float = 0.5, ratio: float = 2.0) -> Iterator[Problem]:
+    """The running statistics are computed again on the data given with ``--data``. In some layer
+    the means differ by more than ``shift`` standard deviations, or the variances by more than the
+    factor ``ratio`` (each as the median over channels).
     """
-    if not has_running_statistics(subject.module):
+    if not has_running_statistics(release.module):
         return
-    state = float_state(subject.state, "cpu")
-    anew = reset_statistics(subject.module, state, FullBatches(_data(subject)))
-    shift = subject.setting("statistics.fresh", "shift")
-    ratio = subject.setting("statistics.fresh", "ratio")
-    for name in anew:
+    state = float_state(release.state, "cpu")
+    computed = reset_statistics(release.module, state, FullBatches(_data(release)))
+    for name in computed:
         if name.rpartition(".")[2] != _MEAN:
             continue
         variance = name.removesuffix(_MEAN) + _VAR
-        deviation = anew[variance].double().clamp_min(1e-12).sqrt()
-        moved = float(((anew[name] - state[name]).double().abs() / deviation).median())
-        factors = (state[variance].double().clamp_min(1e-12).log() - 2 * deviation.log()).abs()
-        factor = math.exp(float(factors.median()))
-        if moved > shift or factor > ratio:
-            yield Finding(
-                "statistics.fresh",
-                "error",
+        deviation = computed[variance].double().clamp_min(1e-12).sqrt()
+        difference = float(((computed[name] - state[name]).double().abs() / deviation).median())
+        logs = (state[variance].double().clamp_min(1e-12).log() - 2 * deviation.log()).abs()
+        factor = math.exp(float(logs.median()))
+        if difference > shift or factor > ratio:
+            yield Problem(
                 name,
-                f"does not fit the data: means are off by {moved:.2f} standard deviations, "
+                f"does not fit the data: means are off by {difference:.2f} standard deviations, "
                 f"variances by a factor {factor:.2f} (allowed: {shift:g} and {ratio:g})",
-                _AGAIN,
             )
 
 
-@check_of("merge.weights", "a merge states weights that sum to one", "provenance")
-def weights(subject: OpenedRelease) -> Iterator[Finding]:
-    """The recorded weights of a merge are missing, not one per parent, or do not sum to one. (That
-    the tensors are this combination of the aligned parents is ``parent.bytes``.)
-
-    Fix: make the release again; do not edit its files by hand.
-    """
-    made = subject.provenance
-    assert made is not None
-    where = f"{layout.PROVENANCE}: weights"
-    if made.operation == "merge":
-        given = made.weights or ()
-        if len(given) != len(made.sources) or abs(math.fsum(given) - 1) > 1e-9:
-            yield _odd(where, f"{list(given)} are not one per parent that sum to one")
-    elif made.weights is not None:
-        yield _odd(where, "an alignment has no weights")
-
-
-@check_of(
-    "merge.barrier",
-    "the merge is not worse than its parents by more than the bound",
-    *("fit", "spec", "provenance", "parents", "data"),
-    parameters={"bound": 0.5, "error_bound": 1.0},
+@check(
+    "merge.weights",
+    "the weights of a merge sum to one",
+    "provenance",
+    fix="make the release again; do not edit its files by hand",
 )
-def barrier(subject: OpenedRelease) -> Iterator[Finding]:
-    """On the data given with ``--data`` the merge's loss exceeds the parents' losses, averaged with
-    the merge's weights, by more than ``bound`` (nats); or its error theirs by more than
-    ``error_bound`` (a share; 1.0 allows everything).
-
-    Fix: align before merging, match on more data, or raise the bound on purpose.
+def weights(release: OpenedRelease) -> Iterator[Problem]:
+    """The recorded weights of a merge are missing, are not one per parent, or do not sum to one.
+    (``parent.bytes`` checks that the tensors are this combination of the aligned parents.)
     """
-    made = subject.provenance
-    assert made is not None
-    parents = by_index(subject)
-    if made.operation != "merge" or set(parents) != set(range(len(made.sources))):
+    provenance = release.provenance
+    assert provenance is not None
+    where = f"{layout.PROVENANCE}: weights"
+    if provenance.operation != "merge":
+        if provenance.weights is not None:
+            yield Problem(where, "an alignment has no weights")
         return
-    batches = _data(subject)
-    assert subject.model is not None
-    loss, metric = scoring(subject.model)
+    shares = list(provenance.weights or ())
+    if len(shares) != len(provenance.sources) or abs(math.fsum(shares) - 1) > 1e-9:
+        yield Problem(where, f"{shares} are not one per parent that sum to one")
 
-    def score(state: Mapping[str, Tensor]) -> tuple[float, float]:
+
+@check(
+    "merge.barrier",
+    "the barrier between the parents is within the bound",
+    *("fit", "spec", "provenance", "parents", "data"),
+    fix="align before merging, match on more data, or raise the bound on purpose",
+)
+def barrier(
+    release: OpenedRelease, bound: float = 0.5, error_bound: float = 1.0
+) -> Iterator[Problem]:
+    """On the data given with ``--data``, the loss of the merge exceeds the parents' losses,
+    averaged with the weights of the merge, by more than ``bound`` (nats), or its error theirs by more than
+    ``error_bound`` (a fraction; 1.0 allows everything).
+    """
+    provenance = release.provenance
+    assert provenance is not None and release.model is not None
+    parents = parents_by_source(release)
+    if provenance.operation != "merge" or set(parents) != set(range(len(provenance.sources))):
+        return
+    batches = _data(release)
+    loss, metric = scoring(release.model)
+
+    def scores(state: Mapping[str, Tensor]) -> dict[str, float]:
         with torch.no_grad():
-            found = evaluate(
-                subject.module, float_state(state, "cpu"), batches, loss=loss, metric=metric
+            result = evaluate(
+                release.module, float_state(state, "cpu"), batches, loss=loss, metric=metric
             )
-        return found.loss, 0.0 if found.error is None else found.error
+        return {"loss": result.loss, "error": result.error or 0.0}
 
-    merged = score(subject.state)
-    ends = [score(parents[index].member.state) for index in sorted(parents)]
-    for place, name, bound in ((0, "loss", "bound"), (1, "error", "error_bound")):
-        allowed = subject.setting("merge.barrier", bound)
-        line = math.fsum(w * end[place] for w, end in zip(made.weights or (), ends, strict=True))
-        height = merged[place] - line
+    merged = scores(release.state)
+    ends = [scores(parents[index].member.state) for index in sorted(parents)]
+    for name, allowed in (("loss", bound), ("error", error_bound)):
+        values = [end[name] for end in ends]
+        shares = zip(provenance.weights or (), values, strict=True)
+        height = merged[name] - math.fsum(weight * value for weight, value in shares)
         if not height <= allowed:
-            yield Finding(
-                "merge.barrier",
-                "error",
-                f"{name} on {subject.request.data}",
-                f"barrier {height:.4f}: the merge has {merged[place]:.4f}, its parents "
-                f"{', '.join(f'{end[place]:.4f}' for end in ends)}; allowed is {allowed:g}",
-                "align before merging, or match on more data",
+            yield Problem(
+                f"{name} on {release.request.data}",
+                f"barrier {height:.4f}: the merge has {merged[name]:.4f}, its parents "
+                f"{', '.join(f'{value:.4f}' for value in values)}; allowed is {allowed:g}",
             )
 
 
-def _data(subject: OpenedRelease) -> Batches:
-    assert subject.model is not None and subject.request.data is not None
-    return open_for(subject.model, subject.request.data, subject.request.loading)
-
-
-def _odd(where: str, message: str) -> Finding:
-    return Finding("merge.weights", "error", where, message, "make the release again")
+def _data(release: OpenedRelease) -> Batches:
+    assert release.model is not None and release.request.data is not None
+    return open_for(release.model, release.request.data, release.request.loading)
 
 
 CHECKS = (stale, recomputed, fresh, weights, barrier)

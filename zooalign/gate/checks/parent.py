@@ -2,169 +2,176 @@
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from zooalign.errors import MergeError, SpecError
-from zooalign.gate.findings import Finding, check_of
-from zooalign.merging.interpolate import LazyAverage
+from zooalign.gate.checks.comparing import (
+    differing_outputs,
+    expected_state,
+    explained,
+    parents_by_source,
+    same_bytes,
+)
+from zooalign.gate.findings import Problem, check
+from zooalign.matching import weight_matching
 from zooalign.release.opened import OpenedRelease, Parent
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Permuted
 from zooalign.symmetry.same_function import compare_functions
 
-__all__ = ["CHECKS", "aligned_states", "by_index", "expected_of"]
+__all__ = ["CHECKS"]
 
 _NEEDS = ("spec", "provenance", "weights", "fit", "parents")
 _RUNNING = ("running_mean", "running_var")
 _REMAKE = "make the release again from these parents"
 
 
-@check_of("parent.recorded", "the given parents are the recorded sources", *_NEEDS)
-def recorded(subject: OpenedRelease) -> Iterator[Finding]:
-    """A model given with ``--parent`` is none of the recorded sources, by the SHA-256 of its files
-    of weights.
-
-    Fix: give the parent at the recorded commit, or use ``--recorded-parents``.
+@check(
+    "parent.recorded",
+    "the given parents are the recorded sources",
+    *_NEEDS,
+    fix="give the parent at the recorded commit, or use --recorded-parents",
+)
+def recorded(release: OpenedRelease) -> Iterator[Problem]:
+    """A model given with ``--parent`` is not one of the recorded sources, by the SHA-256 of its
+    files of weights.
     """
-    assert subject.provenance is not None
-    for parent in subject.parents:
+    assert release.provenance is not None
+    sources = ", ".join(source.reference for source in release.provenance.sources)
+    for parent in release.parents:
         if parent.index is None:
-            names = ", ".join(source.reference for source in subject.provenance.sources)
-            yield Finding(
-                "parent.recorded",
-                "error",
+            yield Problem(
                 parent.member.reference,
-                f"its weights are those of none of the recorded sources ({names})",
-                "give the parent at the recorded commit",
+                f"its weights are not those of any recorded source ({sources})",
             )
 
 
-@check_of(
-    "parent.bytes", "the weights are what the record says, made anew from the parents", *_NEEDS
+@check(
+    "parent.bytes",
+    "the weights equal those recomputed from the parents",
+    *_NEEDS,
+    fix=_REMAKE,
 )
-def exact(subject: OpenedRelease) -> Iterator[Finding]:
+def exact(release: OpenedRelease) -> Iterator[Problem]:
     """The recorded permutations, applied to the parents and averaged with the recorded weights, do
-    not give this tensor's bytes. Tensors recomputed on data are left out, and must be such tensors.
-
-    Fix: make the release again from these parents; ``permutation.applied`` says what went wrong
-    where it is a known mistake.
+    not give the bytes of this tensor. Tensors that the record says were recomputed on data are not
+    compared; they must be tensors that the operation recomputes. ``permutation.applied`` says what
+    went wrong if it is a known mistake.
     """
-    made = subject.provenance
-    assert made is not None
-    excused = set(made.recomputed)
-    yield from _unexcused(made, excused)
-    try:
-        expected = expected_of(subject, made)
-    except (SpecError, MergeError) as error:
-        yield Finding("parent.bytes", "error", subject.reference, str(error), _REMAKE)
-        return
+    provenance = release.provenance
+    assert provenance is not None
+    recomputed = set(provenance.recomputed)
+    for name in sorted(recomputed):
+        if not _may_be_recomputed(provenance, name):
+            recomputed.discard(name)
+            operation = f"statistics '{provenance.statistics}'"
+            yield Problem(name, f"is recorded as recomputed, which {operation} does not do")
+    expected = expected_state(release)
     if expected is None:
-        yield Finding(
-            "parent.bytes",
+        needed = "the source of the alignment"
+        yield Problem(
+            release.reference,
+            "the weights could not be recomputed: a parent that they come from was not given",
+            f"give --parent for {needed if provenance.operation == 'align' else 'every parent'}",
             "warning",
-            subject.reference,
-            "the weights could not be made anew: not all parents they come from were given",
-            "give --parent for "
-            + ("the source of the alignment" if made.operation == "align" else "every parent"),
         )
         return
-    for name in subject.checkpoint:
-        if name not in excused and not _equal(expected[name], subject.checkpoint[name]):
-            yield Finding(
-                "parent.bytes",
-                "error",
-                name,
-                "differs from what the recorded permutations make of the parents",
-                _REMAKE,
-            )
+    for name in release.checkpoint:
+        if name not in recomputed and not same_bytes(expected[name], release.checkpoint[name]):
+            yield Problem(name, "differs from what the recorded permutations make of the parents")
 
 
-@check_of("parent.function", "an aligned model computes the same function as its source", *_NEEDS)
-def function(subject: OpenedRelease) -> Iterator[Finding]:
+def _may_be_recomputed(provenance: Provenance, name: str) -> bool:
+    """REPAIR changes any tensor, a reset only running statistics, and nothing else changes one."""
+    if provenance.statistics == "reset":
+        return name.rpartition(".")[2] in _RUNNING
+    return provenance.statistics == "repaired"
+
+
+@check(
+    "parent.function",
+    "an aligned model computes the same function as its source",
+    *_NEEDS,
+    fix=_REMAKE,
+)
+def function(release: OpenedRelease) -> Iterator[Problem]:
     """On seeded random inputs, run in float64, an output of the aligned model differs from its
     source's by more than rounding explains at the lowest precision in the graph. Each output is
-    reported by itself.
-
-    Fix: make the release again. If ``parent.bytes`` finds nothing, the spec claims a symmetry that
-    the architecture does not have: run ``zooalign verify``.
+    reported separately. If ``parent.bytes`` finds nothing, the spec claims a symmetry that the
+    architecture does not have: run ``zooalign verify``.
     """
-    assert subject.provenance is not None and subject.model is not None
-    source = by_index(subject).get(1)
-    if subject.provenance.operation != "align" or source is None:
+    assert release.provenance is not None and release.model is not None
+    source = parents_by_source(release).get(1)
+    if release.provenance.operation != "align" or source is None:
         return
-    try:
-        found = compare_functions(
-            subject.module, source.member.state, subject.state, subject.model.example_inputs()
-        )
-    except SpecError as error:
-        yield Finding("parent.function", "error", subject.reference, str(error), _REMAKE)
+    comparison = compare_functions(
+        release.module, source.member.state, release.state, release.model.example_inputs()
+    )
+    message = f"is not that of {source.member.reference}"
+    yield from differing_outputs(comparison, release.reference, message)
+
+
+@check(
+    "parent.reordered",
+    "reordered weights of a parent compute the parent's function",
+    *("fit", "parents"),
+    fix="permute every axis that the spec couples (zooalign spec), or use zooalign align",
+)
+def reordered(release: OpenedRelease) -> Iterator[Problem]:
+    """There is no provenance, every tensor holds exactly the values of a given parent's in some
+    order, and the outputs are not the parent's: axes that belong together were not permuted
+    together. The check names the tensors that differ from those of the permutation that fits
+    best. Weights that are not a reordering (a merge, a fine-tuned model) are not judged.
+    """
+    if release.provenance is not None:  # then the record says what the weights should be
         return
-    for name, off in found.outputs:
-        if not off <= found.tolerance:
-            yield Finding(
-                "parent.function",
-                "error",
-                f"output {name}" if name else subject.reference,
-                f"is not that of {source.member.reference}: relative error {off:.3g}, rounding "
-                f"explains {found.tolerance:.3g}",
-                _REMAKE,
-            )
+    for parent in release.parents:
+        if _same_values(release.state, parent.member.state):
+            yield from _wrong_order(release, parent)
 
 
-def by_index(subject: OpenedRelease) -> dict[int, Parent]:
-    """Recorded place to parent; an only parent of an alignment counts as its source."""
-    assert subject.provenance is not None
-    found = {p.index: p for p in subject.parents if p.index is not None}
-    if subject.provenance.operation == "align" and not found and len(subject.parents) == 1:
-        found = {1: subject.parents[0]}
-    return found
-
-
-def aligned_states(subject: OpenedRelease) -> list[Mapping[str, Tensor]] | None:
-    """All sources of a merge, or an alignment's, in the first one's order; None without one."""
-    parents, spec, made = by_index(subject), subject.spec, subject.provenance
-    assert spec is not None and made is not None
-    states: list[Mapping[str, Tensor]] = []
-    files = {alignment.source: alignment.permutation for alignment in made.alignments}
-    for index in [1] if made.operation == "align" else range(len(made.sources)):
-        if index not in parents:
-            return None
-        state: Mapping[str, Tensor] = parents[index].member.state
-        if index in files:
-            state = Permuted(spec, subject.permutation(files[index]), state)
-        states.append(state)
-    return states
-
-
-def expected_of(subject: OpenedRelease, made: Provenance) -> Mapping[str, Tensor] | None:
-    """What the record says the weights are, lazily; None if a parent is not given."""
-    states = aligned_states(subject)
-    if states is None:
-        return None
-    return states[0] if made.operation == "align" else LazyAverage(states, made.weights)
-
-
-def _unexcused(made: Provenance, excused: set[str]) -> Iterator[Finding]:
-    """A record may not excuse tensors that its operation does not recompute."""
-    allowed = made.statistics == "repaired"
-    for name in sorted(excused):
-        if not allowed and not (made.statistics == "reset" and name.rpartition(".")[2] in _RUNNING):
-            excused.discard(name)
-            yield Finding(
-                "parent.bytes",
-                "error",
+def _wrong_order(release: OpenedRelease, parent: Parent) -> Iterator[Problem]:
+    assert release.model is not None
+    name_of_parent, source = parent.member.reference, parent.member.state
+    comparison = compare_functions(
+        release.module, source, release.state, release.model.example_inputs()
+    )
+    if comparison.ok:
+        return
+    match = weight_matching(release.derived_spec, release.state, source)
+    yield Problem(
+        release.reference,
+        f"holds the values of {name_of_parent} in another order and computes something else: "
+        + explained(comparison.max_relative_error, comparison.tolerance),
+    )
+    best = Permuted(release.derived_spec, match.permutation, source)
+    for name in release.state:
+        if not same_bytes(release.state[name], best[name]):
+            yield Problem(
                 name,
-                f"is recorded as recomputed, which statistics '{made.statistics}' does not do",
-                _REMAKE,
+                f"is not what the permutation that fits best makes of {name_of_parent}'s: one of "
+                "its axes was permuted without the axes coupled to it, or they without it",
             )
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    one, other = (t.detach().contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
-    return torch.equal(one, other)
+def _same_values(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    """Whether every tensor holds the same numbers in both, each as often, in any order."""
+
+    def numbers(tensor: Tensor) -> np.ndarray:
+        """As integers of the same width: NaN and -0.0 are numbers like any other."""
+        integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        array: np.ndarray = flat.view(integers.get(flat.element_size(), torch.uint8)).numpy()
+        return np.sort(array)
+
+    def same(x: Tensor, y: Tensor) -> bool:
+        if same_bytes(x, y):  # the common case, without sorting
+            return True
+        alike = x.dtype == y.dtype and x.shape == y.shape
+        return alike and np.array_equal(numbers(x), numbers(y))
+
+    return all(same(a[name], b[name]) for name in a)
 
 
-CHECKS = (recorded, exact, function)
+CHECKS = (recorded, exact, function, reordered)

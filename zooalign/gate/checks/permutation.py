@@ -1,32 +1,148 @@
-"""Does a recorded spec move every coupled axis, and each exactly once?"""
+"""Was every coupled axis permuted, and each exactly once?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from zooalign.errors import CheckpointError, MergeError, SpecError
-from zooalign.gate.checks.parent import by_index, expected_of
-from zooalign.gate.findings import Finding, check_of
-from zooalign.graph.lazy_state import LazyTensors
+from zooalign.errors import MergeError, SpecError
+from zooalign.gate.checks.comparing import expected_state, parents_by_source, same_bytes
+from zooalign.gate.findings import Problem, check
 from zooalign.merging.interpolate import LazyAverage
-from zooalign.pipelines.apply import prove_parent
 from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease
-from zooalign.release.opening import derive_for
-from zooalign.release.provenance import Provenance
-from zooalign.release.sources import source_of
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
+from zooalign.symmetry.apply import gathered
 from zooalign.symmetry.groups import Group, Member
-from zooalign.symmetry.same_function import compare_functions
-from zooalign.zoo.fitting import state_dict_for
-from zooalign.zoo.models import Model, open_model
-from zooalign.zoo.writer import digest_of
 
-__all__ = ["CHECKS", "Gap", "gaps"]
+__all__ = ["CHECKS", "Gap", "permutation_gaps"]
+
+_FIX = "make the release again; every coupled axis has to be permuted, once"
+
+
+@check(
+    "permutation.valid",
+    "every recorded permutation is valid for the spec",
+    *("spec", "provenance"),
+    fix="make the release again",
+)
+def valid(release: OpenedRelease) -> Iterator[Problem]:
+    """A permutation file is missing, belongs to another spec, or is not a bijection in one of its
+    groups or blocks: lengths are wrong, or numbers repeat, are out of range or not whole.
+    """
+    assert release.provenance is not None
+    for alignment in release.provenance.alignments:
+        try:
+            release.permutation(alignment.permutation)
+        except SpecError as error:
+            yield Problem(alignment.permutation, str(error))
+
+
+@check(
+    "permutation.coverage",
+    "every coupled axis is permuted, exactly once",
+    *("spec", "weights"),
+    fix="derive the spec from the architecture (`zooalign spec`) and make the release again",
+)
+def coverage(release: OpenedRelease) -> Iterator[Problem]:
+    """The recorded spec misses an axis that the architecture couples with others, moves one twice,
+    moves axes apart that belong together, or does not know a tensor of the weights. This is how a
+    hand-kept table of names leaves parameters unpermuted.
+    """
+    assert release.spec is not None
+    for gap in permutation_gaps(release.spec, release.derived_spec):
+        yield Problem(gap.parameter, gap.message)
+    for name in release.shapes:
+        if name not in release.spec.shapes and name not in release.derived_spec.shapes:
+            yield Problem(
+                name, "the recorded spec does not know this tensor, so it was not permuted"
+            )
+
+
+@check(
+    "permutation.applied",
+    "every tensor was permuted, on every axis, once",
+    *("spec", "provenance", "weights", "fit", "parents"),
+    fix=_FIX,
+)
+def applied(release: OpenedRelease) -> Iterator[Problem]:
+    """A tensor differs from what the recorded permutation makes of the parent's, and the mistake
+    has a name: the tensor is the parent's unchanged, only some of its axes were permuted, or it was
+    permuted twice or by the inverse. A table of names that was kept by hand has missed this
+    parameter. (``parent.bytes`` reports every difference.)
+    """
+    provenance = release.provenance
+    assert provenance is not None
+    try:
+        expected = expected_state(release)
+        permutations = {
+            alignment.source: release.permutation(alignment.permutation)
+            for alignment in provenance.alignments
+        }
+    except (SpecError, MergeError):  # parent.bytes and permutation.valid report it
+        return
+    if expected is None:
+        return
+    for name in release.checkpoint:
+        tensor = release.checkpoint[name]
+        if name in provenance.recomputed or same_bytes(tensor, expected[name]):
+            continue
+        for source in permutations:
+            mistake = _mistake(release, permutations, source, name)
+            if mistake is not None:
+                yield Problem(name, mistake)
+                break
+
+
+def _mistake(
+    release: OpenedRelease, permutations: Mapping[int, Permutation], source: int, name: str
+) -> str | None:
+    """How the tensor was made of the parents', if by a known mistake with this source."""
+    provenance, spec = release.provenance, release.spec
+    assert provenance is not None and spec is not None
+    released = release.checkpoint[name]
+    states = {index: parent.member.state for index, parent in parents_by_source(release).items()}
+    original = states[source][name]
+    others: dict[int, Mapping[str, Tensor]] = {
+        index: Permuted(spec, permutations[index], state) if index in permutations else state
+        for index, state in states.items()
+        if index != source
+    }
+
+    def gives_release(tensor: Tensor) -> bool:
+        if provenance.operation == "align":
+            return same_bytes(tensor, released)
+        tensors = {source: tensor} | {index: state[name] for index, state in others.items()}
+        parts = [{name: tensors[index]} for index in sorted(tensors)]
+        try:
+            return same_bytes(LazyAverage(parts, provenance.weights)[name], released)
+        except MergeError:
+            return False
+
+    if gives_release(original):
+        parent = provenance.sources[source].reference
+        return f"was not permuted: it is the tensor of {parent} as it was ({layout.SPEC} moves it)"
+    steps = list(spec.sources(permutations[source], name))
+    for count in range(1, len(steps)):
+        for chosen in combinations(steps, count):
+            if gives_release(_permuted(original, chosen)):
+                missed = {axis for axes, _ in steps for axis in axes}
+                missed -= {axis for axes, _ in chosen for axis in axes}
+                return f"was not permuted along axis {', '.join(map(str, sorted(missed)))}"
+    if gives_release(_permuted(original, (*steps, *steps))):
+        return "was permuted twice"
+    inverse = spec.invert(permutations[source])
+    if gives_release(_permuted(original, tuple(spec.sources(inverse, name)))):
+        return "was permuted the wrong way, by the inverse"
+    return None
+
+
+def _permuted(tensor: Tensor, steps: tuple[tuple[tuple[int, ...], np.ndarray], ...]) -> Tensor:
+    for axes, index in steps:
+        tensor = gathered(tensor, axes, index)
+    return tensor.contiguous()
 
 
 @dataclass(frozen=True)
@@ -37,52 +153,56 @@ class Gap:
     message: str
 
 
-def gaps(recorded: PermutationSpec, derived: PermutationSpec) -> Iterator[Gap]:
+# Where the members of a spec stand: (parameter, first axis) to the groups that move it there.
+Places = dict[tuple[str, int], list[tuple[Group, Member]]]
+
+
+def permutation_gaps(recorded: PermutationSpec, derived: PermutationSpec) -> Iterator[Gap]:
     """What ``recorded`` misses, moves too often or moves apart, by the ``derived`` spec."""
-    yield from _twice(recorded)
+    yield from _moved_twice(recorded)
     if recorded.hash == derived.hash:
         return
     for name in derived.shapes:
         if name not in recorded.shapes:
             yield Gap(name, "the recorded spec does not know this tensor")
-    ours, theirs = _places(recorded), _places(derived)
-    for (name, axis), places in theirs.items():
-        if (name, axis) not in ours:
-            owner = places[0][0].id
-            yield Gap(name, f"its axis {axis} belongs to group {owner}, and nothing moves it")
-        elif _covered(places) != _covered(ours[name, axis]):
+    places, needed = _places(recorded), _places(derived)
+    for (name, axis), members in needed.items():
+        if (name, axis) not in places:
+            mover = members[0][0].id
+            yield Gap(name, f"its axis {axis} belongs to group {mover}, and nothing moves it")
+        elif _positions(members) != _positions(places[name, axis]):
             yield Gap(name, f"other positions of its axis {axis} are moved than belong together")
-    for name, axis in ours.keys() - theirs.keys():
+    for name, axis in places.keys() - needed.keys():
         yield Gap(name, f"its axis {axis} is moved, and the architecture does not allow it")
     for group in derived.groups:
-        yield from _apart(group, recorded)
+        yield from _moved_apart(group, places)
 
 
-def _places(spec: PermutationSpec) -> dict[tuple[str, int], list[tuple[Group, Member]]]:
-    found: dict[tuple[str, int], list[tuple[Group, Member]]] = {}
+def _places(spec: PermutationSpec) -> Places:
+    places: Places = {}
     for group in spec.groups:
         for member in group.members:
-            found.setdefault((member.parameter, member.axis), []).append((group, member))
-    return found
+            places.setdefault((member.parameter, member.axis), []).append((group, member))
+    return places
 
 
-def _covered(places: list[tuple[Group, Member]]) -> set[tuple[tuple[int, ...], bytes]]:
-    """The positions of each place, as a set that does not depend on the groups' names."""
+def _positions(members: list[tuple[Group, Member]]) -> set[tuple[tuple[int, ...], bytes]]:
+    """The positions of each member, as a set that does not depend on the groups' names."""
     return {
         (member.axes, np.sort(member.positions(group).reshape(-1)).tobytes())
-        for group, member in places
+        for group, member in members
     }
 
 
-def _twice(spec: PermutationSpec) -> Iterator[Gap]:
-    """Positions under two groups of which none is nested in the other, nor across the other."""
-    for (name, axis), places in _places(spec).items():
-        for index, (one, first) in enumerate(places):
-            for other, second in places[index + 1 :]:
-                if first.axes != second.axes or _nested(spec, one, other):
-                    continue
-                if _collide(first.positions(one), second.positions(other)):
-                    yield Gap(name, f"its axis {axis} is moved twice: by {one.id} and {other.id}")
+def _moved_twice(spec: PermutationSpec) -> Iterator[Gap]:
+    """Positions under two groups that are neither nested in each other nor across each other."""
+    for (name, axis), members in _places(spec).items():
+        for (one, first), (other, second) in combinations(members, 2):
+            nested = one.id in _outer(spec, other) or other.id in _outer(spec, one)
+            if first.axes != second.axes or nested:
+                continue
+            if _collide(first.positions(one), second.positions(other)):
+                yield Gap(name, f"its axis {axis} is moved twice: by {one.id} and {other.id}")
 
 
 def _collide(a: np.ndarray, b: np.ndarray) -> bool:
@@ -92,244 +212,51 @@ def _collide(a: np.ndarray, b: np.ndarray) -> bool:
     along a direction of its own, and both may: within a context every unit of one meets every unit
     of the other, and all in as many positions.
     """
-    sizes = a.shape[-2], b.shape[-2]
+    units_a, units_b = a.shape[-2], b.shape[-2]
     a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
-    owner = np.full(int(max(a.max(), b.max())) + 1, -1)
-    owner[a.reshape(-1)] = np.repeat(np.arange(len(a)), a.shape[1])
-    met = owner[b]
+    unit_at = np.full(int(max(a.max(), b.max())) + 1, -1)  # position to the unit of a there
+    unit_at[a.reshape(-1)] = np.repeat(np.arange(len(a)), a.shape[1])
+    met = unit_at[b]
+    # A pair is the number of a unit of a and one of b, as one integer.
     pairs, shared = np.unique(
         (met * len(b) + np.arange(len(b))[:, None])[met >= 0], return_counts=True
     )
     if not len(pairs):
         return False
-    contexts = pairs // len(b) // sizes[0] * len(b) + pairs % len(b) // sizes[1]
-    first, which, meeting = np.unique(
+    contexts = pairs // len(b) // units_a * len(b) + pairs % len(b) // units_b
+    first, context, pairs_in_context = np.unique(
         contexts, return_index=True, return_inverse=True, return_counts=True
     )[1:]
-    whole = bool((meeting == sizes[0] * sizes[1]).all())
-    return not (whole and bool((shared == shared[first][which]).all()))
-
-
-def _nested(spec: PermutationSpec, one: Group, other: Group) -> bool:
-    return one.id in _outer(spec, other) or other.id in _outer(spec, one)
+    every_pair_meets = bool((pairs_in_context == units_a * units_b).all())
+    return not (every_pair_meets and bool((shared == shared[first][context]).all()))
 
 
 def _outer(spec: PermutationSpec, group: Group) -> set[str]:
-    found: set[str] = set()
+    """The groups that a group is nested in."""
+    outer: set[str] = set()
     waiting = list(group.over)
     while waiting:
         name = waiting.pop()
-        if name in spec.by_id and name not in found:
-            found.add(name)
+        if name in spec.by_id and name not in outer:
+            outer.add(name)
             waiting.extend(spec.by_id[name].over)
-    return found
+    return outer
 
 
-def _apart(group: Group, recorded: PermutationSpec) -> Iterator[Gap]:
+def _moved_apart(group: Group, places: Places) -> Iterator[Gap]:
     """Members of one group that the recorded spec moves by different groups."""
-    table = _places(recorded)
-    owners: dict[str, str] = {}
+    parameter_of: dict[str, str] = {}
     for member in group.members:
-        found = {g.id for g, m in table.get((member.parameter, member.axis), ())}
-        if len(found) == 1:
-            owners.setdefault(found.pop(), member.parameter)
-    if len(owners) > 1:
-        (_, first), *others = owners.items()
-        for name, parameter in others:
-            yield Gap(
-                parameter,
-                f"moves together with {first} in the architecture (group {group.id}), and the "
-                f"recorded spec moves it by itself, by group {name}",
-            )
-
-
-_REMAKE = "make the release again; every coupled axis has to be permuted, once"
-
-
-@check_of(
-    "permutation.valid", "every recorded permutation is one of the spec", "spec", "provenance"
-)
-def valid(subject: OpenedRelease) -> Iterator[Finding]:
-    """A permutation file is missing, of another spec, or no bijection in one of its groups or
-    blocks: wrong lengths, repeats, numbers out of range or that are not whole.
-
-    Fix: make the release again.
-    """
-    assert subject.provenance is not None
-    for alignment in subject.provenance.alignments:
-        try:
-            subject.permutation(alignment.permutation)
-        except SpecError as error:
-            yield Finding(
-                "permutation.valid",
-                "error",
-                alignment.permutation,
-                str(error),
-                "make the release again",
-            )
-
-
-@check_of("permutation.coverage", "every coupled axis is permuted, exactly once", "spec", "weights")
-def coverage(subject: OpenedRelease) -> Iterator[Finding]:
-    """The recorded spec misses an axis that the architecture couples with others, moves one twice,
-    or moves apart what belongs together; or it does not know a tensor of the weights. This is how
-    a hand-kept table of names leaves parameters unpermuted.
-
-    Fix: derive the spec from the architecture (``zooalign spec``) and make the release again.
-    """
-    assert subject.spec is not None
-    for gap in gaps(subject.spec, subject.derived_spec):
-        yield Finding("permutation.coverage", "error", gap.parameter, gap.message, _REMAKE)
-    for name in subject.shapes:
-        if name not in subject.spec.shapes and name not in subject.derived_spec.shapes:
-            yield Finding(
-                "permutation.coverage",
-                "error",
-                name,
-                "the recorded spec does not know this tensor, so it was not permuted",
-                _REMAKE,
-            )
-
-
-@check_of(
-    "permutation.applied",
-    "every tensor was permuted, on every axis, once",
-    *("spec", "provenance", "weights", "fit", "parents"),
-)
-def applied(subject: OpenedRelease) -> Iterator[Finding]:
-    """A tensor differs from what the recorded permutation makes of the parent's, and the mistake
-    can be named: it is the parent's tensor as it was, only some of its axes were permuted, it was
-    permuted twice or the wrong way. (``parent.bytes`` reports every difference.)
-
-    Fix: make the release again; a table of names that was kept by hand has missed this parameter.
-    """
-    made, spec = subject.provenance, subject.spec
-    assert made is not None and spec is not None
-    try:
-        expected = expected_of(subject, made)
-        files = {a.source: subject.permutation(a.permutation) for a in made.alignments}
-    except (SpecError, MergeError):  # said by other checks
-        return
-    if expected is None:
-        return
-    for name in subject.checkpoint:
-        if name in made.recomputed:
-            continue
-        found = subject.checkpoint[name]
-        digest = digest_of(found)
-        if digest == digest_of(expected[name]):
-            continue
-        for index, permutation in files.items():
-            mistake = _mistake(subject, index, permutation, name, digest)
-            if mistake is not None:
-                yield Finding("permutation.applied", "error", name, mistake, _REMAKE)
-                break
-
-
-@check_of("permutation.only", "a release without weights says exactly what it makes", "provenance")
-def only(subject: OpenedRelease) -> Iterator[Finding]:
-    """The card has the tag ``permutation-only``, and the release is no alignment, has weights all
-    the same, records no digests, or, with ``--parent``, the parent permuted is not what they say,
-    computes something else, or has another spec.
-
-    Fix: publish it again from the aligned directory, with ``--permutation-only``.
-    """
-    made = subject.provenance
-    assert made is not None
-    if not subject.permutation_only:
-        return
-    try:
-        if made.operation != "align":
-            raise SpecError(f"is a {made.operation}, which takes more than one parent's weights")
-        if any(name.endswith(".safetensors") for name in subject.names):
-            raise SpecError("has weights, and its card says that it has none")
-        if not isinstance(subject.json(layout.DIGESTS), dict):
-            raise SpecError(f"{layout.DIGESTS} is missing, so what is made cannot be checked")
-        if subject.has("spec") and subject.has("parents"):
-            parents = [
-                open_model(r, model=subject.request.model) for r in subject.parent_references
-            ]
-            source = made.sources[made.alignments[0].source].files
-            given = [p for p in parents if source_of(p, "parent").files == source]
-            parent = (given or parents)[0]
-            _prove_function(subject, made, parent, prove_parent(subject, made, parent))
-    except (SpecError, CheckpointError, IndexError) as error:
-        fix = "publish it again from the aligned directory, with --permutation-only"
-        yield Finding("permutation.only", "error", subject.reference, str(error), fix)
-
-
-def _prove_function(
-    subject: OpenedRelease, made: Provenance, parent: Model, moved: Mapping[str, Tensor]
-) -> None:
-    """What ``spec.hash`` and ``parent.function`` say of weights; SpecError if it does not hold."""
-    assert subject.spec is not None and parent.checkpoint is not None
-    module = parent.build()
-    derived = derive_for(parent, module).spec
-    if derived.hash != subject.spec.hash:
-        first = next((f"{gap.parameter}: {gap.message}" for gap in gaps(subject.spec, derived)), "")
-        raise SpecError(f"{layout.SPEC} is not the spec of the parent's architecture. {first}")
-    before = state_dict_for(module, parent.checkpoint, where=parent.reference)
-    infos = {name: parent.checkpoint.info(name) for name in parent.checkpoint}
-    after = state_dict_for(module, LazyTensors(infos, moved.__getitem__), where=subject.reference)
-    found = compare_functions(module, before, after, parent.example_inputs())
-    if not found.ok:
-        raise SpecError(
-            f"the permuted parent computes something else: relative error "
-            f"{found.max_relative_error:.3g}, rounding explains {found.tolerance:.3g}"
+        movers = {g.id for g, _ in places.get((member.parameter, member.axis), ())}
+        if len(movers) == 1:
+            parameter_of.setdefault(movers.pop(), member.parameter)
+    first, *others = parameter_of.items() or [("", "")]
+    for mover, parameter in others:
+        yield Gap(
+            parameter,
+            f"moves together with {first[1]} in the architecture (group {group.id}), and the "
+            f"recorded spec moves it by itself, by group {mover}",
         )
 
 
-def _mistake(
-    subject: OpenedRelease, index: int, permutation: Permutation, name: str, digest: str
-) -> str | None:
-    """How the tensor was made of the parents', if by a mistake that is known."""
-    made, spec = subject.provenance, subject.spec
-    assert made is not None and spec is not None
-    states: dict[int, Mapping[str, Tensor]] = {
-        i: parent.member.state for i, parent in by_index(subject).items()
-    }
-    raw = states[index][name]
-    for alignment in made.alignments:
-        i = alignment.source
-        if i != index and i in states:
-            states[i] = Permuted(spec, subject.permutation(alignment.permutation), states[i])
-
-    def gives(tensor: Tensor) -> bool:
-        if made.operation == "align":
-            return digest_of(tensor) == digest
-        parts = [{name: tensor} if i == index else {name: states[i][name]} for i in sorted(states)]
-        try:
-            return digest_of(LazyAverage(parts, made.weights)[name]) == digest
-        except MergeError:
-            return False
-
-    parent = made.sources[index].reference
-    if gives(raw):
-        return f"was not permuted: it is the tensor of {parent} as it was ({layout.SPEC} moves it)"
-    steps = list(spec.sources(permutation, name))
-    for count in range(1, len(steps)):
-        for chosen in combinations(range(len(steps)), count):
-            if gives(_steps(raw, [steps[n] for n in chosen])):
-                missed = sorted(
-                    a for n in set(range(len(steps))) - set(chosen) for a in steps[n][0]
-                )
-                return f"was not permuted along axis {', '.join(map(str, missed))}"
-    whole = _steps(raw, steps)
-    if gives(_steps(whole, steps)):
-        return "was permuted twice"
-    if gives(_steps(raw, list(spec.sources(spec.invert(permutation), name)))):
-        return "was permuted the wrong way, by the inverse"
-    return None
-
-
-def _steps(tensor: Tensor, steps: Sequence[tuple[tuple[int, ...], np.ndarray]]) -> Tensor:
-    """Apply index arrays over axes, as :func:`zooalign.symmetry.apply.sources` gives them."""
-    for axes, index in steps:
-        where = torch.from_numpy(index)
-        front = tensor.movedim(axes, tuple(range(len(axes))))
-        flat = front.reshape(where.numel(), *front.shape[len(axes) :]).index_select(0, where)
-        tensor = flat.reshape(front.shape).movedim(tuple(range(len(axes))), axes)
-    return tensor.contiguous()
-
-
-CHECKS = (valid, coverage, applied, only)
+CHECKS = (valid, coverage, applied)

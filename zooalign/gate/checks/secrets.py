@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from huggingface_hub import get_token
 
 from zooalign.errors import CheckpointError, SpecError
-from zooalign.gate.findings import Finding, check_of
+from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
 
 __all__ = ["CHECKS"]
@@ -26,44 +26,43 @@ _FORMS = (
     ("a password in an address", r"\bhttps?://[^\s/:@\"'<>{}$]+:[^\s/:@\"'<>{}$]+@[\w.\-]+"),
 )
 _ANY = re.compile("|".join(f"(?P<f{n}>{form})" for n, (_, form) in enumerate(_FORMS)))
-_MOST = 5_000_000
-# Of a repo nothing else is downloaded to look into it. The empty suffix: LICENSE, .env, Makefile.
-_TEXTS = (
+_MOST_BYTES = 5_000_000
+# Other files of a repo are not downloaded for this. The empty suffix: LICENSE, .env, Makefile.
+_SUFFIXES = (
     *("", ".md", ".txt", ".rst", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".ini", ".cfg"),
     *(".py", ".sh", ".env", ".csv", ".tsv", ".html", ".xml", ".svg", ".ipynb", ".log", ".conf"),
 )
-_FIX = "remove it, and revoke it where it was made: what was ever public stays known"
 
 
-@check_of("files.secrets", "no token or key in a text", parameters={"allow": []})
-def secrets(subject: OpenedRelease) -> Iterator[Finding]:
-    """A text (by its suffix, of at most 5 MB) holds what is written like a token, a private key or
-    an address with a password, or the token that the hub's client uses here. The line is named,
-    the token is not shown. ``allow`` lists files that may.
-
-    Fix: remove it and revoke it where it was made; what was ever public stays known.
+@check(
+    "files.secrets",
+    "no text file holds a token, a key or a password",
+    fix="remove it, and revoke it where it was issued: what was once public stays known",
+)
+def secrets(release: OpenedRelease, allow: tuple[str, ...] = ()) -> Iterator[Problem]:
+    """A text file (by its suffix, of at most 5 MB) holds something written like a token, a private
+    key or an address with a password, or the token that the hub's client uses on this machine. The
+    line is named; the token is not shown. Files listed in ``allow`` may hold such text.
     """
-    own = {token for token in (get_token(), os.environ.get("HF_TOKEN")) if len(token or "") > 7}
-    allowed = subject.setting("files.secrets", "allow")
-    for entry in subject.contents.entries:
-        texts = PurePosixPath(entry.name).suffix.lower() in _TEXTS
-        if not texts or (entry.size or 0) > _MOST or entry.name in allowed:
+    tokens = [t for t in (get_token(), os.environ.get("HF_TOKEN")) if t is not None and len(t) > 7]
+    for entry in release.contents.entries:
+        is_text = PurePosixPath(entry.name).suffix.lower() in _SUFFIXES
+        if not is_text or (entry.size or 0) > _MOST_BYTES or entry.name in allow:
             continue
         try:
-            text = subject.text(entry.name) or ""
-        except (SpecError, CheckpointError):  # no text, or a link out of the directory
+            text = release.text(entry.name) or ""
+        except (SpecError, CheckpointError):  # not text, or a link out of the directory
             continue
         for number, line in enumerate(text.splitlines(), 1):
-            what = _held(line, own)
-            if what is not None:
+            kind = _kind_of_secret(line, tokens)
+            if kind is not None:
                 where = f"{entry.name}: line {number}"
-                message = f"holds what looks like {what}"
-                yield Finding("files.secrets", "error", where, message, _FIX, entry.name)
+                yield Problem(where, f"holds what looks like {kind}", file=entry.name)
                 break
 
 
-def _held(line: str, own: set[str | None]) -> str | None:
-    if any(token and token in line for token in own):
+def _kind_of_secret(line: str, tokens: list[str]) -> str | None:
+    if any(token in line for token in tokens):
         return "the token that is used here"
     match = _ANY.search(line)
     return None if match is None else _FORMS[int((match.lastgroup or "f0")[1:])][0]

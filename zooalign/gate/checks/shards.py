@@ -2,11 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from zooalign.errors import CheckpointError, SpecError
-from zooalign.gate.findings import Finding, check_of
+from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME
 from zooalign.zoo.files import safe_name
@@ -17,128 +16,142 @@ __all__ = ["CHECKS"]
 _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 
 
-@check_of("weights.readable", "the files of weights are there and whole")
-def readable(subject: OpenedRelease) -> Iterator[Finding]:
-    """There are no weights, or a file of them is cut short. Only headers and lengths are read.
+@check(
+    "weights.readable",
+    "the files of weights are present and whole",
+    fix="download, copy or write the files again",
+)
+def readable(release: OpenedRelease) -> Iterator[Problem]:
+    """There are no weights, or a file of them is cut short. Only headers and lengths are read."""
+    for fault in release.faults:
+        if fault.truncated:
+            yield Problem(fault.name, fault.message)
+    if release.permutation_only and not any(n.endswith(".safetensors") for n in release.names):
+        return  # it is meant to have none: permutation.only
+    explained = bool(release.faults) or any(True for _ in _index_problems(release))
+    if release.unreadable is not None and not explained:
+        yield Problem(release.reference, release.unreadable)
 
-    Fix: download, copy or write the files again.
+
+@check(
+    "weights.headers",
+    "every safetensors header is valid",
+    fix="write the file again with safetensors; do not load it",
+)
+def headers(release: OpenedRelease) -> Iterator[Problem]:
+    """A header is not JSON, is huge, names a tensor twice, or has offsets that overlap, leave holes
+    or do not fit the shapes. The safetensors library does not write such a file.
     """
-    fix = "download or write the files again"
-    truncated = [fault for fault in subject.faults if fault.truncated]
-    for fault in truncated:
-        yield Finding("weights.readable", "error", fault.name, fault.message, fix)
-    if subject.permutation_only and not any(n.endswith(".safetensors") for n in subject.names):
-        return  # it means to have none: permutation.only
-    explained = bool(subject.faults) or any(True for _ in _index_faults(subject))
-    if subject.unreadable is not None and not explained:
-        yield Finding("weights.readable", "error", subject.reference, subject.unreadable, fix)
-
-
-@check_of("weights.headers", "every safetensors header is sane")
-def headers(subject: OpenedRelease) -> Iterator[Finding]:
-    """A header is no JSON, huge, names a tensor twice, or gives offsets that overlap, leave holes
-    or do not fit the shapes. Such a file was not written by safetensors.
-
-    Fix: write the file again with safetensors; do not load it.
-    """
-    for fault in subject.faults:
+    for fault in release.faults:
         if not fault.truncated:
-            yield Finding(
-                "weights.headers",
-                "error",
-                fault.name,
-                fault.message,
-                "write the file again with safetensors",
-            )
+            yield Problem(fault.name, fault.message)
 
 
-@check_of("weights.shards", "index and shards agree")
-def shards(subject: OpenedRelease) -> Iterator[Finding]:
-    """A shard that the index names is missing, a shard is in no index (orphan), a tensor is not
-    where the index says, or the total size is another. Another file of weights, which the model
-    does not read and no check looks into, is a warning.
-
-    Fix: save the model again, which writes shards and index together; remove what is left over.
+@check(
+    "weights.shards",
+    "the index and the shards agree",
+    fix="save the model again, which writes shards and index together; remove files left over",
+)
+def shards(release: OpenedRelease) -> Iterator[Problem]:
+    """A shard in the index is missing, a shard is not in an index (an orphan), a tensor is not
+    where the index says, or the total size differs (a warning). Another file of weights, which the
+    model does not read and no check reads, is a warning too.
     """
-    yield from _index_faults(subject)
-    yield from _orphans(subject)
+    yield from _index_problems(release)
+    yield from _orphans(release)
 
 
-def _index_faults(subject: OpenedRelease) -> Iterator[Finding]:
+def _index_problems(release: OpenedRelease) -> Iterator[Problem]:
     """What keeps the index from being used."""
-    if INDEX_NAME not in subject.names:
+    if INDEX_NAME not in release.names:
         return
     try:
-        weight_map, total = _read_index(subject)
+        weight_map, total = _read_index(release)
     except SpecError as error:
-        yield _odd(INDEX_NAME, str(error))
+        yield Problem(INDEX_NAME, str(error))
         return
-    found: dict[str, Header] = {}
-    broken = {fault.name for fault in subject.faults}
+    shards: dict[str, Header] = {}
+    broken = {fault.name for fault in release.faults}
     for name in sorted(set(weight_map.values())):
         keys = [key for key, file in weight_map.items() if file == name]
-        try:
-            safe_name(name)
-        except CheckpointError:
-            yield _odd(INDEX_NAME, f"places {keys[0]} in {name!r}, outside its directory")
-            continue
-        if not name.endswith(".safetensors"):
-            yield _odd(INDEX_NAME, f"places {keys[0]} in {name!r}, not a safetensors file")
-        elif name not in subject.names:
-            yield _odd(
-                name, f"the index places {len(keys)} tensors in it ({keys[0]}), it is missing"
-            )
+        problem = _shard_problem(release, name, keys)
+        if problem is not None:
+            yield problem
         elif name not in broken:
-            found[name] = read_header(subject.headers / name)
+            shards[name] = read_header(release.headers / name)
+    yield from _misplaced(weight_map, shards)
+    size = sum(info.nbytes for header in shards.values() for info in header.tensors.values())
+    complete = shards.keys() == set(weight_map.values())
+    if complete and isinstance(total, int) and total != size:
+        where, message = f"{INDEX_NAME}: total_size", f"says {total} bytes, the shards hold {size}"
+        yield Problem(where, message, "save the model again", "warning")
+
+
+def _shard_problem(release: OpenedRelease, name: str, keys: list[str]) -> Problem | None:
+    """Why a file that the index names cannot be the shard of these tensors."""
+    try:
+        safe_name(name)
+    except CheckpointError:
+        return Problem(INDEX_NAME, f"places {keys[0]} in {name!r}, outside its directory")
+    if not name.endswith(".safetensors"):
+        return Problem(INDEX_NAME, f"places {keys[0]} in {name!r}, not a safetensors file")
+    if name not in release.names:
+        message = f"the index places {len(keys)} tensors in it ({keys[0]}), and it is missing"
+        return Problem(name, message)
+    return None
+
+
+def _misplaced(weight_map: Mapping[str, str], shards: Mapping[str, Header]) -> Iterator[Problem]:
+    """Tensors that are not in the shard that the index names."""
     for key, name in weight_map.items():
-        if name in found and key not in found[name].tensors:
-            yield _odd(key, f"the index places it in {name}, which does not hold it", name)
-    for name, header in found.items():
+        if name in shards and key not in shards[name].tensors:
+            yield Problem(key, f"the index places it in {name}, which does not hold it", file=name)
+    for name, header in shards.items():
         for key in header.tensors:
             if weight_map.get(key) != name:
-                where = weight_map.get(key, "nowhere")
-                yield _odd(key, f"is in {name}, the index places it in {where}", name)
-    size = sum(info.nbytes for header in found.values() for info in header.tensors.values())
-    whole = found.keys() == set(weight_map.values())
-    if whole and isinstance(total, int) and total != size:
-        yield Finding(
-            "weights.shards",
-            "warning",
-            f"{INDEX_NAME}: total_size",
-            f"says {total} bytes, the shards hold {size}",
-            "save the model again",
-        )
+                stated = weight_map.get(key, "nowhere")
+                yield Problem(key, f"is in {name}, the index places it in {stated}", file=name)
 
 
-def _orphans(subject: OpenedRelease) -> Iterator[Finding]:
-    used = {INDEX_NAME, WEIGHTS_NAME}
-    if INDEX_NAME in subject.names:
+def _orphans(release: OpenedRelease) -> Iterator[Problem]:
+    """Files of weights that the model does not read."""
+    indexed: set[str] = set()
+    if INDEX_NAME in release.names:
         try:
-            used |= set(_read_index(subject)[0].values())
-        except SpecError:
+            indexed = set(_read_index(release)[0].values())
+        except SpecError:  # reported with the index
             return
-        if WEIGHTS_NAME in subject.names and WEIGHTS_NAME not in _read_index(subject)[0].values():
-            yield _odd(WEIGHTS_NAME, "stands beside an index that does not name it: two models")
-    for name in subject.names:
-        if "/" not in name and _SHARD.fullmatch(name) and name not in used:
-            yield _odd(name, "is a shard that no index names (orphan)")
-            used.add(name)
-    read = [file.relative_to(subject.headers).as_posix() for file in subject.files_of_weights]
-    for name in subject.names if read else ():
-        if name.lower().endswith(".safetensors") and name not in used and name not in read:
-            message = "holds weights that the model does not read, so no check looks into them"
-            fix = "remove it, or publish it in a repo of its own"
-            yield Finding("weights.shards", "warning", name, message, fix)
+        if WEIGHTS_NAME in release.names and WEIGHTS_NAME not in indexed:
+            message = "stands beside an index that does not name it, so there are two models"
+            yield Problem(WEIGHTS_NAME, message)
+    orphans = {
+        name
+        for name in release.names
+        if "/" not in name and _SHARD.fullmatch(name) and name not in indexed
+    }
+    for name in sorted(orphans):
+        yield Problem(name, "is a shard that no index names (orphan)")
+    read = {file.relative_to(release.headers).as_posix() for file in release.files_of_weights}
+    known = {WEIGHTS_NAME, *indexed, *orphans, *read}
+    for name in release.names if read else ():
+        if name.lower().endswith(".safetensors") and name not in known:
+            yield Problem(
+                name,
+                "holds weights that the model does not read, so no check reads them",
+                "remove it, or publish it in a repo of its own",
+                "warning",
+            )
 
 
-def _read_index(subject: OpenedRelease) -> tuple[dict[str, str], Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+def _read_index(release: OpenedRelease) -> tuple[dict[str, str], object]:
+    """The map from tensors to shards, and the stated total size."""
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(dict(pairs)) != len(pairs):
             raise ValueError("a key is in it twice")
-        return found
+        return dict(pairs)
 
-    text = subject.text(INDEX_NAME)
+    text = release.text(INDEX_NAME)
     try:
         body = json.loads(text or "", object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
@@ -150,11 +163,6 @@ def _read_index(subject: OpenedRelease) -> tuple[dict[str, str], Any]:
         raise SpecError("has an empty weight_map")
     metadata = body.get("metadata")
     return weight_map, metadata.get("total_size") if isinstance(metadata, dict) else None
-
-
-def _odd(where: str, message: str, file: str | None = None) -> Finding:
-    fix = "save the model again, and remove what is left over"
-    return Finding("weights.shards", "error", where, message, fix, file)
 
 
 CHECKS = (readable, headers, shards)

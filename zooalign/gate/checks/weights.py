@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from zooalign.gate.findings import Finding, check_of
+from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.building import tied_names
 
@@ -13,89 +13,73 @@ __all__ = ["CHECKS"]
 _COUNTER = "num_batches_tracked"
 
 
-@check_of("weights.keys", "the tensors' names are the architecture's", "weights")
-def keys(subject: OpenedRelease) -> Iterator[Finding]:
-    """A tensor of the architecture is missing from the weights, or the weights hold one that it
-    does not have. (A tied parameter may be stored under one of its names.)
-
-    Fix: save the model's whole state dict, or correct the configuration.
+@check(
+    "weights.keys",
+    "the tensor names are those of the architecture",
+    "weights",
+    fix="save the model's whole state dict, or correct the configuration",
+)
+def keys(release: OpenedRelease) -> Iterator[Problem]:
+    """The weights lack a tensor of the architecture, or hold one that the architecture does not
+    have. (A tied parameter may be stored under any of its names.)
     """
-    expected = [k for k, v in subject.module.state_dict().items() if isinstance(v, Tensor)]
-    aliases = {name: group for group in tied_names(subject.module) for name in group}
+    expected = dict(_tensors(release))
+    aliases = {name: group for group in tied_names(release.module) for name in group}
     for name in expected:
-        stored = any(alias in subject.shapes for alias in (name, *aliases.get(name, ())))
+        stored = any(alias in release.shapes for alias in (name, *aliases.get(name, ())))
         if not stored and name.rpartition(".")[2] != _COUNTER:
-            yield Finding(
-                "weights.keys",
-                "error",
-                name,
-                "the architecture has this tensor, the checkpoint does not",
-                "save the model's whole state dict, or correct the configuration",
-            )
-    known = set(expected)
-    for name in subject.shapes:
-        if name not in known:
-            yield Finding(
-                "weights.keys",
-                "error",
+            yield Problem(name, "the architecture has this tensor, the checkpoint does not")
+    for name in release.shapes:
+        if name not in expected:
+            yield Problem(
                 name,
                 "the architecture has no such tensor",
                 "remove it, or correct the configuration",
             )
 
 
-@check_of("weights.shapes", "the tensors' shapes are the architecture's", "weights")
-def shapes(subject: OpenedRelease) -> Iterator[Finding]:
-    """A tensor has another shape than the configuration's architecture gives it.
-
-    Fix: correct the configuration (number of classes, image size), or the weights.
-    """
-    for name, tensor in subject.module.state_dict().items():
-        if name in subject.shapes and isinstance(tensor, Tensor):
-            found = subject.shapes.info(name).shape
-            if found != tuple(tensor.shape):
-                yield Finding(
-                    "weights.shapes",
-                    "error",
-                    name,
-                    f"has shape {found}, the architecture's is {tuple(tensor.shape)}",
-                    "correct the configuration (number of classes, image size), or the checkpoint",
-                )
-
-
-@check_of(
-    "weights.dtypes",
-    "floats are floats and counters are integers",
+@check(
+    "weights.shapes",
+    "the tensor shapes are those of the architecture",
     "weights",
-    parameters={"forbid": []},
+    fix="correct the configuration (number of classes, image size), or the checkpoint",
 )
-def dtypes(subject: OpenedRelease) -> Iterator[Finding]:
-    """A tensor is an integer where the architecture has a float, or the reverse. Any precision
-    will do, but one that is in ``forbid`` (such as ``float8_e5m2``).
+def shapes(release: OpenedRelease) -> Iterator[Problem]:
+    """A tensor has another shape than in the architecture that the configuration gives."""
+    for name, tensor in _stored_tensors(release):
+        shape = release.shapes.info(name).shape
+        if shape != tuple(tensor.shape):
+            yield Problem(name, f"has shape {shape}, the architecture's is {tuple(tensor.shape)}")
 
-    Fix: save it in a dtype of the same kind.
+
+@check(
+    "weights.dtypes",
+    "floats are stored as floats and integers as integers",
+    "weights",
+    fix="save it in a dtype of the same kind",
+)
+def dtypes(release: OpenedRelease, forbid: tuple[str, ...] = ()) -> Iterator[Problem]:
+    """A tensor is an integer where the architecture has a float, or the reverse. Every precision is
+    accepted but those listed in ``forbid`` (such as ``float8_e5m2``).
     """
-    forbidden = subject.setting("weights.dtypes", "forbid")
-    for name, tensor in subject.module.state_dict().items():
-        if name in subject.shapes and isinstance(tensor, Tensor):
-            found = subject.shapes.info(name).dtype
-            if str(found).removeprefix("torch.") in forbidden:
-                yield Finding(
-                    "weights.dtypes",
-                    "error",
-                    name,
-                    f"is {found}, which the policy forbids",
-                    "save it in another dtype",
-                )
-            kinds = (found.is_floating_point, found.is_complex)
-            if kinds != (tensor.dtype.is_floating_point, tensor.dtype.is_complex):
-                yield Finding(
-                    "weights.dtypes",
-                    "error",
-                    name,
-                    f"is {found}, the architecture's is {tensor.dtype}",
-                    "save it in a dtype of the same kind",
-                )
+    for name, tensor in _stored_tensors(release):
+        dtype = release.shapes.info(name).dtype
+        if str(dtype).removeprefix("torch.") in forbid:
+            yield Problem(name, f"is {dtype}, which the policy forbids", "save it in another dtype")
+        kind = (dtype.is_floating_point, dtype.is_complex)
+        if kind != (tensor.dtype.is_floating_point, tensor.dtype.is_complex):
+            yield Problem(name, f"is {dtype}, the architecture's is {tensor.dtype}")
+
+
+def _tensors(release: OpenedRelease) -> Iterator[tuple[str, Tensor]]:
+    for name, value in release.module.state_dict().items():
+        if isinstance(value, Tensor):
+            yield name, value
+
+
+def _stored_tensors(release: OpenedRelease) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of the architecture that the weights have, as the architecture has them."""
+    return ((name, tensor) for name, tensor in _tensors(release) if name in release.shapes)
 
 
 CHECKS = (keys, shapes, dtypes)

@@ -85,8 +85,8 @@ def documentation() -> str | None:
 
 
 def _rule(check: Check, page: str | None) -> dict[str, Any]:
-    meaning, remedy = check.meaning or check.title, check.remedy
-    text = f"{meaning}\n\nFix: {remedy}" if remedy else meaning
+    meaning = check.meaning or check.title
+    text = f"{meaning}\n\nFix: {check.fix}" if check.fix else meaning
     return {
         "id": check.id,
         "name": "".join(part.capitalize() for part in check.id.replace("_", ".").split(".")),

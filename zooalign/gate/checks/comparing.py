@@ -1,0 +1,83 @@
+"""What several checks compare a release with: the weights and outputs of its parents."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from zooalign.gate.findings import Problem
+from zooalign.merging.interpolate import LazyAverage
+from zooalign.release.opened import OpenedRelease, Parent
+from zooalign.symmetry import Permuted
+from zooalign.symmetry.same_function import Comparison
+
+__all__ = [
+    "aligned_states",
+    "differing_outputs",
+    "expected_state",
+    "explained",
+    "parents_by_source",
+    "same_bytes",
+]
+
+
+def parents_by_source(release: OpenedRelease) -> dict[int, Parent]:
+    """The given parents by their place in the recorded sources.
+
+    The only parent given for an alignment counts as its source, whatever its files are.
+    """
+    assert release.provenance is not None
+    parents = {p.index: p for p in release.parents if p.index is not None}
+    if release.provenance.operation == "align" and not parents and len(release.parents) == 1:
+        parents = {1: release.parents[0]}
+    return parents
+
+
+def aligned_states(release: OpenedRelease) -> list[Mapping[str, Tensor]] | None:
+    """The sources of a merge, or the one of an alignment, permuted as recorded; lazily.
+
+    None if one of them was not given.
+    """
+    provenance, spec = release.provenance, release.spec
+    assert provenance is not None and spec is not None
+    parents = parents_by_source(release)
+    permutations = {a.source: a.permutation for a in provenance.alignments}
+    states: list[Mapping[str, Tensor]] = []
+    for index in [1] if provenance.operation == "align" else range(len(provenance.sources)):
+        if index not in parents:
+            return None
+        state: Mapping[str, Tensor] = parents[index].member.state
+        if index in permutations:
+            state = Permuted(spec, release.permutation(permutations[index]), state)
+        states.append(state)
+    return states
+
+
+def expected_state(release: OpenedRelease) -> Mapping[str, Tensor] | None:
+    """What the weights are by the record, lazily; None if a parent was not given."""
+    provenance, states = release.provenance, aligned_states(release)
+    assert provenance is not None
+    if states is None:
+        return None
+    return states[0] if provenance.operation == "align" else LazyAverage(states, provenance.weights)
+
+
+def same_bytes(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have the same dtype, shape and bytes; a NaN equals itself."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    first, second = (t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
+    return torch.equal(first, second)
+
+
+def differing_outputs(comparison: Comparison, whole: str, message: str) -> Iterator[Problem]:
+    """One problem per output that differs; ``whole`` names an only output."""
+    for name, error in comparison.outputs:
+        if not error <= comparison.tolerance:  # a NaN differs
+            where = f"output {name}" if name else whole
+            yield Problem(where, f"{message}: {explained(error, comparison.tolerance)}")
+
+
+def explained(error: float, tolerance: float) -> str:
+    """An error beside what rounding can account for."""
+    return f"relative error {error:.3g}, rounding explains {tolerance:.3g}"
