@@ -128,8 +128,8 @@ def barrier(
     release: OpenedRelease, bound: float = 0.5, error_bound: float = 1.0
 ) -> Iterator[Problem]:
     """On the data given with ``--data``, the loss of the merge exceeds the parents' losses,
-    averaged with the weights of the merge, by more than ``bound`` (nats), or its error theirs by more than
-    ``error_bound`` (a fraction; 1.0 allows everything).
+    averaged with the weights of the merge, by more than ``bound`` (nats), or its error theirs by
+    more than ``error_bound`` (a fraction; 1.0 allows everything).
     """
     provenance = release.provenance
     assert provenance is not None and release.model is not None
