@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
-from official_sarif import official_schema
+from stored_schemas import SARIF, stored_schema
 
 from zooalign.cli import main
 from zooalign.gate.checks import all_checks
@@ -52,7 +52,7 @@ def report() -> CheckReport:
 @pytest.fixture(scope="session")
 def sarif() -> jsonschema.protocols.Validator:
     return jsonschema.Draft7Validator(
-        official_schema(), format_checker=jsonschema.Draft7Validator.FORMAT_CHECKER
+        stored_schema(SARIF), format_checker=jsonschema.Draft7Validator.FORMAT_CHECKER
     )
 
 

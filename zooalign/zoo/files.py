@@ -118,7 +118,8 @@ def check_target(path: Path, overwrite: bool, marker: str = _MODEL) -> None:
 
     Raises
     ------
-        CheckpointError: as for :func:`new_directory`.
+    CheckpointError
+        As for :func:`new_directory`.
     """
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"{path}: is a file; name a directory to write to")

