@@ -1,5 +1,6 @@
 """The demo in this process, with next to no training. Its full run is a command of the README."""
 
+import dataclasses
 import io
 import json
 import sys
@@ -12,13 +13,13 @@ from rich.console import Console
 
 from zooalign.cli import main
 from zooalign.cli.demo import _lines
-from zooalign.demo import Budget, DemoReport, digits, run_demo, training
+from zooalign.demo import DemoReport, DemoSettings, digits, run_demo, training
 from zooalign.errors import CheckpointError, ZooalignError
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
-TINY = Budget(epochs=1, calibration=128, alphas=3)
+TINY = DemoSettings(epochs=1, calibration=128, alphas=3)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(folder: Path) -> DemoReport:
     before = Path.cwd()
-    found = run_demo(str(folder), seed=1, budget=TINY)
+    found = run_demo(str(folder), dataclasses.replace(TINY, seed=1))
     assert Path.cwd() == before
     return found
 
@@ -115,7 +116,7 @@ def test_interruption_leaves_nothing(tmp_path: Path) -> None:
 
     threads = torch.get_num_threads()
     with pytest.raises(KeyboardInterrupt):
-        run_demo(str(tmp_path / "out"), budget=TINY, progress=interrupt)
+        run_demo(str(tmp_path / "out"), TINY, progress=interrupt)
     assert list(tmp_path.iterdir()) == []
     assert torch.get_num_threads() == threads
 
@@ -123,7 +124,7 @@ def test_interruption_leaves_nothing(tmp_path: Path) -> None:
 def test_a_full_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(CheckpointError, match="not empty"):
-        run_demo(str(tmp_path), budget=TINY)
+        run_demo(str(tmp_path), TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

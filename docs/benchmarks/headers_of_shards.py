@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from zooalign.pipelines.align import align_models
+from zooalign.release.settings import AlignSettings
 from zooalign.testing import LoopbackHub
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
@@ -37,7 +38,12 @@ def release(folder: Path, shards: int) -> Path:
     for seed in (0, 1):
         state = model.state_dict(seed)
         write_model(folder / f"seed{seed}", state, config_files=files, max_shard_size=limit)
-    align_models(str(folder / "seed0"), str(folder / "seed1"), str(folder / "out"), method="weight")
+    align_models(
+        str(folder / "seed0"),
+        str(folder / "seed1"),
+        str(folder / "out"),
+        AlignSettings(method="weight"),
+    )
     return folder / "out"
 
 

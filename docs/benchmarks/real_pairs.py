@@ -22,6 +22,7 @@ import torch
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.barrier import barrier_models
 from zooalign.pipelines.merge import merge_models
+from zooalign.release.settings import AlignSettings, BarrierSettings, MergeSettings
 
 CIFAR = "&normalize=0.485,0.456,0.406,0.229,0.224,0.225"
 
@@ -91,11 +92,11 @@ def measure(pair: Pair, source: Path, folder: Path, alphas: int, only: str) -> l
         if method is not None:
             other = str(folder / f"{pair.name}-{len(rows)}")
             aligned = align_models(
-                a, b, other, model=model, method=method, data=data, options=options
+                a, b, other, AlignSettings(model=model, method=method, data=data, options=options)
             ).to_dict()
         seconds = time.perf_counter() - start
         curve = barrier_models(
-            a, other, model=model, data=held_out, calibration=data, alphas=alphas
+            a, other, BarrierSettings(model=model, data=held_out, calibration=data, alphas=alphas)
         ).to_dict()
         rows.append(
             {
@@ -112,9 +113,18 @@ def measure(pair: Pair, source: Path, folder: Path, alphas: int, only: str) -> l
         )
         if pair.repair and method is not None:
             merged = merge_models(
-                [a, b], str(folder / f"{pair.name}-{len(rows)}-repaired"), model=model,
-                method=method, data=data, evaluate=held_out, alphas=3, repair=True, options=options,
-            )  # fmt: skip
+                [a, b],
+                str(folder / f"{pair.name}-{len(rows)}-repaired"),
+                MergeSettings(
+                    model=model,
+                    method=method,
+                    data=data,
+                    evaluate=held_out,
+                    alphas=3,
+                    repair=True,
+                    options=options,
+                ),
+            )
             rows[-1]["repaired"] = merged.to_dict()["score"]["accuracy"]
         print(row(rows[-1]), flush=True)
     return rows

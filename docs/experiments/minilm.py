@@ -21,6 +21,7 @@ from torch import Tensor
 
 from zooalign.pipelines.align import align_models
 from zooalign.release.opening import derive_for
+from zooalign.release.settings import AlignSettings
 from zooalign.symmetry import verify
 from zooalign.testing import LoopbackHub
 from zooalign.zoo.models import open_model
@@ -86,14 +87,16 @@ def main() -> None:
             out = folder / method
             start = time.perf_counter()
             align_models(
-                home, str(moved), str(out), method=method,
-                data=data if method == "activation" else None,
-            )  # fmt: skip
+                home,
+                str(moved),
+                str(out),
+                AlignSettings(method=method, data=data if method == "activation" else None),
+            )
             back = load_file(out / "model.safetensors")
             exact[method] = sum(torch.equal(back[n], original[n]) for n in original)
             took = time.perf_counter() - start
             rows.append([method, f"{exact[method]} of {len(original)}", f"{took:.0f} s"])
-        align_models(str(moved), home, str(folder / "release"), method="weight")
+        align_models(str(moved), home, str(folder / "release"), AlignSettings(method="weight"))
         with LoopbackHub() as hub:
             # In processes of their own: the hub's client reads its settings when it is imported.
             environment = os.environ | hub.env()

@@ -18,6 +18,7 @@ from zooalign.errors import HubError
 from zooalign.publish.publish import publish
 from zooalign.publish.upload import create, upload
 from zooalign.release.contents import list_files
+from zooalign.release.settings import PublishSettings
 from zooalign.testing import (
     Corrupt,
     Cut,
@@ -94,10 +95,10 @@ def test_status_of_a_commit(hub, pairs, status: int) -> None:
     hub.inject(Fault(Reply(status, retry_after=7), path="/commit/"))
     expected = "somebody committed to it meanwhile" if status == 412 else STATUSES[status]
     with pytest.raises(HubError) as caught:
-        publish(pairs.vit[0], "tester/new", force=True)
+        publish(pairs.vit[0], "tester/new", PublishSettings(force=True))
     assert expected in str(caught.value)
     assert hub.files("tester/new") == [".gitattributes"]
-    assert publish(pairs.vit[0], "tester/new", force=True).verified
+    assert publish(pairs.vit[0], "tester/new", PublishSettings(force=True)).verified
 
 
 @pytest.mark.parametrize("path", ["/preupload/", r"\.git/info/lfs/objects/batch$", "^/lfs/put/"])
@@ -184,7 +185,7 @@ def test_endless_pagination(hub, pairs, tmp_path, capsys) -> None:
     assert align(pairs, tmp_path, capsys)[0] == 0
     main(["check", "tester/m", "--format", "json"], standalone_mode=False)
     assert "findings" in json.loads(capsys.readouterr().out)
-    assert publish(pairs.vit[0], "tester/new", force=True).verified
+    assert publish(pairs.vit[0], "tester/new", PublishSettings(force=True)).verified
     assert len(hub.requests) < 100
 
 

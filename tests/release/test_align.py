@@ -11,7 +11,7 @@ from released_pairs import Pairs, outputs, rewrite, weights
 from zooalign.errors import CheckpointError, DataError, MergeError, ModelReferenceError
 from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.align import AlignReport, align_models
-from zooalign.release.settings import Loading
+from zooalign.release.settings import AlignSettings, Loading
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo.checkpoint import open_checkpoint
 from zooalign.zoo.models import open_model
@@ -20,7 +20,9 @@ from zooalign.zoo.models import open_model
 @pytest.fixture(scope="module")
 def aligned(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> AlignReport:
     out = tmp_path_factory.mktemp("aligned") / "out"
-    return align_models(*pairs.vit, str(out), method="weight", seed=3, command="zooalign align ...")
+    return align_models(
+        *pairs.vit, str(out), AlignSettings(method="weight", seed=3), command="zooalign align ..."
+    )
 
 
 def test_timm_loads_it_and_computes_the_same(pairs: Pairs, aligned: AlignReport) -> None:
@@ -66,7 +68,9 @@ def test_bf16_shards_and_key_names_stay(pairs: Pairs, tmp_path: Path) -> None:
     config = {path.name: path.read_bytes() for path in kept}
     write_model(tmp_path / "half", half, config_files=config, max_shard_size=200_000)
     out = tmp_path / "out"
-    report = align_models(pairs.resnet[0], str(tmp_path / "half"), str(out), method="weight")
+    report = align_models(
+        pairs.resnet[0], str(tmp_path / "half"), str(out), AlignSettings(method="weight")
+    )
     written = open_checkpoint(out / "model.safetensors.index.json")
     source = open_checkpoint(tmp_path / "half" / "model.safetensors.index.json")
     assert written.keys() == half.keys() and written.layout == source.layout
@@ -89,9 +93,7 @@ def test_activation_matching_finds_a_planted_permutation(pairs: Pairs, tmp_path:
         pairs.resnet[0],
         planted,
         str(tmp_path / "out"),
-        method="activation",
-        data=pairs.data,
-        loading=Loading(batch_size=16),
+        AlignSettings(method="activation", data=pairs.data, loading=Loading(batch_size=16)),
     )
     recovered, original = weights(report.output), weights(pairs.resnet[0])
     assert all(torch.equal(recovered[name], original[name]) for name in original)
@@ -103,9 +105,7 @@ def test_a_barrier_is_measured_where_asked(pairs: Pairs, tmp_path: Path) -> None
     report = align_models(
         *pairs.vit,
         str(tmp_path / "out"),
-        method="weight",
-        evaluate=pairs.data,
-        alphas=3,
+        AlignSettings(method="weight", evaluate=pairs.data, alphas=3),
     )
     [curve] = json.loads((tmp_path / "out/zooalign/barrier.json").read_text())["curves"]
     assert curve["alphas"] == [0.0, 0.5, 1.0] and len(curve["loss"]) == 3
@@ -116,7 +116,9 @@ def test_a_barrier_is_measured_where_asked(pairs: Pairs, tmp_path: Path) -> None
 
 
 def test_nothing_happened_is_said(pairs: Pairs, tmp_path: Path) -> None:
-    same = align_models(pairs.vit[0], pairs.vit[0], str(tmp_path / "a"), method="weight")
+    same = align_models(
+        pairs.vit[0], pairs.vit[0], str(tmp_path / "a"), AlignSettings(method="weight")
+    )
     found = same.to_dict()
     assert found["diagnosis"]["kind"] == "identical" and found["moved_fraction"] == 0
     tuned = rewrite(
@@ -127,7 +129,9 @@ def test_nothing_happened_is_said(pairs: Pairs, tmp_path: Path) -> None:
             for n, t in state.items()
         },
     )
-    close = align_models(pairs.vit[0], tuned, str(tmp_path / "b"), method="weight").to_dict()
+    close = align_models(
+        pairs.vit[0], tuned, str(tmp_path / "b"), AlignSettings(method="weight")
+    ).to_dict()
     assert close["diagnosis"]["kind"] == "aligned" and close["moved_fraction"] < 0.05
 
 
@@ -136,20 +140,20 @@ def test_what_it_refuses(pairs: Pairs, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--method weight"):
         align_models(*pairs.vit, out)
     with pytest.raises(MergeError, match="not of one architecture"):
-        align_models(pairs.vit[0], pairs.resnet[0], out, method="weight")
+        align_models(pairs.vit[0], pairs.resnet[0], out, AlignSettings(method="weight"))
     with pytest.raises(ModelReferenceError, match="without weights"):
-        align_models(pairs.vit[0], "timm:test_vit", out, method="weight")
+        align_models(pairs.vit[0], "timm:test_vit", out, AlignSettings(method="weight"))
     broken = rewrite(
         pairs.vit[1],
         tmp_path / "nan",
         lambda s: {**s, "head.bias": s["head.bias"] * float("nan")},
     )
     with pytest.raises(CheckpointError, match=r"'head.bias' in model.safetensors holds NaN"):
-        align_models(pairs.vit[0], broken, out, method="weight")
+        align_models(pairs.vit[0], broken, out, AlignSettings(method="weight"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full/x").write_text("mine")
     with pytest.raises(CheckpointError, match="not empty"):
-        align_models(*pairs.vit, str(tmp_path / "full"), method="weight")
+        align_models(*pairs.vit, str(tmp_path / "full"), AlignSettings(method="weight"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full", "nan"]
 
 
@@ -161,7 +165,10 @@ def test_a_directory_that_is_not_a_models_is_refused_before_the_work(
     (tmp_path / "mine/x").write_text("mine")
     with pytest.raises(CheckpointError, match="does not look like a model's directory"):
         align_models(
-            pairs.vit[0], "./none", str(tmp_path / "mine"), method="weight", overwrite=True
+            pairs.vit[0],
+            "./none",
+            str(tmp_path / "mine"),
+            AlignSettings(method="weight", overwrite=True),
         )
     assert (tmp_path / "mine/x").read_text() == "mine"
 
@@ -175,4 +182,6 @@ def test_another_configuration_of_equal_shapes_is_refused(pairs: Pairs, tmp_path
     config["model_args"]["num_heads"] = 4
     (other / "config.json").write_text(json.dumps(config))
     with pytest.raises(MergeError, match="configurations differ"):
-        align_models(pairs.vit[0], str(other), str(tmp_path / "out"), method="weight")
+        align_models(
+            pairs.vit[0], str(other), str(tmp_path / "out"), AlignSettings(method="weight")
+        )

@@ -15,6 +15,7 @@ from zooalign.gate.checks import all_checks
 from zooalign.gate.policy import Policy
 from zooalign.pipelines.align import align_models
 from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC
+from zooalign.release.settings import AlignSettings
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 
@@ -22,7 +23,7 @@ from zooalign.zoo.writer import write_model
 @pytest.fixture(scope="module")
 def released(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("released") / "out"
-    align_models(*pairs.vit, str(out), method="weight")
+    align_models(*pairs.vit, str(out), AlignSettings(method="weight"))
     return out
 
 
@@ -203,7 +204,7 @@ def test_outputs_are_reported_one_by_one(tmp_path: Path) -> None:
             tmp_path / f"m{seed}", model.state_dict(seed), config_files=model.config_files()
         )
     sources = [str(tmp_path / "m0"), str(tmp_path / "m1")]
-    align_models(*sources, str(tmp_path / "out"), model=two, method="weight")
+    align_models(*sources, str(tmp_path / "out"), AlignSettings(model=two, method="weight"))
     tamper(tmp_path / "out", "aux.bias")
     report = check(str(tmp_path / "out"), CheckRequest(parents=tuple(sources[1:]), model=two))
     assert [f.where for f in report.findings if f.id == "parent.function"] == ["output 1"]

@@ -17,6 +17,7 @@ from zooalign.gate.policy import Policy
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.apply import apply_permutation
 from zooalign.publish.publish import publish
+from zooalign.release.settings import AlignSettings, PublishSettings
 from zooalign.testing import Fault, LoopbackHub, Reply
 from zooalign.zoo.writer import write_model
 
@@ -32,7 +33,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
 @pytest.fixture(scope="module")
 def released(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("released") / "out"
-    align_models(*pairs.vit, str(out), method="weight", command="zooalign align a b -o out")
+    align_models(
+        *pairs.vit, str(out), AlignSettings(method="weight"), command="zooalign align a b -o out"
+    )
     return out
 
 
@@ -161,9 +164,11 @@ def test_a_tampered_shard_of_a_pull_request(hub: LoopbackHub, pairs: Pairs, tmp_
             tmp_path / f"m{number}", weights(path), config_files=kept, max_shard_size=100_000
         )
     parents = [str(tmp_path / "m0"), str(tmp_path / "m1")]
-    align_models(*parents, str(tmp_path / "out"), method="weight")
+    align_models(*parents, str(tmp_path / "out"), AlignSettings(method="weight"))
     policy = Policy(disable=("loads.library",))  # timm reads no shards
-    made = publish(str(tmp_path / "out"), "tester/m", pull_request=True, policy=policy)
+    made = publish(
+        str(tmp_path / "out"), "tester/m", PublishSettings(pull_request=True), policy=policy
+    )
     assert made.verified
     asked = CheckRequest(parents=tuple(parents[1:]), against=str(tmp_path / "out"))
     assert check("tester/m@refs/pr/1", asked, policy=policy).ok
@@ -212,7 +217,7 @@ def test_the_recorded_parents_are_fetched(hub: LoopbackHub, pairs: Pairs, tmp_pa
     for name, path in zip("ab", pairs.vit, strict=True):
         hub.add_repo(f"zoo/{name}", files(Path(path)))
     out = tmp_path / "out"
-    align_models("zoo/a", "zoo/b", str(out), method="weight")
+    align_models("zoo/a", "zoo/b", str(out), AlignSettings(method="weight"))
     # The branch moves on; the record has the commit.
     state = {n: t * 2 for n, t in weights(pairs.vit[1]).items()}
     write_model(tmp_path / "new", state)
@@ -246,7 +251,7 @@ def test_a_published_permutation(
     hub: LoopbackHub, released: Path, pairs: Pairs, tmp_path: Path
 ) -> None:
     """A repo without weights and configuration: checked as what it is, and applied."""
-    publish(str(released), "tester/slim", permutation_only=True)
+    publish(str(released), "tester/slim", PublishSettings(permutation_only=True))
     report = check("tester/slim", CheckRequest(parents=(pairs.vit[1],)))
     assert report.ok, report.failures
     assert "permutation.only" in report.checks and "permutation.valid" in report.checks

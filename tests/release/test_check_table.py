@@ -18,7 +18,7 @@ from zooalign.gate.policy import Policy
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.merge import merge_models
 from zooalign.release.layout import CARD, PROVENANCE, SPEC
-from zooalign.release.settings import Loading
+from zooalign.release.settings import AlignSettings, Loading, MergeSettings
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict, to_json
 from zooalign.testing import LoopbackHub
 from zooalign.zoo.models import open_model
@@ -277,17 +277,15 @@ def bases(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Bases:
     by_weight = {"method": "weight"}
     half = [str(folder / f"half{number}") for number in (0, 1)]
     tied = [str(folder / f"tied{number}") for number in (0, 1)]
-    align_models(*pairs.vit, str(folder / "vit"), **by_weight)
-    align_models(half[0], half[1], str(folder / "shards"), **by_weight)
-    align_models(tied[0], tied[1], str(folder / "tied"), model=TIED, **by_weight)
+    align_models(*pairs.vit, str(folder / "vit"), AlignSettings(**by_weight))
+    align_models(half[0], half[1], str(folder / "shards"), AlignSettings(**by_weight))
+    align_models(tied[0], tied[1], str(folder / "tied"), AlignSettings(model=TIED, **by_weight))
     merge_models(
         pairs.resnet,
         str(folder / "resnet"),
-        method="weight",
-        data=pairs.data,
-        evaluate=pairs.data,
-        alphas=3,
-        loading=Loading(16),
+        MergeSettings(
+            method="weight", data=pairs.data, evaluate=pairs.data, alphas=3, loading=Loading(16)
+        ),
         command="zooalign merge a b",
     )
     return Bases(folder, pairs)

@@ -9,6 +9,7 @@ from released_pairs import Pairs, tamper, weights
 from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.align import align_models
 from zooalign.release.layout import DIGESTS, SPEC, json_bytes
+from zooalign.release.settings import AlignSettings, MergeSettings
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo.checkpoint import Checkpoint, open_checkpoint
 from zooalign.zoo.writer import digest_of, write_model
@@ -35,7 +36,9 @@ def publish_anyway(out: Path, source: str, permuted_names: set[str]) -> set[str]
 @pytest.fixture
 def out(pairs: Pairs, tmp_path: Path) -> Path:
     folder = tmp_path / "out"
-    align_models(*pairs.vit, str(folder), method="weight", command="zooalign align a b -o out")
+    align_models(
+        *pairs.vit, str(folder), AlignSettings(method="weight"), command="zooalign align a b -o out"
+    )
     return folder
 
 
@@ -109,7 +112,7 @@ def test_a_merge_with_one_parent_left_as_it_was(pairs: Pairs, tmp_path: Path) ->
     from zooalign.pipelines.merge import merge_models
 
     folder = tmp_path / "merged"
-    merge_models(pairs.vit, str(folder), method="weight")
+    merge_models(pairs.vit, str(folder), MergeSettings(method="weight"))
     name = "blocks.1.mlp.fc1.weight"
     one, other = (weights(path)[name].double() for path in pairs.vit)
     state = {**weights(folder), name: (one * 0.5 + other * 0.5).float()}

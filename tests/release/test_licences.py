@@ -10,6 +10,7 @@ from zooalign.gate.check import CheckRequest, check
 from zooalign.gate.checks.licence import LICENCES, compare
 from zooalign.pipelines.align import align_models
 from zooalign.release.layout import PROVENANCE
+from zooalign.release.settings import AlignSettings
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_the_parent_s_own_card_counts(pairs: Pairs, tmp_path: Path) -> None:
         rewrite(path, tmp_path / name, dict) for path, name in zip(pairs.vit, "ab", strict=True)
     ]
     out = tmp_path / "out"
-    align_models(*parents, str(out), method="weight")
+    align_models(*parents, str(out), AlignSettings(method="weight"))
     assert licences(out, *parents) == []
     Path(parents[1], "README.md").write_text("---\nlicense: gpl-3.0\n---\n")
     assert licences(out) == []
@@ -87,7 +88,7 @@ def test_the_parent_s_own_card_counts(pairs: Pairs, tmp_path: Path) -> None:
 
 def test_ancestors_count_where_a_parent_states_nothing(pairs: Pairs, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    align_models(*pairs.vit, str(out), method="weight")
+    align_models(*pairs.vit, str(out), AlignSettings(method="weight"))
     sources = json.loads((out / PROVENANCE).read_text())["sources"]
     behind = [{"repo": "zoo/b", "commit": "a" * 40, "license": "cc-by-nc-4.0"}]
     sources[1] |= {"license": None, "ancestors": behind}

@@ -11,7 +11,7 @@ from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.merge import merge_models
 from zooalign.pipelines.reproduce import reproduce
-from zooalign.release.settings import Loading
+from zooalign.release.settings import Loading, MergeSettings
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 
 
@@ -20,12 +20,14 @@ def test_statistics_are_reset_on_data(pairs: Pairs, tmp_path: Path) -> None:
     report = merge_models(
         pairs.resnet,
         str(out),
-        method="weight",
-        data=pairs.data,
-        evaluate=pairs.data,
-        alphas=3,
-        weights=[3, 1],
-        loading=Loading(batch_size=16),
+        MergeSettings(
+            method="weight",
+            data=pairs.data,
+            evaluate=pairs.data,
+            alphas=3,
+            weights=[3, 1],
+            loading=Loading(batch_size=16),
+        ),
     )
     found = report.to_dict()
     assert found["statistics"] == "reset" and not found["stale_statistics"]
@@ -49,8 +51,8 @@ def test_three_models_in_one_order_at_once(pairs: Pairs, tmp_path: Path) -> None
     out, each = tmp_path / "out", tmp_path / "each"
     models = [*pairs.resnet, pairs.resnet[1]]
     how = {"method": "weight", "data": pairs.data, "loading": Loading(batch_size=16)}
-    report = merge_models(models, str(out), through="universe", **how).to_dict()
-    merge_models(models, str(each), **how)
+    report = merge_models(models, str(out), MergeSettings(through="universe", **how)).to_dict()
+    merge_models(models, str(each), MergeSettings(**how))
     made = json.loads((out / "zooalign/provenance.json").read_text())
     assert made["settings"]["through"] == "universe" and len(report["aligned"]) == 2
     assert "through" not in json.loads((each / "zooalign/provenance.json").read_text())["settings"]
@@ -65,17 +67,23 @@ def test_three_models_in_one_order_at_once(pairs: Pairs, tmp_path: Path) -> None
         and reproduce(str(out)).same
     )
     with pytest.raises(MergeError, match="universe, mean, reference, auto"):
-        merge_models(models, str(tmp_path / "no"), through="all", **how)
+        merge_models(models, str(tmp_path / "no"), MergeSettings(through="all", **how))
     with pytest.raises(MergeError, match="--method activation"):
-        merge_models(models, str(tmp_path / "no"), through="mean", method="frank-wolfe")
+        merge_models(
+            models, str(tmp_path / "no"), MergeSettings(through="mean", method="frank-wolfe")
+        )
     with pytest.raises(MergeError, match="no option 'starts'"):
-        merge_models(models, str(tmp_path / "no"), through="mean", options={"starts": 2}, **how)
+        merge_models(
+            models,
+            str(tmp_path / "no"),
+            MergeSettings(through="mean", options={"starts": 2}, **how),
+        )
 
 
 def test_stale_statistics_are_loud_and_marked(pairs: Pairs, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.warns(ZooalignWarning, match="STALE"):
-        report = merge_models(pairs.resnet, str(out), method="weight")
+        report = merge_models(pairs.resnet, str(out), MergeSettings(method="weight"))
     assert report.to_dict()["stale_statistics"]
     made = json.loads((out / "zooalign/provenance.json").read_text())
     assert made["stale_statistics"] is True and "STALE" in made["warnings"][0]
@@ -84,17 +92,16 @@ def test_stale_statistics_are_loud_and_marked(pairs: Pairs, tmp_path: Path) -> N
 
 
 def test_repair_of_a_network_without_statistics(pairs: Pairs, tmp_path: Path) -> None:
-    plain = merge_models(pairs.vit, str(tmp_path / "plain"), method="weight", data=pairs.data)
+    plain = merge_models(
+        pairs.vit, str(tmp_path / "plain"), MergeSettings(method="weight", data=pairs.data)
+    )
     assert plain.to_dict()["statistics"] == "none"
     assert not plain.provenance.recomputed
     loading = Loading(batch_size=20)  # 48 rows: the last batch is smaller, and left out
     repaired = merge_models(
         pairs.vit,
         str(tmp_path / "repaired"),
-        method="weight",
-        data=pairs.data,
-        repair=True,
-        loading=loading,
+        MergeSettings(method="weight", data=pairs.data, repair=True, loading=loading),
     )
     assert repaired.to_dict()["statistics"] == "repaired"
     changed = set(repaired.provenance.recomputed)
@@ -103,21 +110,23 @@ def test_repair_of_a_network_without_statistics(pairs: Pairs, tmp_path: Path) ->
     assert "blocks.0.mlp.fc1.weight" in changed and "pos_embed" not in changed
     assert check(repaired.output, CheckRequest(parents=pairs.vit)).findings == ()
     with pytest.raises(DataError, match="REPAIR"):
-        merge_models(pairs.vit, str(tmp_path / "x"), method="weight", repair=True)
+        merge_models(pairs.vit, str(tmp_path / "x"), MergeSettings(method="weight", repair=True))
 
 
 def test_three_parents_are_all_aligned_to_the_first(pairs: Pairs, tmp_path: Path) -> None:
     third = rewrite(
         pairs.vit[1], tmp_path / "third", lambda s: {n: t.flip(0) for n, t in s.items()}
     )
-    report = merge_models([*pairs.vit, third], str(tmp_path / "out"), method="weight")
+    report = merge_models(
+        [*pairs.vit, third], str(tmp_path / "out"), MergeSettings(method="weight")
+    )
     assert [a["source"] for a in report.to_dict()["aligned"]] == [1, 2]
     assert (tmp_path / "out/zooalign/permutation-2.json").is_file()
     assert check(report.output, CheckRequest(parents=(*pairs.vit, third))).findings == ()
 
 
 def test_averaging_as_they_are(pairs: Pairs, tmp_path: Path) -> None:
-    report = merge_models(pairs.vit, str(tmp_path / "out"), method="none")
+    report = merge_models(pairs.vit, str(tmp_path / "out"), MergeSettings(method="none"))
     a, b, merged = (weights(d) for d in (*pairs.vit, report.output))
     torch.testing.assert_close(merged["head.weight"], (a["head.weight"] + b["head.weight"]) / 2)
     assert report.to_dict()["aligned"][0]["moved_fraction"] == 0
@@ -125,12 +134,14 @@ def test_averaging_as_they_are(pairs: Pairs, tmp_path: Path) -> None:
 
 def test_what_it_refuses(pairs: Pairs, tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="two models"):
-        merge_models(pairs.vit[:1], str(tmp_path / "x"), method="weight")
+        merge_models(pairs.vit[:1], str(tmp_path / "x"), MergeSettings(method="weight"))
     half = rewrite(
         pairs.vit[1], tmp_path / "half", lambda s: {n: t.bfloat16() for n, t in s.items()}
     )
     with pytest.raises(MergeError, match=r"bfloat16.*convert one"):
-        merge_models([pairs.vit[0], half], str(tmp_path / "x"), method="weight")
+        merge_models([pairs.vit[0], half], str(tmp_path / "x"), MergeSettings(method="weight"))
     with pytest.raises(MergeError, match="3 weights"):
-        merge_models(pairs.vit, str(tmp_path / "x"), method="none", weights=[1, 1, 1])
+        merge_models(
+            pairs.vit, str(tmp_path / "x"), MergeSettings(method="none", weights=[1, 1, 1])
+        )
     assert not (tmp_path / "x").exists()

@@ -17,6 +17,7 @@ from zooalign.hooks.manager import PluginError
 from zooalign.matching.solvers import BUILT_IN as SOLVERS
 from zooalign.matching.solvers import solvers
 from zooalign.pipelines.align import align_models
+from zooalign.release.settings import AlignSettings
 
 HEAD = "from zooalign.plugins import hookimpl\n"
 CHECKS = (
@@ -91,7 +92,7 @@ pytestmark = pytest.mark.usefixtures("no_installed_plugins")
 def test_a_check(install_plugin: Install, pairs: Pairs, tmp_path: Path) -> None:
     install_plugin("team", CHECKS)
     out = tmp_path / "out"
-    align_models(*pairs.vit, str(out), method="weight")
+    align_models(*pairs.vit, str(out), AlignSettings(method="weight"))
     report = check(str(out))
     assert "team.notes" in report.checks and report.ok
     (out / "notes.txt").write_text("x")
@@ -103,8 +104,10 @@ def test_a_check(install_plugin: Install, pairs: Pairs, tmp_path: Path) -> None:
 def test_a_solver(install_plugin: Install, pairs: Pairs, tmp_path: Path) -> None:
     install_plugin("solver", SOLVER)
     assert set(solvers()) - set(SOLVERS) == {"again"}
-    found = align_models(*pairs.vit, str(tmp_path / "out"), method="again").to_dict()
-    same = align_models(*pairs.vit, str(tmp_path / "same"), method="weight").to_dict()
+    found = align_models(*pairs.vit, str(tmp_path / "out"), AlignSettings(method="again")).to_dict()
+    same = align_models(
+        *pairs.vit, str(tmp_path / "same"), AlignSettings(method="weight")
+    ).to_dict()
     assert found["method"] == "again"
     assert found["moved_fraction"] == same["moved_fraction"] > 0.5
 
@@ -115,7 +118,7 @@ def test_a_library_that_loads_another_function(
 ) -> None:
     install_plugin("careless", LIBRARY.replace("CHANGE", str(change)))
     out = tmp_path / "out"
-    align_models(*pairs.vit, str(out), method="weight")
+    align_models(*pairs.vit, str(out), AlignSettings(method="weight"))
     config = json.loads((out / "config.json").read_text())
     (out / "config.json").write_text(json.dumps({"careless": config}))
     report = check(str(out))

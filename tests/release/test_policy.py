@@ -9,6 +9,7 @@ from zooalign.gate.check import check
 from zooalign.gate.checks import all_checks
 from zooalign.gate.policy import Policy, PolicyError, find_policy, read_policy
 from zooalign.pipelines.align import align_models
+from zooalign.release.settings import AlignSettings
 
 WHOLE = """
 disable = ["card.data"]
@@ -97,7 +98,7 @@ def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
 
 def test_what_it_changes(pairs: Pairs, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    align_models(*pairs.vit, str(out), method="weight")
+    align_models(*pairs.vit, str(out), AlignSettings(method="weight"))
     (out / "README.md").write_text((out / "README.md").read_text().replace("license: mit\n", ""))
     some = tuple(item.id for item in all_checks() if item.category not in ("card", "parent"))
 

@@ -14,6 +14,7 @@ from zooalign.errors import CheckpointError, HubError, ModelReferenceError
 from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.align import align_models
 from zooalign.publish.publish import FaultyReleaseError, publish
+from zooalign.release.settings import AlignSettings, PublishSettings
 from zooalign.testing import Corrupt, Drop, Fault, LoopbackHub, Reply
 
 
@@ -33,7 +34,7 @@ def add_parents(hub: LoopbackHub, pairs: Pairs) -> None:
 @pytest.fixture(scope="module")
 def released(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("released") / "out"
-    align_models(*pairs.vit, str(out), method="weight")
+    align_models(*pairs.vit, str(out), AlignSettings(method="weight"))
     (out / ".DS_Store").write_text("hidden")
     return out
 
@@ -42,7 +43,7 @@ def test_the_whole_round(hub: LoopbackHub, pairs: Pairs, tmp_path: Path) -> None
     """Hub to directory to hub, as a commit, to another machine, checked against the parent."""
     add_parents(hub, pairs)
     out = tmp_path / "out"
-    align_models("zoo/a", "zoo/b@main", str(out), method="weight")
+    align_models("zoo/a", "zoo/b@main", str(out), AlignSettings(method="weight"))
     made = json.loads((out / "zooalign/provenance.json").read_text())
     commits = {
         repo: HfApi(endpoint=hub.endpoint).model_info(repo).sha for repo in ("zoo/a", "zoo/b")
@@ -81,7 +82,7 @@ def test_the_whole_round(hub: LoopbackHub, pairs: Pairs, tmp_path: Path) -> None
 
 def test_as_a_pull_request_to_a_repo_of_others(hub: LoopbackHub, released: Path) -> None:
     main = hub.add_repo("other/model", {"notes.txt": b"theirs"})
-    report = publish(str(released), "other/model", pull_request=True)
+    report = publish(str(released), "other/model", PublishSettings(pull_request=True))
     assert report.verified and (report.pull_request or "").endswith("/discussions/1")
     assert HfApi(endpoint=hub.endpoint).model_info("other/model").sha == main
     assert "model.safetensors" in hub.files("other/model", "refs/pr/1")
@@ -89,7 +90,7 @@ def test_as_a_pull_request_to_a_repo_of_others(hub: LoopbackHub, released: Path)
 
 
 def test_a_dry_run_asks_the_hub_nothing(hub: LoopbackHub, released: Path) -> None:
-    report = publish(str(released), "tester/x", dry_run=True)
+    report = publish(str(released), "tester/x", PublishSettings(dry_run=True))
     assert hub.requests == () and report.commit is None and not report.verified
     assert [f.path for f in report.files] == [
         "README.md",
@@ -108,12 +109,12 @@ def test_a_faulty_directory_is_refused_unless_forced(
     hub: LoopbackHub, pairs: Pairs, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    align_models(*pairs.vit, str(out), method="weight")
+    align_models(*pairs.vit, str(out), AlignSettings(method="weight"))
     tamper(out, "head.bias")
     with pytest.raises(FaultyReleaseError, match=r"weights.digests at head\.bias") as caught:
         publish(str(out), "tester/x")
     assert {r.method for r in hub.requests} == {"GET"} and caught.value.report.files
-    assert publish(str(out), "tester/x", force=True).verified
+    assert publish(str(out), "tester/x", PublishSettings(force=True)).verified
 
 
 def test_what_the_hub_refuses(hub: LoopbackHub, released: Path, monkeypatch) -> None:

@@ -22,6 +22,7 @@ from zooalign.publish import publish as publishing
 from zooalign.publish import upload as uploading
 from zooalign.publish.publish import publish
 from zooalign.release.contents import list_files
+from zooalign.release.settings import AlignSettings, MergeSettings, PublishSettings
 from zooalign.testing import Drop, Fault, LoopbackHub, Reply, Slow
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
@@ -38,7 +39,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
 @pytest.fixture(scope="module")
 def released(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("released") / "out"
-    align_models(*pairs.vit, str(out), method="weight", evaluate=pairs.data, alphas=3)
+    align_models(
+        *pairs.vit, str(out), AlignSettings(method="weight", evaluate=pairs.data, alphas=3)
+    )
     return out
 
 
@@ -112,21 +115,21 @@ def test_the_head_that_was_looked_at(hub: LoopbackHub, released: Path) -> None:
     second = hub.add_repo("tester/m", {"notes.txt": b"two"})
     for wrong in (first, first[:10], second[:5]):
         with pytest.raises(HubError, match=f"its head is {second}, not {wrong}"):
-            publish(str(released), "tester/m", parent_commit=wrong)
+            publish(str(released), "tester/m", PublishSettings(parent_commit=wrong))
     with pytest.raises(HubError, match="its head is missing"):
-        publish(str(released), "tester/new", parent_commit=first)
+        publish(str(released), "tester/new", PublishSettings(parent_commit=first))
     assert len(commits(hub, "tester/m")) == 3
-    assert publish(str(released), "tester/m", parent_commit=second[:10]).verified
+    assert publish(str(released), "tester/m", PublishSettings(parent_commit=second[:10])).verified
 
 
 def test_private_repos(hub: LoopbackHub, released: Path) -> None:
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
-    publish(str(released), "tester/secret", private=True)
+    publish(str(released), "tester/secret", PublishSettings(private=True))
     assert api.model_info("tester/secret").private
-    assert publish(str(released), "tester/secret", private=True).verified
+    assert publish(str(released), "tester/secret", PublishSettings(private=True)).verified
     api.create_repo("tester/open")
     with pytest.raises(HubError, match=r"tester/open is public, and a private repo was asked"):
-        publish(str(released), "tester/open", private=True)
+        publish(str(released), "tester/open", PublishSettings(private=True))
     assert hub.files("tester/open") == [".gitattributes"]
 
 
@@ -136,11 +139,11 @@ def test_an_upload_that_was_interrupted_goes_on(hub: LoopbackHub, sharded: Path)
     assert len(large) > 2
     hub.inject(Fault(Reply(403), path=f"^/lfs/.*{large[1].sha256}", times=None))
     with pytest.raises(HubError):
-        publish(str(sharded), "tester/m", force=True)
+        publish(str(sharded), "tester/m", PublishSettings(force=True))
     assert hub.files("tester/m") == [".gitattributes"], "half a release is none"
     hub.clear_faults()
     hub.clear_requests()
-    assert publish(str(sharded), "tester/m", force=True).verified
+    assert publish(str(sharded), "tester/m", PublishSettings(force=True)).verified
     assert uploads(hub) and all(large[1].sha256 in path for path in uploads(hub))
 
 
@@ -192,7 +195,7 @@ def test_killed_while_it_uploads(hub: LoopbackHub, sharded: Path) -> None:
     child.communicate()
     assert hub.files("tester/m") == [".gitattributes"]
     hub.clear_faults()
-    report = publish(str(sharded), "tester/m", force=True)
+    report = publish(str(sharded), "tester/m", PublishSettings(force=True))
     assert report.verified and len(commits(hub, "tester/m")) == 2
 
 
@@ -215,7 +218,7 @@ def arguments(hub: LoopbackHub, directory: Path, *, xet: bool) -> dict:
 
 
 def test_the_permutation_alone(hub: LoopbackHub, released: Path, pairs: Pairs) -> None:
-    report = publish(str(released), "tester/permutation", permutation_only=True)
+    report = publish(str(released), "tester/permutation", PublishSettings(permutation_only=True))
     names = [file.path for file in report.files]
     assert names == [
         "README.md",
@@ -238,11 +241,11 @@ def test_the_permutation_alone(hub: LoopbackHub, released: Path, pairs: Pairs) -
 def test_only_an_alignment_is_a_permutation(
     hub: LoopbackHub, pairs: Pairs, released: Path, tmp_path: Path
 ) -> None:
-    merge_models(list(pairs.vit), str(tmp_path / "merge"), method="weight")
+    merge_models(list(pairs.vit), str(tmp_path / "merge"), MergeSettings(method="weight"))
     with pytest.raises(SpecError, match="made by 'merge', which is more than a permutation"):
-        publish(str(tmp_path / "merge"), "tester/m", permutation_only=True)
+        publish(str(tmp_path / "merge"), "tester/m", PublishSettings(permutation_only=True))
     with pytest.raises(CheckpointError, match=r"zooalign/provenance\.json: cannot be read"):
-        publish(pairs.vit[0], "tester/m", permutation_only=True, force=True)
+        publish(pairs.vit[0], "tester/m", PublishSettings(permutation_only=True, force=True))
     assert not any(r.method != "GET" for r in hub.requests)
 
 

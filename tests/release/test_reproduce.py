@@ -16,7 +16,7 @@ from zooalign.pipelines.merge import merge_models
 from zooalign.pipelines.reproduce import reproduce
 from zooalign.publish.permutation_only import permutation_release
 from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC, json_bytes
-from zooalign.release.settings import Loading
+from zooalign.release.settings import AlignSettings, Loading, MergeSettings, ReproduceSettings
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict, to_json
 from zooalign.zoo.writer import digest_of
 
@@ -24,7 +24,9 @@ from zooalign.zoo.writer import digest_of
 @pytest.fixture(scope="module")
 def aligned(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("aligned") / "out"
-    align_models(*pairs.vit, str(out), method="weight", seed=3, options={"starts": 2})
+    align_models(
+        *pairs.vit, str(out), AlignSettings(method="weight", seed=3, options={"starts": 2})
+    )
     return out
 
 
@@ -56,16 +58,18 @@ def test_a_merge_from_relative_paths(
     merge_models(
         ["./p0", "./p1"],
         "merged",
-        weights=[1, 3],
-        method="weight",
-        data="data.npz",
-        evaluate="data.npz",
-        alphas=3,
-        loading=Loading(16, 40),
+        MergeSettings(
+            weights=[1, 3],
+            method="weight",
+            data="data.npz",
+            evaluate="data.npz",
+            alphas=3,
+            loading=Loading(16, 40),
+        ),
     )
     assert reproduce("./merged").same
     monkeypatch.chdir(tmp_path)
-    assert reproduce("work/merged", root="work").same
+    assert reproduce("work/merged", ReproduceSettings(root="work")).same
     assert Path.cwd() == tmp_path
 
 

@@ -11,6 +11,7 @@ from zooalign.gate.check import check
 from zooalign.gate.checks import all_checks
 from zooalign.gate.policy import Policy
 from zooalign.pipelines.align import align_models
+from zooalign.release.settings import AlignSettings
 
 # Put together here, so that scanners do not take this file for a leak.
 TOKENS = {
@@ -29,7 +30,7 @@ TOKENS = {
 @pytest.fixture(scope="module")
 def release(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("released") / "out"
-    align_models(*pairs.vit, str(out), method="weight")
+    align_models(*pairs.vit, str(out), AlignSettings(method="weight"))
     return out
 
 

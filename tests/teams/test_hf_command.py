@@ -10,6 +10,7 @@ import pytest
 from released_pairs import Pairs, tamper
 
 from zooalign.pipelines.align import align_models
+from zooalign.release.settings import AlignSettings
 
 BIN = Path(sys.executable).parent
 
@@ -48,7 +49,7 @@ def test_hf_zooalign(hf, tmp_path: Path, pairs: Pairs) -> None:
     # `hf extensions update` installs what is on GitHub by this name: no account can have it.
     assert manifest["owner"].startswith("-")
     assert "zooalign" in hf("hf", "extensions", "list").stdout
-    align_models(*pairs.vit, str(tmp_path / "out"), method="weight")
+    align_models(*pairs.vit, str(tmp_path / "out"), AlignSettings(method="weight"))
     done = hf("hf", "zooalign", "check", "./out", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["ok"]

@@ -12,6 +12,7 @@ import yaml
 from released_pairs import Pairs, tamper
 
 from zooalign.pipelines.align import align_models
+from zooalign.release.settings import AlignSettings
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -38,7 +39,7 @@ def model_repo(tmp_path: Path, pairs: Pairs) -> Path:
     if not (BIN / "zooalign").is_file():
         pytest.skip("zooalign's script is not installed beside this Python")
     repo = tmp_path / "model"
-    align_models(*pairs.vit, str(repo), method="weight")
+    align_models(*pairs.vit, str(repo), AlignSettings(method="weight"))
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "model"]):
         assert run("git", *words, cwd=repo).returncode == 0
     return repo

@@ -1,160 +1,154 @@
-"""Options that several commands share."""
+"""Options: those of an operation from its settings, and those that no settings have."""
 
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+import functools
+from collections.abc import Callable, Collection, Iterator
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import click
+from msgspec import Meta
 
-__all__ = [
-    "alphas",
-    "data_options",
-    "device",
-    "gate",
-    "matching",
-    "matching_options",
-    "method",
-    "model",
-    "opening",
-    "output_options",
-    "seed",
-    "settings",
-    "show_barriers",
-]
+__all__ = ["REQUIRED_OUTPUT", "policy", "settings_options"]
 
-Decorator = Callable[[Any], Any]
-
-METHODS = ("auto", "activation", "weight", "refine", "blend", "frank-wolfe", "learned")
 _HAVE_STARTS = ("weight", "refine", "blend", "frank-wolfe", "learned", "auto")
 _HAVE_KIND = ("activation", "refine", "blend", "learned")
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-def model(function: Any) -> Any:
-    """``--model``."""
-    return click.option(
-        "--model",
-        metavar="REF",
-        help="The architecture, in place of what the configuration beside the weights says; "
-        "needed for a bare .safetensors file.",
-    )(function)
-
-
-def opening(function: Any) -> Any:
-    """``--model`` and ``--allow-pickle``."""
-    pickle = click.option(
-        "--allow-pickle",
-        is_flag=True,
-        help="Read .bin, .pth and .pt files too (with weights_only=True).",
-    )
-    return model(pickle(function))
+REQUIRED_OUTPUT = click.option(
+    "-o", "--output", required=True, metavar="DIR", help="The directory to write."
+)
+policy = click.option(
+    "--policy",
+    metavar="FILE",
+    help="TOML; default: [tool.zooalign.check] of the nearest pyproject.toml.",
+)
 
 
-def seed(function: Any) -> Any:
-    """``--seed``."""
-    return click.option("--seed", type=int, default=0, show_default=True)(function)
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not numbers separated by commas") from None
 
 
-def device(function: Any) -> Any:
-    """``--device``."""
-    return click.option(
-        "--device", default="cpu", show_default=True, help="Where models run, e.g. cuda."
-    )(function)
+def settings_options(
+    settings: type[Any], *, name: str = "settings", without: Collection[str] = ()
+) -> Decorator:
+    """Give a command the options of a settings class, and its value as the argument ``name``.
+
+    Parameters
+    ----------
+    settings:
+        A dataclass of :mod:`zooalign.release.settings`.
+    without:
+        Fields that the command does not offer, or ``other_options`` (``--set``).
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def call(**given: Any) -> Any:
+            given[name] = _value_of(settings, given)
+            return command(**given)
+
+        decorated: Callable[..., Any] = call
+        for option in reversed(list(_options_of(settings, without))):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
-def alphas(function: Any) -> Any:
-    """``--alphas``."""
-    return click.option(
-        "--alphas",
-        type=click.IntRange(min=2),
-        default=25,
-        show_default=True,
-        help="Points on the line between two models; an odd number has the midpoint.",
-    )(function)
+def _options_of(settings: type[Any], without: Collection[str]) -> Iterator[Decorator]:
+    types = get_type_hints(settings, include_extras=True)
+    for field in dataclasses.fields(settings):
+        if field.name in without:
+            continue
+        if field.name == "options":
+            yield from (_MATCHING[:2] if "other_options" in without else _MATCHING)
+        elif dataclasses.is_dataclass(field.type):
+            yield from _options_of(field.type, ())  # type: ignore[arg-type]
+        else:
+            yield _option(field, types[field.name])
 
 
-def data_options(function: Any) -> Any:
-    """``--batch-size`` and ``--limit``."""
-    size = click.option(
-        "--batch-size", type=click.IntRange(min=1), default=128, show_default=True, help="Rows."
-    )
-    limit = click.option(
-        "--limit", type=click.IntRange(min=1), help="Read at most so many rows of each data set."
-    )
-    return size(limit(function))
+def _option(field: dataclasses.Field[Any], annotated: Any) -> Decorator:
+    type_, metas = _parts(annotated)
+    meta = next((m for m in metas if m.description is not None), Meta(description="", extra={}))
+    extra = meta.extra or {}
+    flag: str = extra.get("flag") or f"--{field.name.replace('_', '-')}"
+    required = field.default is dataclasses.MISSING
+    settings: dict[str, Any] = {"help": meta.description or None, "metavar": extra.get("metavar")}
+    if type_ is bool:
+        if field.default:
+            flag = f"{flag}/--no-{flag.removeprefix('--')}"
+            return click.option(flag, field.name, default=True, show_default=True, **settings)
+        return click.option(flag, field.name, is_flag=True, **settings)
+    if type_ == tuple[str, ...]:
+        return click.option(flag, field.name, multiple=True, **settings)
+    least = next((m.ge for m in metas if m.ge is not None), None)
+    if type_ == tuple[float, ...]:
+        settings["type"] = _numbers
+    elif type_ is int:
+        settings["type"] = int if least is None else click.IntRange(min=int(least))
+    if required:
+        settings["required"] = True
+    elif field.default is not None:
+        settings |= {"default": field.default, "show_default": True}
+    return click.option(*flag.split("/"), field.name, **settings)
 
 
-def gate(function: Any) -> Any:
-    """``--parent``, ``--recorded-parents``, ``--data`` with its options, and ``--policy``."""
-    parent = click.option(
-        "--parent",
-        "parents",
-        metavar="REF",
-        multiple=True,
-        help="A model it was made from; the weights are made anew and compared. Repeatable.",
-    )
-    recorded = click.option(
-        "--recorded-parents", is_flag=True, help="Take the sources that the provenance records."
-    )
-    data = click.option(
-        "--data", metavar="DATA", help="Measure barrier and statistics on this data."
-    )
-    policy = click.option(
-        "--policy",
-        metavar="FILE",
-        help="TOML; default: [tool.zooalign.check] of the nearest pyproject.toml.",
-    )
-    return parent(recorded(data(data_options(policy(function)))))
+def _parts(annotated: Any) -> tuple[Any, list[Meta]]:
+    """The type behind annotations and ``| None``, and the annotations."""
+    if hasattr(annotated, "__metadata__"):
+        type_, metas = _parts(annotated.__origin__)
+        return type_, [*annotated.__metadata__, *metas]
+    if get_origin(annotated) is not tuple:
+        inner = [part for part in get_args(annotated) if part is not NoneType]
+        if len(inner) == 1:
+            return _parts(inner[0])
+    return annotated, []
 
 
-def method(*more: str, default: str = "auto") -> Decorator:
-    """``--method``."""
-    return click.option(
-        "--method",
-        metavar="|".join([*METHODS, *more]),
-        default=default,
-        show_default=True,
-        help="How units are matched; all but weight and frank-wolfe need --data.",
-    )
+def _value_of(settings: type[Any], given: dict[str, Any]) -> Any:
+    """Take the values of a settings class out of ``given``."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        if field.name == "options":
+            names = ("starts", "kind", "other_options")
+            starts, kind, other = (given.pop(name, ()) for name in names)
+            values["options"] = _matching(values["method"], starts, kind, other)
+        elif dataclasses.is_dataclass(field.type):
+            values[field.name] = _value_of(field.type, given)  # type: ignore[arg-type]
+        elif field.name in given:
+            values[field.name] = given.pop(field.name)
+    return settings(**values)
 
 
-def matching_options(function: Any) -> Any:
-    """``--starts`` and ``--kind``."""
-    starts = click.option(
+_MATCHING: tuple[Decorator, ...] = (
+    click.option(
         "--starts",
         type=click.IntRange(min=1),
         help="Searches from different starts; the best is taken (all methods but activation).",
-    )
-    kind = click.option(
+    ),
+    click.option(
         "--kind",
         type=click.Choice(["correlation", "covariance"]),
         help="Of activations, the statistic that is compared (default: correlation).",
-    )
-    return starts(kind(function))
-
-
-def output_options(function: Any) -> Any:
-    """``-o`` and ``--overwrite``."""
-    output = click.option(
-        "-o", "--output", required=True, metavar="DIR", help="The directory to write."
-    )
-    overwrite = click.option(
-        "--overwrite", is_flag=True, help="Replace a model's directory that is there."
-    )
-    return output(overwrite(function))
-
-
-def settings(function: Any) -> Any:
-    """``--set NAME=VALUE``."""
-    return click.option(
+    ),
+    click.option(
         "--set",
-        "settings",
+        "other_options",
         multiple=True,
         metavar="NAME=VALUE",
         help="Any other option of the method, such as blend=0.3 or steps=300 (docs/matching.md).",
-    )(function)
+    ),
+)
 
 
-def matching(
-    method: str, *, starts: int | None, kind: str | None, settings: tuple[str, ...] = ()
+def _matching(
+    method: str, starts: int | None, kind: str | None, other: tuple[str, ...]
 ) -> dict[str, Any]:
     """The matching options that were given, for the methods that have them."""
     checks: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
@@ -165,13 +159,13 @@ def matching(
         if value is not None and method not in of:
             raise click.UsageError(f"{name} is for --method {', '.join(of)}, not for {method}")
     given: dict[str, Any] = {"starts": starts, "kind": kind}
-    found = {name: value for name, value in given.items() if value is not None}
-    for setting in settings:
+    options = {name: value for name, value in given.items() if value is not None}
+    for setting in other:
         name, equals, value = setting.partition("=")
         if not equals or not name:
             raise click.UsageError(f"--set takes NAME=VALUE, not '{setting}'")
-        found[name.replace("-", "_")] = _value(value)
-    return found
+        options[name.replace("-", "_")] = _value(value)
+    return options
 
 
 def _value(text: str) -> Any:
@@ -184,15 +178,3 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-def show_barriers(console: Any, curves: Any) -> None:
-    """Print the barriers of curves as dicts, by both definitions."""
-    from rich.markup import escape
-
-    for curve in curves or ():
-        for name, found in curve["barrier"].items():
-            console.print(
-                f"barrier ({escape(curve['label'])}, {name}): {found['over_line']:.4f} over the "
-                f"line, {found['over_mean']:.4f} over the mean"
-            )

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from zooalign.progress import Progress, silent
 from zooalign.text import escape_json, printable
 
 __all__ = [
@@ -21,9 +22,8 @@ __all__ = [
     "print_json",
     "print_note",
     "progress_bar",
+    "show_barriers",
 ]
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,18 @@ def command_line() -> str:
 def progress_bar() -> Iterator[Progress]:
     """A function of (stage, done, total) that draws on stderr; silent where that is no terminal."""
     if not sys.stderr.isatty():
-        yield lambda stage, done, total: None
+        yield silent
         return
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         current = ""
 
@@ -124,3 +124,15 @@ def _console() -> Any:
 
     width = None if sys.stdout.isatty() else 120
     return SafeConsole(file=sys.stdout, highlight=False, width=width, soft_wrap=True)
+
+
+def show_barriers(console: Any, curves: Any) -> None:
+    """Print the barriers of curves as dicts, by both definitions."""
+    from rich.markup import escape
+
+    for curve in curves or ():
+        for quantity, barrier in curve["barrier"].items():
+            console.print(
+                f"barrier ({escape(curve['label'])}, {quantity}): {barrier['over_line']:.4f} over "
+                f"the line, {barrier['over_mean']:.4f} over the mean"
+            )

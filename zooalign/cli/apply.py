@@ -4,8 +4,9 @@ from typing import Any
 
 import click
 
-from zooalign.cli import _options
+from zooalign.cli._options import REQUIRED_OUTPUT, settings_options
 from zooalign.cli._output import Result, formatted, progress_bar
+from zooalign.release.settings import ApplySettings
 
 __all__ = ["command"]
 
@@ -13,17 +14,10 @@ __all__ = ["command"]
 @click.command("apply", short_help="Permute a parent as a published permutation says.")
 @click.argument("parent")
 @click.argument("release", metavar="PERMUTATION")
-@_options.output_options
-@_options.opening
+@REQUIRED_OUTPUT
+@settings_options(ApplySettings)
 @formatted
-def command(
-    parent: str,
-    release: str,
-    output: str,
-    overwrite: bool,
-    model: str | None,
-    allow_pickle: bool,
-) -> Result:
+def command(parent: str, release: str, output: str, settings: ApplySettings) -> Result:
     """Permute PARENT as the release PERMUTATION (a directory or repo) says, and write DIR.
 
     The parent must be the recorded one, and every tensor the published one, by SHA-256.
@@ -31,15 +25,7 @@ def command(
     from zooalign.pipelines.apply import apply_permutation
 
     with progress_bar() as progress:
-        report = apply_permutation(
-            parent,
-            release,
-            output,
-            model=model,
-            allow_pickle=allow_pickle,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        report = apply_permutation(parent, release, output, settings, progress=progress)
 
     def show(console: Any) -> None:
         from rich.markup import escape

@@ -4,20 +4,18 @@ from pathlib import Path
 
 import click
 
-from zooalign.cli import _options
+from zooalign.cli._options import policy, settings_options
 from zooalign.cli._output import progress_bar
 from zooalign.cli._reports import FORMATS, print_report, show_findings
+from zooalign.release.settings import CheckRequest
 
 __all__ = ["command", "show_findings"]
 
 
 @click.command("check", short_help="The release gate: is this directory or repo in order?")
 @click.argument("reference", metavar="REF")
-@_options.gate
-@click.option("--headers-only", is_flag=True, help="Download and read no values of weights.")
-@click.option("--against", metavar="DIR", help="The directory that REF must equal, file by file.")
-@click.option("--reproduce", is_flag=True, help="Make it again from the provenance, and compare.")
-@_options.opening
+@settings_options(CheckRequest, name="request")
+@policy
 @click.option(
     "--format",
     "format_",
@@ -28,20 +26,7 @@ __all__ = ["command", "show_findings"]
 )
 @click.option("-o", "--output", metavar="FILE", help="Write the report there, text to stdout.")
 def command(
-    reference: str,
-    parents: tuple[str, ...],
-    recorded_parents: bool,
-    headers_only: bool,
-    data: str | None,
-    batch_size: int,
-    limit: int | None,
-    against: str | None,
-    reproduce: bool,
-    policy: str | None,
-    model: str | None,
-    allow_pickle: bool,
-    format_: str,
-    output: str | None,
+    reference: str, request: CheckRequest, policy: str | None, format_: str, output: str | None
 ) -> None:
     """Check the directory or hub repo REF. Exit code 0 (in order), 1 (findings) or 2.
 
@@ -60,20 +45,8 @@ def command(
         rules = find_policy() if policy is None else read_policy(policy)
         _require_there(reference)
 
-        from zooalign.gate.check import CheckRequest, check
-        from zooalign.release.settings import Loading
+        from zooalign.gate.check import check
 
-        request = CheckRequest(
-            parents=parents,
-            recorded_parents=recorded_parents,
-            model=model,
-            allow_pickle=allow_pickle,
-            headers_only=headers_only,
-            data=data,
-            loading=Loading(batch_size, limit),
-            against=against,
-            rerun=reproduce,
-        )
         with progress_bar() as progress:
             report = check(reference, request, policy=rules, progress=progress)
     except ZooalignError as error:

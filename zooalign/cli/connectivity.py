@@ -5,110 +5,23 @@ from typing import Any
 
 import click
 
-from zooalign.cli import _options
+from zooalign.cli._options import settings_options
 from zooalign.cli._output import Result, formatted, progress_bar
+from zooalign.release.settings import ConnectivitySettings
 
 __all__ = ["command"]
 
 
 @click.command("connectivity", short_help="How models connect, two by two and all at once.")
-@click.argument("references", metavar="A B [C ...]", nargs=-1, required=True)
-@_options.opening
-@click.option("--data", metavar="DATA", required=True, help="Data to score on, with targets.")
-@click.option(
-    "--calibration", metavar="DATA", help="For matching and statistics [default: --data]."
-)
-@click.option(
-    "--trajectories",
-    is_flag=True,
-    help="A, B, ... are directories of checkpoints of one training each.",
-)
-@_options.method(default="activation")
-@_options.matching_options
-@click.option(
-    "--through",
-    metavar="universe|mean|reference|auto",
-    default="universe",
-    show_default=True,
-    help="How all are brought in one order at once.",
-)
-@click.option(
-    "--references",
-    "tried",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="How many of the models are tried as the reference.",
-)
-@click.option(
-    "--reset/--no-reset",
-    default=True,
-    show_default=True,
-    help="Recompute running statistics strictly between models, where there are any.",
-)
-@_options.alphas
-@click.option(
-    "--steps",
-    type=click.IntRange(min=1),
-    default=6,
-    show_default=True,
-    help="Points along an edge of the simplex, less one; a multiple of 3 has its centre.",
-)
-@click.option(
-    "-o", "--output", metavar="DIR", help="Write the report, a page of tables and pictures to DIR."
-)
-@click.option("--overwrite", is_flag=True, help="Replace a directory that is there.")
-@_options.data_options
-@_options.seed
-@_options.device
+@click.argument("models", metavar="A B [C ...]", nargs=-1, required=True)
+@settings_options(ConnectivitySettings, without=["other_options"])
 @formatted
-def command(
-    references: tuple[str, ...],
-    model: str | None,
-    allow_pickle: bool,
-    data: str,
-    calibration: str | None,
-    trajectories: bool,
-    method: str,
-    starts: int | None,
-    kind: str | None,
-    through: str,
-    tried: int,
-    reset: bool,
-    alphas: int,
-    steps: int,
-    output: str | None,
-    overwrite: bool,
-    batch_size: int,
-    limit: int | None,
-    seed: int,
-    device: str,
-) -> Result:
+def command(models: tuple[str, ...], settings: ConnectivitySettings) -> Result:
     """Measure barriers between A, B, ... by every way to permute them."""
-    from zooalign.merging.connecting import Matching
     from zooalign.pipelines.connectivity import connectivity_models
-    from zooalign.release.settings import Loading
 
-    options = _options.matching(method, starts=starts, kind=kind)
     with progress_bar() as progress:
-        report = connectivity_models(
-            references,
-            data=data,
-            calibration=calibration,
-            trajectories=trajectories,
-            matching=Matching(method, through, tried, options),
-            model=model,
-            reset=reset,
-            alphas=alphas,
-            steps=steps,
-            output=output,
-            overwrite=overwrite,
-            seed=seed,
-            device=device,
-            loading=Loading(batch_size, limit),
-            allow_pickle=allow_pickle,
-            progress=progress,
-        )
+        report = connectivity_models(models, settings, progress=progress)
     body = report.to_dict()
     return Result(body, lambda console: _show(console, body))
 

@@ -4,33 +4,28 @@ from typing import Any
 
 import click
 
-from zooalign.cli import _options
+from zooalign.cli._options import settings_options
 from zooalign.cli._output import Result, formatted, progress_bar
+from zooalign.release.settings import DemoSettings
 
 __all__ = ["command"]
 
 
 @click.command("demo", short_help="Train, align, merge, check and publish, all on this machine.")
 @click.option("-o", "--output", metavar="DIR", help="The folder to write [default: zooalign-demo].")
-@click.option(
-    "--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Of training."
-)
-@_options.alphas
-@_options.seed
+@settings_options(DemoSettings, without=["calibration"])
 @formatted
-def command(output: str | None, epochs: int, alphas: int, seed: int) -> Result:
+def command(output: str | None, settings: DemoSettings) -> Result:
     """Train two small timm networks from different seeds and make one model of them.
 
     They learn scikit-learn's handwritten digits; then they are aligned by their activations,
     merged, checked, published to a hub on this machine and downloaded back. Exit code 1 if a
     proof fails.
     """
-    from zooalign.demo import Budget, run_demo
+    from zooalign.demo import run_demo
 
     with progress_bar() as progress:
-        report = run_demo(
-            output, seed=seed, budget=Budget(epochs=epochs, alphas=alphas), progress=progress
-        )
+        report = run_demo(output, settings, progress=progress)
 
     def show(console: Any) -> None:
         for line in _lines(report):

@@ -4,8 +4,9 @@ from typing import Any
 
 import click
 
-from zooalign.cli import _options
+from zooalign.cli._options import settings_options
 from zooalign.cli._output import Result, formatted
+from zooalign.release.settings import OpenSettings
 
 __all__ = ["command"]
 
@@ -13,9 +14,9 @@ __all__ = ["command"]
 @click.command("explain", short_help="Why an axis is in its group, or what froze it.")
 @click.argument("reference", metavar="MODEL")
 @click.argument("place", metavar="PARAMETER[:AXIS]")
-@_options.opening
+@settings_options(OpenSettings)
 @formatted
-def command(reference: str, place: str, model: str | None, allow_pickle: bool) -> Result:
+def command(reference: str, place: str, settings: OpenSettings) -> Result:
     """Tell, as the way in the dependency graph, why an axis of PARAMETER moves as it does.
 
     Without AXIS, all axes of the parameter are explained.
@@ -24,7 +25,7 @@ def command(reference: str, place: str, model: str | None, allow_pickle: bool) -
     from zooalign.symmetry.explain import explain
 
     parameter, axis = _place(place)
-    derived = spec_for(reference, model=model, allow_pickle=allow_pickle).derived
+    derived = spec_for(reference, settings).derived
     found = explain(derived, parameter, axis)
 
     def show(console: Any) -> None:

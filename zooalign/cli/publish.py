@@ -4,9 +4,10 @@ from typing import Any
 
 import click
 
-from zooalign.cli import _options
+from zooalign.cli._options import policy, settings_options
 from zooalign.cli._output import Result, formatted, print_error, progress_bar
 from zooalign.cli.check import show_findings
+from zooalign.release.settings import CheckRequest, PublishSettings
 
 __all__ = ["command"]
 
@@ -14,34 +15,16 @@ __all__ = ["command"]
 @click.command("publish", short_help="Push a directory to a hub and read it back.")
 @click.argument("directory", metavar="DIR")
 @click.option("--to", "repo", required=True, metavar="ORG/NAME", help="The repo.")
-@click.option("--pr", is_flag=True, help="Open a pull request instead of a commit.")
-@click.option("--dry-run", is_flag=True, help="Check, and list what would be pushed.")
-@click.option("--force", is_flag=True, help="Publish although the check finds faults.")
-@click.option("--private", is_flag=True, help="Make a new repo private; refuse a public one.")
-@click.option("--permutation-only", is_flag=True, help="Spec, permutation, provenance and card.")
-@click.option("--parent-commit", metavar="COMMIT", help="The head that the repo must have.")
-@click.option("--message", metavar="TEXT", help="The commit's title.")
-@_options.gate
-@_options.opening
+@settings_options(PublishSettings)
+@settings_options(CheckRequest, name="request", without=["headers_only", "against", "rerun"])
+@policy
 @formatted
 def command(
     directory: str,
     repo: str,
-    pr: bool,
-    dry_run: bool,
-    force: bool,
-    private: bool,
-    permutation_only: bool,
-    parent_commit: str | None,
-    message: str | None,
-    parents: tuple[str, ...],
-    recorded_parents: bool,
-    data: str | None,
-    batch_size: int,
-    limit: int | None,
+    settings: PublishSettings,
+    request: CheckRequest,
     policy: str | None,
-    model: str | None,
-    allow_pickle: bool,
 ) -> Result:
     """Check DIR, push its files in one commit, then read them back and compare.
 
@@ -49,28 +32,13 @@ def command(
     """
     from zooalign.gate.policy import find_policy, read_policy
     from zooalign.publish.publish import FaultyReleaseError, publish
-    from zooalign.release.settings import CheckRequest, Loading
 
-    request = CheckRequest(
-        parents=parents,
-        recorded_parents=recorded_parents,
-        model=model,
-        allow_pickle=allow_pickle,
-        data=data,
-        loading=Loading(batch_size, limit),
-    )
     try:
         with progress_bar() as progress:
             report = publish(
                 directory,
                 repo,
-                pull_request=pr,
-                dry_run=dry_run,
-                force=force,
-                private=private,
-                permutation_only=permutation_only,
-                parent_commit=parent_commit,
-                message=message,
+                settings,
                 request=request,
                 policy=find_policy() if policy is None else read_policy(policy),
                 progress=progress,

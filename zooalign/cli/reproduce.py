@@ -4,21 +4,18 @@ from typing import Any
 
 import click
 
+from zooalign.cli._options import settings_options
 from zooalign.cli._output import Result, formatted, progress_bar
+from zooalign.release.settings import ReproduceSettings
 
 __all__ = ["command"]
 
 
 @click.command("reproduce", short_help="Make a release again and compare the bytes.")
 @click.argument("reference", metavar="DIR")
-@click.option("--root", metavar="DIR", help="Where recorded relative paths start from.")
-@click.option("--allow-code", is_flag=True, help="Follow py: references of the record.")
-@click.option("--allow-pickle", is_flag=True, help="Read pickled weights where the record did.")
-@click.option("--device", metavar="NAME", help="Run there, in place of the recorded device.")
+@settings_options(ReproduceSettings)
 @formatted
-def command(
-    reference: str, root: str | None, allow_code: bool, allow_pickle: bool, device: str | None
-) -> Result:
+def command(reference: str, settings: ReproduceSettings) -> Result:
     """Run the operation of DIR (or a repo) again in a temporary folder and compare every file.
 
     Exit code 0 (the same bytes), 1 (something differs, the first tensor or file is named) or 2.
@@ -26,14 +23,7 @@ def command(
     from zooalign.pipelines.reproduce import reproduce
 
     with progress_bar() as progress:
-        report = reproduce(
-            reference,
-            root=root,
-            allow_code=allow_code,
-            allow_pickle=allow_pickle,
-            device=device,
-            progress=progress,
-        )
+        report = reproduce(reference, settings, progress=progress)
 
     def show(console: Any) -> None:
         from rich.markup import escape

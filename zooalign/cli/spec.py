@@ -4,24 +4,21 @@ from typing import Any
 
 import click
 
-from zooalign.cli import _options
+from zooalign.cli._options import settings_options
 from zooalign.cli._output import Result, formatted
+from zooalign.release.settings import OpenSettings
 
 __all__ = ["command"]
 
 
 @click.command("spec", short_help="The permutation symmetries of an architecture.")
 @click.argument("reference", metavar="MODEL")
-@_options.opening
+@settings_options(OpenSettings)
 @click.option("-o", "--output", metavar="FILE", help="Write the spec as JSON (docs/spec.md).")
 @click.option("--graph", metavar="FILE", help="Write the dependency graph as GraphML.")
 @formatted
 def command(
-    reference: str,
-    model: str | None,
-    allow_pickle: bool,
-    output: str | None,
-    graph: str | None,
+    reference: str, settings: OpenSettings, output: str | None, graph: str | None
 ) -> Result:
     """Derive the groups of interchangeable units of MODEL from its computation.
 
@@ -31,7 +28,7 @@ def command(
     from zooalign.symmetry.spec_file import to_json
     from zooalign.zoo.files import atomic_write
 
-    report = spec_for(reference, model=model, allow_pickle=allow_pickle)
+    report = spec_for(reference, settings)
     if output is not None:
         atomic_write(output, to_json(report.derived.spec).encode())
     if graph is not None:

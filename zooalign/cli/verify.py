@@ -4,36 +4,25 @@ from typing import Any
 
 import click
 
-from zooalign.cli import _options
+from zooalign.cli._options import settings_options
 from zooalign.cli._output import Result, formatted
+from zooalign.release.settings import VerifySettings
 
 __all__ = ["command"]
 
 
 @click.command("verify", short_help="Prove numerically that a model's symmetries hold.")
 @click.argument("reference", metavar="MODEL")
-@_options.opening
-@_options.seed
-@click.option("--trials", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--each", is_flag=True, help="Check every group alone too (a run of the model each).")
+@settings_options(VerifySettings)
 @formatted
-def command(
-    reference: str,
-    model: str | None,
-    allow_pickle: bool,
-    seed: int,
-    trials: int,
-    each: bool,
-) -> Result:
+def command(reference: str, settings: VerifySettings) -> Result:
     """Apply random permutations to random parameters of MODEL and compare its outputs.
 
     Exit code 1 if they differ by more than rounding.
     """
     from zooalign.pipelines.spec import verify_model
 
-    report, found = verify_model(
-        reference, model=model, seed=seed, alone=each, trials=trials, allow_pickle=allow_pickle
-    )
+    report, found = verify_model(reference, settings)
     data = {
         "ok": found.ok,
         "max_relative_error": found.max_relative_error,

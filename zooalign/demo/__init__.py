@@ -5,6 +5,7 @@ aligned, merged, checked, published to a hub on this machine and downloaded back
 """
 
 from zooalign.demo.report import DemoReport
-from zooalign.demo.run import Budget, run_demo
+from zooalign.demo.run import run_demo
+from zooalign.release.settings import DemoSettings
 
-__all__ = ["Budget", "DemoReport", "run_demo"]
+__all__ = ["DemoReport", "DemoSettings", "run_demo"]

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import time
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -23,12 +22,18 @@ from zooalign.pipelines.spec import verify_model
 from zooalign.progress import Progress, silent, stage
 from zooalign.release import layout
 from zooalign.release.layout import json_bytes
+from zooalign.release.settings import (
+    BarrierSettings,
+    DemoSettings,
+    MergeSettings,
+    VerifySettings,
+)
 from zooalign.testing import assert_equivalent
 from zooalign.zoo.data import Batches, open_data
 from zooalign.zoo.files import new_directory
 from zooalign.zoo.models import open_model
 
-__all__ = ["DEFAULT_OUTPUT", "Budget", "run_demo"]
+__all__ = ["DEFAULT_OUTPUT", "run_demo"]
 
 DEFAULT_OUTPUT = "zooalign-demo"
 A, B, MERGED, DOWNLOADED = "seed-a", "seed-b", "merged", "downloaded"
@@ -46,20 +51,10 @@ A `{architecture}` trained on scikit-learn's handwritten digits from seed {seed}
 """
 
 
-@dataclass(frozen=True)
-class Budget:
-    """How much is computed: epochs of training, rows to calibrate on, points of a curve."""
-
-    epochs: int = 10
-    calibration: int = 512
-    alphas: int = 25
-
-
 def run_demo(
     output: str | None = None,
+    settings: DemoSettings | None = None,
     *,
-    seed: int = 0,
-    budget: Budget | None = None,
     progress: Progress = silent,
 ) -> DemoReport:
     """Train, align, merge, check, publish and download; write everything to one folder.
@@ -72,8 +67,8 @@ def run_demo(
     output:
         A folder that is not there yet, or is empty; default: the first free one of
         ``zooalign-demo``, ``zooalign-demo-2``, ...
-    seed:
-        The networks are trained from the seeds ``2 * seed`` and ``2 * seed + 1``.
+    settings:
+        The networks are trained from the seeds ``2 * settings.seed`` and the next.
 
     Raises
     ------
@@ -82,12 +77,13 @@ def run_demo(
     """
     start = time.perf_counter()
     digits.require_extras()
-    if seed < 0:
-        raise ZooalignError(f"a seed is not negative: {seed}")
+    settings = settings or DemoSettings()
+    if settings.seed < 0:
+        raise ZooalignError(f"a seed is not negative: {settings.seed}")
     target = Path(output or _free(DEFAULT_OUTPUT))
     with new_directory(target, needed=_NEEDED_BYTES) as folder, training.one_thread():
         with contextlib.chdir(folder):
-            report = _run(seed, budget or Budget(), start, progress).at(target)
+            report = _run(settings, start, progress).at(target)
         (folder / "demo.json").write_bytes(json_bytes(report.to_dict()))
     return report
 
@@ -98,32 +94,27 @@ def _free(name: str) -> str:
     return next(found for found in names if not Path(found).exists())
 
 
-def _run(seed: int, budget: Budget, start: float, progress: Progress) -> DemoReport:
+def _run(settings: DemoSettings, start: float, progress: Progress) -> DemoReport:
+    seed, alphas = settings.seed, settings.alphas
     rows = digits.write_digits(Path())
-    parameters = _train((2 * seed, 2 * seed + 1), budget.epochs, progress)
+    parameters = _train((2 * seed, 2 * seed + 1), settings.epochs, progress)
     progress("verify the symmetries", 0, 1)
-    spec, verification = verify_model(f"./{A}", seed=seed)
-    calibration = f"{digits.TRAIN}?slice=0:{budget.calibration}"
+    spec, verification = verify_model(f"./{A}", VerifySettings(seed=seed))
+    calibration = f"{digits.TRAIN}?slice=0:{settings.calibration}"
     before = barrier_models(
         f"./{A}",
         f"./{B}",
-        data=digits.TEST,
-        calibration=calibration,
-        alphas=budget.alphas,
-        seed=seed,
+        BarrierSettings(data=digits.TEST, calibration=calibration, alphas=alphas, seed=seed),
         progress=progress,
     ).measured.curve
     merge_command = (
         f"zooalign merge ./{A} ./{B} -o {MERGED} --data '{calibration}' "
-        f"--evaluate {digits.TEST} --alphas {budget.alphas} --seed {seed}"
+        f"--evaluate {digits.TEST} --alphas {alphas} --seed {seed}"
     )
     merged = merge_models(
         [f"./{A}", f"./{B}"],
         MERGED,
-        data=calibration,
-        evaluate=digits.TEST,
-        alphas=budget.alphas,
-        seed=seed,
+        MergeSettings(data=calibration, evaluate=digits.TEST, alphas=alphas, seed=seed),
         command=merge_command,
         progress=progress,
     )
@@ -166,7 +157,7 @@ def _run(seed: int, budget: Budget, start: float, progress: Progress) -> DemoRep
         commands=(
             f"zooalign verify ./{A} --seed {seed}",
             f"zooalign barrier ./{A} ./{B} --data {digits.TEST} --calibration '{calibration}' "
-            f"--alphas {budget.alphas}",
+            f"--alphas {alphas}",
             merge_command,
             f"zooalign check ./{MERGED} --parent ./{A} --parent ./{B}",
             f"zooalign publish {MERGED} --to {hub.repo}",

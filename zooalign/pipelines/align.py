@@ -1,22 +1,18 @@
 """Align one model to another and write it as a directory."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zooalign.matching.solvers import DEFAULT
 from zooalign.pipelines.assemble import Release, require_output, write_release
-from zooalign.pipelines.barrier import measure
-from zooalign.pipelines.matching import align_members, require_data
+from zooalign.pipelines.barrier import measure_aligned
+from zooalign.pipelines.matching import align_members, open_inputs, require_data
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
-from zooalign.release.calibration import FullBatches, describe_data, open_for
-from zooalign.release.curves import MeasuredCurve, barrier_summary
-from zooalign.release.opening import open_family
-from zooalign.release.provenance import Provenance, noted_warnings, versions
-from zooalign.release.settings import Loading
+from zooalign.release.curves import barrier_summary
+from zooalign.release.provenance import Provenance, noted_warnings
+from zooalign.release.settings import AlignSettings
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
 
@@ -57,22 +53,12 @@ def align_models(
     target: str,
     source: str,
     output: str,
+    settings: AlignSettings | None = None,
     *,
-    model: str | None = None,
-    method: str = DEFAULT,
-    data: str | None = None,
-    evaluate: str | None = None,
-    alphas: int = 25,
-    seed: int = 0,
-    device: str = "cpu",
-    loading: Loading | None = None,
-    options: Mapping[str, Any] | None = None,
-    allow_pickle: bool = False,
-    overwrite: bool = False,
     command: str | None = None,
     progress: Progress = silent,
 ) -> AlignReport:
-    """Bring the units of ``source`` in the order of ``target``'s and write the result.
+    """Reorder the units of ``source`` to match those of ``target`` and write the result.
 
     The output computes the same function as ``source``; that is checked before it is written.
 
@@ -82,14 +68,6 @@ def align_models(
         References of two models of one architecture.
     output:
         The directory to write.
-    model:
-        The architecture of both, in place of what their configurations say.
-    method:
-        ``activation`` (needs ``data``), ``weight``, or a plugin's.
-    evaluate:
-        Data with targets to measure the barrier on, written beside the weights.
-    options:
-        Passed to the matching method.
     command:
         The command line that does this again, for provenance.
 
@@ -99,79 +77,40 @@ def align_models(
         If anything is missing or does not fit; nothing is left behind.
     """
     start = time.perf_counter()
-    loading = loading or Loading()
-    require_data(method, data)
-    require_output(output, overwrite=overwrite)
+    settings = settings or AlignSettings()
+    require_data(settings.method, settings.data)
+    require_output(output, overwrite=settings.overwrite)
     with noted_warnings() as notes:
         progress("open", 0, 1)
-        family = open_family([target, source], model=model, allow_pickle=allow_pickle)
-        batches = None if data is None else open_for(family.first, data, loading)
-        scored = None if evaluate is None else open_for(family.first, evaluate, loading)
-        (aligned,) = align_members(
-            family,
-            method=method,
-            batches=batches,
-            seed=seed,
-            device=device,
-            progress=progress,
-            options=options,
-        )
-        second = family.members[1]
-        curves = []
-        if scored is not None and evaluate is not None:
-            curve = measure(
-                family,
-                Permuted(family.spec, aligned.permutation, second.state),
-                scored,
-                reset=FullBatches(batches or scored),
-                alphas=alphas,
-                device=device,
-                progress=progress,
-            )
-            ends = (family.members[0].reference, second.reference)
-            curves.append(MeasuredCurve(f"{method} matching", *ends, method, evaluate, curve))
+        inputs = open_inputs([target, source], settings)
+        family = inputs.family
+        (aligned,) = align_members(family, settings, inputs.calibration, progress)
+        curves = measure_aligned(inputs, [aligned], settings, progress)
         name = layout.permutation_name(None)
         provenance = Provenance(
             operation="align",
-            architecture={
-                "library": family.first.architecture.library,
-                "name": family.first.architecture.name,
-            },
-            sources=(
-                source_of(family.members[0].model, "target"),
-                source_of(second.model, "source"),
+            **inputs.record(settings),
+            sources=tuple(
+                source_of(member.model, role)
+                for member, role in zip(family.members, ("target", "source"), strict=True)
             ),
-            method=method,
-            seed=seed,
-            data=None if batches is None else describe_data(batches, loading),
-            spec_hash=family.spec.hash,
-            log10_order=family.spec.log10_order,
             alignments=(aligned.record(name),),
             weights=None,
             statistics="kept",
             recomputed=(),
             barrier=barrier_summary(curves),
             score=None,
-            versions=versions(),
             warnings=notes(),
             command=command,
-            settings={
-                "model": model,
-                "evaluate": evaluate,
-                "alphas": alphas,
-                "device": device,
-                "options": dict(options or {}),
-                "allow_pickle": allow_pickle,
-            },
         )
         release = Release(
-            like=second,
+            like=family.members[1],
             spec=family.spec,
             permutations={name: aligned.permutation},
             provenance=provenance,
             curves=curves,
             title=Path(output).name,
         )
-        tensors = Permuted(family.spec, aligned.permutation, second.checkpoint)
-        write_release(output, release, tensors, overwrite=overwrite, progress=progress)
+        tensors = Permuted(family.spec, aligned.permutation, family.members[1].checkpoint)
+        write_release(output, release, tensors, overwrite=settings.overwrite, progress=progress)
     return AlignReport(output, len(family.spec.groups), provenance, time.perf_counter() - start)

@@ -18,6 +18,7 @@ from zooalign.release.contents import LocalContents
 from zooalign.release.curves import curves_from_json
 from zooalign.release.opened import OpenedRelease, open_release
 from zooalign.release.provenance import Provenance
+from zooalign.release.settings import ApplySettings
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
 from zooalign.zoo.checkpoint import INDEX_NAME
@@ -45,21 +46,19 @@ class ApplyReport:
 
 def apply_permutation(
     parent: str,
-    release: str,
+    permutation: str,
     output: str,
+    settings: ApplySettings | None = None,
     *,
-    model: str | None = None,
-    allow_pickle: bool = False,
-    overwrite: bool = False,
     progress: Progress = silent,
 ) -> ApplyReport:
-    """Permute ``parent`` as ``release`` says and write the aligned checkpoint.
+    """Permute ``parent`` as the release ``permutation`` says and write the aligned checkpoint.
 
     Parameters
     ----------
     parent:
         The model that was aligned; its files must be the recorded ones, by SHA-256.
-    release:
+    permutation:
         A directory or repo with a spec, a permutation and a provenance; it needs no weights, and
         if it has some they are not read.
     output:
@@ -75,14 +74,15 @@ def apply_permutation(
         is left behind.
     """
     start = time.perf_counter()
-    require_output(output, overwrite=overwrite)
-    with open_release(_or_hub(release)) as subject:
-        made = _alignment(subject)
-        opened = open_model(parent, model=model, allow_pickle=allow_pickle)
-        tensors, published = _permuted(subject, made, opened)
-        assert opened.checkpoint is not None
-        kept = _files(subject, made, opened, Path(output).name)
-        config = {n: c for n, c in opened.config_files().items() if n not in kept}
+    settings = settings or ApplySettings()
+    require_output(output, overwrite=settings.overwrite)
+    with open_release(_or_hub(permutation)) as release:
+        provenance = _alignment(release)
+        model = open_model(parent, model=settings.model, allow_pickle=settings.allow_pickle)
+        tensors, published = _permuted(release, provenance, model)
+        assert model.checkpoint is not None
+        kept = _files(release, provenance, model, Path(output).name)
+        config = {n: c for n, c in model.config_files().items() if n not in kept}
         written = count(1)
 
         def read(name: str) -> Tensor:
@@ -99,58 +99,63 @@ def apply_permutation(
             read,
             config_files=config,
             extra_files=proved,
-            layout_like=opened.checkpoint,
-            overwrite=overwrite,
+            layout_like=model.checkpoint,
+            overwrite=settings.overwrite,
         )
     files = tuple(entry.name for entry in LocalContents.of(Path(output)).entries)
     return ApplyReport(
         output,
-        opened.reference,
-        subject.reference,
+        model.reference,
+        release.reference,
         files,
-        len(opened.checkpoint),
+        len(model.checkpoint),
         time.perf_counter() - start,
     )
 
 
-def _files(subject: OpenedRelease, made: Provenance, opened: Model, title: str) -> dict[str, bytes]:
+def _files(
+    release: OpenedRelease, provenance: Provenance, model: Model, title: str
+) -> dict[str, bytes]:
     """The release's files but for weights; where it has none, with the card of one that has."""
-    found = {
-        name: subject.contents.path(name).read_bytes()
-        for name in subject.names
+    files = {
+        name: release.contents.path(name).read_bytes()
+        for name in release.names
         if not name.startswith(".") and not name.endswith(".safetensors") and name != INDEX_NAME
     }
-    if subject.permutation_only:
+    if release.permutation_only:
         try:
-            text = subject.text(layout.BARRIER)
+            text = release.text(layout.BARRIER)
             curves = () if text is None else curves_from_json(text)
         except MergeError as error:
             raise SpecError(f"{layout.BARRIER} is malformed: {error}") from error
-        found[layout.CARD] = make_card(
-            made,
+        files[layout.CARD] = make_card(
+            provenance,
             title=title,
-            library=opened.adapter.name,
+            library=model.adapter.name,
             curves=curves,
-            plot=layout.PLOT if layout.PLOT in found else None,
-            spec=subject.spec,
+            plot=layout.PLOT if layout.PLOT in files else None,
+            spec=release.spec,
         ).encode()
-    return found
+    return files
 
 
-def _alignment(subject: OpenedRelease) -> Provenance:
-    made = subject.provenance
-    problem = subject.provenance_problem or subject.spec_problem
-    if made is None or subject.spec is None:
+def _alignment(release: OpenedRelease) -> Provenance:
+    provenance = release.provenance
+    problem = release.provenance_problem or release.spec_problem
+    if provenance is None or release.spec is None:
         reason = problem or f"{layout.PROVENANCE} or {layout.SPEC} is missing"
-        raise SpecError(f"{subject.reference} is no release of a permutation: {reason}")
-    if made.operation != "align" or len(made.alignments) != 1:
+        raise SpecError(f"{release.reference} is no release of a permutation: {reason}")
+    if provenance.operation != "align" or len(provenance.alignments) != 1:
         raise SpecError(
-            f"{subject.reference} is a {made.operation}; only an alignment is one parent permuted"
+            f"{release.reference} is a {provenance.operation}; only an alignment is one parent "
+            "permuted"
         )
-    return made
+    return provenance
 
 
-def prove_parent(subject: OpenedRelease, made: Provenance, opened: Model) -> Mapping[str, Tensor]:
+def prove_parent(
+    release: OpenedRelease, provenance: Provenance, parent: Model
+) -> Mapping[str, Tensor]:
     """The parent permuted as a release says, lazily, each tensor proved by its published digest.
 
     Raises
@@ -158,36 +163,36 @@ def prove_parent(subject: OpenedRelease, made: Provenance, opened: Model) -> Map
     SpecError, CheckpointError
         If the parent is not the recorded one, or a tensor is not the published one.
     """
-    tensors, published = _permuted(subject, made, opened)
+    tensors, published = _permuted(release, provenance, parent)
     for name in tensors:
         _require_published(name, digest_of(tensors[name]), published)
     return tensors
 
 
 def _permuted(
-    subject: OpenedRelease, made: Provenance, opened: Model
+    release: OpenedRelease, provenance: Provenance, parent: Model
 ) -> tuple[Permuted, Mapping[str, Any]]:
     """The recorded parent permuted, lazily, and the published digests of what comes out."""
-    _require_parent(opened, made)
-    assert opened.checkpoint is not None and subject.spec is not None
-    permutation = subject.permutation(made.alignments[0].permutation)
-    published = subject.json(layout.DIGESTS)
+    _require_parent(parent, provenance)
+    assert parent.checkpoint is not None and release.spec is not None
+    permutation = release.permutation(provenance.alignments[0].permutation)
+    published = release.json(layout.DIGESTS)
     if not isinstance(published, dict):
         raise SpecError(
             f"{layout.DIGESTS} is missing or malformed, so what comes out could not be checked"
         )
-    return Permuted(subject.spec, permutation, opened.checkpoint), published
+    return Permuted(release.spec, permutation, parent.checkpoint), published
 
 
-def _require_parent(opened: Model, made: Provenance) -> None:
-    if opened.checkpoint is None:
-        raise CheckpointError(f"'{opened.reference}' has no weights to permute")
-    recorded = made.sources[made.alignments[0].source]
+def _require_parent(parent: Model, provenance: Provenance) -> None:
+    if parent.checkpoint is None:
+        raise CheckpointError(f"'{parent.reference}' has no weights to permute")
+    recorded = provenance.sources[provenance.alignments[0].source]
     expected = {file.sha256 for file in recorded.files}
-    if {file.sha256 for file in source_of(opened, "source").files} != expected:
+    if {file.sha256 for file in source_of(parent, "source").files} != expected:
         at = f" at {recorded.commit}" if recorded.commit else ""
         raise CheckpointError(
-            f"'{opened.reference}' is not the parent that was aligned, {recorded.reference}{at}: "
+            f"'{parent.reference}' is not the parent that was aligned, {recorded.reference}{at}: "
             "its files of weights have other SHA-256; give the recorded one"
         )
 

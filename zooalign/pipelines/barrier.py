@@ -1,6 +1,6 @@
 """Barriers between referenced models, as they are or after alignment."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,15 @@ from zooalign.merging.barrier import barrier
 from zooalign.merging.curve import BarrierCurve
 from zooalign.merging.plot import plot_barrier
 from zooalign.merging.statistics import has_running_statistics
-from zooalign.pipelines.matching import Aligned, align_members, diagnosis_to_dict
+from zooalign.pipelines.matching import Aligned, Inputs, align_members, diagnosis_to_dict
 from zooalign.progress import Progress, silent, stage
 from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.curves import MeasuredCurve
 from zooalign.release.opening import Family, open_family
-from zooalign.release.settings import Loading
+from zooalign.release.settings import AlignSettings, BarrierSettings
 from zooalign.symmetry import Permuted
 
-__all__ = ["BarrierReport", "barrier_models", "measure"]
+__all__ = ["BarrierReport", "barrier_models", "measure_aligned"]
 
 
 @dataclass(frozen=True)
@@ -48,75 +48,82 @@ class BarrierReport:
 
 
 def barrier_models(
-    a: str,
-    b: str,
-    *,
-    data: str,
-    test: str | None = None,
-    calibration: str | None = None,
-    align: str = "none",
-    model: str | None = None,
-    reset: bool = True,
-    alphas: int = 25,
-    plot: str | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    loading: Loading | None = None,
-    allow_pickle: bool = False,
-    progress: Progress = silent,
+    a: str, b: str, settings: BarrierSettings, *, progress: Progress = silent
 ) -> BarrierReport:
     """Measure loss and error on the line from ``a`` to ``b``.
 
-    Parameters
-    ----------
-    data, test:
-        Data to score on, with targets.
-    calibration:
-        Data to match on and to reset statistics on; default is ``data``.
-    align:
-        ``none`` to measure them as they are, or a matching method.
-    reset:
-        Recompute running statistics, where there are any, strictly between the endpoints.
-    plot:
-        An ``.svg`` or ``.png`` file to write.
+    With ``settings.reset`` running statistics, where there are any, are recomputed strictly
+    between the endpoints.
+
+    Raises
+    ------
+    ZooalignError
+        If anything is missing or does not fit.
     """
-    loading = loading or Loading()
-    if plot is not None:
-        _require_plottable(Path(plot))
-    family = open_family([a, b], model=model, allow_pickle=allow_pickle)
-    scored = open_for(family.first, data, loading)
-    tested = None if test is None else open_for(family.first, test, loading)
-    calibrating = scored if calibration is None else open_for(family.first, calibration, loading)
-    aligned = None
-    if align != "none":
-        (aligned,) = align_members(
-            family,
-            method=align,
-            batches=calibrating,
-            seed=seed,
-            device=device,
-            progress=progress,
-        )
+    if settings.plot is not None:
+        _require_plottable(Path(settings.plot))
+    family = open_family([a, b], model=settings.model, allow_pickle=settings.allow_pickle)
+    scored, tested, calibration = (
+        None if text is None else open_for(family.first, text, settings.loading)
+        for text in (settings.data, settings.test, settings.calibration)
+    )
+    assert scored is not None
+    calibration = calibration or scored
+    aligned, label = None, "as they are"
     state: Mapping[str, Tensor] = family.members[1].state
-    if aligned is not None:
+    if settings.align != "none":
+        how = AlignSettings(method=settings.align, seed=settings.seed, device=settings.device)
+        (aligned,) = align_members(family, how, calibration, progress)
+        label = _label(how)
         state = Permuted(family.spec, aligned.permutation, state)
     curve = measure(
         family,
         state,
         scored,
         test=tested,
-        reset=FullBatches(calibrating) if reset else None,
-        alphas=alphas,
-        device=device,
+        reset=FullBatches(calibration) if settings.reset else None,
+        alphas=settings.alphas,
+        device=settings.device,
         progress=progress,
     )
-    label = "as they are" if align == "none" else f"{align} matching"
-    measured = MeasuredCurve(
-        label, family.members[0].reference, family.members[1].reference, align, data, curve
-    )
-    if plot is not None:
-        plot_barrier({label: curve}, plot)
-    return BarrierReport(measured, aligned, plot)
+    ends = (family.members[0].reference, family.members[1].reference)
+    measured = MeasuredCurve(label, *ends, settings.align, settings.data, curve)
+    if settings.plot is not None:
+        plot_barrier({label: curve}, settings.plot)
+    return BarrierReport(measured, aligned, settings.plot)
+
+
+def measure_aligned(
+    inputs: Inputs,
+    aligned: Sequence[Aligned],
+    settings: AlignSettings,
+    progress: Progress,
+    *,
+    reset: bool = True,
+) -> list[MeasuredCurve]:
+    """The curve from the first member to each aligned one; none without data to score on."""
+    family, curves = inputs.family, []
+    if inputs.scored is None or settings.evaluate is None:
+        return []
+    for one in aligned:
+        member = family.members[one.index]
+        curve = measure(
+            family,
+            Permuted(family.spec, one.permutation, member.state),
+            inputs.scored,
+            reset=FullBatches(inputs.calibration or inputs.scored) if reset else None,
+            alphas=settings.alphas,
+            device=settings.device,
+            progress=progress,
+        )
+        label = _label(settings) + (f", parent {one.index + 1}" if len(aligned) > 1 else "")
+        ends = (family.members[0].reference, member.reference)
+        curves.append(MeasuredCurve(label, *ends, settings.method, settings.evaluate, curve))
+    return curves
+
+
+def _label(settings: AlignSettings) -> str:
+    return "as they are" if settings.method == "none" else f"{settings.method} matching"
 
 
 def measure(

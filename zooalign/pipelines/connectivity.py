@@ -21,7 +21,7 @@ from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.layout import json_bytes
 from zooalign.release.opening import open_family
 from zooalign.release.provenance import noted_warnings
-from zooalign.release.settings import Loading
+from zooalign.release.settings import ConnectivitySettings
 from zooalign.zoo.files import new_directory
 
 __all__ = [
@@ -304,41 +304,15 @@ def checkpoints_of(folder: str) -> tuple[str, ...]:
 
 
 def connectivity_models(
-    references: Sequence[str],
-    *,
-    data: str,
-    calibration: str | None = None,
-    trajectories: bool = False,
-    matching: Matching | None = None,
-    model: str | None = None,
-    reset: bool = True,
-    alphas: int = 25,
-    steps: int = 6,
-    output: str | None = None,
-    overwrite: bool = False,
-    seed: int = 0,
-    device: str = "cpu",
-    loading: Loading | None = None,
-    allow_pickle: bool = False,
-    progress: Progress = silent,
+    references: Sequence[str], settings: ConnectivitySettings, *, progress: Progress = silent
 ) -> ConnectivityReport:
     """Measure how models of one architecture connect, two by two and all at once.
 
     Parameters
     ----------
     references:
-        Two models or more; with ``trajectories`` directories of checkpoints
+        Two models or more; with ``settings.trajectories`` directories of checkpoints
         (:func:`checkpoints_of`), as many in each.
-    data:
-        Data to score on, with targets.
-    calibration:
-        Data to match on and to reset statistics on; default is ``data``.
-    alphas, steps:
-        Points of a curve, and along an edge of the simplex less one.
-    output:
-        A directory to write, with the report as JSON and as a page of tables, and the pictures.
-
-    Other parameters are those of :func:`zooalign.pipelines.barrier.barrier_models`.
 
     Raises
     ------
@@ -346,12 +320,12 @@ def connectivity_models(
         If anything is missing or does not fit; nothing is left behind.
     """
     start = time.perf_counter()
-    matching, loading = matching or Matching(), loading or Loading()
+    matching = Matching(settings.method, settings.through, settings.references, settings.options)
     if len(references) < 2:
         raise MergeError("connectivity is of two models or more")
     if matching.through not in WAYS:
         raise MergeError(f"no way '{matching.through}'; there are {', '.join(WAYS)}")
-    checkpoints = [checkpoints_of(r) if trajectories else () for r in references]
+    checkpoints = [checkpoints_of(r) if settings.trajectories else () for r in references]
     lengths = {len(own) for own in checkpoints}
     if len(lengths) > 1:
         raise MergeError(
@@ -360,20 +334,25 @@ def connectivity_models(
         )
     with ExitStack() as stack:
         folder = None
-        if output is not None:
+        if settings.output is not None:
             # Before hours of work: a directory that must not be replaced is refused at once.
             folder = stack.enter_context(
-                new_directory(output, needed=_NEEDED_BYTES, overwrite=overwrite, marker=REPORT)
+                new_directory(
+                    settings.output,
+                    needed=_NEEDED_BYTES,
+                    overwrite=settings.overwrite,
+                    marker=REPORT,
+                )
             )
         notes = stack.enter_context(noted_warnings())
         progress("open", 0, 1)
         flat = [name for own in checkpoints for name in own] or list(references)
-        family = open_family(flat, model=model, allow_pickle=allow_pickle)
-        scored = open_for(family.first, data, loading)
-        calibrating = (
-            scored if calibration is None else open_for(family.first, calibration, loading)
-        )
-        states = [float_state(member.state, device) for member in family.members]
+        family = open_family(flat, model=settings.model, allow_pickle=settings.allow_pickle)
+        scored = open_for(family.first, settings.data, settings.loading)
+        calibrating = scored
+        if settings.calibration is not None:
+            calibrating = open_for(family.first, settings.calibration, settings.loading)
+        states = [float_state(member.state, settings.device) for member in family.members]
         size = max(1, len(checkpoints[0]))
         loss, metric = scoring(family.first)
         found = connect(
@@ -382,20 +361,27 @@ def connectivity_models(
             [states[n : n + size] for n in range(0, len(states), size)],
             scored,
             calibration=calibrating,
-            reset=FullBatches(calibrating) if reset else None,
+            reset=FullBatches(calibrating) if settings.reset else None,
             matching=matching,
-            alphas=alphas,
-            steps=steps,
-            seed=seed,
+            alphas=settings.alphas,
+            steps=settings.steps,
+            seed=settings.seed,
             loss=loss,
             metric=metric,
             progress=progress,
         )
         plots = () if folder is None else draw(found, checkpoints[0], folder)
         report = ConnectivityReport(
-            tuple(references), tuple(checkpoints), matching, data, found, output, plots, notes(),
+            tuple(references),
+            tuple(checkpoints),
+            matching,
+            settings.data,
+            found,
+            settings.output,
+            plots,
+            notes(),
             time.perf_counter() - start,
-        )  # fmt: skip
+        )
         if folder is not None:
             body = report.to_dict()
             (folder / REPORT).write_bytes(json_bytes(body))

@@ -1,6 +1,6 @@
 """Matching the members of a family to the first one, with its diagnosis and its proof."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,15 @@ from zooalign.merging.evaluate import cross_entropy
 from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Outcome, outcome
 from zooalign.progress import Progress, stage
-from zooalign.release.calibration import scoring
-from zooalign.release.opening import Family
-from zooalign.release.provenance import Alignment
+from zooalign.release.calibration import describe_data, open_for, scoring
+from zooalign.release.opening import Family, open_family
+from zooalign.release.provenance import Alignment, versions
+from zooalign.release.settings import AlignSettings
 from zooalign.symmetry import Permutation
 from zooalign.symmetry.same_function import Comparison
+from zooalign.zoo.data import Batches
 
-__all__ = ["Aligned", "align_members", "require_data"]
+__all__ = ["Aligned", "Inputs", "align_members", "open_inputs", "require_data"]
 
 # Options of match_many that are a caller's to set.
 _MANY = frozenset({"kind", "scale", "columns", "labels", "criterion"})
@@ -80,16 +82,46 @@ def require_data(method: str, data: str | None) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What an alignment or a merge reads: models, and data to match on and to score on."""
+
+    family: Family
+    calibration: Batches | None
+    scored: Batches | None
+
+    def record(self, settings: AlignSettings) -> dict[str, Any]:
+        """What the provenance of an alignment and of a merge have in common."""
+        architecture, data = self.family.first.architecture, self.calibration
+        return {
+            "architecture": {"library": architecture.library, "name": architecture.name},
+            "method": settings.method,
+            "seed": settings.seed,
+            "data": None if data is None else describe_data(data, settings.loading),
+            "spec_hash": self.family.spec.hash,
+            "log10_order": self.family.spec.log10_order,
+            "versions": versions(),
+            "settings": settings.record(),
+        }
+
+
+def open_inputs(references: Sequence[str], settings: AlignSettings) -> Inputs:
+    """Open the models of ``references`` and the data of ``settings``."""
+    family = open_family(references, model=settings.model, allow_pickle=settings.allow_pickle)
+    calibration, scored = (
+        None if text is None else open_for(family.first, text, settings.loading)
+        for text in (settings.data, settings.evaluate)
+    )
+    return Inputs(family, calibration, scored)
+
+
 def align_members(
     family: Family,
-    *,
-    method: str,
-    through: str = "reference",
+    settings: AlignSettings,
     batches: Iterable[Any] | None,
-    seed: int,
-    device: str,
     progress: Progress,
-    options: Mapping[str, Any] | None = None,
+    *,
+    through: str = "reference",
 ) -> list[Aligned]:
     """Match all members but the first to it, and prove that their functions are kept.
 
@@ -105,15 +137,16 @@ def align_members(
         If a permuted member computes something else than the member (its architecture has
         less symmetry than was derived; this is a mistake in zooalign or in an operator rule).
     """
-    options = options or {}
-    how: dict[str, Any] = {"method": method, "data": batches, "module": family.module, "seed": seed}
+    method, device, options = settings.method, settings.device, settings.options
+    how: dict[str, Any] = {"method": method, "data": batches, "module": family.module}
+    how["seed"] = settings.seed
     how["progress"] = _counted(progress, f"{method} matching")
     target = dict(family.members[0].state)
     if through != "reference":
         require_way(method, through)
-        if odd := sorted(set(options) - _MANY):
+        if unknown := sorted(set(options) - _MANY):
             raise MergeError(
-                f"models matched all at once take no option '{odd[0]}'; they take "
+                f"models matched all at once take no option '{unknown[0]}'; they take "
                 f"{', '.join(sorted(_MANY - {'criterion'}))}"
             )
         how |= _judged_by(family, through, batches, options)

@@ -12,22 +12,19 @@ from torch import Tensor
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.lazy_state import float_state
 from zooalign.matching.many import require_way
-from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.evaluate import evaluate as score_of
 from zooalign.merging.merge import Correction, merge_states
 from zooalign.pipelines.assemble import Release, require_output, write_release
-from zooalign.pipelines.barrier import measure
-from zooalign.pipelines.matching import Aligned, align_members, require_data
+from zooalign.pipelines.barrier import measure_aligned
+from zooalign.pipelines.matching import Inputs, align_members, open_inputs, require_data
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
-from zooalign.release.calibration import FullBatches, describe_data, open_for, scoring
-from zooalign.release.curves import MeasuredCurve, barrier_summary
-from zooalign.release.opening import Family, open_family
-from zooalign.release.provenance import Provenance, noted_warnings, versions
-from zooalign.release.settings import Loading
+from zooalign.release.calibration import FullBatches, scoring
+from zooalign.release.curves import barrier_summary
+from zooalign.release.opening import Family
+from zooalign.release.provenance import Provenance, noted_warnings
+from zooalign.release.settings import MergeSettings
 from zooalign.release.sources import source_of
-from zooalign.symmetry import Permuted
-from zooalign.zoo.data import Batches
 
 __all__ = ["MergeReport", "merge_models"]
 
@@ -70,70 +67,27 @@ class MergeReport:
         }
 
 
-def _require_equal_dtypes(family: Family) -> None:
-    first = family.members[0]
-    for other in family.members[1:]:
-        for name in first.state:
-            ours, theirs = first.state.info(name).dtype, other.state.info(name).dtype
-            if ours != theirs:
-                raise MergeError(
-                    f"'{name}' is {ours} in '{first.reference}' and {theirs} in "
-                    f"'{other.reference}': convert one of them first"
-                )
-
-
-@dataclass(frozen=True)
-class _Opened:
-    family: Family
-    calibration: Batches | None
-    scored: Batches | None
-
-
 def merge_models(
     references: Sequence[str],
     output: str,
+    settings: MergeSettings | None = None,
     *,
-    weights: Sequence[float] | None = None,
-    model: str | None = None,
-    method: str = DEFAULT,
-    through: str = "reference",
-    data: str | None = None,
-    evaluate: str | None = None,
-    alphas: int = 25,
-    reset: bool = True,
-    repair: bool = False,
-    seed: int = 0,
-    device: str = "cpu",
-    loading: Loading | None = None,
-    options: Mapping[str, Any] | None = None,
-    allow_pickle: bool = False,
-    overwrite: bool = False,
     command: str | None = None,
     progress: Progress = silent,
 ) -> MergeReport:
-    """Average models, each brought in the order of the first one's units.
+    """Average models, each with its units reordered to match those of the first one.
 
-    Running statistics are reset on ``data`` where the architecture has them; without data (or
+    Running statistics are reset on the data where the architecture has them; without data (or
     with ``reset`` off) they are stale, which is warned of and recorded.
 
     Parameters
     ----------
     references:
         Two or more models of one architecture and equal dtypes.
-    weights:
-        One number per model; divided by their sum. Equal if None.
-    method:
-        ``activation`` (needs ``data``), ``weight``, a plugin's, or ``none`` to average as is.
-    through:
-        ``reference``: each model is matched to the first alone. ``universe``, ``mean`` or
-        ``auto``: all at once, by ``activation`` or ``weight``
-        (:func:`zooalign.matching.match_many`), in the order that the first one has.
-    evaluate:
-        Data with targets: the merge is scored, and a barrier measured for every aligned parent.
-    repair:
-        REPAIR the layers that no batch normalisation follows; needs ``data``.
-
-    Other parameters are those of :func:`zooalign.pipelines.align.align_models`.
+    output:
+        The directory to write.
+    command:
+        The command line that does this again, for provenance.
 
     Raises
     ------
@@ -146,131 +100,83 @@ def merge_models(
         If running statistics are left stale.
     """
     start = time.perf_counter()
-    loading = loading or Loading()
-    if len(references) < 2:
-        raise MergeError("a merge takes two models or more")
-    require_way(method, through)
-    require_data(method, data)
-    if repair and data is None:
-        raise DataError("REPAIR measures activations and needs data: add --data")
-    require_output(output, overwrite=overwrite)
+    settings = settings or MergeSettings()
+    _require_possible(references, settings)
+    require_output(output, overwrite=settings.overwrite)
     with noted_warnings() as notes:
         progress("open", 0, 1)
-        family = open_family(references, model=model, allow_pickle=allow_pickle)
+        inputs = open_inputs(references, settings)
+        family, calibration = inputs.family, inputs.calibration
         _require_equal_dtypes(family)
-        opened = _Opened(
-            family,
-            None if data is None else open_for(family.first, data, loading),
-            None if evaluate is None else open_for(family.first, evaluate, loading),
-        )
-        aligned = align_members(
-            family,
-            method=method,
-            through=through,
-            batches=opened.calibration,
-            seed=seed,
-            device=device,
-            progress=progress,
-            options=options,
-        )
+        aligned = align_members(family, settings, calibration, progress, through=settings.through)
         merged = merge_states(
             family.module,
             family.spec,
             [member.state for member in family.members],
-            [family.spec.identity(), *(found.permutation for found in aligned)],
-            weights=weights,
-            data=None if opened.calibration is None else FullBatches(opened.calibration),
-            correction=Correction(reset, repair, device),
+            [family.spec.identity(), *(one.permutation for one in aligned)],
+            weights=settings.weights,
+            data=None if calibration is None else FullBatches(calibration),
+            correction=Correction(settings.reset, settings.repair, settings.device),
         )
         if merged.statistics == "stale":
             warnings.warn(STALE, ZooalignWarning, stacklevel=2)
-        curves = _curves(opened, aligned, method, evaluate, alphas, device, progress, reset=reset)
-        names = {found.index: layout.permutation_name(found.index) for found in aligned}
+        curves = measure_aligned(inputs, aligned, settings, progress, reset=settings.reset)
+        names = {one.index: layout.permutation_name(one.index) for one in aligned}
         provenance = Provenance(
             operation="merge",
-            architecture={
-                "library": family.first.architecture.library,
-                "name": family.first.architecture.name,
-            },
+            **inputs.record(settings),
             sources=tuple(source_of(member.model, "parent") for member in family.members),
-            method=method,
-            seed=seed,
-            data=None if opened.calibration is None else describe_data(opened.calibration, loading),
-            spec_hash=family.spec.hash,
-            log10_order=family.spec.log10_order,
-            alignments=tuple(found.record(names[found.index]) for found in aligned),
+            alignments=tuple(one.record(names[one.index]) for one in aligned),
             weights=merged.weights,
             statistics=merged.statistics,
             recomputed=merged.recomputed,
             barrier=barrier_summary(curves),
-            score=_score(opened, merged.state, device),
-            versions=versions(),
+            score=_score(inputs, merged.state, settings.device),
             warnings=notes(),
             command=command,
-            settings={
-                "model": model,
-                "evaluate": evaluate,
-                "alphas": alphas,
-                "device": device,
-                "options": dict(options or {}),
-                "allow_pickle": allow_pickle,
-                "reset": reset,
-                "repair": repair,
-                **({} if through == "reference" else {"through": through}),
-            },
         )
         release = Release(
             like=family.members[0],
             spec=family.spec,
-            permutations={names[found.index]: found.permutation for found in aligned},
+            permutations={names[one.index]: one.permutation for one in aligned},
             provenance=provenance,
             curves=curves,
             title=Path(output).name,
         )
-        write_release(output, release, merged.state, overwrite=overwrite, progress=progress)
+        write_release(
+            output, release, merged.state, overwrite=settings.overwrite, progress=progress
+        )
     return MergeReport(output, len(family.spec.groups), provenance, time.perf_counter() - start)
 
 
-def _curves(
-    opened: _Opened,
-    aligned: Sequence[Aligned],
-    method: str,
-    evaluate: str | None,
-    alphas: int,
-    device: str,
-    progress: Progress,
-    *,
-    reset: bool,
-) -> list[MeasuredCurve]:
-    family, curves = opened.family, []
-    if opened.scored is None or evaluate is None:
-        return []
-    for found in aligned:
-        member = family.members[found.index]
-        curve = measure(
-            family,
-            Permuted(family.spec, found.permutation, member.state),
-            opened.scored,
-            reset=FullBatches(opened.calibration or opened.scored) if reset else None,
-            alphas=alphas,
-            device=device,
-            progress=progress,
-        )
-        label = f"{method} matching" if method != "none" else "as they are"
-        if len(aligned) > 1:
-            label += f", parent {found.index + 1}"
-        ends = (family.members[0].reference, member.reference)
-        curves.append(MeasuredCurve(label, *ends, method, evaluate, curve))
-    return curves
+def _require_possible(references: Sequence[str], settings: MergeSettings) -> None:
+    if len(references) < 2:
+        raise MergeError("a merge takes two models or more")
+    require_way(settings.method, settings.through)
+    require_data(settings.method, settings.data)
+    if settings.repair and settings.data is None:
+        raise DataError("REPAIR measures activations and needs data: add --data")
+
+
+def _require_equal_dtypes(family: Family) -> None:
+    first = family.members[0]
+    for other in family.members[1:]:
+        for name in first.state:
+            ours, theirs = first.state.info(name).dtype, other.state.info(name).dtype
+            if ours != theirs:
+                raise MergeError(
+                    f"'{name}' is {ours} in '{first.reference}' and {theirs} in "
+                    f"'{other.reference}': convert one of them first"
+                )
 
 
 def _score(
-    opened: _Opened, merged: Mapping[str, Tensor], device: str
+    inputs: Inputs, merged: Mapping[str, Tensor], device: str
 ) -> dict[str, float | int | None] | None:
-    if opened.scored is None:
+    if inputs.scored is None:
         return None
-    loss, metric = scoring(opened.family.first)
+    loss, metric = scoring(inputs.family.first)
     found = score_of(
-        opened.family.module, float_state(merged, device), opened.scored, loss=loss, metric=metric
+        inputs.family.module, float_state(merged, device), inputs.scored, loss=loss, metric=metric
     )
     return {"loss": found.loss, "accuracy": found.accuracy, "count": found.count}

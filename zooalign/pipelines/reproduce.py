@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from zooalign.errors import SpecError, ZooalignWarning
 from zooalign.pipelines.align import align_models
@@ -18,10 +20,11 @@ from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease, open_release
 from zooalign.release.provenance import Provenance, versions
-from zooalign.release.settings import Loading
+from zooalign.release.settings import AlignSettings, MergeSettings, ReproduceSettings
 
 __all__ = ["ReproduceReport", "reproduce", "reproduce_opened"]
 
+_Kind = TypeVar("_Kind", AlignSettings, MergeSettings)
 _TITLE = re.compile(r"^# (?P<title>[^\s/\\.][^/\\\n]*)$", re.MULTILINE)
 
 
@@ -69,13 +72,7 @@ class ReproduceReport:
 
 
 def reproduce(
-    reference: str,
-    *,
-    root: str | None = None,
-    allow_code: bool = False,
-    allow_pickle: bool = False,
-    device: str | None = None,
-    progress: Progress = silent,
+    reference: str, settings: ReproduceSettings | None = None, *, progress: Progress = silent
 ) -> ReproduceReport:
     """Run a release's operation again and compare what it writes, file by file.
 
@@ -85,15 +82,6 @@ def reproduce(
     ----------
     reference:
         A directory or repo with ``zooalign/provenance.json``.
-    root:
-        The folder that recorded relative paths start from; default: the working directory. The
-        working directory of the process is changed while it runs.
-    allow_code:
-        Follow ``py:`` references of the record, which run the Python code that they name.
-    allow_pickle:
-        Read pickled weights, where the recorded run did.
-    device:
-        Run elsewhere than recorded.
 
     Raises
     ------
@@ -102,94 +90,86 @@ def reproduce(
     ZooalignError
         If a source or the data is missing, or the operation fails.
     """
-    with open_release(reference) as subject:
-        return reproduce_opened(
-            subject,
-            root=root,
-            allow_code=allow_code,
-            allow_pickle=allow_pickle,
-            device=device,
-            progress=progress,
-        )
+    with open_release(reference) as release:
+        return reproduce_opened(release, settings, progress=progress)
 
 
 def reproduce_opened(
-    subject: OpenedRelease,
+    release: OpenedRelease,
+    settings: ReproduceSettings | None = None,
     *,
-    root: str | None = None,
-    allow_code: bool = False,
-    allow_pickle: bool = False,
-    device: str | None = None,
     progress: Progress = silent,
 ) -> ReproduceReport:
     """As :func:`reproduce`, of a release that is open."""
     start = time.perf_counter()
-    made = subject.provenance
-    if made is None:
-        problem = subject.provenance_problem or "it is missing"
-        raise SpecError(f"{subject.reference}: {layout.PROVENANCE} cannot be followed: {problem}")
-    _require_no_code(made, allow_code)
+    settings = settings or ReproduceSettings()
+    recorded = release.provenance
+    if recorded is None:
+        problem = release.provenance_problem or "it is missing"
+        raise SpecError(f"{release.reference}: {layout.PROVENANCE} cannot be followed: {problem}")
+    _require_no_code(recorded, settings.allow_code)
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / _title(subject)
+        output = Path(folder) / _title(release)
+        root = settings.root
         place = contextlib.chdir(root) if root is not None else contextlib.nullcontext()
         with place, warnings.catch_warnings():
             warnings.simplefilter("ignore", ZooalignWarning)
-            _run(made, str(output), allow_pickle, device, progress)
-        renamed = {s.pinned.removeprefix("hub:"): s.reference for s in made.sources}
-        found = compare_files(subject, output, renamed)
+            _run(recorded, str(output), settings, progress)
+        renamed = {s.pinned.removeprefix("hub:"): s.reference for s in recorded.sources}
+        files = compare_files(release, output, renamed)
     here = versions()
     changed = {
         name: (value, here.get(name, "none"))
-        for name, value in made.versions.items()
+        for name, value in recorded.versions.items()
         if here.get(name) != value
     }
     return ReproduceReport(
-        subject.reference,
-        made.operation,
-        found.differences,
-        found.compared,
-        found.extra,
+        release.reference,
+        recorded.operation,
+        files.differences,
+        files.compared,
+        files.extra,
         changed,
         time.perf_counter() - start,
     )
 
 
 def _run(
-    made: Provenance, output: str, allow_pickle: bool, device: str | None, progress: Progress
+    recorded: Provenance, output: str, settings: ReproduceSettings, progress: Progress
 ) -> None:
-    kept = made.settings
-    data = made.data
-    common: dict[str, Any] = {
-        "model": kept.get("model"),
-        "method": made.method,
+    references = [source.pinned for source in recorded.sources]
+    how: dict[str, Any] = {"command": recorded.command, "progress": progress}
+    if recorded.operation == "align":
+        again = _settings(recorded, AlignSettings, settings)
+        align_models(references[0], references[1], output, again, **how)
+    else:
+        merge_models(references, output, _settings(recorded, MergeSettings, settings), **how)
+
+
+def _settings(recorded: Provenance, kind: type[_Kind], settings: ReproduceSettings) -> _Kind:
+    """The recorded settings; what an older record lacks has its default."""
+    data = recorded.data
+    fields = {
+        # An older record does not say whether statistics were reset.
+        "reset": recorded.statistics != "stale",
+        **{name: value for name, value in recorded.settings.items() if value is not None},
+        "repair": recorded.statistics == "repaired",
+        "method": recorded.method,
+        "seed": recorded.seed,
+        "weights": recorded.weights,
         "data": None if data is None else data.reference,
-        "evaluate": kept.get("evaluate"),
-        "alphas": kept.get("alphas", 25),
-        "seed": made.seed,
-        "device": device or kept.get("device") or "cpu",
-        "loading": Loading() if data is None else Loading(data.batch_size, data.limit),
-        "options": dict(kept.get("options") or {}),
-        "allow_pickle": allow_pickle and bool(kept.get("allow_pickle")),
-        "command": made.command,
-        "progress": progress,
+        "loading": {} if data is None else {"batch_size": data.batch_size, "limit": data.limit},
     }
-    references = [source.pinned for source in made.sources]
-    if made.operation == "align":
-        align_models(references[0], references[1], output, **common)
-        return
-    merge_models(
-        references,
-        output,
-        weights=made.weights,
-        reset=bool(kept.get("reset", made.statistics != "stale")),
-        repair=made.statistics == "repaired",
-        through=kept.get("through", "reference"),
-        **common,
-    )
+    fields["allow_pickle"] = settings.allow_pickle and bool(fields.get("allow_pickle"))
+    fields["device"] = settings.device or fields.get("device", "cpu")
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise SpecError(f"{layout.PROVENANCE}: settings cannot be followed: {error}") from error
 
 
-def _require_no_code(made: Provenance, allowed: bool) -> None:
-    for text in _references(made):
+def _require_no_code(recorded: Provenance, allowed: bool) -> None:
+    for text in _references(recorded):
         if text.startswith("py:") and not allowed:
             raise SpecError(
                 f"the provenance names Python code to run ({text}); look at it, and allow it "
@@ -197,20 +177,20 @@ def _require_no_code(made: Provenance, allowed: bool) -> None:
             )
 
 
-def _references(made: Provenance) -> Iterator[str]:
-    for source in made.sources:
+def _references(recorded: Provenance) -> Iterator[str]:
+    for source in recorded.sources:
         yield source.reference
-    if made.data is not None:
-        yield made.data.reference
+    if recorded.data is not None:
+        yield recorded.data.reference
     for name in ("model", "evaluate"):
-        if made.settings.get(name):
-            yield str(made.settings[name])
+        if recorded.settings.get(name):
+            yield str(recorded.settings[name])
 
 
-def _title(subject: OpenedRelease) -> str:
+def _title(release: OpenedRelease) -> str:
     """The name of the directory that the release was first written to: its card's title."""
     try:
-        found = _TITLE.search(subject.text(layout.CARD) or "")
+        match = _TITLE.search(release.text(layout.CARD) or "")
     except SpecError:
-        found = None
-    return found["title"][:200] if found else "release"
+        match = None
+    return match["title"][:200] if match else "release"

@@ -34,7 +34,7 @@ class SameFiles:
     extra: tuple[str, ...]
 
 
-def compare_files(subject: OpenedRelease, again: Path, renamed: Mapping[str, str]) -> SameFiles:
+def compare_files(release: OpenedRelease, again: Path, renamed: Mapping[str, str]) -> SameFiles:
     """Compare the files of a release with those in ``again``, weights first.
 
     ``renamed`` maps references as they were given to the second run to those of the first. The
@@ -45,14 +45,14 @@ def compare_files(subject: OpenedRelease, again: Path, renamed: Mapping[str, str
     made.sort(key=lambda name: (not name.endswith(".safetensors"), name))
     compared, differences = [], []
     for name in made:
-        if name not in subject.names:
+        if name not in release.names:
             differences.append(Difference(name, name, "is made again, and is not in the release"))
             continue
         if name == layout.PLOT:
             continue
         compared.append(name)
-        differences.extend(_compare(subject, name, again / name, renamed))
-    extra = [n for n in subject.names if n not in made]
+        differences.extend(_compare(release, name, again / name, renamed))
+    extra = [n for n in release.names if n not in made]
     for name in extra:
         if name.endswith(".safetensors"):
             differences.append(Difference(name, name, "is in the release, and is not made again"))
@@ -60,18 +60,18 @@ def compare_files(subject: OpenedRelease, again: Path, renamed: Mapping[str, str
 
 
 def _compare(
-    subject: OpenedRelease, name: str, again: Path, renamed: Mapping[str, str]
+    release: OpenedRelease, name: str, again: Path, renamed: Mapping[str, str]
 ) -> Iterator[Difference]:
     try:
-        path = subject.contents.path(name)
+        path = release.contents.path(name)
         if hash_file(path) == hash_file(again):
             return
         if name.endswith(".safetensors"):
             yield _tensors(name, path, again)
         elif name == layout.PROVENANCE:
-            yield from _record(subject, name, again, renamed)
+            yield from _record(release, name, again, renamed)
         elif name == layout.CARD:
-            yield from _card(subject, name, again, renamed)
+            yield from _card(release, name, again, renamed)
         else:
             yield Difference(name, name, "has other bytes than when it is made again")
     except (CheckpointError, SpecError, OSError) as error:
@@ -89,9 +89,9 @@ def _tensors(name: str, path: Path, again: Path) -> Difference:
 
 
 def _record(
-    subject: OpenedRelease, name: str, again: Path, renamed: Mapping[str, str]
+    release: OpenedRelease, name: str, again: Path, renamed: Mapping[str, str]
 ) -> Iterator[Difference]:
-    ours: dict[str, Any] = subject.json(name)
+    ours: dict[str, Any] = release.json(name)
     theirs: dict[str, Any] = json.loads(_put_back(again.read_text(encoding="utf-8"), renamed))
     for key in theirs:
         if key not in ("versions", "warnings") and ours.get(key) != theirs[key]:
@@ -99,11 +99,11 @@ def _record(
 
 
 def _card(
-    subject: OpenedRelease, name: str, again: Path, renamed: Mapping[str, str]
+    release: OpenedRelease, name: str, again: Path, renamed: Mapping[str, str]
 ) -> Iterator[Difference]:
-    ours = (subject.text(name) or "").splitlines()
+    ours = (release.text(name) or "").splitlines()
     theirs = _put_back(again.read_text(encoding="utf-8"), renamed).splitlines()
-    seed = f"Seed {subject.provenance.seed}. With " if subject.provenance else "\0"
+    seed = f"Seed {release.provenance.seed}. With " if release.provenance else "\0"
     for number in range(max(len(ours), len(theirs))):
         one, other = (lines[number : number + 1] for lines in (ours, theirs))
         if one != other and not (one and one[0].startswith(seed)):

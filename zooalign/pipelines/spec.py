@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zooalign.release.opening import derive_for
+from zooalign.release.settings import OpenSettings, VerifySettings
 from zooalign.symmetry import Derived, Verification, verify
 from zooalign.zoo.models import Model, open_architecture
 
@@ -42,7 +43,7 @@ class SpecReport:
         }
 
 
-def spec_for(reference: str, *, model: str | None = None, allow_pickle: bool = False) -> SpecReport:
+def spec_for(reference: str, settings: OpenSettings | None = None) -> SpecReport:
     """Derive the symmetries of the architecture that ``reference`` names. No weight is read.
 
     From a hub only the config is fetched.
@@ -54,32 +55,28 @@ def spec_for(reference: str, *, model: str | None = None, allow_pickle: bool = F
     TraceError
         If the architecture cannot be traced.
     """
-    opened = open_architecture(reference, model=model, allow_pickle=allow_pickle)
+    settings = settings or OpenSettings()
+    opened = open_architecture(reference, model=settings.model, allow_pickle=settings.allow_pickle)
     start = time.perf_counter()
     derived = derive_for(opened, opened.build())
     return SpecReport(opened, derived, time.perf_counter() - start)
 
 
 def verify_model(
-    reference: str,
-    *,
-    model: str | None = None,
-    seed: int = 0,
-    alone: bool | int = False,
-    trials: int = 1,
-    allow_pickle: bool = False,
+    reference: str, settings: VerifySettings | None = None
 ) -> tuple[SpecReport, Verification]:
     """Derive a model's spec and check it numerically on random parameters.
 
     See :func:`zooalign.symmetry.verify` for ``seed``, ``alone`` and ``trials``.
     """
-    report = spec_for(reference, model=model, allow_pickle=allow_pickle)
+    settings = settings or VerifySettings()
+    report = spec_for(reference, settings)
     found = verify(
         report.model.build(),
         report.derived.spec,
         report.model.example_inputs(_BATCH),
-        seed=seed,
-        alone=alone,
-        trials=trials,
+        seed=settings.seed,
+        alone=settings.alone,
+        trials=settings.trials,
     )
     return report, found

@@ -23,7 +23,7 @@ from zooalign.publish.upload import (
     upload,
 )
 from zooalign.release.contents import PublishedFile, list_files
-from zooalign.release.settings import CheckRequest
+from zooalign.release.settings import CheckRequest, PublishSettings
 from zooalign.zoo.hub import endpoint
 
 __all__ = ["FaultyReleaseError", "PublishReport", "publish"]
@@ -75,14 +75,8 @@ class FaultyReleaseError(ZooalignError):
 def publish(
     directory: str,
     repo: str,
+    settings: PublishSettings | None = None,
     *,
-    pull_request: bool = False,
-    dry_run: bool = False,
-    force: bool = False,
-    private: bool = False,
-    permutation_only: bool = False,
-    parent_commit: str | None = None,
-    message: str | None = None,
     request: CheckRequest | None = None,
     policy: Policy | None = None,
     token: str | None = None,
@@ -97,18 +91,6 @@ def publish(
     ----------
     repo:
         ``org/name`` on the hub of ``HF_ENDPOINT``. It is made if it is not there.
-    pull_request:
-        Open a pull request instead of a commit on the main branch.
-    dry_run:
-        Check and list only; the hub is not asked anything.
-    force:
-        Publish what the release gate finds faulty.
-    private:
-        Make a new repo private; a repo that is there and public is refused.
-    permutation_only:
-        Publish the permutation, spec, provenance and a card, without weights and configuration.
-    parent_commit:
-        The head (at least seven digits) that an existing repo must have.
     request, policy:
         What the gate looks at and what it demands, as for
         :func:`zooalign.gate.check.check`.
@@ -127,34 +109,36 @@ def publish(
     """
     if not _REPO.fullmatch(repo):
         raise ModelReferenceError(f"{repo!r} is no repo name; write org/name")
+    settings = settings or PublishSettings()
     listed = list_files(Path(directory))
     api = HfApi(endpoint=endpoint(), token=token)
     head = None
     unreachable: HubError | None = None
-    if not dry_run:
+    if not settings.dry_run:
         progress("head", 0, 1)
         try:
             head = look_up(api, repo)
-            require_head(repo, head, private=private, expected=parent_commit)
+            require_head(repo, head, private=settings.private, expected=settings.parent_commit)
         except HubError as error:
             unreachable = error  # what the gate finds is said first; it needs no hub
     progress("check", 0, 1)
     # A path like a repo's name would be taken for one.
     here = directory if directory.startswith((".", "/")) else f"./{directory}"
     report = check(here, request, policy=policy)
-    if not report.ok and not force:
+    if not report.ok and not settings.force:
         raise FaultyReleaseError(
-            _refusal(directory, report), PublishReport(directory, repo, listed, dry_run, report)
+            _refusal(directory, report),
+            PublishReport(directory, repo, listed, settings.dry_run, report),
         )
     if unreachable is not None:
         raise unreachable
     source = Path(directory)
-    stage = permutation_release(source, repo) if permutation_only else nullcontext(source)
+    stage = permutation_release(source, repo) if settings.permutation_only else nullcontext(source)
     with stage as folder:
-        files = list_files(folder) if permutation_only else listed
-        if dry_run:
+        files = list_files(folder) if settings.permutation_only else listed
+        if settings.dry_run:
             return PublishReport(directory, repo, files, True, report)
-        head = head or create(api, repo, private=private)
+        head = head or create(api, repo, private=settings.private)
         require_no_other_weights(repo, head, [file.path for file in files])
         progress("upload", 0, len(files))
         made = upload(
@@ -163,8 +147,8 @@ def publish(
             folder,
             files,
             parent=head.commit,
-            message=message or "Publish with zooalign",
-            pull_request=pull_request,
+            message=settings.message or "Publish with zooalign",
+            pull_request=settings.pull_request,
         )
         read_back(api, repo, made.oid, files, progress)
     return PublishReport(

@@ -311,5 +311,6 @@ class DemoSettings:
     """How much the demo computes; ``calibration`` is rows, and no option of the command."""
 
     epochs: Annotated[AtLeastOne, option("Of training.")] = 10
+    calibration: int = 512
     alphas: Alphas = 25
     seed: int = 0

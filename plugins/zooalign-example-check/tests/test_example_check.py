@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from zooalign.cli import main
 from zooalign.pipelines.align import align_models
+from zooalign.release.settings import AlignSettings
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 
@@ -22,7 +23,9 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder / f"seed{seed}", model.state_dict(seed), config_files=model.config_files()
         )
     out = folder / "digits-small-v1"
-    align_models(str(folder / "seed0"), str(folder / "seed1"), str(out), method="weight")
+    align_models(
+        str(folder / "seed0"), str(folder / "seed1"), str(out), AlignSettings(method="weight")
+    )
     return out
 
 

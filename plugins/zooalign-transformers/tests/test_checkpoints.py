@@ -9,6 +9,7 @@ import transformers
 from hf_models import SENTENCES, bert, llama, tokenizer
 from safetensors import safe_open
 from zooalign.pipelines.align import align_models
+from zooalign.release.settings import AlignSettings
 from zooalign.zoo.models import open_model
 
 
@@ -25,7 +26,9 @@ def test_a_classifier_with_its_tokenizer(tmp_path: Path) -> None:
         bert(seed).save_pretrained(tmp_path / name)
         tokenizer().save_pretrained(tmp_path / name)
     out = tmp_path / "out"
-    report = align_models(str(tmp_path / "a"), str(tmp_path / "b"), str(out), method="weight")
+    report = align_models(
+        str(tmp_path / "a"), str(tmp_path / "b"), str(out), AlignSettings(method="weight")
+    )
     assert report.provenance.alignments[0].moved_fraction > 0
     # Everything that stands beside the weights is there, as it was.
     for path in (tmp_path / "b").iterdir():
@@ -46,7 +49,7 @@ def test_bfloat16_in_shards_tied_or_not(tmp_path: Path, tied: bool) -> None:
         model = llama(seed, tie_word_embeddings=tied).bfloat16()
         model.save_pretrained(tmp_path / name, max_shard_size="4KB")
     out = tmp_path / "out"
-    align_models(str(tmp_path / "a"), str(tmp_path / "b"), str(out), method="weight")
+    align_models(str(tmp_path / "a"), str(tmp_path / "b"), str(out), AlignSettings(method="weight"))
     assert len(list(out.glob("*.safetensors"))) > 1
     assert keys(out) == keys(tmp_path / "b")
     assert ("lm_head.weight" in keys(out)) != tied

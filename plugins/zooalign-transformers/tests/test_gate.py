@@ -15,6 +15,7 @@ from zooalign.gate.check import CheckRequest, check
 from zooalign.gate.findings import Finding
 from zooalign.pipelines.align import align_models
 from zooalign.release import layout
+from zooalign.release.settings import AlignSettings
 from zooalign.symmetry import PermutationSpec, Permuted
 from zooalign.symmetry.groups import Block, Group, Member
 from zooalign.symmetry.permutation import Permutation
@@ -82,7 +83,7 @@ def errors(out: Path, *parents: str) -> list[Finding]:
 def llamas(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
     folder = tmp_path_factory.mktemp("llamas")
     a, b = pair(llama, folder)
-    align_models(a, b, str(folder / "out"), method="weight")
+    align_models(a, b, str(folder / "out"), AlignSettings(method="weight"))
     assert errors(folder / "out", a, b) == []
     return a, b, folder
 
@@ -134,7 +135,7 @@ def test_weights_with_flat_heads_and_no_record(llamas: tuple[str, str, Path]) ->
 def test_a_release_whose_experts_left_their_router(tmp_path: Path) -> None:
     a, b = pair(mixtral, tmp_path)
     out = tmp_path / "out"
-    align_models(a, b, str(out), method="weight")
+    align_models(a, b, str(out), AlignSettings(method="weight"))
     assert errors(out, a, b) == []
     spec = from_json((out / layout.SPEC).read_text(), layout.SPEC)
     (experts,) = (

@@ -13,6 +13,7 @@ from torch import Tensor
 from zooalign.errors import CheckpointError
 from zooalign.pipelines.align import align_models
 from zooalign.release.opening import derive_for
+from zooalign.release.settings import AlignSettings
 from zooalign.symmetry import PermutationSpec
 from zooalign.symmetry.spec_file import permutation_from_dict
 from zooalign.zoo.models import open_model
@@ -99,7 +100,7 @@ def test_from_an_aligned_directory(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         llama(seed).save_pretrained(tmp_path / name)
     out = tmp_path / "aligned"
-    align_models(str(tmp_path / "a"), str(tmp_path / "b"), str(out), method="weight")
+    align_models(str(tmp_path / "a"), str(tmp_path / "b"), str(out), AlignSettings(method="weight"))
     trained = adapter(tmp_path / "adapter", llama(1), ["q_proj", "up_proj", "down_proj"])
     lora.main([str(trained), "--aligned", str(out), "-o", str(tmp_path / "carried")])
     ids = torch.randint(2, 18, (2, 7), generator=torch.Generator().manual_seed(0))
@@ -138,7 +139,7 @@ def test_an_adapter_that_peft_made_serves_the_aligned_model(tmp_path: Path) -> N
     for seed, name in enumerate("ab"):
         llama(seed).save_pretrained(tmp_path / name)
     out = tmp_path / "aligned"
-    align_models(str(tmp_path / "a"), str(tmp_path / "b"), str(out), method="weight")
+    align_models(str(tmp_path / "a"), str(tmp_path / "b"), str(out), AlignSettings(method="weight"))
     torch.manual_seed(5)
     wanted = peft.LoraConfig(
         r=RANK, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights=False

@@ -12,6 +12,7 @@ from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.merge import merge_models
 from zooalign.release.opening import derive_for
+from zooalign.release.settings import AlignSettings, MergeSettings
 from zooalign.zoo.models import open_model
 from zooalign.zoo.stored import ConvertedCheckpoint
 from zooalign.zoo.writer import write_model
@@ -73,7 +74,7 @@ def test_aligned_under_the_stored_names(tmp_path: Path, kind: str) -> None:
     assert torch.equal(fused[1, : len(before[expert])], before[expert])
 
     out = tmp_path / "out"
-    report = align_models(a, b, str(out), method="weight")
+    report = align_models(a, b, str(out), AlignSettings(method="weight"))
     record = report.provenance.alignments[0]
     assert record.max_relative_error < record.tolerance
     after = load_file(out / FILE)
@@ -116,7 +117,10 @@ def test_a_planted_order_of_experts_is_found_and_undone(tmp_path: Path) -> None:
     gate = "model.layers.0.block_sparse_moe.gate.weight"
     assert not torch.equal(before[gate], planted[gate])
     align_models(
-        a, str(tmp_path / "b"), str(tmp_path / "out"), method="weight", options={"starts": 3}
+        a,
+        str(tmp_path / "b"),
+        str(tmp_path / "out"),
+        AlignSettings(method="weight", options={"starts": 3}),
     )
     back = load_file(tmp_path / "out" / FILE)
     assert all(torch.equal(back[name], before[name]) for name in before)
@@ -126,7 +130,11 @@ def test_merged_in_bfloat16_and_in_shards(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         mixtral(seed).bfloat16().save_pretrained(tmp_path / name, max_shard_size="20KB")
     assert (tmp_path / "a" / "model.safetensors.index.json").is_file()
-    merge_models([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "out"), method="weight")
+    merge_models(
+        [str(tmp_path / "a"), str(tmp_path / "b")],
+        str(tmp_path / "out"),
+        MergeSettings(method="weight"),
+    )
     shards = sorted(path.name for path in (tmp_path / "a").glob("*.safetensors"))
     assert len(shards) > 1
     for shard in shards:
@@ -140,7 +148,7 @@ def test_experts_that_left_their_router(tmp_path: Path) -> None:
     """A hand-made release in which two experts changed places and the router's rows did not."""
     a, b = (saved(mixtral(seed), tmp_path / name) for seed, name in enumerate("ab"))
     out = tmp_path / "out"
-    align_models(a, b, str(out), method="weight")
+    align_models(a, b, str(out), AlignSettings(method="weight"))
     state = load_file(out / FILE)
     start = "model.layers.0.block_sparse_moe.experts"
     for part in ("w1", "w2", "w3"):
@@ -216,7 +224,7 @@ def test_names_of_older_versions_are_kept(tmp_path: Path) -> None:
         state["embeddings.position_ids"] = torch.arange(32)[None]  # computed by now
         save_file(state, tmp_path / name / FILE, metadata={"format": "pt"})
     a, b, out = (str(tmp_path / name) for name in ("a", "b", "o"))
-    align_models(a, b, out, method="weight")
+    align_models(a, b, out, AlignSettings(method="weight"))
     after = load_file(tmp_path / "o" / FILE)
     assert list(after) == list(load_file(tmp_path / "b" / FILE))
     assert torch.equal(after["embeddings.position_ids"], torch.arange(32)[None])

@@ -11,7 +11,7 @@ from zooalign.errors import DataError
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.barrier import barrier_models
 from zooalign.release.calibration import open_for
-from zooalign.release.settings import Loading
+from zooalign.release.settings import AlignSettings, BarrierSettings, Loading
 from zooalign.zoo.models import open_model
 
 
@@ -76,11 +76,16 @@ def test_alignment_and_barrier_on_text(tmp_path: Path, text: Path) -> None:
     a, b = (str(written(llama(seed), tmp_path / name)) for seed, name in enumerate("ab"))
     loading = Loading(batch_size=8)
     report = align_models(
-        a, b, str(tmp_path / "out"), method="activation", data=f"{text}?length=16", loading=loading
+        a,
+        b,
+        str(tmp_path / "out"),
+        AlignSettings(method="activation", data=f"{text}?length=16", loading=loading),
     )
     used = report.provenance.data
     assert used is not None and used.digest is not None
-    found = barrier_models(a, str(tmp_path / "out"), data=f"{text}?length=16", alphas=3)
+    found = barrier_models(
+        a, str(tmp_path / "out"), BarrierSettings(data=f"{text}?length=16", alphas=3)
+    )
     losses = found.measured.curve.train.loss
     # Untrained: every token is about as likely as any other of the 18.
     assert losses[0] == pytest.approx(math.log(18), abs=0.3)
@@ -130,6 +135,8 @@ def test_the_default_method_on_tied_embeddings_and_token_targets(
     for seed, name in enumerate("ab"):
         written(llama(seed, tie_word_embeddings=True), tmp_path / name)
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
-    report = align_models(a, b, str(tmp_path / "out"), method="auto", data=f"{text}?length=16")
+    report = align_models(
+        a, b, str(tmp_path / "out"), AlignSettings(method="auto", data=f"{text}?length=16")
+    )
     record = report.provenance.alignments[0]
     assert record.max_relative_error < record.tolerance
