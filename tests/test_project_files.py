@@ -23,6 +23,7 @@ PAGES = sorted(
     for pattern in (
         "*.md",
         "*.cff",
+        "pyproject.toml",
         "docs/*.md",
         "plugins/**/*.md",
         ".github/**/*.*",
