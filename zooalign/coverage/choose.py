@@ -22,8 +22,8 @@ class Profile:
 
 def block_types(module: nn.Module) -> list[str]:
     """The classes of a module's parts, those of torch itself left out, as ``package.Class``."""
-    found = {f"{type(m).__module__}.{type(m).__qualname__}" for m in module.modules()}
-    return sorted(name for name in found if not name.startswith("torch."))
+    classes = {f"{type(m).__module__}.{type(m).__qualname__}" for m in module.modules()}
+    return sorted(name for name in classes if not name.startswith("torch."))
 
 
 def smallest(sizes: Mapping[str, int], families: Mapping[str, str]) -> set[str]:

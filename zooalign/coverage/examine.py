@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
 from zooalign.coverage import memory, proof, shares
 from zooalign.coverage.choose import block_types
 from zooalign.coverage.reasons import limits, reasons
+from zooalign.coverage.rows import ConverseRow, ErrorRow, Row
 from zooalign.graph.build import trace
 from zooalign.graph.capture import capture
 from zooalign.release.provenance import versions
@@ -43,7 +44,7 @@ class Task:
     budget: int = 300_000_000
 
 
-def blank(task: Task) -> dict[str, Any]:
+def blank(task: Task) -> Row:
     """A row in which nothing is known yet; all rows have these fields."""
     return {
         "reference": task.reference,
@@ -83,13 +84,13 @@ def _modality(task: Task) -> str | None:
 
 
 def _versions(library: str) -> dict[str, str]:
-    found = {name: value for name, value in versions().items() if name in _VERSIONS}
+    used = {name: value for name, value in versions().items() if name in _VERSIONS}
     with contextlib.suppress(PackageNotFoundError):
-        found[library] = version(library)
-    return found
+        used[library] = version(library)
+    return used
 
 
-def examine(task: Task) -> dict[str, Any]:
+def examine(task: Task) -> Row:
     """Build, trace, solve, and verify where it was asked for.
 
     An error is part of the row: ``stage``, ``type`` and ``message``.
@@ -113,7 +114,7 @@ def examine(task: Task) -> dict[str, Any]:
     return row
 
 
-def failure(stage: str, error: BaseException) -> dict[str, str]:
+def failure(stage: str, error: BaseException) -> ErrorRow:
     """An error as JSON; one line of its message."""
     lines = str(error).splitlines()
     message = lines[0][:_LONGEST] if lines else ""
@@ -128,13 +129,13 @@ class _Stages:
 
     def __call__(self, name: str, run: Callable[[], T]) -> T:
         self.name = name
-        start = time.process_time()  # what else runs on the machine is no part of it
+        start = time.process_time()  # not affected by other processes
         result = run()
         self._seconds[name] = time.process_time() - start
         return result
 
 
-def _derive(model: Model, row: dict[str, Any], stages: _Stages) -> Derived:
+def _derive(model: Model, row: Row, stages: _Stages) -> Derived:
     seconds = row["seconds"]
     module = stages("build", model.build)
     row["parameters"] = sum(p.numel() for p in module.parameters())
@@ -156,7 +157,7 @@ def _derive(model: Model, row: dict[str, Any], stages: _Stages) -> Derived:
     return derived
 
 
-def _describe(derived: Derived, row: dict[str, Any]) -> None:
+def _describe(derived: Derived, row: Row) -> None:
     spec = derived.spec
     free, hidden = shares.hidden_units(spec, frozen_sets(derived))
     touched, parameters = shares.free_parameters(spec)
@@ -181,39 +182,39 @@ def _share(part: int, whole: int) -> float | None:
     return round(part / whole, 6) if whole else None
 
 
-def _prove(task: Task, model: Model, derived: Derived, row: dict[str, Any]) -> None:
+def _prove(task: Task, model: Model, derived: Derived, row: Row) -> None:
     memory.fresh_peak()
-    found = proof.prove(model, derived, budget=task.budget, with_converse=task.converse)
-    if isinstance(found, str):
-        row["not_verified"] = found
+    proved = proof.prove(model, derived, budget=task.budget, with_converse=task.converse)
+    if isinstance(proved, str):
+        row["not_verified"] = proved
         return
     row["not_verified"] = None
-    row["seconds"]["verify"] = found.verify_seconds
-    if found.converse_seconds is not None:
-        row["seconds"]["converse"] = found.converse_seconds
-    verification = found.verification
+    row["seconds"]["verify"] = proved.verify_seconds
+    if proved.converse_seconds is not None:
+        row["seconds"]["converse"] = proved.converse_seconds
+    verification = proved.verification
     row["verification"] = {
         "ok": verification.ok,
         "max_relative_error": verification.max_relative_error,
         "tolerance": verification.tolerance,
         "sensitivity": verification.sensitivity,
         "worst": verification.worst,
-        "how": found.how,
-        "inputs": found.inputs,
+        "how": proved.how,
+        "inputs": proved.inputs,
         "peak_bytes": memory.peak(),
     }
-    if found.converse is not None:
-        row["converse"] = _converse(found.converse)
+    if proved.converse is not None:
+        row["converse"] = _converse(proved.converse)
 
 
-def _converse(found: Converse) -> dict[str, Any]:
+def _converse(test: Converse) -> ConverseRow:
     return {
-        "ok": found.ok,
-        "sets": found.sets,
-        "hidden": found.hidden,
-        "tested": found.tested,
-        "hidden_tested": found.hidden_tested,
-        "transpositions": found.transpositions,
+        "ok": test.ok,
+        "sets": test.sets,
+        "hidden": test.hidden,
+        "tested": test.tested,
+        "hidden_tested": test.hidden_tested,
+        "transpositions": test.transpositions,
         "unchanged": [
             {
                 "set": pair.name,
@@ -223,6 +224,6 @@ def _converse(found: Converse) -> dict[str, Any]:
                 "relative_error": pair.relative_error,
                 "mixable": pair.mixable,
             }
-            for pair in found.unchanged
+            for pair in test.unchanged
         ],
     }

@@ -18,7 +18,7 @@ def give_back() -> None:
 
 
 def fresh_peak() -> None:
-    """Give back what is not used and start counting the peak anew."""
+    """Give back what is not used and start counting the peak again."""
     give_back()
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError):

@@ -1,17 +1,16 @@
 """A sweep as a picture: how large the groups are, and what deriving them costs."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from zooalign.coverage.rows import Row
 from zooalign.errors import DataError
 
 __all__ = ["draw"]
 
 # Of Okabe and Ito's palette, told apart in all common forms of colour blindness.
 _BLUE, _ORANGE, _BLACK = "#0072B2", "#D55E00", "#000000"
-
-Row = Mapping[str, Any]
 
 
 def draw(rows: Sequence[Row]) -> bytes:
@@ -57,23 +56,23 @@ def _dots(axes: Any, rows: Sequence[Row], x: Sequence[float], y: Sequence[float]
 
 
 def _order(axes: Any, rows: Sequence[Row]) -> None:
-    found = [row for row in rows if row["parameters"] and row["log10_order"]]
-    if not found:
+    drawn = [row for row in rows if row["parameters"] and row["log10_order"]]
+    if not drawn:
         return
-    _dots(axes, found, [r["parameters"] for r in found], [r["log10_order"] for r in found])
+    parameters = [row["parameters"] or 0 for row in drawn]
+    _dots(axes, drawn, parameters, [row["log10_order"] or 0.0 for row in drawn])
     axes.set(xscale="log", yscale="log", xlabel="parameters", title="How many permutations")
     axes.set_ylabel("log10 of the order of the group")
     axes.legend(loc="upper left", frameon=False)
 
 
 def _cost(axes: Any, rows: Sequence[Row]) -> None:
-    found = [row for row in rows if row["seconds"]["export"] > 0]
-    if not found:
+    drawn = [row for row in rows if row["seconds"]["export"] > 0]
+    if not drawn:
         return
-    x = [row["seconds"]["export"] for row in found]
-    y = [row["seconds"]["after_export"] for row in found]
-    _dots(axes, found, x, y)
-    ends = [min(x), max(x)]
+    export = [row["seconds"]["export"] for row in drawn]
+    _dots(axes, drawn, export, [row["seconds"]["after_export"] for row in drawn])
+    ends = [min(export), max(export)]
     for factor, dash in ((1, "-"), (3, "--")):
         axes.plot(ends, [factor * e for e in ends], dash, c=_BLACK, lw=0.8)
         place = {"xytext": (-4, -4), "textcoords": "offset points", "ha": "right", "va": "top"}
@@ -83,12 +82,15 @@ def _cost(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def _memory(axes: Any, rows: Sequence[Row]) -> None:
-    found = [row for row in rows if row["parameters"] and row["peak_bytes"]]
-    if not found:
+    drawn = [row for row in rows if row["parameters"] and row["peak_bytes"]]
+    if not drawn:
         return
-    _dots(axes, found, [r["parameters"] for r in found], [r["peak_bytes"] / 1e9 for r in found])
-    weights = sorted(row["parameters"] for row in found)
-    axes.plot(weights, [4 * n / 1e9 for n in weights], c=_BLACK, lw=0.8, label="its weights")
+    parameters = [row["parameters"] or 0 for row in drawn]
+    gigabytes = [(row["peak_bytes"] or 0) / 1e9 for row in drawn]
+    _dots(axes, drawn, parameters, gigabytes)
+    parameters.sort()
+    weights = [4 * count / 1e9 for count in parameters]
+    axes.plot(parameters, weights, c=_BLACK, lw=0.8, label="its weights")
     axes.set(xscale="log", xlabel="parameters", ylabel="peak memory, GB", title="What it takes")
-    axes.set_ylim(0, 1.25 * max(row["peak_bytes"] for row in found) / 1e9)
+    axes.set_ylim(0, 1.25 * max(gigabytes))
     axes.legend(loc="upper left", frameon=False)

@@ -99,15 +99,15 @@ def _start(function: Callable[[Any], Any], threads: int) -> _Worker:
     process = _SPAWN.Process(
         target=_work, args=(function, theirs, threads, os.getpid()), daemon=True
     )
-    # An interruption is ours to handle: workers are born deaf to it.
-    with _deaf():
+    # Workers inherit that SIGINT is ignored: the parent handles an interruption.
+    with _ignore_sigint():
         process.start()
     theirs.close()
     return _Worker(process, ours)
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def _ignore_sigint() -> Iterator[None]:
     try:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     except ValueError:  # not the main thread

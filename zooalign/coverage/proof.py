@@ -72,15 +72,15 @@ def prove(
     tried = 0
     for way in _ways(model, derived, budget):
         try:
-            found = _prove(model, way, with_converse, seed)
+            proof = _prove(model, way, with_converse, seed)
         except (ZooalignError, RuntimeError, ValueError, TypeError, IndexError) as error:
             lines = str(error).splitlines()
             why = f"{way.how}: {type(error).__name__}: {lines[0] if lines else ''}"[:300]
             continue
-        missed = found.converse is not None and not found.converse.ok
-        if (found.verification.ok and not missed) or way.how == AS_IT_IS:
-            return found
-        failed = failed or found
+        missed = proof.converse is not None and not proof.converse.ok
+        if (proof.verification.ok and not missed) or way.how == AS_IT_IS:
+            return proof
+        failed = failed or proof
         tried += 1
         if tried == _MOST_WAYS:
             break
@@ -94,17 +94,17 @@ def _prove(model: Model, way: _Way, with_converse: bool, seed: int) -> Proof:
     start = time.process_time()
     verification = verify(way.module, derived.spec, way.inputs, seed=seed)
     middle = time.process_time()
-    found = None
+    test = None
     if with_converse and verification.ok:
-        found = converse(way.module, derived, way.inputs, seed=seed, pairs=1, most=_MOST_SETS)
+        test = converse(way.module, derived, way.inputs, seed=seed, pairs=1, most=_MOST_SETS)
     end = time.process_time()
     return Proof(
         verification,
         way.how,
         [list(x.shape) for x in way.inputs if isinstance(x, Tensor)],
-        found,
+        test,
         middle - start,
-        end - middle if found is not None else None,
+        end - middle if test is not None else None,
     )
 
 

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
+from zooalign.coverage.rows import LimitRow
 from zooalign.symmetry.groups import Frozen
 
 __all__ = ["MATHEMATICAL", "MEANING", "kind_of", "limits", "reasons"]
@@ -37,12 +37,12 @@ def reasons(frozen: Iterable[Frozen]) -> dict[str, int]:
     return dict(Counter(kind_of(entry) for entry in frozen).most_common())
 
 
-def limits(frozen: Iterable[Frozen], most: int = 20) -> list[dict[str, Any]]:
+def limits(frozen: Iterable[Frozen], most: int = 20) -> list[LimitRow]:
     """Axes that are frozen because zooalign does not know better, a few of each kind of reason."""
-    found: dict[tuple[str, str], list[Frozen]] = {}
+    frozen_by: dict[tuple[str, str], list[Frozen]] = {}
     for entry in frozen:
         if kind_of(entry) not in MATHEMATICAL:
-            found.setdefault((kind_of(entry), entry.operator), []).append(entry)
+            frozen_by.setdefault((kind_of(entry), entry.operator), []).append(entry)
     return [
         {
             "kind": kind,
@@ -51,5 +51,5 @@ def limits(frozen: Iterable[Frozen], most: int = 20) -> list[dict[str, Any]]:
             "first": f"{entries[0].parameter}:{entries[0].axis}",
             "count": len(entries),
         }
-        for (kind, operator), entries in list(found.items())[:most]
+        for (kind, operator), entries in list(frozen_by.items())[:most]
     ]

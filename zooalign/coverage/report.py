@@ -9,14 +9,13 @@ from typing import Any
 from zooalign.coverage.examine import NOT_ASKED
 from zooalign.coverage.picture import draw
 from zooalign.coverage.reasons import MATHEMATICAL, MEANING
+from zooalign.coverage.rows import LimitRow, Row
 from zooalign.coverage.summary import by_modality, summarise, unknown_operators
 from zooalign.coverage.sweep import catalogue
 from zooalign.errors import DataError, ModelReferenceError
 from zooalign.zoo.files import atomic_write
 
 __all__ = ["page", "write_report"]
-
-Row = Mapping[str, Any]
 
 
 def write_report(rows: Iterable[Row], output: Path | str, *, source: str) -> tuple[Path, Path]:
@@ -30,19 +29,19 @@ def write_report(rows: Iterable[Row], output: Path | str, *, source: str) -> tup
     Raises
     ------
     DataError
-        If there are no rows, or ``output`` is no ``.md`` file.
+        If there are no rows, or ``output`` is not a ``.md`` file.
     """
     target = Path(output)
-    found = sorted(rows, key=lambda row: (row["family"], row["reference"]))
-    if target.suffix != ".md" or not found:
+    ordered = sorted(rows, key=lambda row: (row["family"], row["reference"]))
+    if target.suffix != ".md" or not ordered:
         raise DataError(f"a report is a .md file of one architecture or more, not '{target.name}'")
     picture = target.parent / "images" / f"{target.stem}.svg"
-    drawn = draw([row for row in found if row["error"] is None])
+    drawn = draw([row for row in ordered if row["error"] is None])
     picture.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(picture, drawn)
-    listed = _listed(found[0]["reference"].partition(":")[0])
+    listed = _listed(ordered[0]["reference"].partition(":")[0])
     text = page(
-        found,
+        ordered,
         picture=f"images/{picture.name}",
         source=source,
         name=target.name,
@@ -87,11 +86,11 @@ def page(
     parts = [
         f"# Coverage: {library}\n",
         f"What zooalign derives for {totals['architectures']} architectures of {library} in "
-        f"{totals['families']} families, {_whole(totals['architectures'], listed, library)}. "
+        f"{totals['families']} families, {_complete(totals['architectures'], listed, library)}. "
         f"{totals['verified'] + totals['unsound']} of them were run with numbers: "
         f"{totals['verified']} specs hold, {totals['unsound']} do not; {_rest(totals)}. "
-        "No weight is read: a spec is a fact "
-        "about an architecture. How specs are derived and checked is told in "
+        "No weight is read: a spec is a fact about an architecture. "
+        "How specs are derived and checked is described in "
         f"[extraction.md]({docs}extraction.md), every field in [cli.md]({docs}cli.md).\n",
         f"![Size of the groups, cost and memory over all architectures]({picture})\n",
         "```sh",
@@ -112,7 +111,7 @@ def page(
     return "\n".join(parts) + "\n"
 
 
-def _whole(swept: int, listed: int | None, library: str) -> str:
+def _complete(swept: int, listed: int | None, library: str) -> str:
     if listed is None or listed == swept:
         return "all that it has" if listed else "those that were swept"
     return f"of the {listed} names that {library} has: **the sweep is not complete**"
@@ -121,10 +120,10 @@ def _whole(swept: int, listed: int | None, library: str) -> str:
 def _rest(totals: Mapping[str, Any]) -> str:
     """What became of those that were not run."""
     run = totals["verified"] + totals["unsound"]
-    found = [f"{totals['extracted'] - run} more are derived and not run"]
+    rest = [f"{totals['extracted'] - run} more are derived and not run"]
     if failed := totals["architectures"] - totals["extracted"]:
-        found.append(f"{failed} are not derived, each with its reason under Findings")
-    return ", ".join(found)
+        rest.append(f"{failed} are not derived, each with its reason under Findings")
+    return ", ".join(rest)
 
 
 def _flags(rows: Sequence[Row]) -> str:
@@ -150,11 +149,11 @@ time of `torch.export`, as the median over the family and the largest.
 
 
 def _versions(rows: Sequence[Row]) -> str:
-    found: dict[str, set[str]] = defaultdict(set)
+    versions: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         for package, version in row["versions"].items():
-            found[package].add(version)
-    return ", ".join(f"{p} {' and '.join(sorted(v))}" for p, v in found.items())
+            versions[package].add(version)
+    return ", ".join(f"{p} {' and '.join(sorted(v))}" for p, v in versions.items())
 
 
 def _totals(totals: Mapping[str, Any]) -> Iterator[str]:
@@ -245,11 +244,11 @@ def _checked(row: Row) -> str:
 
 
 def _converse(row: Row) -> str:
-    found = row["converse"]
-    if found is None:
+    test = row["converse"]
+    if test is None:
         return ""
-    missed = sum(not pair["mixable"] for pair in found["unchanged"])
-    return f"{found['transpositions']}" + (f", **{missed} missed**" if missed else "")
+    missed = sum(not pair["mixable"] for pair in test["unchanged"])
+    return f"{test['transpositions']}" + (f", **{missed} missed**" if missed else "")
 
 
 def _cost(rows: Sequence[Row]) -> str:
@@ -273,8 +272,8 @@ def _reasons(rows: Sequence[Row], totals: Mapping[str, Any]) -> Iterator[str]:
 def _open(rows: Sequence[Row], totals: Mapping[str, Any]) -> Iterator[str]:
     if totals["findings"]:
         yield "\n## Findings\n"
-        for found in totals["findings"]:
-            yield f"- `{found['name']}`: {found['what']}"
+        for finding in totals["findings"]:
+            yield f"- `{finding['name']}`: {finding['what']}"
     waiting = [
         row for row in rows if row["error"] is None and row["not_verified"] not in (None, NOT_ASKED)
     ]
@@ -287,10 +286,10 @@ def _open(rows: Sequence[Row], totals: Mapping[str, Any]) -> Iterator[str]:
         yield "\n## Limits\n"
         yield "Axes that are frozen because zooalign does not know better:\n"
         for row in limited:
-            seen = "; ".join(_limit(entry) for entry in row["limits"][:3])
-            yield f"- `{row['name']}`: {seen}"
+            first = "; ".join(_limit(entry) for entry in (row["limits"] or ())[:3])
+            yield f"- `{row['name']}`: {first}"
 
 
-def _limit(entry: Mapping[str, Any]) -> str:
+def _limit(entry: LimitRow) -> str:
     detail = f" ({entry['detail']})" if entry["detail"] else ""
     return f"{entry['kind']}{detail}, at {entry['operator']}: `{entry['first']}`"

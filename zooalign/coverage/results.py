@@ -6,24 +6,30 @@ The last line of a reference counts. :meth:`Results.tidy` leaves one line each.
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+import msgspec
+
+from zooalign.coverage.rows import Row
 from zooalign.errors import DataError
 from zooalign.zoo.files import atomic_write
 
 __all__ = ["Results", "read_results"]
 
 
-def read_results(path: Path | str) -> dict[str, dict[str, Any]]:
+_DECODER = msgspec.json.Decoder(Row)
+
+
+def read_results(path: Path | str) -> dict[str, Row]:
     """All rows of a file by their reference; a last line that was cut off is left out.
 
     Raises
     ------
     DataError
-        If the file cannot be read or is no file of a sweep.
+        If the file cannot be read or is not a file of a sweep.
     """
     try:
         content = Path(path).read_bytes()
@@ -32,19 +38,16 @@ def read_results(path: Path | str) -> dict[str, dict[str, Any]]:
     return dict(_rows(content, path))
 
 
-def _rows(content: bytes, path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(content: bytes, path: Path | str) -> Iterator[tuple[str, Row]]:
     whole = content[: content.rfind(b"\n") + 1]
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
-            row = json.loads(line)
-            reference = row["reference"]
-            if not isinstance(reference, str) or "seconds" not in row:
-                raise KeyError("reference")
-        except (ValueError, KeyError, TypeError) as error:
+            row = _DECODER.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DataError(
-                f"{path}, line {number}: not a line of a coverage sweep; name another file"
+                f"{path}, line {number}: not a line of a coverage sweep: {error}; name another file"
             ) from error
-        yield reference, row
+        yield row["reference"], row
 
 
 class Results:
@@ -73,7 +76,7 @@ class Results:
             self._file.close()
             raise
 
-    def _read(self) -> dict[str, dict[str, Any]]:
+    def _read(self) -> dict[str, Row]:
         self._file.seek(0)
         content = self._file.read()
         rows = dict(_rows(content, self.path))
@@ -95,12 +98,12 @@ class Results:
     ) -> None:
         self._file.close()
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: Row) -> None:
         """Append a row; it is on the disk when this returns."""
         self._file.write(_line(row))
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.rows[row["reference"]] = dict(row)
+        self.rows[row["reference"]] = row.copy()
 
     def tidy(self) -> None:
         """Rewrite the file with one line for each reference, by family and name."""
@@ -111,6 +114,6 @@ class Results:
             atomic_write(self.path, content)
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
+def _line(row: Row) -> bytes:
     text = json.dumps(row, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"

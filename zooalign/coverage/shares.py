@@ -20,7 +20,7 @@ def hidden_units(spec: PermutationSpec, frozen: Iterable[FrozenSet]) -> tuple[in
 
     A set of units counts once, wherever it stands; a group that is nested in others counts once
     for each context, a frozen set once for each block of the axis it stands in. Positions,
-    tokens and rows of tables are no units.
+    tokens and rows of tables are not units.
     """
     free = sum(group.size * group.copies for group in spec.groups if group.size > 1)
     held = sum(
@@ -52,9 +52,9 @@ def free_parameters(spec: PermutationSpec) -> tuple[int, int]:
 
 
 def _untouched(spec: PermutationSpec, name: str, shape: tuple[int, ...]) -> int:
-    found = [(g, m) for g, m in spec.by_parameter.get(name, ()) if g.size > 1]
+    members = [(g, m) for g, m in spec.by_parameter.get(name, ()) if g.size > 1]
     left = np.ones((1,) * len(shape), dtype=bool)
-    for group, member in found:
+    for group, member in members:
         mask = np.ones(prod(shape[a] for a in member.axes), dtype=bool)
         mask[member.positions(group).reshape(-1)] = False
         whole = [n if a in member.axes else 1 for a, n in enumerate(shape)]

@@ -1,40 +1,39 @@
 """Totals of a sweep."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
 from zooalign.coverage.reasons import MATHEMATICAL
+from zooalign.coverage.rows import Finding, Row
 
 __all__ = ["by_modality", "findings", "summarise", "unknown_operators"]
-
-Row = Mapping[str, Any]
 
 
 def summarise(rows: Iterable[Row]) -> dict[str, Any]:
     """Counts, times and the findings of a sweep, as documented for ``zooalign coverage``."""
     all_rows = list(rows)
     good = [row for row in all_rows if row["error"] is None]
-    verified = [row for row in good if row["verification"] is not None]
-    tested = [row for row in good if row["converse"] is not None]
+    verified = [row["verification"]["ok"] for row in good if row["verification"] is not None]
+    tested = [row["converse"]["ok"] for row in good if row["converse"] is not None]
     reasons: Counter[str] = Counter()
     for row in good:
-        reasons.update(row["frozen"])
+        reasons.update(row["frozen"] or {})
     after = [row["seconds"]["after_export"] for row in good]
     export = [row["seconds"]["export"] for row in good]
     costs = _costs(good)
-    ratios = [ratio for found in costs.values() for ratio in found]
-    medians = [median(found) for found in costs.values()]
+    ratios = [ratio for of_family in costs.values() for ratio in of_family]
+    medians = [median(of_family) for of_family in costs.values()]
     peaks = [row["peak_bytes"] for row in good if row["peak_bytes"] is not None]
     return {
         "architectures": len(all_rows),
         "families": len({row["family"] for row in all_rows}),
         "extracted": len(good),
-        "verified": sum(row["verification"]["ok"] for row in verified),
-        "unsound": sum(not row["verification"]["ok"] for row in verified),
-        "converse": sum(row["converse"]["ok"] for row in tested),
-        "missed": sum(not row["converse"]["ok"] for row in tested),
+        "verified": sum(verified),
+        "unsound": len(verified) - sum(verified),
+        "converse": sum(tested),
+        "missed": len(tested) - sum(tested),
         "blocks": _blocks(good),
         "unknown_operators": sum(bool(row["unknown_operators"]) for row in good),
         "reasons": dict(reasons.most_common()),
@@ -55,11 +54,12 @@ def summarise(rows: Iterable[Row]) -> dict[str, Any]:
 
 def by_modality(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
     """Counts for each kind of input, largest first; empty where the library does not tell."""
-    found: dict[str, Counter[str]] = defaultdict(Counter)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
-        if row.get("modality") is None:
+        modality = row.get("modality")
+        if modality is None:
             continue
-        count = found[row["modality"]]
+        count = counts[modality]
         check = row["verification"]
         count["attempted"] += 1
         count["exported"] += row["error"] is None
@@ -67,16 +67,16 @@ def by_modality(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
         count["verified"] += check is not None and check["ok"]
         count["unsound"] += check is not None and not check["ok"]
         count["unknown_operators"] += bool(row["unknown_operators"])
-    ordered = sorted(found.items(), key=lambda item: (-item[1]["attempted"], item[0]))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1]["attempted"], item[0]))
     return {name: dict(count) for name, count in ordered}
 
 
 def unknown_operators(rows: Iterable[Row]) -> dict[str, int]:
     """In how many architectures each operator without a rule occurs."""
-    found: Counter[str] = Counter()
+    architectures: Counter[str] = Counter()
     for row in rows:
-        found.update(list(row["unknown_operators"] or ()))
-    return dict(found.most_common())
+        architectures.update(list(row["unknown_operators"] or ()))
+    return dict(architectures.most_common())
 
 
 def _blocks(rows: Iterable[Row]) -> dict[str, int] | None:
@@ -84,40 +84,41 @@ def _blocks(rows: Iterable[Row]) -> dict[str, int] | None:
     every: set[str] = set()
     verified: set[str] = set()
     for row in rows:
-        if row.get("blocks") is None:
+        blocks = row.get("blocks")
+        if blocks is None:
             return None
-        every.update(row["blocks"])
+        every.update(blocks)
         if row["verification"] is not None and row["verification"]["ok"]:
-            verified.update(row["blocks"])
+            verified.update(blocks)
     return {"all": len(every), "verified": len(verified)}
 
 
 def _costs(rows: Iterable[Row]) -> dict[str, list[float]]:
     """Time after ``torch.export`` over its time, for the architectures of each family."""
-    found: dict[str, list[float]] = defaultdict(list)
+    costs: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row["seconds"]["export"] > 0:
             ratio = row["seconds"]["after_export"] / row["seconds"]["export"]
-            found[row["family"]].append(ratio)
-    return found
+            costs[row["family"]].append(ratio)
+    return costs
 
 
-def findings(row: Row) -> list[dict[str, str]]:
+def findings(row: Row) -> list[Finding]:
     """What is wrong with one architecture, in words; nothing for most."""
-    found = []
+    problems = []
     if row["error"] is not None:
         error = row["error"]
-        found.append(f"{error['type']} in stage {error['stage']}: {error['message']}")
+        problems.append(f"{error['type']} in stage {error['stage']}: {error['message']}")
     if row["unknown_operators"]:
-        found.append(f"unknown operators: {', '.join(row['unknown_operators'])}")
+        problems.append(f"unknown operators: {', '.join(row['unknown_operators'])}")
     check = row["verification"]
     if check is not None and not check["ok"]:
-        found.append(
+        problems.append(
             f"not sound ({check['how']}): relative error {check['max_relative_error']:.1e}, "
             f"rounding explains {check['tolerance']:.1e}, sensitivity {check['sensitivity']:.1e}"
         )
     if row["converse"] is not None:
         missed = [pair for pair in row["converse"]["unchanged"] if not pair["mixable"]]
         for pair in missed[:3]:
-            found.append(f"missed symmetry: {pair['set']} ({pair['reason']})")
-    return [{"name": row["name"], "what": what} for what in found]
+            problems.append(f"missed symmetry: {pair['set']} ({pair['reason']})")
+    return [{"name": row["name"], "what": what} for what in problems]

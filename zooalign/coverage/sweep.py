@@ -2,16 +2,18 @@
 
 import fnmatch
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from zooalign.coverage.choose import Profile, covering, parameters_of, profile_of, smallest
 from zooalign.coverage.examine import NOT_ASKED, Task, blank, examine
 from zooalign.coverage.pool import Failure, Limits, run_all
 from zooalign.coverage.results import Results
+from zooalign.coverage.rows import Row
 from zooalign.errors import ModelReferenceError
+from zooalign.progress import Progress
 from zooalign.zoo.adapters import Catalogue
 from zooalign.zoo.libraries import adapter_named, library_adapters
 from zooalign.zoo.query import Options, format_query
@@ -19,7 +21,6 @@ from zooalign.zoo.query import Options, format_query
 __all__ = ["Plan", "Verify", "catalogue", "sweep"]
 
 Verify = Literal["none", "family", "blocks", "all"]
-Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
 
 
@@ -71,7 +72,7 @@ def catalogue(library: str) -> Catalogue:
     Raises
     ------
     ModelReferenceError
-        If there is no such library, or its adapter has no list.
+        If there is no such library, or its adapter does not list architectures.
     """
     adapter = adapter_named(library)
     if not isinstance(adapter, Catalogue):
@@ -82,7 +83,7 @@ def catalogue(library: str) -> Catalogue:
     return adapter
 
 
-def sweep(plan: Plan, output: Path | str, progress: Progress) -> dict[str, dict[str, Any]]:
+def sweep(plan: Plan, output: Path | str, progress: Progress) -> dict[str, Row]:
     """Examine what the plan asks for and ``output`` does not hold yet; one JSON line a model.
 
     Interrupted, it leaves whole lines; started again, it continues.
@@ -111,8 +112,8 @@ def sweep(plan: Plan, output: Path | str, progress: Progress) -> dict[str, dict[
         missing = [task for task in tasks if _missing(plan, task, results.rows)]
         done = len(tasks) - len(missing)
         progress("architectures", done, len(tasks))
-        for task, found in run_all(examine, missing, plan.jobs, plan.limits):
-            results.add(_failed(task, found) if isinstance(found, Failure) else found)
+        for task, result in run_all(examine, missing, plan.jobs, plan.limits):
+            results.add(_failed(task, result) if isinstance(result, Failure) else result)
             done += 1
             progress("architectures", done, len(tasks))
         results.tidy()
@@ -120,10 +121,10 @@ def sweep(plan: Plan, output: Path | str, progress: Progress) -> dict[str, dict[
 
 
 def _filtered(names: Sequence[str], filters: Sequence[str]) -> list[str]:
-    found = [n for n in names if not filters or any(fnmatch.fnmatchcase(n, f) for f in filters)]
-    if not found:
+    fitting = [n for n in names if not filters or any(fnmatch.fnmatchcase(n, f) for f in filters)]
+    if not fitting:
         raise ModelReferenceError(f"no architecture fits {', '.join(filters)}")
-    return found
+    return fitting
 
 
 def _reference(plan: Plan, name: str) -> str:
@@ -137,14 +138,14 @@ def _task(plan: Plan, name: str, family: str, chosen: bool) -> Task:
     return Task(_reference(plan, name), name, family, wanted, plan.converse, plan.budget)
 
 
-def _missing(plan: Plan, task: Task, rows: Mapping[str, Mapping[str, Any]]) -> bool:
+def _missing(plan: Plan, task: Task, rows: Mapping[str, Row]) -> bool:
     row = rows.get(task.reference)
     if row is None or (plan.retry and row["error"] is not None):
         return True
     return task.verify and row["error"] is None and row["not_verified"] == NOT_ASKED
 
 
-def _failed(task: Task, failure: Failure) -> dict[str, Any]:
+def _failed(task: Task, failure: Failure) -> Row:
     row = blank(task)
     row["error"] = {"stage": "process", "type": failure.type, "message": failure.message}
     if task.verify:
@@ -158,8 +159,11 @@ def _chosen(
     """What is run of a sweep of parts: the smallest of each family, or one with each block."""
     if plan.verify == "blocks":
         return covering(_profiles(plan, families, results, progress), families)
-    known = {n: results.rows.get(_reference(plan, n), {}).get("parameters") for n in families}
-    sizes = {name: int(size) for name, size in known.items() if size is not None}
+    sizes = {
+        name: row["parameters"] or 0
+        for name, row in _rows(plan, families, results).items()
+        if row.get("parameters") is not None
+    }
     alone = {f for f, count in Counter(families.values()).items() if count == 1}
     sizes.update((name, 0) for name in families if families[name] in alone)
     missing = [name for name in families if name not in sizes]
@@ -167,20 +171,30 @@ def _chosen(
     return smallest(sizes, families)
 
 
+def _rows(plan: Plan, names: Iterable[str], results: Results) -> dict[str, Row]:
+    """The rows that the file has already, by the architecture's name."""
+    references = {name: _reference(plan, name) for name in names}
+    return {
+        name: results.rows[reference]
+        for name, reference in references.items()
+        if reference in results.rows
+    }
+
+
 def _profiles(
     plan: Plan, families: Mapping[str, str], results: Results, progress: Progress
 ) -> dict[str, Profile]:
     """Size and blocks of every architecture, also for rows of sweeps that did not note them."""
-    rows = {name: results.rows.get(_reference(plan, name), {}) for name in families}
+    rows = _rows(plan, families, results)
     known = {
-        name: Profile(row["parameters"], frozenset(row["blocks"]))
+        name: Profile(row["parameters"] or 0, frozenset(row["blocks"] or ()))
         for name, row in rows.items()
         if row.get("blocks") is not None
     }
     missing = [name for name in families if name not in known]
     for name, profile in _asked(plan, profile_of, "blocks", missing, progress):
         known[name] = profile
-        if rows[name]:
+        if name in rows:
             results.add({**rows[name], "blocks": sorted(profile.blocks)})
     return known
 
@@ -189,9 +203,9 @@ def _asked(
     plan: Plan, ask: Callable[[str], T], what: str, names: Sequence[str], progress: Progress
 ) -> Iterator[tuple[str, T]]:
     """What the workers say of each name; nothing of those they fail at."""
-    asked = {_reference(plan, name): name for name in names}
+    names_of = {_reference(plan, name): name for name in names}
     progress(what, 0, len(names))
-    for number, (reference, found) in enumerate(run_all(ask, asked, plan.jobs, plan.limits), 1):
+    for number, (reference, result) in enumerate(run_all(ask, names_of, plan.jobs, plan.limits), 1):
         progress(what, number, len(names))
-        if not isinstance(found, Failure):
-            yield asked[reference], found
+        if not isinstance(result, Failure):
+            yield names_of[reference], result
