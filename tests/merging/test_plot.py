@@ -22,8 +22,8 @@ def scores(height: float) -> Scores:
 def curves() -> dict[str, BarrierCurve]:
     alphas = tuple(step / 24 for step in range(25))
     return {
-        "_before $x$": BarrierCurve(alphas, scores(0.7), scores(0.75)),
-        "aligned": BarrierCurve(alphas, scores(0.1)),
+        "_before $x$": BarrierCurve.of(alphas, scores(0.7), scores(0.75)),
+        "aligned": BarrierCurve.of(alphas, scores(0.1)),
     }
 
 
@@ -52,7 +52,7 @@ def test_png(tmp_path: Path) -> None:
 
 
 def test_loss_alone(tmp_path: Path) -> None:
-    curve = BarrierCurve((0.0, 1.0), Scores((1.0, 2.0), None, None, 5))
+    curve = BarrierCurve.of((0.0, 1.0), Scores((1.0, 2.0), None, None, 5))
     wide = plot_barrier(curves(), tmp_path / "wide.svg")
     narrow = plot_barrier({"a": curve}, tmp_path / "narrow.svg")
     widths = [
@@ -78,7 +78,7 @@ def test_without_matplotlib_the_command_is_named(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "from zooalign.merging import BarrierCurve, Scores, plot_barrier\n"
-        "plot_barrier({'a': BarrierCurve((0.0, 1.0), Scores((1.0, 1.0), None, None, 1))}, "
+        "plot_barrier({'a': BarrierCurve.of((0.0, 1.0), Scores((1.0, 1.0), None, None, 1))}, "
         f"{str(tmp_path / 'a.svg')!r})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

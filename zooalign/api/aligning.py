@@ -1,6 +1,6 @@
-"""Match two models in memory and bring one in the order of the other."""
+"""Match two models in memory and reorder one's units to match the other's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,24 +8,25 @@ from torch import Tensor, nn
 
 from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of
 from zooalign.api.symmetries import extract_spec
+from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import device_of, float_state
+from zooalign.keywords import settings_and_options
 from zooalign.matching import Match
 from zooalign.matching import match as match_states
 from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Outcome, outcome
+from zooalign.progress import StepProgress
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.same_function import Comparison
 
 __all__ = ["Alignment", "align", "match"]
 
-Progress = Callable[[int], None]
-
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """A model brought in the order of another.
+    """A model whose units were reordered to match another's.
 
     Attributes
     ----------
@@ -63,11 +64,9 @@ def match(
     method: str = DEFAULT,
     data: Iterable[Any] | None = None,
     module: nn.Module | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
     **options: Any,
 ) -> Match:
-    """The permutation of ``source`` that brings its units in the order of ``target``'s.
+    """Find the permutation that reorders ``source``'s units to match ``target``'s.
 
     It runs where ``target`` is; 16-bit weights are computed with as float32. Neither is changed.
 
@@ -87,13 +86,10 @@ def match(
         at targets where there are some (``labels=False``: they do not).
     module:
         The architecture, where only state dicts are given.
-    seed:
-        For methods that draw random numbers.
-    progress:
-        Called with the number of batches (or sweeps) done.
     options:
-        Passed to the method: ``kind="covariance"`` for activations, ``starts=5`` for weights,
-        ``blend=0.3``, ``steps=300`` for learned permutations.
+        ``seed`` (0), for methods that draw random numbers; ``progress``, called with the number of
+        batches or sweeps done; and the method's own: ``kind="covariance"`` for activations,
+        ``starts=5`` for weights, ``blend=0.3``, ``steps=300`` for learned permutations.
 
     Returns
     -------
@@ -103,53 +99,50 @@ def match(
     Raises
     ------
     MergeError
-        For an unknown method, missing data, or models of another architecture.
+        For an unknown method or option, missing data, or models of another architecture.
     DataError
         If the data is empty or of another form.
     """
     states = state_of(target), state_of(source)
     known = next((m for m in (module, target, source) if isinstance(m, nn.Module)), None)
-    return match_states(
-        spec,
-        *(float_state(state, device_of(states[0])) for state in states),
-        method=method,
-        data=data,
-        module=known,
-        seed=seed,
-        progress=progress,
-        **options,
-    )
+    floats = [float_state(state, device_of(states[0])) for state in states]
+    return match_states(spec, *floats, method=method, data=data, module=known, **options)
 
 
+@dataclass(frozen=True)
+class _AlignSettings:
+    method: str = DEFAULT
+    inplace: bool = False
+    progress: StepProgress | None = None
+
+
+@captured_once()
 def align(
     model: Model,
     to: Model,
     *,
     data: Iterable[Any] | None = None,
-    method: str = DEFAULT,
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
     module: nn.Module | None = None,
-    inplace: bool = False,
-    seed: int = 0,
-    progress: Progress | None = None,
-    **options: Any,
+    **settings: Any,
 ) -> Alignment:
-    """Bring the units of ``model`` in the order of ``to``'s; its function stays the same.
+    """Reorder the units of ``model`` to match those of ``to``; its function stays the same.
 
     Parameters
     ----------
     model, to:
         Modules, or state dicts (then ``module`` gives the architecture). Neither is changed.
-    data, method, seed, progress, options:
+    data:
         As for :func:`match`.
     example_inputs:
         A tensor or positional inputs to trace the module with; default: rows of ``data``.
     spec:
         The permutation spec, where it is at hand.
-    inplace:
-        Load the result into ``model`` too, which must be a module then. An optimizer's state does
-        not follow: align before the optimizer is made.
+    settings:
+        ``method``, ``seed``, ``progress`` and the method's options as for :func:`match`; and
+        ``inplace`` (False): load the result into ``model`` too, which must be a module then. An
+        optimizer's state does not follow: align before the optimizer is made.
 
     Raises
     ------
@@ -167,41 +160,38 @@ def align(
     ...     nn = torch.nn
     ...     return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
     >>> batches = [torch.randn(64, 8)]
-    >>> found = zooalign.align(make(0), to=make(1), data=batches)
-    >>> found.match.objective_after > found.match.objective_before
+    >>> aligned = zooalign.align(make(0), to=make(1), data=batches)
+    >>> aligned.match.objective_after > aligned.match.objective_before
     True
-    >>> found.verification.max_relative_error < found.verification.tolerance
+    >>> aligned.verification.max_relative_error < aligned.verification.tolerance
     True
     """
-    if inplace and not isinstance(model, nn.Module):
+    chosen, options = settings_and_options(_AlignSettings, settings)
+    if chosen.inplace and not isinstance(model, nn.Module):
         raise TypeError("inplace=True loads the result into the model, which must be a module")
     architecture = module_of(module, model, to)
     inputs = inputs_from(example_inputs, data)
     spec = spec if spec is not None else extract_spec(architecture, inputs)
-    target, source = state_of(to), state_of(model)
-    found = match(
+    source = state_of(model)
+    states = [float_state(state, device_of(state_of(to))) for state in (state_of(to), source)]
+    matched = match_states(
         spec,
-        target,
-        source,
-        method=method,
+        *states,
+        method=chosen.method,
         data=data,
         module=architecture,
-        seed=seed,
-        progress=progress,
+        progress=chosen.progress,
         **options,
     )
-    floats = [float_state(state, device_of(target)) for state in (target, source)]
+    permutation = matched.permutation
     diagnosis = diagnose(
-        *floats,
-        moved_fraction=found.permutation.moved_fraction,
-        free_groups=len(spec.groups),
+        *states, moved_fraction=permutation.moved_fraction, free_groups=len(spec.groups)
     )
-    judged = outcome(spec, found, floats[0], floats[1], diagnosis)
-    comparison = prove(architecture, spec, found.permutation, source, inputs)
-    moved = spec.apply(found.permutation, source)
+    judged = outcome(spec, matched, *states, diagnosis)
+    comparison = prove(architecture, spec, permutation, source, inputs)
+    moved = spec.apply(permutation, source)
     # What does not move is not to share memory with the model.
     state = {n: t.clone() if t is source[n] else t for n, t in moved.items()}
-    if inplace:
-        assert isinstance(model, nn.Module)
+    if chosen.inplace and isinstance(model, nn.Module):
         model.load_state_dict(state)
-    return Alignment(state, found.permutation, spec, found, comparison, diagnosis, judged)
+    return Alignment(state, permutation, spec, matched, comparison, diagnosis, judged)

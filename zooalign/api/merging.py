@@ -2,28 +2,27 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from zooalign.api.aligning import Progress, match
 from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of
 from zooalign.api.symmetries import extract_spec
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import require_repeatable
+from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import device_of, float_state
+from zooalign.keywords import settings_and_options, settings_of
 from zooalign.matching import Match, match_many
+from zooalign.matching import match as match_states
 from zooalign.matching.many import require_way
 from zooalign.matching.solvers import DEFAULT
-from zooalign.merging import (
-    BarrierCurve,
-    correct,
-    cross_entropy,
-    has_running_statistics,
-)
-from zooalign.merging import barrier as measure_barrier
+from zooalign.merging.barrier import curve_between
+from zooalign.merging.curve import BarrierCurve
+from zooalign.merging.evaluate import Measure, Scoring, correct, cross_entropy
 from zooalign.merging.merge import Correction, Statistics, merge_states, prove
+from zooalign.merging.statistics import has_running_statistics
 from zooalign.symmetry import Permutation, PermutationSpec
 
 __all__ = ["Merged", "barrier", "merge"]
@@ -33,12 +32,11 @@ STALE = (
     "fit the merged weights. Pass calibration batches as data=, or use "
     "zooalign.merging.reset_statistics on the result"
 )
-Measure = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Merged:
-    """The average of models brought in one order.
+    """The average of models whose units were reordered to match the first one's.
 
     Attributes
     ----------
@@ -71,64 +69,65 @@ class Merged:
         return self.statistics == "stale"
 
 
+@dataclass(frozen=True)
+class _MergeSettings:
+    weights: Sequence[float] | None = None
+    method: str = DEFAULT
+    through: str = "reference"
+    reset: bool = True
+    repair: bool = False
+
+
+@captured_once()
 def merge(
     *models: Model | Sequence[Model],
-    weights: Sequence[float] | None = None,
     data: Iterable[Any] | None = None,
-    method: str = DEFAULT,
-    through: str = "reference",
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
     module: nn.Module | None = None,
-    reset: bool = True,
-    repair: bool = False,
-    seed: int = 0,
-    progress: Progress | None = None,
-    **options: Any,
+    **settings: Any,
 ) -> Merged:
-    """Average two or more models, each brought in the order of the first one's units.
+    """Average two or more models, the units of each reordered to match those of the first.
 
     Parameters
     ----------
     models:
         Modules, or state dicts (then ``module`` gives the architecture): ``merge(a, b, c)`` or
         ``merge([a, b, c])``. None is changed.
-    weights:
-        One number a model, divided by their sum; equal if None.
     data:
         Batches to match activations on, and to reset normalisation statistics on. It is read
         several times: a list or a ``DataLoader``, not an iterator. Batches of a hundred examples
         and more are best.
-    method:
-        As for :func:`zooalign.match`, or ``none`` to average as is.
-    through:
-        ``reference``: each model is matched to the first alone. ``universe``, ``mean`` or
-        ``auto``: all at once, by ``activation`` or ``weight``, in the order that the first one
-        has; see :func:`zooalign.matching.match_many`, whose options these are.
-    example_inputs, spec, seed, progress, options:
+    example_inputs, spec:
         As for :func:`zooalign.align`.
-    reset:
-        Recompute running statistics on ``data`` where the architecture has them.
-    repair:
-        REPAIR the layers that no batch normalisation follows (Jordan et al. 2211.08403), running
-        statistics reset in the same pass; needs ``data``, batches of one size.
+    settings:
+        ``weights``: one number a model, divided by their sum; equal if None.
+        ``method``: as for :func:`zooalign.match`, with its options, ``seed`` and ``progress``; or
+        ``none`` to average as is.
+        ``through``: ``reference`` (the default) matches each model to the first alone;
+        ``universe``, ``mean`` or ``auto`` match all at once, by ``activation`` or ``weight``
+        (:func:`zooalign.matching.match_many`, whose options these are).
+        ``reset`` (True): recompute running statistics on ``data`` where the architecture has them.
+        ``repair`` (False): REPAIR the layers that no batch normalisation follows (Jordan et al.
+        2211.08403), running statistics reset in the same pass; needs ``data``, batches of one size.
 
     Raises
     ------
     MergeError
         If there are fewer than two models, or they do not fit each other.
     TraceError, DataError, SpecError
-        As for :func:`zooalign.align`.
+        As for :func:`zooalign.align`; SpecError also if REPAIR finds no layer to repair.
 
     Warns
     -----
     ZooalignWarning
         If running statistics are left stale.
     """
+    chosen, options = settings_and_options(_MergeSettings, settings)
     given = _listed(models)
     if len(given) < 2:
         raise MergeError(f"a merge takes two models or more, as merge(a, b): got {len(given)}")
-    if repair and data is None:
+    if chosen.repair and data is None:
         raise DataError("REPAIR measures activations and needs data=")
     if data is not None:
         require_repeatable(data, "data")
@@ -136,34 +135,19 @@ def merge(
     inputs = inputs_from(example_inputs, data)
     spec = spec if spec is not None else extract_spec(architecture, inputs)
     states = [state_of(model) for model in given]
-    how: dict[str, Any] = {"method": method, "data": data, "seed": seed, "progress": progress}
-    matches: list[Match | None] = [None] * len(states)
-    if through != "reference":
-        require_way(method, through)
-        wide = [float_state(state, device_of(states[0])) for state in states]
-        many = match_many(
-            spec, wide, through=through, module=architecture,
-            **how, **options,
-        )  # fmt: skip
-        ends = many.objective_before, many.objective_after
-        matches[1:] = [Match(p, method, *ends, many.details) for p in many.permutations[1:]]
-    elif method != "none":
-        matches[1:] = [
-            match(spec, states[0], state, module=architecture, **how, **options)
-            for state in states[1:]
-        ]
-    permutations = [found.permutation if found else spec.identity() for found in matches]
-    for found, state in zip(matches, states, strict=True):
-        if found is not None:
-            prove(architecture, spec, found.permutation, state, inputs)
+    matches = _matches(spec, states, chosen, {"data": data, "module": architecture, **options})
+    for match, state in zip(matches, states, strict=True):
+        if match is not None:
+            prove(architecture, spec, match.permutation, state, inputs)
+    permutations = [match.permutation if match else spec.identity() for match in matches]
     merged = merge_states(
         architecture,
         spec,
         states,
         permutations,
-        weights=weights,
+        weights=chosen.weights,
         data=data,
-        correction=Correction(reset, repair),
+        correction=Correction(chosen.reset, chosen.repair),
     )
     if merged.statistics == "stale":
         warnings.warn(STALE, ZooalignWarning, stacklevel=2)
@@ -185,6 +169,34 @@ def _listed(models: tuple[Model | Sequence[Model], ...]) -> list[Model]:
     return listed
 
 
+def _matches(
+    spec: PermutationSpec,
+    states: Sequence[Mapping[str, Tensor]],
+    settings: _MergeSettings,
+    options: Mapping[str, Any],
+) -> list[Match | None]:
+    """How each model is matched to the first; None for those that stay as they are."""
+    method = settings.method
+    if settings.through == "reference" and method == "none":
+        return [None] * len(states)
+    floats = [float_state(state, device_of(states[0])) for state in states]
+    if settings.through == "reference":
+        first, *others = floats
+        return [None, *(match_states(spec, first, f, method=method, **options) for f in others)]
+    require_way(method, settings.through)
+    many = match_many(spec, floats, method=method, through=settings.through, **options)
+    score = many.objective_before, many.objective_after, many.details
+    return [None, *(Match(p, method, *score) for p in many.permutations[1:])]
+
+
+@dataclass(frozen=True)
+class _BarrierSettings:
+    alphas: int | Sequence[float] = 25
+    reset: bool = True
+    loss: Measure = cross_entropy
+    metric: Measure | None = correct
+
+
 def barrier(
     a: Model,
     b: Model,
@@ -193,11 +205,8 @@ def barrier(
     test: Iterable[Any] | None = None,
     calibration: Iterable[Any] | None = None,
     module: nn.Module | None = None,
-    alphas: int | Sequence[float] = 25,
-    reset: bool = True,
-    loss: Measure = cross_entropy,
-    metric: Measure | None = correct,
     progress: Callable[[int, int], None] | None = None,
+    **settings: Any,
 ) -> BarrierCurve:
     """Loss and error on the straight line from ``a`` to ``b``, as they are.
 
@@ -211,14 +220,12 @@ def barrier(
         Pairs (inputs, targets) to score on. They are read at every alpha.
     calibration:
         Batches to reset running statistics on; default: ``data``.
-    alphas:
-        How many, evenly spaced with both endpoints, or which.
-    reset:
-        Recompute running statistics strictly between the endpoints, where there are any.
-    loss, metric:
-        See :func:`zooalign.merging.evaluate`.
     progress:
         Called with (alphas done, alphas in all).
+    settings:
+        ``alphas`` (25): how many, evenly spaced with both endpoints, or which. ``reset`` (True):
+        recompute running statistics strictly between the endpoints, where there are any.
+        ``loss`` and ``metric``: see :func:`zooalign.merging.evaluate`.
 
     Returns
     -------
@@ -232,18 +239,11 @@ def barrier(
     MergeError
         If the models do not fit each other, or a score is not finite.
     """
+    chosen = settings_of(_BarrierSettings, settings, "barrier")
     architecture = module_of(module, a, b)
-    first = state_of(a)
-    needed = reset and has_running_statistics(architecture)
-    return measure_barrier(
-        architecture,
-        float_state(first, device_of(first)),
-        float_state(state_of(b), device_of(first)),
-        data,
-        test=test,
-        alphas=alphas,
-        reset=(data if calibration is None else calibration) if needed else None,
-        loss=loss,
-        metric=metric,
-        progress=progress,
-    )
+    scoring = Scoring(architecture, data, test, None, chosen.loss, chosen.metric)
+    if chosen.reset and has_running_statistics(architecture):
+        scoring = replace(scoring, reset=data if calibration is None else calibration)
+    device = device_of(state_of(a))
+    states = [float_state(state_of(model), device) for model in (a, b)]
+    return curve_between(scoring, *states, alphas=chosen.alphas, progress=progress)

@@ -27,7 +27,7 @@ def command(a: str, b: str, settings: BarrierSettings) -> Result:
         from rich.markup import escape
         from rich.table import Table
 
-        curve = report.measured.curve
+        curve = report.measured
         table = Table("alpha", "loss", "accuracy")
         for index, alpha in enumerate(curve.alphas):
             right = curve.train.accuracy

@@ -106,7 +106,7 @@ def _run(settings: DemoSettings, start: float, progress: Progress) -> DemoReport
         f"./{B}",
         BarrierSettings(data=digits.TEST, calibration=calibration, alphas=alphas, seed=seed),
         progress=progress,
-    ).measured.curve
+    ).measured
     merge_command = (
         f"zooalign merge ./{A} ./{B} -o {MERGED} --data '{calibration}' "
         f"--evaluate {digits.TEST} --alphas {alphas} --seed {seed}"

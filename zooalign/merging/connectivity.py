@@ -6,30 +6,30 @@ them stands composition: the permutation from C to A by way of B. The networks o
 one training) are the sample: every number is reported with its mean and spread over the pairs.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import sqrt
 from typing import Any
 
-from torch import Tensor, nn
+import msgspec
+from torch import Tensor
 
 from zooalign.errors import MergeError
 from zooalign.matching import Match
 from zooalign.matching.many import ManyMatch
-from zooalign.merging.barrier import barrier
+from zooalign.merging.barrier import curve_between
 from zooalign.merging.curve import BarrierCurve
-from zooalign.merging.evaluate import Measure, Score, correct, cross_entropy, evaluate
+from zooalign.merging.evaluate import Score, Scoring
 from zooalign.merging.interpolate import average
 from zooalign.merging.simplex import Simplex, simplex
-from zooalign.merging.statistics import has_running_statistics, reset_statistics
+from zooalign.progress import Progress, silent, stage
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["HOWS", "Connectivity", "PairCurve", "Spread", "connectivity", "spread_of"]
 
 State = Mapping[str, Tensor]
-Stage = Callable[[str, int, int], None]
 
 HOWS = ("as_is", "pairwise", "composed", "universe")
 
@@ -111,44 +111,41 @@ class Connectivity:
 
     def summary(self) -> dict[str, dict[str, dict[str, Spread]]]:
         """By way, quantity and definition of the barrier: its spread over the pairs."""
-        found: dict[str, dict[str, dict[str, Spread]]] = {}
+        summary: dict[str, dict[str, dict[str, Spread]]] = {}
         for how in HOWS:
             curves = [pair.curve.barrier for pair in self.of(how)]
             if curves:
-                found[how] = {
+                summary[how] = {
                     quantity: {
                         name: spread_of([getattr(c[quantity], name) for c in curves])
                         for name in ("over_line", "over_mean")
                     }
                     for quantity in curves[0]
                 }
-        return found
+        return summary
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; the fields are those of ``docs/cli.md``."""
         return {
-            "ends": [dict(vars(score)) for score in self.ends],
+            "ends": msgspec.to_builtins(self.ends),
             "objective": {
                 "before": self.many.objective_before,
                 "after": self.many.objective_after,
                 "reference": self.many.reference,
             },
-            "summary": {
-                how: {q: {n: dict(vars(s)) for n, s in own.items()} for q, own in found.items()}
-                for how, found in self.summary().items()
-            },
+            "summary": msgspec.to_builtins(self.summary()),
             "pairs": [self._pair(pair) for pair in self.pairs],
             "cycles": [
                 {"networks": list(which), "pairwise_moved": moved, "universe_moved": universe}
                 for which, moved, universe in self.cycles
             ],
             "simplex": self.simplex.to_dict(),
-            "merged": dict(vars(self.merged)),
+            "merged": msgspec.to_builtins(self.merged),
             "statistics_reset": self.statistics_reset,
         }
 
     def _pair(self, pair: PairCurve) -> dict[str, Any]:
-        scores, middle = pair.curve.train, pair.midpoint
+        scores, middle = pair.curve, pair.midpoint
         return {
             "a": pair.a,
             "b": pair.b,
@@ -163,75 +160,54 @@ class Connectivity:
 
 
 def connectivity(
-    module: nn.Module,
+    scoring: Scoring,
     spec: PermutationSpec,
     states: Sequence[State],
-    data: Iterable[Any],
     *,
     many: ManyMatch,
     pairwise: Mapping[tuple[int, int], Match],
-    reset: Iterable[Any] | None = None,
     alphas: int = 25,
     steps: int = 6,
-    loss: Measure = cross_entropy,
-    metric: Measure | None = correct,
-    progress: Stage | None = None,
+    progress: Progress = silent,
 ) -> Connectivity:
     """Measure a set of networks whose permutations were found.
 
     Parameters
     ----------
-    module, spec:
-        The architecture.
+    scoring:
+        The architecture, the data, and how it is scored.
     states:
         Two networks or more, as they are.
-    data:
-        Batches to score on, read many times.
     many:
         One permutation a network.
     pairwise:
-        For every pair i < j the match that brings j in the order of i.
-    reset:
-        Calibration batches; used where the module has running statistics.
+        For every pair i < j the match that reorders j's units to match i's.
     alphas, steps:
         Points of a curve, and along an edge of the simplex less one.
-    progress:
-        Called with (stage, done, in all).
 
     Raises
     ------
     DataError, MergeError
-        As for :func:`~zooalign.merging.barrier.barrier`.
+        As for :func:`~zooalign.merging.barrier.curve_between`.
     """
     if len(states) < 2:
         raise MergeError(f"connectivity is of two networks or more: got {len(states)}")
-    reset = reset if has_running_statistics(module) else None
-    report = progress or (lambda stage, done, total: None)
-    chosen = list(_permutations(spec, len(states), many, pairwise))
+    lines = list(_permutations(spec, len(states), many, pairwise))
     pairs = []
-    for done, (i, j, how, via, permutation) in enumerate(chosen):
-        report("barriers", done, len(chosen))
-        curve = barrier(
-            module, states[i], spec.apply(permutation, states[j]), data,
-            alphas=alphas, reset=reset, loss=loss, metric=metric,
-        )  # fmt: skip
+    for done, (i, j, how, via, permutation) in enumerate(lines):
+        progress("barriers", done, len(lines))
+        permuted = spec.apply(permutation, states[j])
+        curve = curve_between(scoring, states[i], permuted, alphas=alphas)
         pairs.append(PairCurve(i, j, how, via, curve))
     ordered = [spec.apply(p, s) for p, s in zip(many.permutations, states, strict=True)]
-    merged = average(ordered)
-    if reset is not None:
-        merged = reset_statistics(module, merged, reset)
-    found = simplex(
-        module, ordered[:3], data, steps=steps, reset=reset, loss=loss, metric=metric,
-        progress=lambda done, total: report("simplex", done, total),
-    )  # fmt: skip
     return Connectivity(
-        ends=tuple(evaluate(module, s, data, loss=loss, metric=metric) for s in states),
+        ends=tuple(scoring.score(state) for state in states),
         many=many,
         pairs=tuple(pairs),
         cycles=tuple(_cycles(spec, len(states), many, pairwise)),
-        simplex=found,
-        merged=evaluate(module, merged, data, loss=loss, metric=metric),
-        statistics_reset=reset is not None,
+        simplex=simplex(scoring, ordered[:3], steps=steps, progress=stage(progress, "simplex")),
+        merged=scoring.score(scoring.restored(average(ordered))),
+        statistics_reset=scoring.reset is not None,
         objectives={k: (m.objective_before, m.objective_after) for k, m in pairwise.items()},
     )
 
@@ -255,7 +231,7 @@ def _permutations(
 def _to(
     spec: PermutationSpec, pairwise: Mapping[tuple[int, int], Match], i: int, j: int
 ) -> Permutation:
-    """What brings j in the order of i, whichever of the two was matched to the other."""
+    """What reorders j's units to match i's, whichever of the two was matched to the other."""
     if i < j:
         return pairwise[i, j].permutation
     return spec.invert(pairwise[j, i].permutation)

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, Self
+
+import msgspec
 
 from zooalign.errors import MergeError
 
 __all__ = ["Barrier", "BarrierCurve", "Scores", "excess"]
 
-_VERSION = 1
+Numbers = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def excess(alphas: Sequence[float], values: Sequence[float]) -> Barrier:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores on one data set, one per alpha.
+    """Scores on one data set, one per point.
 
     Attributes
     ----------
@@ -54,24 +56,43 @@ class Scores:
         Fraction of right predictions, or None.
     count:
         Predictions each score averages over.
+    barrier:
+        Barriers of ``loss`` and, where measured, ``error``: whatever is given, the curve that
+        holds the scores computes them.
     """
 
-    loss: tuple[float, ...]
-    error: tuple[float, ...] | None
-    accuracy: tuple[float, ...] | None
+    loss: Numbers
+    error: Numbers | None
+    accuracy: Numbers | None
     count: int
+    barrier: dict[str, Barrier] = field(default_factory=dict, compare=False)
+
+    def barriers(self, alphas: Sequence[float]) -> dict[str, Barrier]:
+        """Barriers of the scores at alphas, by the name of the quantity."""
+        barriers = {"loss": excess(alphas, self.loss)}
+        if self.error is not None:
+            barriers["error"] = excess(alphas, self.error)
+        return barriers
 
 
-@dataclass(frozen=True)
-class BarrierCurve:
-    """Scores on the straight line between two networks.
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    version: Literal[1]
+    alphas: Numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarrierCurve(Scores, _Line):
+    """Scores on the straight line between two networks: as a JSON object these very fields.
 
     Attributes
     ----------
+    version:
+        Of the JSON form: 1.
     alphas:
         From 0 (the first network) to 1 (the second).
-    train:
-        Scores on the data the curve was asked for.
+    loss, error, accuracy, count, barrier:
+        :class:`Scores` on the data the curve was asked for.
     test:
         Scores on the second data set, if one was given.
     statistics_reset:
@@ -80,61 +101,41 @@ class BarrierCurve:
         Whether another correction (REPAIR) was applied strictly between the endpoints.
     """
 
-    alphas: tuple[float, ...]
-    train: Scores
     test: Scores | None = None
     statistics_reset: bool = False
     corrected: bool = False
 
+    def __post_init__(self) -> None:
+        check_alphas(self.alphas)
+        for scores in (self, self.test) if self.test else (self,):
+            _check_scores(scores, len(self.alphas))
+        object.__setattr__(self, "barrier", self.barriers(self.alphas))
+        if self.test is not None:
+            test = replace(self.test, barrier=self.test.barriers(self.alphas))
+            object.__setattr__(self, "test", test)
+
+    @classmethod
+    def of(cls, alphas: Sequence[float], train: Scores, test: Scores | None = None) -> Self:
+        """The curve of scores on one data set or two."""
+        return cls(version=1, alphas=tuple(alphas), test=test, **vars(train))
+
     @property
-    def barrier(self) -> dict[str, Barrier]:
-        """Barriers on ``train``: ``loss`` and, where measured, ``error``."""
-        return self.barriers(self.train)
+    def train(self) -> Scores:
+        """Scores on the data the curve was asked for."""
+        return Scores(self.loss, self.error, self.accuracy, self.count, self.barrier)
 
     @property
     def test_barrier(self) -> dict[str, Barrier] | None:
         """Barriers on ``test``, or None without it."""
-        return None if self.test is None else self.barriers(self.test)
-
-    def barriers(self, scores: Scores) -> dict[str, Barrier]:
-        """Barriers of one data set's scores, by the name of the quantity."""
-        found = {"loss": excess(self.alphas, scores.loss)}
-        if scores.error is not None:
-            found["error"] = excess(self.alphas, scores.error)
-        return found
+        return None if self.test is None else self.test.barrier
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able form.
-
-        Fields: ``version`` (1); ``alphas``; ``loss``, ``error``, ``accuracy`` (a number per
-        alpha, or null), ``count`` and ``barrier`` (``loss`` and ``error``, each with
-        ``over_line`` and ``over_mean``) on the data; ``test``, null or the same five fields on
-        the second data set; ``statistics_reset``; ``corrected``.
-        """
-        return {
-            "version": _VERSION,
-            "alphas": list(self.alphas),
-            **self._scores_dict(self.train),
-            "test": None if self.test is None else self._scores_dict(self.test),
-            "statistics_reset": self.statistics_reset,
-            "corrected": self.corrected,
-        }
-
-    def _scores_dict(self, scores: Scores) -> dict[str, Any]:
-        barriers = self.barriers(scores)
-        return {
-            "loss": list(scores.loss),
-            "error": None if scores.error is None else list(scores.error),
-            "accuracy": None if scores.accuracy is None else list(scores.accuracy),
-            "count": scores.count,
-            "barrier": {
-                name: {"over_line": b.over_line, "over_mean": b.over_mean}
-                for name, b in barriers.items()
-            },
-        }
+        """The JSON form: the fields, tuples as lists."""
+        content: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return content
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "BarrierCurve":
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The curve of :meth:`to_dict`; barriers are computed anew from the scores.
 
         Raises
@@ -142,19 +143,10 @@ class BarrierCurve:
         MergeError
             If a field is missing, of another type or length, or not finite.
         """
-        if not isinstance(data, Mapping) or data.get("version") != _VERSION:
-            version = data.get("version") if isinstance(data, Mapping) else type(data).__name__
-            raise MergeError(f"not a barrier curve of version {_VERSION}: found {version!r}.")
-        alphas = _numbers(data, "alphas", None)
-        check_alphas(alphas)
-        test = data.get("test")
-        return cls(
-            alphas=alphas,
-            train=_scores(data, len(alphas)),
-            test=None if test is None else _scores(test, len(alphas)),
-            statistics_reset=bool(data.get("statistics_reset", False)),
-            corrected=bool(data.get("corrected", False)),
-        )
+        try:
+            return msgspec.convert(data, cls)
+        except (msgspec.ValidationError, TypeError) as error:
+            raise MergeError(f"not a barrier curve of version 1: {error}") from error
 
 
 def check_alphas(alphas: Sequence[float]) -> None:
@@ -173,23 +165,10 @@ def check_alphas(alphas: Sequence[float]) -> None:
         )
 
 
-def _scores(data: Any, length: int) -> Scores:
-    if not isinstance(data, Mapping):
-        raise MergeError(f"the scores of a barrier curve are an object, not {data!r}.")
-    optional = {
-        name: None if data.get(name) is None else _numbers(data, name, length)
-        for name in ("error", "accuracy")
-    }
-    count = data.get("count")
-    if not isinstance(count, int):
-        raise MergeError(f"'count' of a barrier curve is an integer, not {count!r}.")
-    return Scores(_numbers(data, "loss", length), optional["error"], optional["accuracy"], count)
-
-
-def _numbers(data: Mapping[str, Any], name: str, length: int | None) -> tuple[float, ...]:
-    values = data.get(name)
-    fits = isinstance(values, (list, tuple)) and (length is None or len(values) == length)
-    if not fits or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values or ()):
-        wanted = "" if length is None else f"{length} "
-        raise MergeError(f"'{name}' of a barrier curve is not a list of {wanted}finite numbers.")
-    return tuple(float(v) for v in values or ())
+def _check_scores(scores: Scores, length: int) -> None:
+    for name in ("loss", "error", "accuracy"):
+        values = getattr(scores, name)
+        if values is not None and not (len(values) == length and all(map(math.isfinite, values))):
+            raise MergeError(
+                f"'{name}' of a barrier curve is not a list of {length} finite numbers."
+            )

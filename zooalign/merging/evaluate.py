@@ -1,7 +1,7 @@
 """Loss and error of a module on a state dict."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zooalign.errors import DataError
-from zooalign.graph.batches import read_batches
+from zooalign.graph.batches import read_batches, require_repeatable
 from zooalign.graph.module_runner import Runner
+from zooalign.merging.curve import Scores
+from zooalign.merging.statistics import reset_statistics
 
-__all__ = ["Score", "correct", "cross_entropy", "evaluate"]
+__all__ = ["Measure", "Score", "Scoring", "correct", "cross_entropy", "evaluate", "scores_of"]
 
 Measure = Callable[[Any, Any], Tensor]
 
@@ -120,6 +122,67 @@ def evaluate(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """How the networks of one architecture, and averages of them, are scored.
+
+    Attributes
+    ----------
+    module:
+        The architecture; left as it is.
+    data:
+        Batches to score on, read once for every network: re-iterable. See
+        :mod:`zooalign.graph.batches`.
+    test:
+        A second data set, scored separately.
+    reset:
+        Calibration batches. Where they are given and the module has running statistics, those of
+        averages are recomputed (:func:`~zooalign.merging.statistics.reset_statistics`). The
+        networks themselves keep their own, so that they are scored as they were published.
+    loss, metric:
+        See :func:`evaluate`.
+
+    Raises
+    ------
+    DataError
+        If a data set can be read once only.
+    """
+
+    module: nn.Module
+    data: Iterable[Any]
+    test: Iterable[Any] | None = None
+    reset: Iterable[Any] | None = None
+    loss: Measure = cross_entropy
+    metric: Measure | None = correct
+
+    def __post_init__(self) -> None:
+        for name in ("data", "test", "reset"):
+            if getattr(self, name) is not None:
+                require_repeatable(getattr(self, name), name, "at every point")
+
+    def restored(self, average: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """An average with its running statistics recomputed, where they are to be."""
+        return average if self.reset is None else reset_statistics(self.module, average, self.reset)
+
+    def score(self, state: Mapping[str, Tensor]) -> Score:
+        """The score of a state dict on ``data``."""
+        return evaluate(self.module, state, self.data, loss=self.loss, metric=self.metric)
+
+    def test_score(self, state: Mapping[str, Tensor]) -> Score | None:
+        """The score of a state dict on ``test``, None without it."""
+        if self.test is None:
+            return None
+        return evaluate(self.module, state, self.test, loss=self.loss, metric=self.metric)
+
+
+def scores_of(points: Sequence[Score]) -> Scores:
+    """The scores of several networks, by quantity."""
+    errors = tuple(score.error for score in points if score.error is not None)
+    accuracies = tuple(score.accuracy for score in points if score.accuracy is not None)
+    losses = tuple(score.loss for score in points)
+    return Scores(losses, errors or None, accuracies or None, points[0].count)
+
+
 def _size(right: Tensor | None, targets: Any) -> int:
     """How many predictions a batch's scalar loss is the mean of."""
     if right is not None:
@@ -129,14 +192,14 @@ def _size(right: Tensor | None, targets: Any) -> int:
 
 def _logits(outputs: Any) -> Tensor:
     """The logits in what a module returns: itself, its ``logits``, or the first of several."""
+    if isinstance(outputs, Mapping) and "logits" in outputs:
+        outputs = outputs["logits"]
+    elif hasattr(outputs, "logits"):
+        outputs = outputs.logits
+    elif isinstance(outputs, (tuple, list)) and outputs:
+        outputs = outputs[0]
     if isinstance(outputs, Tensor):
         return outputs
-    if isinstance(outputs, Mapping) and "logits" in outputs:
-        return outputs["logits"]
-    if hasattr(outputs, "logits"):
-        return outputs.logits
-    if isinstance(outputs, (tuple, list)) and outputs and isinstance(outputs[0], Tensor):
-        return outputs[0]
     raise DataError(
         f"the module returns a {type(outputs).__name__} in which no logits are found; give a loss "
         "and a metric that read it."

@@ -4,18 +4,17 @@ Networks that are connected linearly with each other two by two may still not be
 once: their simplex shows it (Sharma et al., arXiv 2404.06498). Three networks span a triangle.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
+import msgspec
+from torch import Tensor
 
 from zooalign.errors import MergeError
-from zooalign.graph.batches import require_repeatable
 from zooalign.merging.curve import Barrier, Scores
-from zooalign.merging.evaluate import Measure, correct, cross_entropy, evaluate
+from zooalign.merging.evaluate import Scoring, scores_of
 from zooalign.merging.interpolate import average
-from zooalign.merging.statistics import reset_statistics
 
 __all__ = ["Simplex", "simplex"]
 
@@ -50,10 +49,10 @@ class Simplex:
         ``over_mean`` the largest value minus the mean of the corners'. For two networks these are
         the two definitions of a curve's barrier.
         """
-        found = {"loss": self._excess(self.scores.loss)}
+        barriers = {"loss": self._excess(self.scores.loss)}
         if self.scores.error is not None:
-            found["error"] = self._excess(self.scores.error)
-        return found
+            barriers["error"] = self._excess(self.scores.error)
+        return barriers
 
     @property
     def corners(self) -> tuple[int, ...]:
@@ -65,7 +64,7 @@ class Simplex:
 
     def _excess(self, values: Sequence[float]) -> Barrier:
         ends = [values[index] for index in self.corners]
-        planes = [sum(w * e for w, e in zip(own, ends, strict=True)) for own in self.weights]
+        planes = [sum(w * e for w, e in zip(point, ends, strict=True)) for point in self.weights]
         over = max(value - plane for value, plane in zip(values, planes, strict=True))
         return Barrier(max(0.0, over), max(values) - sum(ends) / len(ends))
 
@@ -75,86 +74,58 @@ class Simplex:
         It has ``version`` (1), ``weights``, ``loss``, ``error``, ``accuracy`` (a number a point, or
         null), ``count``, ``barrier``, ``statistics_reset``.
         """
-        scores = self.scores
-        return {
-            "version": _VERSION,
-            "weights": [list(own) for own in self.weights],
-            "loss": list(scores.loss),
-            "error": None if scores.error is None else list(scores.error),
-            "accuracy": None if scores.accuracy is None else list(scores.accuracy),
-            "count": scores.count,
-            "barrier": {
-                name: {"over_line": b.over_line, "over_mean": b.over_mean}
-                for name, b in self.barrier.items()
-            },
-            "statistics_reset": self.statistics_reset,
-        }
+        scores = replace(self.scores, barrier=self.barrier)
+        content: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(scores))
+        weights = [list(point) for point in self.weights]
+        reset = self.statistics_reset
+        return {"version": _VERSION, "weights": weights, **content, "statistics_reset": reset}
 
 
 def simplex(
-    module: nn.Module,
+    scoring: Scoring,
     states: Sequence[State],
-    data: Iterable[Any],
     *,
     steps: int = 6,
-    reset: Iterable[Any] | None = None,
-    loss: Measure = cross_entropy,
-    metric: Measure | None = correct,
-    progress: Any = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Simplex:
     """Score the weighted averages of networks that are in one order already.
 
     Parameters
     ----------
-    module:
-        The architecture.
+    scoring:
+        The architecture, the data, and how it is scored.
     states:
         Two state dicts or more.
-    data:
-        Batches to score on, read once a point.
     steps:
         Points along an edge, less one; for three networks there are ``(steps + 1)(steps + 2) / 2``
         points. A multiple of the number of networks has the centre.
-    reset:
-        Calibration batches: as for :func:`~zooalign.merging.barrier.barrier`.
     progress:
         Called with (points done, points in all).
 
     Raises
     ------
     DataError
-        If the data is empty, has no targets, or can be read once only.
+        If the data is empty or has no targets.
     MergeError
         If there are less than two networks or no step, or a score is not finite.
     """
     if len(states) < 2 or steps < 1:
         raise MergeError(f"a simplex takes two networks and a step: got {len(states)} and {steps}")
-    for batches, name in ((data, "data"), (reset, "reset")):
-        if batches is not None:
-            require_repeatable(batches, name, "at every point")
-    weights = tuple(tuple(n / steps for n in own) for own in _compositions(steps, len(states)))
-    found = []
-    for done, own in enumerate(weights, start=1):
-        state: State = average(states, own)
-        if reset is not None and max(own) < 1.0:
-            state = reset_statistics(module, state, reset)
-        score = evaluate(module, state, data, loss=loss, metric=metric)
+    points = tuple(tuple(n / steps for n in parts) for parts in _compositions(steps, len(states)))
+    scores = []
+    for done, weights in enumerate(points, start=1):
+        state: State = average(states, weights)
+        score = scoring.score(state if max(weights) == 1.0 else scoring.restored(state))
         if not score.finite:
             raise MergeError(
-                f"the score of the average with weights {own} is not finite (loss {score.loss}): "
-                "check the networks, and reset running statistics on calibration data"
+                f"the score of the average with weights {weights} is not finite (loss "
+                f"{score.loss}): check the networks, and reset running statistics on calibration "
+                "data"
             )
-        found.append(score)
+        scores.append(score)
         if progress is not None:
-            progress(done, len(weights))
-    measured = metric is not None
-    scores = Scores(
-        loss=tuple(s.loss for s in found),
-        error=tuple(s.error or 0.0 for s in found) if measured else None,
-        accuracy=tuple(s.accuracy or 0.0 for s in found) if measured else None,
-        count=found[0].count,
-    )
-    return Simplex(weights, scores, reset is not None)
+            progress(done, len(points))
+    return Simplex(points, scores_of(scores), scoring.reset is not None)
 
 
 def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:

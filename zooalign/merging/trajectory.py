@@ -5,19 +5,19 @@ end of training aligns two networks at every earlier step too, and it is asked h
 found that still serves at the end.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+import msgspec
+from torch import Tensor
 
 from zooalign.errors import MergeError
 from zooalign.matching import Match
-from zooalign.merging.barrier import barrier
+from zooalign.merging.barrier import curve_between
 from zooalign.merging.connectivity import Spread, spread_of
 from zooalign.merging.curve import Barrier
-from zooalign.merging.evaluate import Measure, correct, cross_entropy
-from zooalign.merging.statistics import has_running_statistics
+from zooalign.merging.evaluate import Scoring
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["BARRIERS", "Trajectory", "trajectory", "trajectory_summary"]
@@ -45,22 +45,16 @@ class Trajectory:
 
     def values(self, which: str, quantity: str, definition: str = "over_line") -> list[float]:
         """One number a checkpoint."""
-        return [float(getattr(found[quantity], definition)) for found in self.barriers[which]]
+        return [float(getattr(step[quantity], definition)) for step in self.barriers[which]]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
-        return {
-            "a": self.a,
-            "b": self.b,
-            **{
-                which: [{q: dict(vars(b)) for q, b in found.items()} for found in own]
-                for which, own in self.barriers.items()
-            },
-        }
+        barriers: dict[str, Any] = msgspec.to_builtins(self.barriers)
+        return {"a": self.a, "b": self.b, **barriers}
 
 
 def trajectory_summary(
-    found: Sequence[Trajectory],
+    trajectories: Sequence[Trajectory],
 ) -> dict[str, list[dict[str, dict[str, Spread]]]]:
     """By permutation, checkpoint, quantity and definition of the barrier: its spread over pairs.
 
@@ -70,77 +64,74 @@ def trajectory_summary(
         which: [
             {
                 quantity: {
-                    name: spread_of([one.values(which, quantity, name)[step] for one in found])
+                    name: spread_of(
+                        [one.values(which, quantity, name)[step] for one in trajectories]
+                    )
                     for name in ("over_line", "over_mean")
                 }
                 for quantity in barriers
             }
-            for step, barriers in enumerate(own)
+            for step, barriers in enumerate(steps)
         ]
-        for which, own in found[0].barriers.items()
+        for which, steps in trajectories[0].barriers.items()
     }
 
 
 def trajectory(
-    module: nn.Module,
+    scoring: Scoring,
     spec: PermutationSpec,
     first: Sequence[State],
     second: Sequence[State],
-    data: Iterable[Any],
     *,
-    own: Callable[[State, State], Match],
-    stacked: Match | None,
-    ends: tuple[int, int] = (0, 1),
-    reset: Iterable[Any] | None = None,
+    pair: Callable[[State, State], Match],
+    stacked: Match | None = None,
     alphas: int = 25,
-    loss: Measure = cross_entropy,
-    metric: Measure | None = correct,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trajectory:
     """Measure two sequences of checkpoints, ``first[t]`` against ``second[t]``.
 
     Parameters
     ----------
-    own:
+    scoring:
+        The architecture, the data, and how it is scored.
+    pair:
         Matches a pair of checkpoints.
     stacked:
         The permutation found for all of them, if there is one.
-    ends:
-        Numbers of the two networks, for the report.
-
-    Other parameters are those of :func:`~zooalign.merging.barrier.barrier`.
+    alphas:
+        Points of a curve.
+    progress:
+        Called with (curves done, curves in all).
 
     Raises
     ------
-    MergeError
-        If the sequences differ in length or hold less than two checkpoints.
+    DataError, MergeError
+        As for :func:`~zooalign.merging.barrier.curve_between`, and if the sequences differ in
+        length or hold less than two checkpoints.
     """
     if len(first) != len(second) or len(first) < 2:
         raise MergeError(
             f"trajectories of {len(first)} and {len(second)} checkpoints cannot be compared: give "
             "two or more of each, taken at the same steps"
         )
-    reset = reset if has_running_statistics(module) else None
     steps = range(len(first))
-    found = [own(first[t], second[t]).permutation for t in steps]
+    own = [pair(first[t], second[t]).permutation for t in steps]
     wanted = {
         "as_is": [(t, spec.identity()) for t in steps],
-        "own": [(t, found[t]) for t in steps],
-        "last": [(t, found[-1]) for t in steps],
+        "own": list(enumerate(own)),
+        "last": [(t, own[-1]) for t in steps],
         "stacked": [] if stacked is None else [(t, stacked.permutation) for t in steps],
-        "at_end": [(len(first) - 1, found[t]) for t in steps],
+        "at_end": [(len(first) - 1, permutation) for permutation in own],
     }
-    total, done = sum(len(jobs) for jobs in wanted.values()), 0
+    total, done = sum(map(len, wanted.values())), 0
     barriers: dict[str, list[Barriers]] = {}
     for which, jobs in wanted.items():
         barriers[which] = []
         for t, permutation in jobs:
-            curve = barrier(
-                module, first[t], spec.apply(permutation, second[t]), data,
-                alphas=alphas, reset=reset, loss=loss, metric=metric,
-            )  # fmt: skip
+            permuted = spec.apply(permutation, second[t])
+            curve = curve_between(scoring, first[t], permuted, alphas=alphas)
             barriers[which].append(curve.barrier)
             done += 1
             if progress is not None:
                 progress(done, total)
-    return Trajectory(*ends, barriers)
+    return Trajectory(0, 1, barriers)

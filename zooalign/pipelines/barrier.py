@@ -87,7 +87,7 @@ def barrier_models(
         progress=progress,
     )
     ends = (family.members[0].reference, family.members[1].reference)
-    measured = MeasuredCurve(label, *ends, settings.align, settings.data, curve)
+    measured = _measured(curve, label, ends, settings.align, settings.data)
     if settings.plot is not None:
         plot_barrier({label: curve}, settings.plot)
     return BarrierReport(measured, aligned, settings.plot)
@@ -118,8 +118,15 @@ def measure_aligned(
         )
         label = _label(settings) + (f", parent {one.index + 1}" if len(aligned) > 1 else "")
         ends = (family.members[0].reference, member.reference)
-        curves.append(MeasuredCurve(label, *ends, settings.method, settings.evaluate, curve))
+        curves.append(_measured(curve, label, ends, settings.method, settings.evaluate))
     return curves
+
+
+def _measured(
+    curve: BarrierCurve, label: str, ends: tuple[str, str], align: str, data: str
+) -> MeasuredCurve:
+    a, b = ends
+    return MeasuredCurve(label=label, a=a, b=b, align=align, data=data, **vars(curve))
 
 
 def _label(settings: AlignSettings) -> str:

@@ -191,18 +191,17 @@ def _barriers(curves: Sequence[MeasuredCurve]) -> str:
         "| curve | data | quantity | over the line | over the mean | midpoint accuracy |",
         "|---|---|---|---|---|---|",
     ]
-    for measured in curves:
-        curve = measured.curve
+    for curve in curves:
         middle = min(range(len(curve.alphas)), key=lambda i: abs(curve.alphas[i] - 0.5))
-        accuracy = curve.train.accuracy
+        accuracy = curve.accuracy
         for name, barrier in curve.barrier.items():
             lines.append(
-                f"| {_cell(measured.label)} | {_cell(measured.data)} | {name} "
+                f"| {_cell(curve.label)} | {_cell(curve.data)} | {name} "
                 f"| {barrier.over_line:.4f} | {barrier.over_mean:.4f} "
                 f"| {'' if accuracy is None else f'{accuracy[middle]:.4f}'} |"
             )
     notes = ["Running statistics were reset between the endpoints."] * any(
-        measured.curve.statistics_reset for measured in curves
+        measured.statistics_reset for measured in curves
     )
     return "\n".join([*lines, "", *notes]).rstrip()
 

@@ -1,0 +1,34 @@
+"""Keyword arguments that are the fields of a settings dataclass."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from inspect import signature
+from typing import Any, TypeVar
+
+__all__ = ["settings_and_options", "settings_of"]
+
+T = TypeVar("T")
+
+
+def settings_of(kind: type[T], given: Mapping[str, Any], function: str, **others: Any) -> T:
+    """``kind(**others, **given)``, where ``given`` are the keywords a caller of ``function`` gave.
+
+    Raises
+    ------
+    TypeError
+        If one is not a field; it names the field that was probably meant.
+    """
+    names = [name for name in signature(kind).parameters if name not in others]
+    for name in given:
+        if name not in names:
+            near = get_close_matches(name, names, n=1)
+            known = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
+            raise TypeError(f"{function}() has no argument '{name}'; {known}")
+    return kind(**others, **given)
+
+
+def settings_and_options(kind: type[T], given: Mapping[str, Any]) -> tuple[T, dict[str, Any]]:
+    """Keywords that are fields of ``kind``, and the others: options of a matching method."""
+    names = signature(kind).parameters
+    options = {name: value for name, value in given.items() if name not in names}
+    return kind(**{n: v for n, v in given.items() if n in names}), options
