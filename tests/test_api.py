@@ -264,3 +264,11 @@ def test_repair_beside_running_statistics() -> None:
     torch.testing.assert_close(behind.state_dict["2.running_mean"], rows.relu().mean(0))
     before = zooalign.merge(build(0, False), build(1, False), data=data, repair=True)
     assert before.statistics == "reset"
+
+
+def test_a_misspelt_keyword_is_named_with_the_one_that_is_meant() -> None:
+    model = nn.Linear(4, 3)
+    with pytest.raises(TypeError, match=r"barrier\(\) has no argument 'alpha'; did you mean 'alph"):
+        zooalign.barrier(model, model, data=[torch.zeros(2, 4)], alpha=3)
+    with pytest.raises(TypeError, match="there are alphas, reset, loss, metric"):
+        zooalign.barrier(model, model, data=[torch.zeros(2, 4)], verbose=True)

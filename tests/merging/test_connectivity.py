@@ -7,6 +7,7 @@ from torch import Tensor, nn
 import zooalign
 from zooalign.errors import MergeError
 from zooalign.merging.connectivity import HOWS, spread_of
+from zooalign.merging.evaluate import Scoring
 from zooalign.merging.trajectory import BARRIERS, trajectory
 
 MODULE = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
@@ -73,7 +74,7 @@ def test_trajectories() -> None:
     assert set(one.to_dict()) == {"a", "b", *BARRIERS}
     match = zooalign.match(spec, first[0], second[0], method="weight")
     without = trajectory(
-        MODULE, spec, first, second, data, own=lambda a, b: match, stacked=None, alphas=2
+        Scoring(MODULE, data), spec, first, second, pair=lambda a, b: match, alphas=2
     )
     assert without.barriers["stacked"] == []
 
@@ -90,9 +91,7 @@ def test_running_statistics_are_reset_between_but_not_at_the_ends() -> None:
     plain = zooalign.connectivity(models, data=data, alphas=3, steps=2, reset=False).connectivity
     assert found.statistics_reset and not plain.statistics_reset
     assert found.ends == plain.ends
-    assert (
-        found.of("universe")[0].curve.train.loss[1] != plain.of("universe")[0].curve.train.loss[1]
-    )
+    assert found.of("universe")[0].curve.loss[1] != plain.of("universe")[0].curve.loss[1]
     assert tuple(found.summary()) == ("as_is", "pairwise", "universe") and found.cycles == ()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.merging import barrier
+from zooalign.merging.evaluate import Scoring
 from zooalign.merging.plot_many import plot_lines, plot_simplex
 from zooalign.merging.simplex import Simplex, simplex
 
@@ -39,10 +40,11 @@ def sharp(outputs: Tensor, targets: Tensor) -> Tensor:
 
 DATA = [(torch.zeros(4), torch.zeros(4))]
 STATES = [corner(n) for n in range(3)]
+SCORING = Scoring(Vector(), DATA, loss=hill, metric=sharp)
 
 
 def measured(steps: int = 6) -> Simplex:
-    return simplex(Vector(), STATES, DATA, steps=steps, loss=hill, metric=sharp)
+    return simplex(SCORING, STATES, steps=steps)
 
 
 def test_both_definitions_in_closed_form() -> None:
@@ -64,7 +66,7 @@ def test_both_definitions_in_closed_form() -> None:
 
 
 def test_an_edge_is_a_curve() -> None:
-    edge = simplex(Vector(), STATES[1:], DATA, steps=4, loss=hill, metric=sharp)
+    edge = simplex(SCORING, STATES[1:], steps=4)
     curve = barrier(Vector(), *STATES[1:], DATA, alphas=5, loss=hill, metric=sharp)
     assert edge.scores.loss == curve.train.loss
     assert edge.barrier == curve.barrier
@@ -72,12 +74,12 @@ def test_an_edge_is_a_curve() -> None:
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="two networks and a step"):
-        simplex(Vector(), STATES[:1], DATA)
+        simplex(SCORING, STATES[:1])
     with pytest.raises(DataError, match="at every point"):
-        simplex(Vector(), STATES, iter(DATA))
+        simplex(Scoring(Vector(), iter(DATA)), STATES)
     with pytest.raises(MergeError, match="not finite"):
-        simplex(Vector(), [*STATES[:2], {"value": torch.full((3,), torch.inf)}], DATA, loss=hill)
-    edge = simplex(Vector(), STATES[1:], DATA, steps=2, loss=hill)
+        simplex(SCORING, [*STATES[:2], {"value": torch.full((3,), torch.inf)}])
+    edge = simplex(SCORING, STATES[1:], steps=2)
     with pytest.raises(MergeError, match="three networks"):
         plot_simplex({"edge": edge}, ["a", "b"], tmp_path / "plot.svg")
     with pytest.raises(MergeError, match="nothing to plot"):

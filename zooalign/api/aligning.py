@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of
 from zooalign.api.symmetries import extract_spec
-from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.keywords import settings_and_options
 from zooalign.matching import Match
@@ -116,7 +115,6 @@ class _AlignSettings:
     progress: StepProgress | None = None
 
 
-@captured_once()
 def align(
     model: Model,
     to: Model,
@@ -187,7 +185,7 @@ def align(
     diagnosis = diagnose(
         *states, moved_fraction=permutation.moved_fraction, free_groups=len(spec.groups)
     )
-    judged = outcome(spec, matched, *states, diagnosis)
+    judged = outcome(spec, matched, states[0], states[1], diagnosis)
     comparison = prove(architecture, spec, permutation, source, inputs)
     moved = spec.apply(permutation, source)
     # What does not move is not to share memory with the model.

@@ -30,8 +30,8 @@ class Matching:
     method:
         ``activation``, ``weight`` or a plugin's.
     through:
-        How all are reordered to match each other; see :func:`zooalign.matching.many.match_many`. A method
-        other than the two built-in objectives goes to the first network as the reference.
+        How all are reordered to match each other; see :func:`zooalign.matching.many.match_many`.
+        A method other than the two built-in objectives goes to the first network as the reference.
     references:
         How many networks are tried as the reference.
     options:

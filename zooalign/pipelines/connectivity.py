@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from zooalign.graph.lazy_state import float_state
 from zooalign.matching.many import WAYS
 from zooalign.merging.connecting import Connected, Matching, connect
 from zooalign.merging.connectivity import HOWS, Connectivity, spread_of
+from zooalign.merging.evaluate import Scoring
 from zooalign.merging.plot_many import plot_lines, plot_simplex
 from zooalign.merging.trajectory import BARRIERS, Trajectory, trajectory_summary
 from zooalign.progress import Progress, silent
@@ -320,7 +321,9 @@ def connectivity_models(
         If anything is missing or does not fit; nothing is left behind.
     """
     start = time.perf_counter()
-    matching = Matching(settings.method, settings.through, settings.references, settings.options)
+    matching = Matching(
+        settings.method, settings.through, settings.references, settings.options, settings.seed
+    )
     if len(references) < 2:
         raise MergeError("connectivity is of two models or more")
     if matching.through not in WAYS:
@@ -356,18 +359,19 @@ def connectivity_models(
         size = max(1, len(checkpoints[0]))
         loss, metric = scoring(family.first)
         found = connect(
-            family.module,
+            Scoring(
+                family.module,
+                scored,
+                reset=FullBatches(calibrating) if settings.reset else None,
+                loss=loss,
+                metric=metric,
+            ),
             family.spec,
             [states[n : n + size] for n in range(0, len(states), size)],
-            scored,
             calibration=calibrating,
-            reset=FullBatches(calibrating) if settings.reset else None,
             matching=matching,
             alphas=settings.alphas,
             steps=settings.steps,
-            seed=settings.seed,
-            loss=loss,
-            metric=metric,
             progress=progress,
         )
         plots = () if folder is None else draw(found, checkpoints[0], folder)

@@ -35,7 +35,7 @@ class _Ends:
 class MeasuredCurve(BarrierCurve, _Ends):
     """A curve with what it is of: ``label`` for legends, references of both ends, the data.
 
-    Of a curve at hand: ``MeasuredCurve(label=..., a=..., b=..., align=..., data=..., **vars(curve))``.
+    Of a curve: ``MeasuredCurve(label=..., a=..., b=..., align=..., data=..., **vars(curve))``.
     """
 
 
