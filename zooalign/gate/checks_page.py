@@ -40,7 +40,7 @@ def checks_markdown(checks: Sequence[Check] = BUILT_IN) -> str:
 
 
 def with_checks(page: str) -> str:
-    """The page with the part between its marks written anew."""
+    """The page with the part between its marks written again."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{checks_markdown()}\n{END}{after}"

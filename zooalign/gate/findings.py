@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_type_hints
+from typing import Literal
 
 import msgspec
 
@@ -13,7 +13,6 @@ __all__ = [
     "Check",
     "CheckReport",
     "Finding",
-    "Parameter",
     "Problem",
     "Severity",
     "check",
@@ -88,14 +87,6 @@ class Finding:
         object.__setattr__(self, "category", self.id.partition(".")[0])
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """What a policy may set of a check: the type of its value, and the default."""
-
-    type: object
-    default: object
-
-
 Rule = Callable[..., Iterator[Problem]]
 
 
@@ -121,7 +112,7 @@ class Check:
     severity:
         Of problems that do not state their own; a policy may set another.
     parameters:
-        What a policy may set.
+        What a policy may set: arguments of ``run``, with their types and defaults.
     """
 
     id: str
@@ -131,7 +122,7 @@ class Check:
     meaning: str = ""
     fix: str = ""
     severity: Severity = "error"
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    parameters: Mapping[str, inspect.Parameter] = field(default_factory=dict)
 
     @property
     def category(self) -> str:
@@ -195,39 +186,15 @@ def check(
 ) -> Callable[[Rule], Check]:
     """Make a generator function a :class:`Check`.
 
-    The function takes an :class:`OpenedRelease` and yields :class:`Problem` values. Its docstring
-    is the documentation: what a finding means. Its further arguments, each with a default, are the
-    check's parameters, which a policy may set.
-
-    Examples
-    --------
-    >>> @check("team.size", "the release is small", fix="save it in half precision")
-    ... def size(release: OpenedRelease, most: int = 10**9) -> Iterator[Problem]:
-    ...     '''A file is larger than ``most`` bytes.'''
-    ...     for entry in release.contents.entries:
-    ...         if (entry.size or 0) > most:
-    ...             yield Problem(entry.name, f"has {entry.size} bytes")
-    >>> size.parameters["most"].default
-    1000000000
+    The function takes an :class:`~zooalign.release.opened.OpenedRelease` and yields
+    :class:`Problem` values. Its docstring is the documentation: what a finding means. Its further
+    arguments, each with a default, are the check's parameters. ``docs/plugins.md`` has an example.
     """
 
     def bind(rule: Rule) -> Check:
-        types = get_type_hints(rule)
-        arguments = list(inspect.signature(rule).parameters.values())[1:]
-        return Check(
-            id=id,
-            title=title,
-            run=rule,
-            needs=frozenset(needs),
-            meaning=" ".join((inspect.getdoc(rule) or "").split()),
-            fix=fix,
-            severity=severity,
-            parameters={
-                argument.name: Parameter(
-                    types.get(argument.name, type(argument.default)), argument.default
-                )
-                for argument in arguments
-            },
-        )
+        meaning = " ".join((inspect.getdoc(rule) or "").split())
+        _, *arguments = inspect.signature(rule, eval_str=True).parameters.values()
+        parameters = {argument.name: argument for argument in arguments}
+        return Check(id, title, rule, frozenset(needs), meaning, fix, severity, parameters)
 
     return bind

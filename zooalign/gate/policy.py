@@ -1,5 +1,6 @@
 """What a team demands of a release: a table in ``pyproject.toml``, or a TOML file of its own."""
 
+import inspect
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from zooalign.errors import ZooalignError
-from zooalign.gate.findings import SEVERITIES, Check, Parameter, Severity
+from zooalign.gate.findings import SEVERITIES, Check, Severity
 
 __all__ = ["Policy", "PolicyError", "find_policy", "read_policy"]
 
@@ -79,9 +80,12 @@ class Policy:
                 settings[name][key] = self._value(f"{where}.{key}", value, parameters[key])
         return settings
 
-    def _value(self, where: str, value: object, parameter: Parameter) -> object:
+    def _value(self, where: str, value: object, parameter: inspect.Parameter) -> object:
+        stated = parameter.annotation is not parameter.empty
         try:
-            converted: object = msgspec.convert(value, parameter.type)
+            converted: object = msgspec.convert(
+                value, parameter.annotation if stated else type(parameter.default)
+            )
             return converted
         except msgspec.ValidationError:
             raise PolicyError(

@@ -107,7 +107,7 @@ def disguised(release: OpenedRelease) -> Iterator[Problem]:
 
 @check(
     "files.code",
-    "no file is code, and no configuration asks for the release's own code",
+    "no file is code, and no configuration loads code from the repo",
     fix="publish a model that its library knows, or turn this check off if the code is intended",
 )
 def code(release: OpenedRelease) -> Iterator[Problem]:

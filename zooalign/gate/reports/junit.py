@@ -19,7 +19,7 @@ def to_junit(report: CheckReport) -> bytes:
     idle = [(n, "what it needs is absent") for n in report.skipped if n not in by_check]
     idle += [(n, "not asked for") for n in report.unasked if n not in by_check]
     idle += [(n, "disabled by the policy") for n in report.disabled]
-    failures = sum(any(f in failing for f in found) for found in by_check.values())
+    failures = sum(any(f in failing for f in of_check) for of_check in by_check.values())
     suite = ElementTree.Element(
         "testsuite",
         name=f"zooalign check {report.reference}",
@@ -44,7 +44,8 @@ def to_junit(report: CheckReport) -> bytes:
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return content + b"\n"
 
 
 def _line(finding: Finding) -> str:

@@ -49,7 +49,7 @@ def write_step_summary(report: CheckReport) -> str | None:
 
     Returns
     -------
-    Why it could not be written; None if it was, or nobody asked for it.
+    Why it could not be written; None if it was, or if no summary is wanted.
     """
     return _append(to_markdown(report))
 

@@ -24,54 +24,49 @@ def to_sarif(report: CheckReport, checks: Sequence[Check]) -> dict[str, Any]:
     the release; one that is about no file is placed at the release as a whole.
     """
     page = documentation()
-    known = [check for check in checks if check.id not in report.disabled]
-    numbers = {check.id: number for number, check in enumerate(known)}
-    return {
-        "$schema": _SCHEMA,
-        "version": "2.1.0",
-        "runs": [
+    enabled = [check for check in checks if check.id not in report.disabled]
+    numbers = {check.id: number for number, check in enumerate(enabled)}
+    driver = {
+        "name": "zooalign",
+        "semanticVersion": versions()["zooalign"],
+        **({"informationUri": page} if page else {}),
+        "rules": [_rule(check, page) for check in enabled],
+    }
+    invocation = {
+        "executionSuccessful": True,
+        "exitCode": 0 if report.ok else 1,
+        "toolExecutionNotifications": [
             {
-                "tool": {
-                    "driver": {
-                        "name": "zooalign",
-                        "version": versions()["zooalign"],
-                        **({"informationUri": page} if page else {}),
-                        "rules": [_rule(check, page) for check in known],
-                    }
-                },
-                "automationDetails": {"id": f"zooalign-check/{quote(report.reference, safe='')}"},
-                "invocations": [
-                    {
-                        "executionSuccessful": True,
-                        "exitCode": 0 if report.ok else 1,
-                        "toolExecutionNotifications": [
-                            _notification(
-                                name, numbers[name], "did not run: what it needs is absent"
-                            )
-                            for name in report.skipped
-                            if name in numbers
-                        ],
-                    }
-                ],
-                "columnKind": "unicodeCodePoints",
-                "results": [_result(finding, numbers) for finding in report.findings],
-                "properties": {
-                    "reference": report.reference,
-                    "commit": report.commit,
-                    "failOn": report.fail_on,
-                    "checks": list(report.checks),
-                    "skipped": list(report.skipped),
-                    "unasked": list(report.unasked),
-                },
+                "level": "note",
+                "message": {"text": f"{name} did not run: what it needs is absent"},
+                "associatedRule": {"id": name, "index": numbers[name]},
             }
+            for name in report.skipped
+            if name in numbers
         ],
     }
+    run = {
+        "tool": {"driver": driver},
+        "automationDetails": {"id": f"zooalign-check/{quote(report.reference, safe='')}"},
+        "invocations": [invocation],
+        "columnKind": "unicodeCodePoints",
+        "results": [_result(finding, numbers) for finding in report.findings],
+        "properties": {
+            "reference": report.reference,
+            "commit": report.commit,
+            "failOn": report.fail_on,
+            "checks": list(report.checks),
+            "skipped": list(report.skipped),
+            "unasked": list(report.unasked),
+        },
+    }
+    return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
 def documentation() -> str | None:
-    """Where the page of the checks is, by the distribution's own ``[project.urls]``.
+    """The address of the page of the checks, by the distribution's own ``[project.urls]``.
 
-    None without an entry ``Documentation``: a link to a place that is not ours leads anywhere.
+    None without an entry ``Documentation``: a link to somebody else's page would mislead.
     """
     try:
         stated = metadata("zooalign").get_all("Project-URL") or []
@@ -122,11 +117,3 @@ def _result(finding: Finding, numbers: dict[str, int]) -> dict[str, Any]:
     if finding.id in numbers:
         result["ruleIndex"] = numbers[finding.id]
     return result
-
-
-def _notification(name: str, number: int, text: str) -> dict[str, Any]:
-    return {
-        "level": "note",
-        "message": {"text": f"{name} {text}"},
-        "associatedRule": {"id": name, "index": number},
-    }
