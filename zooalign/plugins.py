@@ -20,8 +20,9 @@ from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
 from zooalign.hooks.hookspecs import hookimpl
 from zooalign.hooks.manager import PluginError
+from zooalign.matching.problem import MatchProblem, Solver, option
 from zooalign.matching.result import Match
-from zooalign.matching.solvers import RUN_THE_MIDPOINT
+from zooalign.matching.solvers import match, solver_named
 from zooalign.merging import correct, cross_entropy
 from zooalign.merging.curve import Barrier
 from zooalign.operators.elementwise import same
@@ -49,7 +50,6 @@ from zooalign.zoo.stored import Part, StoredNames
 
 __all__ = [
     "CARD",
-    "RUN_THE_MIDPOINT",
     "Architecture",
     "Barrier",
     "BaseAdapter",
@@ -63,6 +63,7 @@ __all__ = [
     "HubError",
     "LibraryAdapter",
     "Match",
+    "MatchProblem",
     "MergeError",
     "Model",
     "ModelReferenceError",
@@ -77,6 +78,7 @@ __all__ = [
     "Problem",
     "Reduction",
     "Reference",
+    "Solver",
     "SpecError",
     "StoredNames",
     "Tensor",
@@ -91,14 +93,17 @@ __all__ = [
     "correct",
     "cross_entropy",
     "hookimpl",
+    "match",
     "new_directory",
     "open_image_folder",
     "open_model",
     "open_release",
+    "option",
     "options_to_json",
     "parse_query",
     "permutation_name",
     "read_metadata",
     "rule",
     "same",
+    "solver_named",
 ]

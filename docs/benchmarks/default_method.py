@@ -68,7 +68,7 @@ class Run:
     objective: float
     spread: float
     cpu_seconds: float
-    best_candidate: int | None = None
+    best_candidate: str | None = None
 
     @property
     def error(self) -> float:
@@ -155,7 +155,7 @@ def run(subject: OpenedRelease, method: Method) -> Run:
         found.objective_after,
         float(found.details.get("spread", 0.0)),
         round(seconds, 1),
-        None if best is None else int(best),
+        None if best is None else str(best),
     )
 
 

@@ -28,7 +28,8 @@ from default_method import OpenedRelease, load
 from real_pairs import PAIRS, prepare
 
 import zooalign
-from zooalign.matching.activation import activation_similarity
+from zooalign.matching import MatchProblem
+from zooalign.matching.activation import Activations
 from zooalign.matching.assignment import whole
 from zooalign.merging import BarrierCurve, barrier, evaluate, plot_barrier
 from zooalign.symmetry import PermutationSpec
@@ -137,9 +138,8 @@ def measured(subject: OpenedRelease, setting: Setting, spec: PermutationSpec, ke
     alike: dict[str, list[float]] = {name: [] for name in STAGES}
     apart = STAGES if setting.method == "learned" else ()
     if apart:
-        _, similarity = activation_similarity(
-            spec, a, b, module=subject.module, data=subject.calibration
-        )
+        problem = MatchProblem(spec, a, b, subject.module, subject.calibration)
+        _, similarity = Activations(problem).match()
         for group, matrix in similarity.items():
             alike[stage_of(group)] += matrix.diagonal().tolist()
     scores = [evaluate(subject.module, s, subject.held_out).accuracy for s in (a, subject.b)]

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from zooalign.matching import match
 from zooalign.matching.certificate import certify
-from zooalign.matching.weight import weight_matching
 from zooalign.symmetry.groups import Block, Group, Member
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -84,8 +84,15 @@ def recover(
         a = {n: torch.randn(shape, generator=generator) for n, shape in spec.shapes.items()}
         planted = spec.random(instances + seed)
         b = spec.apply(planted, a)
-        found = weight_matching(
-            spec, a, b, starts=starts, restarts=restarts, scale=scale, seed=1000 * seed
+        found = match(
+            spec,
+            a,
+            b,
+            method="weight",
+            starts=starts,
+            restarts=restarts,
+            scale=scale,
+            seed=1000 * seed,
         )
         exact = spec.compose(found.permutation, planted) == spec.identity()
         certificate = certify(spec, found.permutation, a, b, scale=scale)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from zooalign.errors import MergeError
-from zooalign.matching import match
-from zooalign.matching.activation import activation_similarity
+from zooalign.matching import MatchProblem, match
+from zooalign.matching.activation import Activations
 from zooalign.symmetry import extract_spec
 
 
@@ -19,6 +19,7 @@ def _net(seed: int) -> nn.Module:
 A, B = _net(0), _net(1)
 DATA = [torch.randn(200, 6, generator=torch.Generator().manual_seed(n)) for n in range(2)]
 SPEC = extract_spec(A, (DATA[0],))
+PROBLEM = MatchProblem(SPEC, A.state_dict(), B.state_dict(), A, DATA)
 
 
 def test_the_ends_of_a_blend_are_the_two_methods() -> None:
@@ -34,9 +35,7 @@ def test_the_ends_of_a_blend_are_the_two_methods() -> None:
 @pytest.mark.parametrize("kind", ["correlation", "covariance"])
 def test_a_blend_is_what_it_says(kind: str) -> None:
     found = match(SPEC, A, B, method="blend", data=DATA, blend=0.3, kind=kind)
-    _, similarity = activation_similarity(
-        SPEC, A.state_dict(), B.state_dict(), module=A, data=DATA, kind=kind
-    )
+    _, similarity = Activations(PROBLEM).match(kind)
     paired = 0.0
     for group, matrix in similarity.items():
         scale = abs(matrix).max() if kind == "covariance" else 1.0
@@ -61,9 +60,7 @@ def test_each_method_is_best_by_its_own_objective() -> None:
 
 
 def test_similarities_are_in_the_order_of_the_source_given() -> None:
-    one, similarity = activation_similarity(
-        SPEC, A.state_dict(), B.state_dict(), module=A, data=DATA
-    )
+    one, similarity = Activations(PROBLEM).match()
     for group, matrix in similarity.items():
         assert matrix.max() <= 1 + 1e-9
         index = one.permutation.indices[group]

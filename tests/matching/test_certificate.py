@@ -9,7 +9,7 @@ from torch import nn
 
 from zooalign.matching import match
 from zooalign.matching.certificate import certify
-from zooalign.matching.weight import perturbed, weight_matching
+from zooalign.matching.weight import perturbed
 from zooalign.symmetry import extract_spec
 
 
@@ -54,7 +54,7 @@ def test_independent_networks_are_not_certified() -> None:
 def test_no_start_follows_one_that_reaches_the_bound() -> None:
     a = _net(3).state_dict()
     b = SPEC.apply(SPEC.random(1), a)
-    assert weight_matching(SPEC, a, b, starts=100).details["starts"] < 100
+    assert match(SPEC, a, b, method="weight", starts=100).details["starts"] < 100
 
 
 def test_running_statistics_count_for_exact() -> None:
@@ -72,8 +72,8 @@ def test_running_statistics_count_for_exact() -> None:
 def test_restarts_are_never_worse_than_the_first(restarts: str) -> None:
     a, b = _net(0, 20).state_dict(), _net(1, 20).state_dict()
     spec = extract_spec(_net(0, 20), (torch.zeros(1, 5),))
-    one = weight_matching(spec, a, b)
-    many = weight_matching(spec, a, b, starts=9, restarts=restarts)
+    one = match(spec, a, b, method="weight")
+    many = match(spec, a, b, method="weight", starts=9, restarts=restarts)
     assert many.objective_after >= one.objective_after
     assert many.details["spread"] > 0
     assert 0 <= many.details["best_start"] < 9

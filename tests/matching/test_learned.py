@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.matching import match
+from zooalign.matching.calibration_set import CalibrationSet, DifferentiableModule, agreement
 from zooalign.matching.relaxed import Relaxation, softened
-from zooalign.matching.rows import Network, Rows, agreement
 from zooalign.symmetry import extract_spec
 from zooalign.testing.models import modular_addition
 
@@ -97,15 +97,15 @@ def test_softened_scores_are_doubly_stochastic_also_where_groups_are_nested() ->
 
 
 def test_rows_and_batch_statistics() -> None:
-    rows = Rows.read(DATA, torch.device("cpu"))
+    rows = CalibrationSet.read(DATA, torch.device("cpu"))
     assert rows.count == 160
     assert torch.equal(rows.take(torch.tensor([3, 99]))[0], X[[3, 99]])
     state = {n: t.clone() for n, t in A.state_dict().items()}
     shifted = {**state, "1.running_mean": state["1.running_mean"] + 5}
-    eager = Network(A, batch_statistics=True)
+    eager = DifferentiableModule(A, batch_statistics=True)
     with torch.no_grad():
         assert torch.equal(eager(state, (X,)), eager(shifted, (X,)))
-        still = Network(A, batch_statistics=False)
+        still = DifferentiableModule(A, batch_statistics=False)
         assert torch.allclose(still(state, (X,)), A(X))
     assert torch.equal(shifted["1.running_mean"], state["1.running_mean"] + 5)
 

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from installed_plugins import Install
 from released_pairs import Pairs
 
+import zooalign
 from zooalign.cli import main
-from zooalign.errors import ZooalignError
+from zooalign.errors import MergeError, ZooalignError
 from zooalign.gate.check import check
 from zooalign.gate.checks import BUILT_IN, all_checks
 from zooalign.gate.plugin_states import plugin_states
@@ -39,16 +41,31 @@ def zooalign_checks():
 )
 SOLVER = (
     HEAD
-    + """
-from zooalign.matching import match
+    + '''
+from dataclasses import dataclass
+from zooalign.plugins import Match, MatchProblem, Solver, option
 
-def again(spec, target, source, *, module, data, seed, progress, **options):
-    return match(spec, target, source, method="weight", seed=seed)
+@dataclass(frozen=True, kw_only=True)
+class Reversed(Solver):
+    """Units in reverse order; a stand-in for a method."""
+
+    name = "reversed"
+    most: int = option(1000, "units of a group up to which it is reversed")
+    ends: str = option("both", "an option with choices", choices=("both", "one"))
+
+    def solve(self, problem: MatchProblem) -> Match:
+        spec = problem.spec
+        indices = {
+            g.id: (index[..., ::-1].copy() if g.size <= self.most else index)
+            for g in spec.groups for index in [spec.identity().indices[g.id]]
+        }
+        permutation = type(spec.identity())(spec.hash, indices)
+        return Match(permutation, self.name, 0.0, 1.0, {"most": self.most})
 
 @hookimpl
 def zooalign_solvers():
-    return [again]
-"""
+    return [Reversed]
+'''
 )
 
 
@@ -101,15 +118,47 @@ def test_a_check(install_plugin: Install, pairs: Pairs, tmp_path: Path) -> None:
     assert not report.ok
 
 
-def test_a_solver(install_plugin: Install, pairs: Pairs, tmp_path: Path) -> None:
+def test_a_solver(
+    install_plugin: Install, pairs: Pairs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     install_plugin("solver", SOLVER)
-    assert set(solvers()) - set(SOLVERS) == {"again"}
-    found = align_models(*pairs.vit, str(tmp_path / "out"), AlignSettings(method="again")).to_dict()
-    same = align_models(
-        *pairs.vit, str(tmp_path / "same"), AlignSettings(method="weight")
-    ).to_dict()
-    assert found["method"] == "again"
-    assert found["moved_fraction"] == same["moved_fraction"] > 0.5
+    assert set(solvers()) - set(SOLVERS) == {"reversed"}
+    out = str(tmp_path / "out")
+    words = ["align", *pairs.vit, "--method", "reversed", "-o", out, "--format", "json"]
+    assert main([*words, "--set", "most=1000"], standalone_mode=False) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["method"] == "reversed" and report["moved_fraction"] > 0.9
+    # It is a permutation of the second model, not of the first.
+    assert main(["verify", out], standalone_mode=False) == 0
+    capsys.readouterr()
+    assert main([*words, "--set", "mots=3", "--overwrite"], standalone_mode=False) == 2
+    error = capsys.readouterr().err
+    assert "no option 'mots'; did you mean 'most'? it has ends, most" in error
+    assert main([*words, "--set", "most=x", "--overwrite"], standalone_mode=False) == 2
+    assert "most is 'x'; it takes a value of type int" in capsys.readouterr().err
+    assert main([*words, "--set", "ends=none", "--overwrite"], standalone_mode=False) == 2
+    assert "there are 'both' and 'one'" in capsys.readouterr().err
+
+
+def test_a_solver_in_the_help_and_in_python(
+    install_plugin: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_plugin("solver", SOLVER)
+    assert main(["align", "--help"], standalone_mode=False) == 0
+    text = capsys.readouterr().out
+    assert "|reversed" in text and "reversed: ends, most" in " ".join(text.split())
+    model, other = (torch.nn.Sequential(*_layers(seed)) for seed in (0, 1))
+    inputs = torch.zeros(2, 3)
+    aligned = zooalign.align(model, to=other, example_inputs=inputs, method="reversed", most=4)
+    assert aligned.match.details["most"] == 4
+    assert aligned.match.permutation.indices["0.weight:0"].tolist() == [3, 2, 1, 0]
+    with pytest.raises(MergeError, match="did you mean 'most'"):
+        zooalign.align(model, to=other, example_inputs=inputs, method="reversed", mots=4)
+
+
+def _layers(seed: int) -> list[torch.nn.Module]:
+    torch.manual_seed(seed)
+    return [torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)]
 
 
 @pytest.mark.parametrize("change", [0.0, 1e-3])
@@ -145,8 +194,11 @@ def test_rules(install_plugin: Install) -> None:
         (HEAD + "@hookimpl\ndef zooalign_checks(): return [3]", "3 is not a zooalign.gate"),
         (HEAD + "@hookimpl\ndef zooalign_checks(): return 3", "TypeError: 'int' object is not"),
         (CHECKS.replace("team.notes", "weights.finite"), "'weights.finite' is built in"),
-        (SOLVER.replace("spec, target, source, *", "*"), "does not take (spec, target, source"),
-        (SOLVER + "again.name = 'weight'\n", "a method named 'weight' is there already"),
+        (
+            SOLVER.replace("[Reversed]", "[len]"),
+            "not a subclass of zooalign.matching.Solver",
+        ),
+        (SOLVER.replace('"reversed"', '"weight"'), "a method named 'weight' is there already"),
         (HEAD + "@hookimpl\ndef zooalign_operators(): return ['x']", "'x' is not a module"),
     ],
 )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of
 from zooalign.api.symmetries import extract_spec
+from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.keywords import settings_and_options
 from zooalign.matching import Match
@@ -115,6 +116,7 @@ class _AlignSettings:
     progress: StepProgress | None = None
 
 
+@captured_once()
 def align(
     model: Model,
     to: Model,

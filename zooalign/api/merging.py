@@ -11,6 +11,7 @@ from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_
 from zooalign.api.symmetries import extract_spec
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import require_repeatable
+from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.keywords import settings_and_options, settings_of
 from zooalign.matching import Match, match_many
@@ -77,6 +78,7 @@ class _MergeSettings:
     repair: bool = False
 
 
+@captured_once()
 def merge(
     *models: Model | Sequence[Model],
     data: Iterable[Any] | None = None,

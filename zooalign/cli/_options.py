@@ -9,10 +9,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import click
 from msgspec import Meta
 
-__all__ = ["REQUIRED_OUTPUT", "policy", "settings_options"]
+from zooalign.cli._methods import MATCHING_OPTIONS, matching_options, method_option
 
-_HAVE_STARTS = ("weight", "refine", "blend", "frank-wolfe", "learned", "auto")
-_HAVE_KIND = ("activation", "refine", "blend", "learned")
+__all__ = ["REQUIRED_OUTPUT", "policy", "settings_options"]
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -66,7 +65,7 @@ def _options_of(settings: type[Any], without: Collection[str]) -> Iterator[Decor
         if field.name in without:
             continue
         if field.name == "options":
-            yield from (_MATCHING[:2] if "other_options" in without else _MATCHING)
+            yield from MATCHING_OPTIONS[: 2 if "other_options" in without else 3]
         elif dataclasses.is_dataclass(field.type):
             yield from _options_of(field.type, ())  # type: ignore[arg-type]
         else:
@@ -78,6 +77,8 @@ def _option(field: dataclasses.Field[Any], annotated: Any) -> Decorator:
     meta = next((m for m in metas if m.description is not None), Meta(description="", extra={}))
     extra = meta.extra or {}
     flag: str = extra.get("flag") or f"--{field.name.replace('_', '-')}"
+    if "methods" in extra:
+        return method_option(field.name, field.default, extra["methods"])
     required = field.default is dataclasses.MISSING
     settings: dict[str, Any] = {"help": meta.description or None, "metavar": extra.get("metavar")}
     if type_ is bool:
@@ -118,63 +119,11 @@ def _value_of(settings: type[Any], given: dict[str, Any]) -> Any:
         if field.name == "options":
             names = ("starts", "kind", "other_options")
             starts, kind, other = (given.pop(name, ()) for name in names)
-            values["options"] = _matching(values["method"], starts, kind, other)
+            values["options"] = matching_options(
+                values["method"], starts or None, kind or None, other
+            )
         elif dataclasses.is_dataclass(field.type):
             values[field.name] = _value_of(field.type, given)  # type: ignore[arg-type]
         elif field.name in given:
             values[field.name] = given.pop(field.name)
     return settings(**values)
-
-
-_MATCHING: tuple[Decorator, ...] = (
-    click.option(
-        "--starts",
-        type=click.IntRange(min=1),
-        help="Searches from different starts; the best is taken (all methods but activation).",
-    ),
-    click.option(
-        "--kind",
-        type=click.Choice(["correlation", "covariance"]),
-        help="Of activations, the statistic that is compared (default: correlation).",
-    ),
-    click.option(
-        "--set",
-        "other_options",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Any other option of the method, such as blend=0.3 or steps=300 (docs/matching.md).",
-    ),
-)
-
-
-def _matching(
-    method: str, starts: int | None, kind: str | None, other: tuple[str, ...]
-) -> dict[str, Any]:
-    """The matching options that were given, for the methods that have them."""
-    checks: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
-        (starts, "--starts", _HAVE_STARTS),
-        (kind, "--kind", _HAVE_KIND),
-    )
-    for value, name, of in checks:
-        if value is not None and method not in of:
-            raise click.UsageError(f"{name} is for --method {', '.join(of)}, not for {method}")
-    given: dict[str, Any] = {"starts": starts, "kind": kind}
-    options = {name: value for name, value in given.items() if value is not None}
-    for setting in other:
-        name, equals, value = setting.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--set takes NAME=VALUE, not '{setting}'")
-        options[name.replace("-", "_")] = _value(value)
-    return options
-
-
-def _value(text: str) -> Any:
-    """A number or a truth value where the text is one."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -8,10 +8,12 @@ state dict are one tensor.
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ from zooalign.errors import TraceError
 from zooalign.graph import concrete
 from zooalign.graph.module_runner import evaluating
 
-__all__ = ["Capture", "capture", "put_in_place", "writes"]
+__all__ = ["Capture", "capture", "captured_once", "put_in_place", "writes"]
 
 
 # Operators whose result never shares memory with what they read.
@@ -93,18 +95,70 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
     TraceError
         If the module can be captured in neither way.
     """
+    on_meta = any(p.is_meta for p in module.parameters())
+    device = "meta" if on_meta else next((p.device for p in module.parameters()), None)
+    inputs = tuple(
+        x.to(device) if isinstance(x, Tensor) and device is not None else x for x in example_inputs
+    )
+    shared = _SHARED.get()
+    key = _shapes_of(inputs)
+    if shared is None or key is None:
+        return _capture(module, inputs, tuple(example_inputs), on_meta)
+    captures = shared.setdefault(module, {})
+    if key in captures:
+        return captures[key]
+    captured = _capture(module, inputs, tuple(example_inputs), on_meta)
+    if not captured.by_values:  # those hold for the example inputs alone
+        captures[key] = captured
+    return captured
+
+
+_SHARED: ContextVar[WeakKeyDictionary[nn.Module, dict[Hashable, Capture]] | None] = ContextVar(
+    "captures", default=None
+)
+
+
+@contextlib.contextmanager
+def captured_once() -> Iterator[None]:
+    """In this block (or a function so decorated) a module is captured once per shapes of inputs.
+
+    One command needs the graph of a module several times: for its spec, to collect statistics,
+    to repair a merge. Modules must not be changed within the block. Nested blocks share the
+    captures of the outermost one, which are dropped at its end.
+    """
+    if _SHARED.get() is not None:
+        yield
+        return
+    token = _SHARED.set(WeakKeyDictionary())
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def _shapes_of(inputs: Sequence[Any]) -> Hashable | None:
+    """What a capture depends on in the inputs; None where that cannot be compared."""
+    plain = (bool, int, float, str, type(None))
+    if not all(isinstance(x, (Tensor, *plain)) for x in inputs) or any(
+        isinstance(x, Tensor) and x.layout != torch.strided for x in inputs
+    ):
+        return None
+    return tuple(
+        (tuple(x.shape), x.stride(), x.dtype, x.device) if isinstance(x, Tensor) else (type(x), x)
+        for x in inputs
+    )
+
+
+def _capture(
+    module: nn.Module, inputs: tuple[Any, ...], example_inputs: tuple[Any, ...], on_meta: bool
+) -> Capture:
     shapes = {name: tuple(t.shape) for name, t in module.state_dict(keep_vars=True).items()}
     dtypes = {name: t.dtype for name, t in module.state_dict(keep_vars=True).items()}
-    on_meta = any(p.is_meta for p in module.parameters())
-    inputs = tuple(example_inputs)
-    device = "meta" if on_meta else next((p.device for p in module.parameters()), None)
-    if device is not None:
-        inputs = tuple(x.to(device) if isinstance(x, Tensor) else x for x in inputs)
     values = _constant_values(module)
     try:
         found = _exported(module, inputs, on_meta, values, shapes)
     except TraceError as error:
-        found = _recorded(module, tuple(example_inputs), error, _ties(module, shapes))
+        found = _recorded(module, example_inputs, error, _ties(module, shapes))
     graph, parameters, constants, users, seconds, by_values = found
     return Capture(
         graph=graph,

@@ -39,12 +39,10 @@ def zooalign_operators() -> Sequence[Any]:
 def zooalign_solvers() -> Sequence[Any]:
     """Matching methods (``--method NAME``).
 
-    A solver is called as ``solver(spec, target, source, *, module, data, seed, progress,
-    **options)``: the :class:`~zooalign.symmetry.PermutationSpec`, two state dicts that fit it, the
-    architecture as a module on the meta device (or None), batches (or None), an int, and a function
-    of the number of sweeps done (or None). It returns a :class:`~zooalign.matching.Match` whose
-    permutation brings the source's units into the order of the target's. Its name is its
-    attribute ``name``, else the function's. The result is checked like that of any method.
+    Each is a subclass of :class:`zooalign.matching.Solver`: a frozen dataclass with a ``name``,
+    what it ``needs``, its options as fields, and ``solve(self, problem)``, which returns a
+    :class:`~zooalign.matching.Match` whose permutation reorders the source's units to match the
+    target's. The result is checked like that of any method.
     """
     return []
 

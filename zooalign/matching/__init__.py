@@ -1,6 +1,6 @@
 """Find the permutation that reorders one model's units to match another's."""
 
-from zooalign.matching.activation import activation_matching, collect, match_statistics
+from zooalign.matching.activation import collect, match_statistics
 from zooalign.matching.assignment import assign
 from zooalign.matching.many import ManyMatch, match_many, match_stacked
 from zooalign.matching.masks import (
@@ -11,20 +11,22 @@ from zooalign.matching.masks import (
     mask_overlap,
     match_masks,
 )
+from zooalign.matching.problem import MatchProblem, Options, Solver, option
 from zooalign.matching.result import Match
 from zooalign.matching.solvers import match, solvers
 from zooalign.matching.statistics import Moments, Statistics
 from zooalign.matching.unequal import Padded, pad_to
-from zooalign.matching.weight import weight_matching
 
 __all__ = [
     "ManyMatch",
     "MaskOverlap",
     "Match",
+    "MatchProblem",
     "Moments",
+    "Options",
     "Padded",
+    "Solver",
     "Statistics",
-    "activation_matching",
     "apply_mask",
     "assign",
     "carry_mask",
@@ -36,7 +38,7 @@ __all__ = [
     "match_masks",
     "match_stacked",
     "match_statistics",
+    "option",
     "pad_to",
     "solvers",
-    "weight_matching",
 ]

@@ -7,7 +7,8 @@ arXiv 2009.02439), or covariance.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -18,126 +19,127 @@ from torch import Tensor, nn
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
 from zooalign.graph.execute import lockstep
-from zooalign.matching.assignment import (
-    AssignmentSolver,
-    assign,
-    linear,
-    unit_order,
-    whole,
-)
+from zooalign.matching.assignment import assign, unit_order, whole
 from zooalign.matching.places import Place, activation_places, families
+from zooalign.matching.problem import MatchProblem, Options, Solver, option
 from zooalign.matching.result import Match
-from zooalign.matching.statistics import Moments, Statistics
+from zooalign.matching.statistics import KINDS, Moments, Statistics
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec, Permuted
 
 __all__ = [
+    "ActivationMatching",
+    "ActivationOptions",
+    "Activations",
     "Graphs",
-    "activation_matching",
-    "activation_similarity",
     "collect",
     "match_statistics",
     "rounds",
 ]
 
-Progress = Callable[[int], None]
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationOptions(Options):
+    """What is compared of activations."""
+
+    kind: str = option("correlation", "the statistic of activations", choices=KINDS)
+    places: str = option(
+        "activations",
+        "where units are compared: behind activation functions, or wherever they appear",
+        choices=("activations", "all"),
+    )
 
 
-def activation_matching(
-    spec: PermutationSpec,
-    target: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
-    *,
-    module: nn.Module,
-    data: Iterable[Any],
-    kind: str = "correlation",
-    places: str = "activations",
-    solver: AssignmentSolver = linear,
-    progress: Progress | None = None,
-) -> Match:
-    """The permutation of ``source`` whose units respond most like those of ``target``.
+@dataclass(frozen=True, kw_only=True)
+class ActivationMatching(ActivationOptions, Solver):
+    """The permutation of the source whose units respond most like those of the target.
 
-    Parameters
-    ----------
-    spec:
-        Of the architecture.
-    target, source:
-        State dicts, on one device: the computation runs where they are.
-    module:
-        The architecture (its own weights are not used and may be on the meta device).
-    data:
-        Batches of inputs, or of (inputs, targets); targets are not used. Read once, unless
-        :func:`rounds` says otherwise.
-    kind:
-        ``correlation`` or ``covariance``.
-    places:
-        ``activations``: behind activation functions, for every group that stands there, and
-        everywhere for the others; ``all``: everywhere for all.
-
-    Raises
-    ------
-    DataError
-        If the data holds no batch, or one the module cannot be traced with.
-    MergeError
-        If the graph of the module has other symmetries than the spec.
+    The data is read once, unless :func:`rounds` says otherwise; targets are not used. The objective
+    is the mean similarity of paired units over the places where they are seen.
     """
-    return activation_similarity(
-        spec,
-        target,
-        source,
-        module=module,
-        data=data,
-        kind=kind,
-        places=places,
-        solver=solver,
-        progress=progress,
-    )[0]
+
+    name = "activation"
+    needs = frozenset({"data", "module"})
+
+    def solve(self, problem: MatchProblem) -> Match:
+        """Collect statistics and solve one assignment per family of groups.
+
+        Raises
+        ------
+        DataError
+            If the data holds no batch, or one the module cannot be traced with.
+        MergeError
+            If the graph of the module has other symmetries than the spec.
+        """
+        return Activations(problem, self.places).match(self.kind)[0]
 
 
-def activation_similarity(
-    spec: PermutationSpec,
-    target: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
-    *,
-    module: nn.Module,
-    data: Iterable[Any],
-    kind: str = "correlation",
-    places: str = "activations",
-    solver: AssignmentSolver = linear,
-    progress: Progress | None = None,
-) -> tuple[Match, dict[str, np.ndarray]]:
-    """As :func:`activation_matching`, with the similarities it is the best assignment of.
+class Activations:
+    """The activations of a problem's two models, run once for each order of the source's units."""
 
-    Returns
-    -------
-    The match, and per group the mean similarity of units over the places where they are seen: an
-    array of shape (units, units), target by source as it was given.
-    """
-    graphs = Graphs(spec, module, _device(target), places)
-    found = spec.identity()
-    known: frozenset[str] = frozenset()
-    reports: list[Match] = []
-    similarity: dict[str, np.ndarray] = {}
-    batches = read_batches(data)
-    first = next(batches)
-    plan = rounds(spec, graphs(first)[1])
-    if len(plan) > 1:
-        require_repeatable(data, "the calibration data", f"{len(plan)} times")
-    for number, groups in enumerate(plan):
-        stream = chain([first], batches) if number == 0 else read_batches(data)
-        moved = Permuted(spec, found, source) if known else source
-        statistics = _collect(graphs, target, moved, stream, groups, known, progress)
-        step = match_statistics(spec, statistics, kind=kind, solver=solver)
-        for group, matrix in statistics.similarity(kind).items():
-            similarity[group] = np.empty(tuple(matrix.shape))
-            order = unit_order(spec, group, found)  # the columns' place in the source as given
-            similarity[group][:, order] = matrix.cpu().numpy() / statistics.places(group)
-        found = spec.compose(step.permutation, found)
-        known |= groups
-        reports.append(step)
-    return _joined(spec, found, reports), similarity
+    def __init__(self, problem: MatchProblem, places: str = "activations") -> None:
+        self._problem = problem
+        module, self._data = problem.run_on_data("activation")
+        self._graphs = Graphs(problem.spec, module, problem.device, places)
+        self._batches: Iterable[Batch] | None = None
+        self._rounds: tuple[frozenset[str], ...] = ()
+        self._collected: list[tuple[frozenset[str], Permutation, Statistics]] = []
+
+    def match(self, kind: str = "correlation") -> tuple[Match, dict[str, np.ndarray]]:
+        """The best match by a kind of statistic, with the similarities it is the best one of.
+
+        Returns
+        -------
+        The match, and per group the mean similarity of units over the places where they are seen:
+        an array of shape (units, units), target by source as it was given.
+        """
+        spec = self._problem.spec
+        permutation = spec.identity()
+        known: frozenset[str] = frozenset()
+        steps: list[tuple[Match, Statistics]] = []
+        similarity: dict[str, np.ndarray] = {}
+        for groups in self._plan():
+            statistics = self._statistics(groups, known, permutation)
+            step = match_statistics(spec, statistics, kind=kind)
+            for group, matrix in statistics.similarity(kind).items():
+                similarity[group] = np.empty(tuple(matrix.shape))
+                # The columns' place in the source as it was given.
+                order = unit_order(spec, group, permutation)
+                similarity[group][:, order] = matrix.cpu().numpy() / statistics.places(group)
+            permutation = spec.compose(step.permutation, permutation)
+            known |= groups
+            steps.append((step, statistics))
+        return _joined(permutation, steps), similarity
+
+    def _plan(self) -> tuple[frozenset[str], ...]:
+        if self._batches is None:
+            batches = read_batches(self._data)
+            first = next(batches)
+            self._rounds = rounds(self._problem.spec, self._graphs(first)[1])
+            self._batches = chain([first], batches)
+            if len(self._rounds) > 1:
+                passes = f"{len(self._rounds)} times"
+                require_repeatable(self._data, "the calibration data", passes)
+        return self._rounds
+
+    def _statistics(
+        self, groups: frozenset[str], known: frozenset[str], permutation: Permutation
+    ) -> Statistics:
+        """Those of some groups; statistics of several kinds come from the same moments."""
+        for collected_groups, order, statistics in self._collected:
+            if collected_groups == groups and order == permutation:
+                return statistics
+        assert self._batches is not None
+        stream = self._batches if not self._collected else read_batches(self._data)
+        problem = self._problem
+        if known:
+            moved = Permuted(problem.spec, permutation, problem.source)
+            problem = replace(problem, source=moved)
+        statistics = _collected(self._graphs, problem, stream, groups, known)
+        self._collected.append((groups, permutation, statistics))
+        return statistics
 
 
 def rounds(
@@ -149,9 +151,8 @@ def rounds(
     the channels of the stream; they are matched once the order of the channels is known.
     """
     seen: dict[str, list[frozenset[str]]] = defaultdict(list)
-    for found in places.values():
-        for place in found:
-            seen[place.group].append(place.beside)
+    for place in chain.from_iterable(places.values()):
+        seen[place.group].append(place.beside)
     waiting = [f for f in families(spec) if any(g in seen for g in f)]
     known: frozenset[str] = frozenset()
     plan: list[frozenset[str]] = []
@@ -170,39 +171,29 @@ def rounds(
     return tuple(plan)
 
 
-def _joined(spec: PermutationSpec, found: Permutation, reports: Sequence[Match]) -> Match:
+def _joined(permutation: Permutation, steps: Sequence[tuple[Match, Statistics]]) -> Match:
     """One report of several passes, which matched different groups."""
-    weights = [report.details["units"] for report in reports]
-    total = sum(weights) or 1.0
-
-    def mean(values: Iterable[float]) -> float:
-        return sum(w * v for w, v in zip(weights, values, strict=True)) / total
-
+    units = sum(statistics.units for _, statistics in steps) or 1.0
     return Match(
-        found,
+        permutation,
         "activation",
-        mean(r.objective_before for r in reports),
-        mean(r.objective_after for r in reports),
+        sum(statistics.units * step.objective_before for step, statistics in steps) / units,
+        sum(statistics.units * step.objective_after for step, statistics in steps) / units,
         {
-            "samples": max((r.details["samples"] for r in reports), default=0),
-            "places": sum(r.details["places"] for r in reports),
-            "passes": len(reports),
-            "units": sum(weights),
+            "samples": max((statistics.samples for _, statistics in steps), default=0),
+            "places": sum(len(statistics.moments) for _, statistics in steps),
+            "passes": len(steps),
+            "units": sum(statistics.units for _, statistics in steps),
         },
     )
 
 
 def match_statistics(
-    spec: PermutationSpec,
-    statistics: Statistics,
-    *,
-    kind: str = "correlation",
-    solver: AssignmentSolver = linear,
+    spec: PermutationSpec, statistics: Statistics, *, kind: str = "correlation"
 ) -> Match:
     """The permutation that given statistics ask for (they may be sums from several processes)."""
     similarity = {g: m.cpu().numpy() for g, m in statistics.similarity(kind).items()}
-    parts = assign(spec, similarity, solver=solver)
-    permutation = whole(spec, parts)
+    permutation = whole(spec, assign(spec, similarity))
     paired = total = before = 0.0
     for group, matrix in similarity.items():
         order = unit_order(spec, group, permutation)
@@ -228,32 +219,31 @@ def collect(
     data: Iterable[Any],
     groups: frozenset[str] | None = None,
     known: frozenset[str] = frozenset(),
-    places: str = "activations",
-    progress: Progress | None = None,
 ) -> Statistics:
     """Cross-statistics of the first round's groups (or those named) over all batches, in one pass.
 
     Parameters
     ----------
+    spec, target, source, module, data:
+        As for :func:`zooalign.matching.match`.
     groups:
         The groups to look at; those of the first of :func:`rounds` if not given.
     known:
         Groups in which ``source`` is in the order of ``target`` already.
     """
-    graphs = Graphs(spec, module, _device(target), places)
-    return _collect(graphs, target, source, read_batches(data), groups, known, progress)
+    problem = MatchProblem(spec, target, source, module, data)
+    graphs = Graphs(spec, module, problem.device)
+    return _collected(graphs, problem, read_batches(data), groups, known)
 
 
-def _collect(
+def _collected(
     graphs: "Graphs",
-    target: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
+    problem: MatchProblem,
     batches: Iterable[Batch],
     groups: frozenset[str] | None,
     known: frozenset[str],
-    progress: Progress | None,
 ) -> Statistics:
-    found = Statistics({})
+    statistics = Statistics({})
     for number, batch in enumerate(batches):
         derived, places = graphs(batch)
         if groups is None:
@@ -263,14 +253,9 @@ def _collect(
             for node, at in places.items()
         }
         inputs = batch.to(graphs.device).args
-        found = found + _moments(derived, chosen, target, source, inputs)
-        if progress is not None:
-            progress(number + 1)
-    return found
-
-
-def _device(state: Mapping[str, Tensor]) -> torch.device:
-    return next((state[name].device for name in state), torch.device("cpu"))
+        statistics += _moments(derived, chosen, problem, inputs)
+        problem.progress(number + 1)
+    return statistics
 
 
 class Graphs:
@@ -281,10 +266,8 @@ class Graphs:
         spec: PermutationSpec,
         module: nn.Module,
         device: torch.device,
-        places: str,
+        places: str = "activations",
     ) -> None:
-        if places not in ("activations", "all"):
-            raise MergeError(f"no places '{places}'; there are 'activations' and 'all'")
         self.spec, self.module, self.device = spec, module, device
         self.places = places
         self._known: dict[Any, tuple[Derived, dict[str, list[Place]]]] = {}
@@ -310,12 +293,12 @@ class Graphs:
 def _moments(
     derived: Derived,
     places: Mapping[str, Sequence[Place]],
-    target: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
+    problem: MatchProblem,
     inputs: tuple[Any, ...],
 ) -> Statistics:
     moments: dict[tuple[str, str], Moments] = {}
-    for node, (a, b) in lockstep(derived.traced.captured, (target, source), inputs):
+    states = (problem.target, problem.source)
+    for node, (a, b) in lockstep(derived.traced.captured, states, inputs):
         for number, place in enumerate(places.get(node.name, ())):
             key = (place.group, f"{node.name}.{number}")
             moments[key] = Moments.of(place.rows(a), place.rows(b), place.weight)

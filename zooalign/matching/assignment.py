@@ -1,7 +1,7 @@
 """From similarities of units to a permutation: linear assignment, nested as groups are."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -12,9 +12,7 @@ from zooalign.symmetry.groups import Group
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["AssignmentSolver", "assign", "linear", "unit_order", "whole"]
-
-AssignmentSolver = Callable[[np.ndarray], np.ndarray]
+__all__ = ["assign", "linear", "unit_order", "whole"]
 
 # Units that the similarities do not tell apart stay where they are.
 _STAY = 1e-12
@@ -32,12 +30,7 @@ def linear(similarity: np.ndarray) -> np.ndarray:
     return np.asarray(linear_sum_assignment(cost)[1], dtype=np.int64)
 
 
-def assign(
-    spec: PermutationSpec,
-    similarity: Mapping[str, np.ndarray],
-    *,
-    solver: AssignmentSolver = linear,
-) -> dict[str, np.ndarray]:
+def assign(spec: PermutationSpec, similarity: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Permutations of groups that maximise the total similarity.
 
     Parameters
@@ -48,8 +41,6 @@ def assign(
         Per group id a floating matrix of shape (units, units), target by source, units being all
         units in all contexts, row-major. Groups that are not named keep the identity, unless a
         group nested in them is named.
-    solver:
-        Solves one plain assignment.
 
     Returns
     -------
@@ -62,14 +53,12 @@ def assign(
     added to the outer similarity. This is exact for chains and trees of groups. A group over two
     independent outer groups is solved after them.
     """
-    return _Assignment(spec, similarity, solver).run()
+    return _Assignment(spec, similarity).run()
 
 
 class _Assignment:
-    def __init__(
-        self, spec: PermutationSpec, similarity: Mapping[str, np.ndarray], solver: AssignmentSolver
-    ) -> None:
-        self.spec, self.solver = spec, solver
+    def __init__(self, spec: PermutationSpec, similarity: Mapping[str, np.ndarray]) -> None:
+        self.spec = spec
         wanted: dict[str, None] = {}
         for name in similarity:
             for outer in (*spec.by_id[name].over, name):
@@ -127,7 +116,7 @@ class _Assignment:
             for i in range(size):
                 for j in range(size):
                     similarity[i, j] += self._solve(inner, (*target, i), (*source, j))
-        best = self.solver(similarity)
+        best = linear(similarity)
         self.solved[(group.id, target, source)] = best
         return float(similarity[np.arange(size), best].sum())
 

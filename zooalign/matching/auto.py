@@ -1,169 +1,148 @@
 """Several solvers, and the calibration data decides between them.
 
-No single objective is best for all networks: activations are for residual networks with batch
-normalisation, weights for small transformers. Each candidate's midpoint is run on the calibration
-data, the best is kept, and permutations may be learned from there. ``docs/matching.md`` has the
-benchmark this was chosen by.
+No single objective wins on all networks: activations do on residual networks with batch
+normalisation, weights on small transformers. The midpoint of each candidate is run on the
+calibration data, the best candidate is kept, and permutations may be learned from there.
+``docs/matching.md`` has the benchmark this was chosen by.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
-from zooalign.matching.activation import activation_similarity
-from zooalign.matching.assignment import AssignmentSolver, linear
+from zooalign.matching.activation import Activations
+from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet
 from zooalign.matching.certificate import certify
-from zooalign.matching.frank_wolfe import frank_wolfe_matching
-from zooalign.matching.learned import learned_matching
+from zooalign.matching.frank_wolfe import FrankWolfeMatching
+from zooalign.matching.learned import LearningOptions, learn_permutation
 from zooalign.matching.midpoint import Midpoint
+from zooalign.matching.problem import MatchProblem, Solver, option
 from zooalign.matching.result import Match
-from zooalign.matching.rows import Criterion, Rows
-from zooalign.matching.weight import weight_matching
-from zooalign.symmetry.spec import PermutationSpec
+from zooalign.matching.weight import WeightMatching, descend
+from zooalign.progress import silent_steps
+from zooalign.symmetry.permutation import Permutation
 
-__all__ = ["CANDIDATES", "auto_matching"]
+__all__ = ["CANDIDATES", "AutoMatching"]
 
 CANDIDATES = ("activation", "covariance", "blend", "weight", "frank-wolfe", "identity")
+# Options of learning that the choice between candidates uses too.
+_SHARED = {"batch", "criterion", "labels"}
 
 
-def auto_matching(
-    spec: PermutationSpec,
-    target: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
-    *,
-    module: nn.Module,
-    data: Iterable[Any],
-    learn: bool = False,
-    criterion: Criterion | None = None,
-    labels: bool | None = None,
-    starts: int = 5,
-    batch: int = 128,
-    seed: int = 0,
-    solver: AssignmentSolver = linear,
-    progress: Callable[[int], None] | None = None,
-    **learning: Any,
-) -> Match:
+@dataclass(frozen=True, kw_only=True)
+class AutoMatching(LearningOptions, Solver):
     """The candidate whose midpoint has the least loss on the calibration data.
 
     Candidates are activation matching by correlation and by covariance, the even blend with
     weights, weight matching, Frank-Wolfe, and the source as it is: networks that were trained from
-    one base are often in one order already. One that is certified
+    one base are often in one order already. A certified one
     (:mod:`zooalign.matching.certificate`) is taken whatever its loss.
 
-    Parameters
-    ----------
-    spec, target, source, module:
-        As for :func:`~zooalign.matching.activation.activation_matching`.
-    data:
-        Batches of (inputs, targets), or of inputs; read several times and held in memory. Where
-        midpoints cannot be judged on them (rows of different shapes, outputs that are no logits),
-        there is a warning, and activation matching is taken.
-    learn:
-        Go on from the best with :func:`~zooalign.matching.learned.learned_matching`, which takes
-        many runs of the network; other options are passed to it.
-    criterion, labels, batch:
-        As for learned matching: what the midpoint is judged by, and rows of one run.
-    starts:
-        Of weight matching.
-
-    Returns
-    -------
-    Match
-        The objective is minus the midpoint's loss. ``details`` has every candidate's under
-        ``loss_of_NAME``, and under ``judged`` whether there were any.
-
-    Raises
-    ------
-    DataError, MergeError
-        As the candidates do.
+    The data is read several times and held in memory. Where midpoints cannot be judged on it (rows
+    of different shapes, outputs that are not logits), there is a warning, and activation matching
+    is taken. The objective is minus the midpoint's loss; ``details`` has every candidate's loss
+    under ``loss_of_NAME``, and under ``judged`` whether they were judged.
     """
-    if learning and not learn:
-        raise MergeError(
-            f"'{min(learning)}' is an option of one method: name it (method=...), or give "
-            "learn=True for those of learning"
-        )
-    data = list(data) if isinstance(data, Iterator) else data
 
-    def seen(kind: str) -> tuple[Match, Mapping[str, Any]]:
-        return activation_similarity(
-            spec, target, source, module=module, data=data, kind=kind, solver=solver
-        )
+    name = "auto"
+    needs = frozenset({"data", "module"})
+    starts: int = option(5, "searches from different starts (of weight matching)")
+    learn: bool = option(False, "go on from the best candidate with learned matching (slow)")
 
-    correlated, similarity = seen("correlation")
-    everything = torch.empty(0)
-    try:
-        device = next((t.device for t in target.values()), torch.device("cpu"))
-        rows = Rows.read(data, device)
-        everything = torch.arange(rows.count)
-        midpoint = Midpoint(spec, target, source, module, rows, criterion, labels, solver)
-        before = midpoint.held_out(spec.identity(), everything, batch)
-        if not isfinite(before):
-            raise DataError("the loss between the networks is not finite")
-    except DataError as error:
-        if learn or labels or criterion is not None:
-            raise
-        warnings.warn(
-            f"nothing to judge permutations by ({error}): activation matching was taken",
-            ZooalignWarning,
-            stacklevel=2,
-        )
-        return replace(correlated, method="auto", details={**correlated.details, "judged": 0.0})
-    units = sum(len(m) for m in similarity.values()) or 1
-    weights: dict[str, Any] = {"seed": seed, "solver": solver}
-    found = {
-        "activation": correlated,
-        "covariance": seen("covariance")[0],
-        "blend": weight_matching(
-            spec,
-            target,
-            source,
-            initial=correlated.permutation,
-            similarity={g: m / units for g, m in similarity.items()},
-            **weights,
-        ),
-        "weight": weight_matching(spec, target, source, starts=starts, **weights),
-        "frank-wolfe": frank_wolfe_matching(spec, target, source, **weights),
-        "identity": replace(correlated, permutation=spec.identity()),
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, declared in sorted(LearningOptions.options().items()):
+            unused = not self.learn and name not in _SHARED
+            if unused and getattr(self, name) != declared.default:
+                raise MergeError(
+                    f"'{name}' is an option of one method: name it (method=...), or give "
+                    "learn=True for those of learning"
+                )
+
+    def solve(self, problem: MatchProblem) -> Match:
+        """Judge the candidates; what they cannot be matched on raises as they do."""
+        module, data = problem.run_on_data(self.name)
+        # Read more than once.
+        data = list(data) if isinstance(data, Iterator) else data
+        problem = replace(problem, data=data)
+        activations = Activations(replace(problem, progress=silent_steps))
+        correlated, similarity = activations.match("correlation")
+        try:
+            rows = CalibrationSet.read(data, problem.device)
+            ends = (problem.target, problem.source)
+            loss = CalibrationLoss(module, rows, ends, self.criterion, self.labels)
+            midpoint = Midpoint(problem, loss)
+            before = midpoint.mean_loss(problem.spec.identity(), self.batch)
+            if not isfinite(before):
+                raise DataError("the loss between the networks is not finite")
+        except DataError as error:
+            if self.learn or self.labels or self.criterion is not None:
+                raise
+            warnings.warn(
+                f"nothing to judge permutations by ({error}): activation matching was taken",
+                ZooalignWarning,
+                stacklevel=2,
+            )
+            return replace(correlated, method="auto", details={**correlated.details, "judged": 0.0})
+        candidates = self._candidates(problem, activations, correlated, similarity)
+        losses = self._losses(problem, midpoint, candidates)
+        # Where weights agree as far as any permutation can make them, data has no say.
+        best = min(_optimal(problem, candidates, losses) or losses, key=lambda name: losses[name])
+        permutation, after = candidates[best], losses[best]
+        details: dict[str, float | str] = {f"loss_of_{n}": value for n, value in losses.items()}
+        details |= {"best_candidate": best, "samples": rows.count}
+        details |= {"labelled": float(loss.labelled), "judged": 1.0}
+        if self.learn:
+            if self.places != "activations":
+                activations = Activations(replace(problem, progress=silent_steps), self.places)
+            learned = learn_permutation(problem, self, midpoint, activations, permutation)
+            permutation = learned.permutation
+            after = midpoint.mean_loss(permutation, self.batch)
+            details |= {f"learned_{name}": value for name, value in learned.details.items()}
+        return Match(permutation, self.name, -before, -after, details)
+
+    def _candidates(
+        self,
+        problem: MatchProblem,
+        activations: Activations,
+        correlated: Match,
+        similarity: Mapping[str, np.ndarray],
+    ) -> dict[str, Permutation]:
+        quiet = replace(problem, progress=silent_steps)
+        units = sum(len(m) for m in similarity.values()) or 1
+        alike = {g: m / units for g, m in similarity.items()}
+        weight = WeightMatching(starts=self.starts)
+        first = correlated.permutation
+        return {
+            "activation": first,
+            "covariance": activations.match("covariance")[0].permutation,
+            "blend": descend(quiet, WeightMatching(), first, alike).permutation,
+            "weight": weight.solve(quiet).permutation,
+            "frank-wolfe": FrankWolfeMatching().solve(quiet).permutation,
+            "identity": problem.spec.identity(),
+        }
+
+    def _losses(
+        self, problem: MatchProblem, midpoint: Midpoint, candidates: Mapping[str, Permutation]
+    ) -> dict[str, float]:
+        losses = {}
+        for number, (name, permutation) in enumerate(candidates.items()):
+            loss = midpoint.mean_loss(permutation, self.batch)
+            if isfinite(loss):
+                losses[name] = loss
+            problem.progress(number + 1)
+        return losses
+
+
+def _optimal(
+    problem: MatchProblem, candidates: Mapping[str, Permutation], names: Mapping[str, float]
+) -> list[str]:
+    """Those of the named candidates that are certified."""
+    certificates = {
+        n: certify(problem.spec, candidates[n], problem.target, problem.source) for n in names
     }
-    losses = {}
-    for number, (name, one) in enumerate(found.items()):
-        loss = midpoint.held_out(one.permutation, everything, batch)
-        if isfinite(loss):
-            losses[name] = loss
-        if progress is not None:
-            progress(number + 1)
-    # Where weights agree as far as any permutation can make them, data has no say.
-    proved = [n for n in losses if certify(spec, found[n].permutation, target, source).optimal]
-    best = min(proved or losses, key=lambda name: losses[name])
-    permutation = found[best].permutation
-    details = {f"loss_of_{name}": value for name, value in losses.items()}
-    details |= {"best_candidate": CANDIDATES.index(best), "samples": rows.count}
-    details |= {"labelled": float(midpoint.labelled), "judged": 1.0}
-    after = losses[best]
-    if learn:
-        learned = learned_matching(
-            spec,
-            target,
-            source,
-            module=module,
-            data=data,
-            criterion=criterion,
-            labels=labels,
-            batch=batch,
-            seed=seed,
-            solver=solver,
-            initial=permutation,
-            progress=progress,
-            **learning,
-        )
-        permutation = learned.permutation
-        after = midpoint.held_out(permutation, everything, batch)
-        details |= {f"learned_{name}": value for name, value in learned.details.items()}
-    return replace(correlated, permutation=permutation, method="auto", objective_before=-before,
-                   objective_after=-after, details=details)  # fmt: skip
+    return [n for n, certificate in certificates.items() if certificate.optimal]

@@ -1,146 +1,87 @@
 """Activations and weights together: one after the other, or in one objective."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from typing import Any
-
-from torch import Tensor, nn
+from dataclasses import dataclass, replace
 
 from zooalign.errors import MergeError
-from zooalign.matching.activation import activation_matching, activation_similarity
-from zooalign.matching.assignment import AssignmentSolver, linear
+from zooalign.matching.activation import ActivationOptions, Activations
+from zooalign.matching.problem import MatchProblem, Solver, option
 from zooalign.matching.result import Match
-from zooalign.matching.weight import weight_matching
-from zooalign.symmetry.spec import PermutationSpec
+from zooalign.matching.weight import RESTARTS, DescentOptions, descend
+from zooalign.progress import silent_steps
 
-__all__ = ["blended_matching", "refined_matching"]
-
-Progress = Callable[[int], None]
+__all__ = ["BlendedMatching", "RefinedMatching"]
 
 
-def refined_matching(
-    spec: PermutationSpec,
-    target: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
-    *,
-    module: nn.Module,
-    data: Iterable[Any],
-    kind: str = "correlation",
-    places: str = "activations",
-    scale: str = "balanced",
-    starts: int = 1,
-    restarts: str = "perturb",
-    seed: int = 0,
-    solver: AssignmentSolver = linear,
-    progress: Progress | None = None,
-) -> Match:
+@dataclass(frozen=True, kw_only=True)
+class _FromActivations(ActivationOptions, DescentOptions, Solver):
+    """A descent that starts at the activations' match; further ones start near the best."""
+
+    needs = frozenset({"data", "module"})
+    restarts: str = option(
+        "perturb", "where further searches start, as for weight matching", choices=RESTARTS
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinedMatching(_FromActivations):
     """Activation matching, then weight matching from the permutation it found.
 
-    The objective is the weights'; the parameters are those of
-    :func:`~zooalign.matching.activation.activation_matching` and
-    :func:`~zooalign.matching.weight.weight_matching`.
-
-    Raises
-    ------
-    DataError, MergeError
-        As these two do.
+    The objective is the weights'.
     """
-    first = activation_matching(
-        spec,
-        target,
-        source,
-        module=module,
-        data=data,
-        kind=kind,
-        places=places,
-        solver=solver,
-        progress=progress,
-    )
-    found = weight_matching(
-        spec,
-        target,
-        source,
-        starts=starts,
-        restarts=restarts,
-        seed=seed,
-        scale=scale,
-        solver=solver,
-        initial=first.permutation,
-    )
-    details = {**found.details, "activation_objective": first.objective_after}
-    return replace(found, method="refine", details={**details, "samples": first.details["samples"]})
+
+    name = "refine"
+
+    def solve(self, problem: MatchProblem) -> Match:
+        """As activation and weight matching do, which say what they raise."""
+        first, _ = Activations(problem, self.places).match(self.kind)
+        match = descend(_quiet(problem), self, first.permutation)
+        details = {
+            **match.details,
+            "activation_objective": first.objective_after,
+            "samples": first.details["samples"],
+        }
+        return replace(match, method="refine", details=details)
 
 
-def blended_matching(
-    spec: PermutationSpec,
-    target: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
-    *,
-    module: nn.Module,
-    data: Iterable[Any],
-    blend: float = 0.5,
-    kind: str = "correlation",
-    places: str = "activations",
-    scale: str = "balanced",
-    starts: int = 1,
-    restarts: str = "perturb",
-    seed: int = 0,
-    solver: AssignmentSolver = linear,
-    progress: Progress | None = None,
-) -> Match:
+@dataclass(frozen=True, kw_only=True)
+class BlendedMatching(_FromActivations):
     """One objective of weights and activations, by coordinate descent from the activations' match.
 
-    Parameters
-    ----------
-    blend:
-        The weights' part, in [0, 1]: ``blend`` times the weight objective plus ``1 - blend``
-        times the mean similarity of paired units. 0 is activation matching, 1 is ``refine``.
-    kind:
-        ``correlation`` or ``covariance``; with covariances, which have units, each group's are
-        divided by the largest.
-
-    The others are those of :func:`refined_matching`.
-
-    Raises
-    ------
-    MergeError
-        For a blend outside [0, 1], and as for :func:`refined_matching`.
+    It is ``blend`` times the weight objective plus ``1 - blend`` times the mean similarity of
+    paired units: 0 is activation matching, 1 is ``refine``. Covariances, which have units, are
+    divided by the largest of their group.
     """
-    if not 0 <= blend <= 1:
-        raise MergeError(f"blend is {blend}; it is a share of the weights between 0 and 1")
-    first, similarity = activation_similarity(
-        spec,
-        target,
-        source,
-        module=module,
-        data=data,
-        kind=kind,
-        places=places,
-        solver=solver,
-        progress=progress,
-    )
-    details = {"blend": blend, "samples": first.details["samples"]}
-    if blend == 0:
-        return replace(first, method="blend", details={**first.details, **details})
-    if kind == "covariance":
-        similarity = {g: m / (abs(m).max() or 1.0) for g, m in similarity.items()}
-    units = sum(len(m) for m in similarity.values()) or 1
-    found = weight_matching(
-        spec,
-        target,
-        source,
-        starts=starts,
-        restarts=restarts,
-        seed=seed,
-        scale=scale,
-        solver=solver,
-        initial=first.permutation,
-        similarity={g: m * ((1 - blend) / blend / units) for g, m in similarity.items()},
-    )
-    return Match(
-        found.permutation,
-        "blend",
-        blend * found.objective_before,
-        blend * found.objective_after,
-        {**found.details, **details},
-    )
+
+    name = "blend"
+    blend: float = option(0.5, "the weights' share of the objective, in [0, 1]")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.blend <= 1:
+            raise MergeError(f"blend is {self.blend}; it is a share of the weights between 0 and 1")
+
+    def solve(self, problem: MatchProblem) -> Match:
+        """As activation and weight matching do, which say what they raise."""
+        blend = self.blend
+        first, similarity = Activations(problem, self.places).match(self.kind)
+        details = {"blend": blend, "samples": first.details["samples"]}
+        if blend == 0:
+            return replace(first, method="blend", details={**first.details, **details})
+        if self.kind == "covariance":
+            similarity = {g: m / (abs(m).max() or 1.0) for g, m in similarity.items()}
+        units = sum(len(m) for m in similarity.values()) or 1
+        share = (1 - blend) / blend / units
+        extra = {g: m * share for g, m in similarity.items()}
+        match = descend(_quiet(problem), self, first.permutation, extra)
+        return Match(
+            match.permutation,
+            "blend",
+            blend * match.objective_before,
+            blend * match.objective_after,
+            {**match.details, **details},
+        )
+
+
+def _quiet(problem: MatchProblem) -> MatchProblem:
+    """The problem for a further step, whose progress is not that of the batches read before."""
+    return replace(problem, progress=silent_steps)

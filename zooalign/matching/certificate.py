@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zooalign.matching.weight import REACHED, Scale, tensors_matched, wide
+from zooalign.matching.weight import REACHED, Scale, as_float32, tensors_matched
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -85,8 +85,8 @@ def certify(
         If a tensor holds a value that is not finite.
     """
     names = tensors_matched(spec, target, source)
-    left = {n: wide(target[n]) for n in names}
-    right = {n: spec.apply_to_tensor(permutation, n, wide(source[n])) for n in names}
+    left = {n: as_float32(target[n]) for n in names}
+    right = {n: spec.apply_to_tensor(permutation, n, as_float32(source[n])) for n in names}
     counted = Scale.of(scale, left, right)
     bound = sum(counted.bound.values())
     value = counted.value(left, right)

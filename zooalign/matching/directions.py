@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zooalign.matching.weight import inner, tensors_matched, wide
+from zooalign.matching.weight import as_float32, inner, tensors_matched
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -58,7 +58,7 @@ def leading_directions(
     """
     before, after = [], []
     for name in tensors_matched(spec, target, source):
-        a, b = wide(target[name]), wide(source[name])
+        a, b = as_float32(target[name]), as_float32(source[name])
         if a.ndim < 2 or min(a.shape[0], a.numel() // max(a.shape[0], 1)) < 2:
             continue
         x, y = leading(a, rank), leading(b, rank)
@@ -87,4 +87,5 @@ def leading(tensor: Tensor, rank: int) -> Tensor:
     basis, _ = torch.linalg.qr(basis)
     u, s, v = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
     kept = slice(0, min(rank, columns))
-    return ((basis @ u[:, kept]) * s[kept] @ v[kept]).reshape(tensor.shape)
+    best: Tensor = (basis @ u[:, kept]) * s[kept] @ v[kept]
+    return best.reshape(tensor.shape)

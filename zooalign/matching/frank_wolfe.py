@@ -8,99 +8,90 @@ arXiv 2405.17897) for many models; here it starts at the mean of all permutation
 groups, and a coordinate descent polishes the projection.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zooalign.matching.assignment import AssignmentSolver, assign, linear, whole
+from zooalign.matching.assignment import assign, whole
+from zooalign.matching.problem import MatchProblem, Solver, option
 from zooalign.matching.relaxed import Relaxation
 from zooalign.matching.result import Match
 from zooalign.matching.weight import (
     REACHED,
+    SCALES,
     Descent,
-    Found,
+    LocalOptimum,
     Scale,
+    as_float32,
     inner,
     summary,
     tensors_matched,
-    wide,
 )
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["frank_wolfe_matching", "maximise_on_unit"]
+__all__ = ["FrankWolfeMatching", "maximise_on_unit"]
 
 # The relaxed objective is done when the gradient promises less than this share of its bound.
 _DONE = 1e-6
-_MOST_STEPS = 200
 
 
-def frank_wolfe_matching(
-    spec: PermutationSpec,
-    target: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
-    *,
-    starts: int = 1,
-    seed: int = 0,
-    scale: str = "balanced",
-    steps: int = _MOST_STEPS,
-    polish: bool = True,
-    solver: AssignmentSolver = linear,
-    initial: Permutation | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Match:
+@dataclass(frozen=True, kw_only=True)
+class FrankWolfeMatching(Solver):
     """Weight matching by Frank-Wolfe over all groups at once.
 
-    Parameters
-    ----------
-    spec, target, source, scale:
-        As for :func:`~zooalign.matching.weight.weight_matching`.
-    starts:
-        The first starts at ``initial`` or else at the mean of all permutations, the others
-        halfway between that mean and a random permutation. The best is returned.
-    steps:
-        Steps of one start at most.
-    polish:
-        End with a coordinate descent from the projection.
-
-    Raises
-    ------
-    MergeError
-        If a tensor holds a value that is not finite, or for an unknown scale.
+    The first search starts at the mean of all permutations, the others halfway between that mean
+    and a random permutation.
     """
-    names = tensors_matched(spec, target, source)
-    left, right = ({n: wide(state[n]) for n in names} for state in (target, source))
-    counted = Scale.of(scale, left, right)
-    problem = _Problem(spec, left, right, counted, solver)
-    before = counted.value(left, right)
-    found: list[Found] = []
-    relaxed = []
-    for number in range(max(1, starts)):
-        begin = problem.begin(initial if number == 0 else spec.random(seed + number), number)
-        matrices, value, used = problem.run(begin, steps)
-        permutation = problem.project(matrices)
-        descent = Descent(spec, left, right, permutation, counted, solver)
-        if polish:
-            descent.run(np.random.default_rng(seed + number))
-        relaxed.append(value / counted.total)
-        found.append(Found(descent.objective() / counted.total, descent.permutation, used))
-        if progress is not None:
-            progress(number + 1)
-        if found[-1].objective >= 1 - REACHED:
-            break
-    best = max(range(len(found)), key=lambda n: found[n].objective)
-    return Match(
-        found[best].permutation,
-        "frank-wolfe",
-        before / counted.total,
-        found[best].objective,
-        {**summary(found), "steps": found[best].sweeps, "relaxed_objective": relaxed[best]},
-    )
+
+    name = "frank-wolfe"
+    starts: int = option(1, "searches from different starts at most; the best is taken")
+    scale: str = option("balanced", "as for weight matching", choices=SCALES)
+    steps: int = option(200, "steps of one search at most")
+    polish: bool = option(True, "end with a coordinate descent from the projection")
+
+    def solve(self, problem: MatchProblem) -> Match:
+        """Search from each start, and project.
+
+        Raises
+        ------
+        MergeError
+            If a tensor holds a value that is not finite.
+        """
+        spec, seed = problem.spec, problem.seed
+        names = tensors_matched(spec, problem.target, problem.source)
+        target = {n: as_float32(problem.target[n]) for n in names}
+        source = {n: as_float32(problem.source[n]) for n in names}
+        scale = Scale.of(self.scale, target, source)
+        objective = _RelaxedObjective(spec, target, source, scale)
+        ends: list[LocalOptimum] = []
+        relaxed = []
+        for number in range(max(1, self.starts)):
+            begin = objective.begin(spec.random(seed + number) if number else None)
+            matrices, value, steps = objective.maximise(begin, self.steps)
+            descent = Descent(spec, target, source, objective.project(matrices), scale)
+            if self.polish:
+                descent.run(np.random.default_rng(seed + number))
+            relaxed.append(value / scale.total)
+            end = LocalOptimum(descent.objective() / scale.total, descent.permutation, steps)
+            ends.append(end)
+            problem.progress(number + 1)
+            if end.objective >= 1 - REACHED:
+                break
+        best = max(range(len(ends)), key=lambda n: ends[n].objective)
+        return Match(
+            ends[best].permutation,
+            self.name,
+            scale.value(target, source) / scale.total,
+            ends[best].objective,
+            {**summary(ends), "steps": ends[best].sweeps, "relaxed_objective": relaxed[best]},
+        )
 
 
-class _Problem:
+class _RelaxedObjective:
     """The relaxed weight objective of two state dicts."""
 
     def __init__(
@@ -109,22 +100,22 @@ class _Problem:
         target: Mapping[str, Tensor],
         source: Mapping[str, Tensor],
         scale: Scale,
-        solver: AssignmentSolver,
     ) -> None:
-        self.spec, self.target, self.source = spec, target, source
-        self.scale, self.solver = scale, solver
+        self.spec, self.target, self.source, self.scale = spec, target, source, scale
         self.relaxation = Relaxation(spec, target)
         self.like = next(iter(target.values()), torch.zeros(0))
 
-    def begin(self, permutation: Permutation | None, number: int) -> dict[str, Tensor]:
+    def begin(self, permutation: Permutation | None) -> dict[str, Tensor]:
+        """The mean of all permutations, or halfway between it and the one given."""
         uniform = self.relaxation.uniform(self.like)
         if permutation is None:
             return uniform
         vertex = self.relaxation.matrices(permutation, self.like)
-        share = 0.5 if number else 1.0
-        return {g: torch.lerp(uniform[g], vertex[g], share) for g in uniform}
+        return {g: torch.lerp(uniform[g], vertex[g], 0.5) for g in uniform}
 
-    def run(self, matrices: dict[str, Tensor], steps: int) -> tuple[dict[str, Tensor], float, int]:
+    def maximise(
+        self, matrices: dict[str, Tensor], steps: int
+    ) -> tuple[dict[str, Tensor], float, int]:
         """The matrices at the end, the relaxed objective there, and the steps taken."""
         value = self.value(matrices)
         for step in range(steps):
@@ -153,7 +144,7 @@ class _Problem:
 
     def gradient(self, matrices: Mapping[str, Tensor]) -> dict[str, Tensor]:
         leaves = {g: m.detach().requires_grad_() for g, m in matrices.items()}
-        found = {g: torch.zeros_like(m) for g, m in matrices.items()}
+        gradient = {g: torch.zeros_like(m) for g, m in matrices.items()}
         for name, tensor in self.target.items():  # one at a time: only one graph is held
             used = sorted({p.group for p in self.relaxation.places.get(name, ())})
             with torch.enable_grad():
@@ -162,12 +153,12 @@ class _Problem:
             for g, part in zip(
                 used, torch.autograd.grad(value, [leaves[g] for g in used]), strict=True
             ):
-                found[g] += part
-        return found
+                gradient[g] += part
+        return gradient
 
     def project(self, matrices: Mapping[str, Tensor]) -> Permutation:
         similarity = {g: m.cpu().numpy() for g, m in matrices.items()}
-        return whole(self.spec, assign(self.spec, similarity, solver=self.solver))
+        return whole(self.spec, assign(self.spec, similarity))
 
 
 def _nodes(degree: int) -> np.ndarray:
@@ -182,4 +173,5 @@ def maximise_on_unit(values: "list[float] | np.ndarray") -> float:
     polynomial = np.polynomial.Polynomial.fit(nodes, values, len(values) - 1)
     roots = polynomial.deriv().roots()
     inside = [s for s in np.real(roots[np.isreal(roots)]).tolist() if 0 < s < 1]
-    return max((0.0, 1.0, *inside), key=lambda s: float(polynomial(s)))
+    candidates: list[float] = [0.0, 1.0, *inside]
+    return max(candidates, key=lambda s: float(polynomial(s)))

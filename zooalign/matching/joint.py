@@ -9,27 +9,23 @@ nothing gains is MergeMany (Ainsworth et al., arXiv 2209.04836, Algorithm 3) but
 the mean; going through the families of all networks is finer, and is what is done for a universe.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zooalign.errors import MergeError
-from zooalign.matching.assignment import AssignmentSolver, assign, linear, unit_order, whole
-from zooalign.matching.places import families, parameter_places
+from zooalign.matching.assignment import assign, unit_order, whole
+from zooalign.matching.places import families
 from zooalign.matching.samples import Samples
+from zooalign.matching.weight import Family, WeightFamilies, inner, norm, power_of
+from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["POWERS", "ActivationObjective", "JointObjective", "WeightObjective", "ascend"]
+__all__ = ["ActivationObjective", "JointObjective", "WeightObjective", "ascend"]
 
-
-Family = tuple[str, ...]
-Progress = Callable[[int], None]
 
 # The ascent ends when a sweep over everything that may gain adds less than this share.
 _WORTH = 1e-4
@@ -75,8 +71,7 @@ def ascend(
     moving: Sequence[int] | None = None,
     by_network: bool = False,
     seed: int = 0,
-    solver: AssignmentSolver = linear,
-    progress: Progress | None = None,
+    progress: StepProgress = silent_steps,
 ) -> tuple[tuple[Permutation, ...], int]:
     """Raise the objective from where it stands until a whole sweep gains nothing worth it.
 
@@ -98,7 +93,7 @@ def ascend(
     -------
     The permutations and the number of sweeps.
     """
-    found = list(permutations)
+    reached = list(permutations)
     moving = tuple(range(objective.count)) if moving is None else tuple(moving)
     generator = np.random.default_rng(seed)
     waiting = {(index, family) for index in moving for family in objective.families}
@@ -111,22 +106,21 @@ def ascend(
                 continue
             waiting.discard((index, family))
             similarity = objective.similarity(index, family)
-            step = whole(spec, assign(spec, similarity, solver=solver))
+            step = whole(spec, assign(spec, similarity))
             if not _promises(spec, similarity, step):
                 continue
             gain = objective.move(index, family, step)
             if gain <= 0.0:
                 continue
             gained += gain
-            found[index] = spec.compose(step, found[index])
+            reached[index] = spec.compose(step, reached[index])
             own, others = objective.neighbours(family)
             waiting |= {(index, other) for other in own}
             waiting |= {(n, other) for n in moving if n != index for other in others}
-        if progress is not None:
-            progress(sweeps)
+        progress(sweeps)
         if gained <= _WORTH * abs(objective.total()):
             break
-    return tuple(found), sweeps
+    return tuple(reached), sweeps
 
 
 def _order(
@@ -157,6 +151,7 @@ def _promises(
     return value > sum(float(np.trace(m, dtype=np.float64)) for m in similarity.values())
 
 
+# A gain smaller than this share of what a family could hold at most may be rounding of float32.
 _ROUNDING = 1e-6
 
 
@@ -238,12 +233,6 @@ def _moved(spec: PermutationSpec, group: str, step: Permutation, rows: Tensor) -
     return rows.index_select(0, order)
 
 
-State = Mapping[str, Tensor]
-
-# A gain smaller than this share of what a family could hold at most may be rounding of float32.
-POWERS = {"plain": 0.0, "balanced": 0.5, "cosine": 1.0}
-
-
 class WeightObjective:
     """Implements :class:`~zooalign.matching.joint.JointObjective`.
 
@@ -271,48 +260,38 @@ class WeightObjective:
     def __init__(
         self,
         spec: PermutationSpec,
-        networks: Sequence[Sequence[State]],
+        networks: Sequence[Sequence[Mapping[str, Tensor]]],
         permutations: Sequence[Permutation],
         *,
         scale: str = "balanced",
     ) -> None:
-        if scale not in POWERS:
-            raise MergeError(f"no scale '{scale}'; there are {', '.join(POWERS)}")
+        power = power_of(scale)
         self._spec = spec
         buffers = set(spec.buffers)
         everywhere = [state for network in networks for state in network]
         names = [
             n for n in spec.by_parameter if n not in buffers and all(n in s for s in everywhere)
         ]
-        self._places = parameter_places(spec, names)
-        self.families = [f for f in families(spec) if any(g in self._places for g in f)]
-        self._touched = {
-            f: sorted({p.tensor for g in f for p in self._places.get(g, ())}) for f in self.families
-        }
-        self._families_at: dict[str, set[Family]] = defaultdict(set)
-        for family, touched in self._touched.items():
-            for name in touched:
-                self._families_at[name].add(family)
-        self._twice = {f: self._on_two_axes(f) for f in self.families}
+        self._where = WeightFamilies(spec, names)
+        self.families = self._where.families
         self._current: list[dict[tuple[int, str], Tensor]] = []
         self._sum: dict[tuple[int, str], Tensor] = {}
-        norms: list[dict[tuple[int, str], float]] = []
+        self._norms: list[dict[tuple[int, str], float]] = []
         for network, permutation in zip(networks, permutations, strict=True):
             tensors, sizes = {}, {}
             for time, state in enumerate(network):
                 for name in names:
-                    wide = state[name].detach().float()
-                    norm = _norm(name, wide)
-                    size = norm ** (1.0 - POWERS[scale]) if norm else 0.0
-                    scaled = wide * (size / norm) if norm else wide.clone()
+                    tensor = state[name].detach().float()
+                    length = norm(name, tensor)
+                    size = length ** (1.0 - power) if length else 0.0
+                    scaled = tensor * (size / length) if length else tensor.clone()
                     key = (time, name)
                     tensors[key] = spec.apply_to_tensor(permutation, name, scaled)
                     sizes[key] = size
                     known = self._sum.get(key)
                     self._sum[key] = tensors[key] if known is None else known + tensors[key]
             self._current.append(tensors)
-            norms.append(sizes)
-        self._norms = norms
+            self._norms.append(sizes)
         self._times = len(networks[0])
 
     @property
@@ -325,31 +304,31 @@ class WeightObjective:
         own = self._current[index]
         others = {
             (time, name): self._sum[time, name] - own[time, name]
-            for name in self._touched[family]
+            for name in self._where.touched[family]
             for time in range(self._times)
         }
-        found = {}
+        similarity = {}
         for group in family:
             total: Tensor | None = None
-            for place in self._places.get(group, ()):
+            for place in self._where.places.get(group, ()):
                 for time in range(self._times):
                     key = (time, place.tensor)
                     left, right = place.rows(others[key]), place.rows(own[key])
                     total = left @ right.T if total is None else total.addmm_(left, right.T)
             if total is not None:
-                found[group] = total.cpu().numpy()
-        return found
+                similarity[group] = total.cpu().numpy()
+        return similarity
 
     def move(self, index: int, family: Family, step: Permutation) -> float:
         """See :class:`~zooalign.matching.joint.JointObjective`; gains are summed in float64."""
         own = self._current[index]
         changed, gain, most = {}, 0.0, 0.0
-        for name in self._touched[family]:
+        for name in self._where.touched[family]:
             for time in range(self._times):
                 key = (time, name)
                 moved = self._spec.apply_to_tensor(step, name, own[key])
                 others = self._sum[key] - own[key]
-                gain += _inner(others, moved) - _inner(others, own[key])
+                gain += inner(others, moved) - inner(others, own[key])
                 most += self._norms[index][key] * sum(
                     sizes[key] for n, sizes in enumerate(self._norms) if n != index
                 )
@@ -363,12 +342,12 @@ class WeightObjective:
 
     def neighbours(self, family: Family) -> tuple[set[Family], set[Family]]:
         """See :class:`~zooalign.matching.joint.JointObjective`."""
-        near = {f for name in self._touched[family] for f in self._families_at[name]}
-        return (near if self._twice[family] else near - {family}), near
+        near = self._where.disturbed_by(family)
+        return (near if family in self._where.twice else near - {family}), near
 
     def total(self) -> float:
         """Sum over pairs of the scaled inner products, in float64."""
-        whole = sum(_inner(t, t) for t in self._sum.values())
+        whole = sum(inner(t, t) for t in self._sum.values())
         own = sum(size**2 for sizes in self._norms for size in sizes.values())
         return (whole - own) / 2
 
@@ -376,27 +355,6 @@ class WeightObjective:
         """:meth:`total` over what equal directions would give: 1 for equal networks."""
         most = 0.0
         for key in self._sum:
-            sizes = [found[key] for found in self._norms]
+            sizes = [norms[key] for norms in self._norms]
             most += (sum(sizes) ** 2 - sum(size**2 for size in sizes)) / 2
         return self.total() / most if most else 0.0
-
-    def _on_two_axes(self, family: Family) -> bool:
-        axes: dict[str, set[tuple[int, ...]]] = defaultdict(set)
-        for group in family:
-            for place in self._places.get(group, ()):
-                axes[place.tensor].add(place.axes)
-        return any(len(found) > 1 for found in axes.values())
-
-
-def _inner(a: Tensor, b: Tensor) -> float:
-    pieces = zip(a.reshape(-1).split(1 << 20), b.reshape(-1).split(1 << 20), strict=True)
-    return sum(float(torch.dot(x.double(), y.double())) for x, y in pieces)
-
-
-def _norm(name: str, tensor: Tensor) -> float:
-    norm = float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
-    if not isfinite(norm):
-        raise MergeError(
-            f"'{name}' holds NaN or infinite values: models with them cannot be matched"
-        )
-    return norm

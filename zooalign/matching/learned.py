@@ -10,28 +10,27 @@ loss of the projected permutation on rows that were held out: the best is return
 that is worse than the start by it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import cos, pi
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import require_repeatable
-from zooalign.matching.activation import activation_similarity
-from zooalign.matching.assignment import AssignmentSolver, linear
+from zooalign.matching.activation import ActivationOptions, Activations
+from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet, Criterion
 from zooalign.matching.midpoint import Midpoint
+from zooalign.matching.problem import MatchProblem, Solver, option
 from zooalign.matching.relaxed import softened
 from zooalign.matching.result import Match
-from zooalign.matching.rows import Criterion, Rows
-from zooalign.matching.weight import Found, summary
+from zooalign.matching.weight import LocalOptimum, summary
+from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["Schedule", "learned_matching"]
+__all__ = ["LearnedMatching", "LearningOptions", "learn_permutation"]
 
 # Of the temperature, what is left at the end of the sinkhorn variant.
 _COLD = 0.05
@@ -41,154 +40,114 @@ _SHAKE = 0.1
 _PAIRED = 0.3
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long, how fast and from where permutations are learned.
+@dataclass(frozen=True, kw_only=True)
+class LearningOptions(ActivationOptions):
+    """How long, how fast, from where and by what permutations are learned."""
 
-    Attributes
-    ----------
-    steps:
-        Steps at most. The learning rate falls to zero along half a cosine.
-    rate:
-        Adam's first learning rate.
-    batch:
-        Rows of a step. Normalisation uses their statistics: not too few.
-    prior:
-        What similarities are multiplied by to make the first scores: the more, the fewer units
-        leave their first partner.
-    temperature:
-        Scores are divided by it before Sinkhorn's normalisation.
-    check:
-        After so many steps each time, the projection is scored on the rows held out.
-    patience:
-        Stop after so many checks without a new best.
-    """
+    variant: str = option(
+        "straight-through",
+        "what is run in a step: the permutation itself, or a soft one that sharpens",
+        choices=("straight-through", "sinkhorn"),
+    )
+    criterion: Criterion | None = option(
+        None,
+        "criterion(outputs, targets), to be made small, in place of cross-entropy",
+        python_only=True,
+    )
+    labels: bool | None = option(
+        None, "false: leave targets alone, and judge by agreement with both models' outputs"
+    )
+    holdout: float = option(0.2, "share of the rows that no gradient sees, in (0, 1)")
+    steps: int = option(120, "steps at most; the rate falls to zero along half a cosine")
+    rate: float = option(0.02, "Adam's first learning rate")
+    batch: int = option(128, "rows of a step; normalisation uses their statistics: not too few")
+    prior: float = option(
+        4.0, "what similarities are multiplied by for the first scores: the more, the fewer change"
+    )
+    temperature: float = option(0.1, "what scores are divided by before they are normalised")
+    check: int = option(15, "steps between two tests of the permutation on the rows held out")
+    patience: int = option(5, "tests without a new best after which learning stops")
 
-    steps: int = 120
-    rate: float = 0.02
-    batch: int = 128
-    prior: float = 4.0
-    temperature: float = 0.1
-    check: int = 15
-    patience: int = 5
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.holdout < 1:
+            raise MergeError(
+                f"holdout is {self.holdout}; it is a share of the rows between 0 and 1"
+            )
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step."""
         return self.rate * 0.5 * (1 + cos(pi * step / self.steps))
 
 
-def learned_matching(
-    spec: PermutationSpec,
-    target: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
-    *,
-    module: nn.Module,
-    data: Iterable[Any],
-    variant: str = "straight-through",
-    criterion: Criterion | None = None,
-    labels: bool | None = None,
-    holdout: float = 0.2,
-    steps: int = 120,
-    rate: float = 0.02,
-    batch: int = 128,
-    prior: float = 4.0,
-    temperature: float = 0.1,
-    check: int = 15,
-    patience: int = 5,
-    kind: str = "correlation",
-    places: str = "activations",
-    starts: int = 1,
-    seed: int = 0,
-    solver: AssignmentSolver = linear,
-    initial: Permutation | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Match:
-    """The permutation of ``source`` with the least loss of the midpoint on data held out.
+@dataclass(frozen=True, kw_only=True)
+class LearnedMatching(LearningOptions, Solver):
+    """The permutation of the source with the least loss of the midpoint on rows held out.
 
-    Parameters
-    ----------
-    spec, target, source, module, kind, places:
-        As for :func:`~zooalign.matching.activation.activation_matching`, which gives the start.
-    data:
-        Batches of (inputs, targets), or of inputs. Read twice and held in memory. What a
-        permutation was learned on says nothing of it any more: measure it on other data.
-    variant:
-        ``straight-through`` or ``sinkhorn``.
-    criterion:
-        ``criterion(outputs, targets)``, to be made small; its mean is taken. Default:
-        cross-entropy where there are targets, else agreement with both endpoints' outputs.
-    labels:
-        False: leave the targets alone, and learn from the endpoints' outputs.
-    holdout:
-        Share of the rows that no gradient sees, in (0, 1).
-    steps, rate, batch, prior, temperature, check, patience:
-        See :class:`Schedule`.
-    starts:
-        The first from the activations' solution, the others from it shaken.
-    initial:
-        In place of the activations' solution: its pairs count more than they look alike.
-    seed:
-        For the split, the order of rows and the starts.
-
-    Returns
-    -------
-    Match
-        The objective is minus the loss on the rows held out, normalisation by their statistics.
-
-    Raises
-    ------
-    DataError
-        If there are fewer than four rows, or rows that do not fit together.
-    MergeError
-        For an unknown variant or a share outside (0, 1).
+    The objective is minus that loss. The data is read twice and held in memory. What a permutation
+    was learned on says nothing of it any more: measure it on other data.
     """
-    if variant not in ("straight-through", "sinkhorn"):
-        raise MergeError(f"no variant '{variant}'; there are 'straight-through' and 'sinkhorn'")
-    if not 0 < holdout < 1:
-        raise MergeError(f"holdout is {holdout}; it is a share of the rows between 0 and 1")
-    require_repeatable(data, "the calibration data", "twice")
-    schedule = Schedule(steps, rate, batch, prior, temperature, check, patience)
-    device = next((t.device for t in target.values()), torch.device("cpu"))
-    rows = Rows.read(data, device)
-    if rows.count < 4:
-        raise DataError(f"the data has {rows.count} rows; learning needs some hundred")
-    midpoint = Midpoint(spec, target, source, module, rows, criterion, labels, solver)
-    seen_alike, similarity = activation_similarity(
-        spec,
-        target,
-        source,
-        module=module,
-        data=data,
-        kind=kind,
-        places=places,
-        solver=solver,
+
+    name = "learned"
+    needs = frozenset({"data", "module"})
+    starts: int = option(1, "searches from different starts; the best is taken")
+    initial: Permutation | None = option(
+        None, "where to start in place of the activations' match", python_only=True
     )
-    first = seen_alike.permutation if initial is None else initial
+
+    def solve(self, problem: MatchProblem) -> Match:
+        """Match activations, and learn from there.
+
+        Raises
+        ------
+        DataError
+            If there are fewer than four rows, or rows that do not fit together.
+        """
+        module, data = problem.run_on_data(self.name)
+        require_repeatable(data, "the calibration data", "twice")
+        rows = CalibrationSet.read(data, problem.device)
+        ends = (problem.target, problem.source)
+        midpoint = Midpoint(
+            problem, CalibrationLoss(module, rows, ends, self.criterion, self.labels)
+        )
+        activations = Activations(replace(problem, progress=silent_steps), self.places)
+        return learn_permutation(problem, self, midpoint, activations, self.initial, self.starts)
+
+
+def learn_permutation(
+    problem: MatchProblem,
+    options: LearningOptions,
+    midpoint: Midpoint,
+    activations: Activations,
+    initial: Permutation | None = None,
+    starts: int = 1,
+) -> Match:
+    """Learn from the activations' match, or from ``initial``: its pairs count beside similarity."""
+    if midpoint.rows < 4:
+        raise DataError(f"the data has {midpoint.rows} rows; learning needs some hundred")
+    activation_match, similarity = activations.match(options.kind)
+    first = activation_match.permutation if initial is None else initial
     if initial is not None:
         for group, matrix in midpoint.relaxation.matrices(initial, torch.zeros(1)).items():
             paired = _PAIRED * matrix.numpy()
             similarity[group] = similarity[group] + paired if group in similarity else paired
-    found: list[Found] = []
+    generator = torch.Generator().manual_seed(problem.seed)
+    order = torch.randperm(midpoint.rows, generator=generator)
+    held_out = order[: max(2, round(options.holdout * midpoint.rows))]
+    before = midpoint.mean_loss(problem.spec.identity(), options.batch, held_out)
+    start = midpoint.mean_loss(first, options.batch, held_out)
+    ends: list[LocalOptimum] = []
     for number in range(max(1, starts)):
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(rows.count, generator=generator)
-        held = order[: max(2, round(holdout * rows.count))]
-        seen = order[len(held) :]
-        generator.manual_seed(seed + number)
-        scores = _scores(midpoint, similarity, schedule.prior, number, generator)
-        if number == 0:
-            before = midpoint.held_out(spec.identity(), held, schedule.batch)
-            start = midpoint.held_out(first, held, schedule.batch)
-        begin = Found(-start, first)
-        found.append(
-            _learn(midpoint, begin, scores, schedule, variant, seen, held, generator, progress)
-        )
-    best = max(found, key=lambda one: one.objective)
+        generator.manual_seed(problem.seed + number)
+        scores = _scores(midpoint, similarity, options.prior, number, generator)
+        search = _Search(midpoint, options, order[len(held_out) :], held_out, generator)
+        ends.append(search.run(LocalOptimum(-start, first), scores, problem.progress))
+    best = max(ends, key=lambda end: end.objective)
     details = {
-        **summary(found),
+        **summary(ends),
         "steps": best.sweeps,
-        "samples": rows.count,
-        "held_out": len(held),
+        "samples": midpoint.rows,
+        "held_out": len(held_out),
         "start_objective": -start,
         "labelled": float(midpoint.labelled),
     }
@@ -205,68 +164,70 @@ def _scores(
     """The first scores: all groups that have a matrix or were seen."""
     sizes = {g: len(m) for g, m in similarity.items()} | midpoint.relaxation.sizes
     device = next(iter(midpoint.target.values())).device
-    found = {}
+    scores = {}
     for group, size in sizes.items():
         matrix = torch.from_numpy(similarity.get(group, np.zeros((size, size)))).float()
         if number:
             matrix = matrix + _SHAKE * torch.randn(size, size, generator=generator)
-        found[group] = (prior * matrix).to(device)
-    return found
+        scores[group] = (prior * matrix).to(device)
+    return scores
 
 
-def _learn(
-    midpoint: Midpoint,
-    best: Found,
-    scores: dict[str, Tensor],
-    schedule: Schedule,
-    variant: str,
-    seen: Tensor,
-    held: Tensor,
-    generator: torch.Generator,
-    progress: Callable[[int], None] | None,
-) -> Found:
-    """Steps until the schedule or the patience ends; the best of ``best`` and all checks."""
-    leaves = {g: m.requires_grad_() for g, m in scores.items() if g in midpoint.relaxation.sizes}
-    optimizer = torch.optim.Adam(leaves.values(), lr=schedule.rate) if leaves else None
-    waited = 0
-    for step in range(schedule.steps if optimizer is not None else 0):
-        assert optimizer is not None
-        optimizer.param_groups[0]["lr"] = schedule.rate_at(step)
-        drawn = torch.randperm(len(seen), generator=generator)[: schedule.batch]
-        with torch.enable_grad():
-            matrices = _forward(midpoint, scores, leaves, schedule, variant, step)
-            loss = midpoint.loss(matrices, seen[drawn]).mean()
-            optimizer.zero_grad()
-            loss.backward()
-        optimizer.step()
-        if progress is not None:
+class _Search:
+    """Gradient steps from one start."""
+
+    def __init__(
+        self,
+        midpoint: Midpoint,
+        options: LearningOptions,
+        seen: Tensor,
+        held_out: Tensor,
+        generator: torch.Generator,
+    ) -> None:
+        self._midpoint, self._options, self._generator = midpoint, options, generator
+        self._seen, self._held_out = seen, held_out
+
+    def run(
+        self, best: LocalOptimum, scores: dict[str, Tensor], progress: StepProgress
+    ) -> LocalOptimum:
+        """Steps until the schedule or the patience ends; the best of ``best`` and all tests."""
+        options, midpoint = self._options, self._midpoint
+        sizes = midpoint.relaxation.sizes
+        leaves = {g: m.requires_grad_() for g, m in scores.items() if g in sizes}
+        if not leaves:
+            return best
+        optimizer = torch.optim.Adam(leaves.values(), lr=options.rate)
+        waited = 0
+        for step in range(options.steps):
+            optimizer.param_groups[0]["lr"] = options.rate_at(step)
+            drawn = torch.randperm(len(self._seen), generator=self._generator)[: options.batch]
+            with torch.enable_grad():
+                matrices = self._forward(scores, leaves, step)
+                loss = midpoint.loss(matrices, self._seen[drawn]).mean()
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+            optimizer.step()
             progress(step + 1)
-        if (step + 1) % schedule.check and step + 1 < schedule.steps:
-            continue
-        permutation = midpoint.project(scores)
-        value = -midpoint.held_out(permutation, held, schedule.batch)
-        waited = 0 if value > best.objective else waited + 1
-        if value > best.objective:
-            best = Found(value, permutation, step + 1)
-        if waited >= schedule.patience:
-            break
-    return best
+            if (step + 1) % options.check and step + 1 < options.steps:
+                continue
+            permutation = midpoint.project(scores)
+            value = -midpoint.mean_loss(permutation, options.batch, self._held_out)
+            waited = 0 if value > best.objective else waited + 1
+            if value > best.objective:
+                best = LocalOptimum(value, permutation, step + 1)
+            if waited >= options.patience:
+                break
+        return best
 
-
-def _forward(
-    midpoint: Midpoint,
-    scores: Mapping[str, Tensor],
-    leaves: Mapping[str, Tensor],
-    schedule: Schedule,
-    variant: str,
-    step: int,
-) -> dict[str, Tensor]:
-    temperature = schedule.temperature
-    if variant == "sinkhorn":
-        temperature *= _COLD ** (step / schedule.steps)
-    soft = softened(midpoint.spec, leaves, temperature)
-    if variant == "sinkhorn":
-        return soft
-    like = next(iter(midpoint.target.values()))
-    hard = midpoint.relaxation.matrices(midpoint.project(scores), like)
-    return {g: hard[g] + soft[g] - soft[g].detach() for g in soft}
+    def _forward(
+        self, scores: Mapping[str, Tensor], leaves: Mapping[str, Tensor], step: int
+    ) -> dict[str, Tensor]:
+        """The matrices that are run, with gradients."""
+        midpoint, temperature = self._midpoint, self._options.temperature
+        if self._options.variant == "sinkhorn":
+            temperature *= _COLD ** (step / self._options.steps)
+            return softened(midpoint.spec, leaves, temperature)
+        soft = softened(midpoint.spec, leaves, temperature)
+        like = next(iter(midpoint.target.values()))
+        hard = midpoint.relaxation.matrices(midpoint.project(scores), like)
+        return {g: hard[g] + soft[g] - soft[g].detach() for g in soft}

@@ -1,4 +1,4 @@
-"""Solve for one permutation a network, whatever is compared and through what."""
+"""One permutation for each of many networks, so that all of them are in one order."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,13 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zooalign.errors import DataError, MergeError
+from zooalign.errors import MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
+from zooalign.graph.capture import captured_once
+from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet, Criterion
 from zooalign.matching.joint import ActivationObjective, JointObjective, WeightObjective, ascend
+from zooalign.matching.problem import MatchProblem, Options, device_of, option
 from zooalign.matching.result import Match
-from zooalign.matching.rows import Criterion, Network, Rows, agreement, logits, score
 from zooalign.matching.samples import Samples, SamplesReader
-from zooalign.matching.weight import weight_matching
+from zooalign.matching.statistics import KINDS
+from zooalign.matching.weight import SCALES, WeightMatching
+from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec, Permuted
 
@@ -21,32 +25,60 @@ __all__ = [
     "METHODS",
     "WAYS",
     "ManyMatch",
-    "Problem",
-    "States",
+    "ManyOptions",
     "least_loss",
     "match_many",
     "match_stacked",
     "require_way",
-    "solve",
-    "solve_pair",
 ]
 
-
-Progress = Callable[[int], None]
 State = Mapping[str, Tensor]
 # One state dict, or the state dicts along one training.
 States = State | Sequence[State]
 
 METHODS = ("activation", "weight")
 WAYS = ("universe", "mean", "reference", "auto")
-# The objective of some networks that stand at some permutations, and of one network to another.
-Make = Callable[[Sequence[int], Sequence[Permutation]], JointObjective]
-Pair = Callable[[int, int], Permutation]
+
+
+def require_way(method: str, through: str) -> None:
+    """Raise MergeError where several models cannot be brought in one order in this way."""
+    if through not in WAYS:
+        raise MergeError(f"no way '{through}'; there are {', '.join(WAYS)}")
+    if through != "reference" and method not in METHODS:
+        raise MergeError(
+            f"all at once (through {through}) models are matched by {' or '.join(METHODS)}: "
+            f"name one (--method activation), or have each matched to the first by {method} "
+            "(--through reference)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManyOptions(Options):
+    """How many networks are matched: what is compared, and through what."""
+
+    method: str = option("activation", "what is compared: activation (needs data) or weight")
+    through: str = option("universe", f"one of {', '.join(WAYS)}")
+    references: Sequence[int] = option(
+        (0,), "networks to try as the reference, which keeps its order"
+    )
+    scale: str = option("balanced", "of weights: as for weight matching", choices=SCALES)
+    kind: str = option("correlation", "of activations: the statistic", choices=KINDS)
+    columns: int = option(1024, "of activations: positions of each batch that are kept")
+    criterion: Criterion | None = option(None, "of auto: what averages are judged by")
+    labels: bool | None = option(None, "of auto: false leaves targets alone")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.method not in METHODS:
+            raise MergeError(
+                f"many networks are matched by {' or '.join(METHODS)}, not by '{self.method}'"
+            )
+        require_way(self.method, self.through)
 
 
 @dataclass(frozen=True)
 class ManyMatch:
-    """One permutation a network, which bring all of them in one order.
+    """One permutation for each network, which bring all of them in one order.
 
     Attributes
     ----------
@@ -74,68 +106,239 @@ class ManyMatch:
     details: Mapping[str, float] = field(default_factory=dict)
 
     def between(self, spec: PermutationSpec, i: int, j: int) -> Permutation:
-        """The permutation that brings network ``j`` in the order network ``i`` has now.
+        """The permutation that reorders network ``j`` to match the order network ``i`` has now.
 
         ``between(i, j)`` after ``between(j, k)`` is ``between(i, k)`` exactly.
         """
         return spec.compose(spec.invert(self.permutations[i]), self.permutations[j])
 
 
+@captured_once()
+def match_many(
+    spec: PermutationSpec,
+    networks: Sequence[States],
+    *,
+    data: Iterable[Any] | None = None,
+    module: nn.Module | None = None,
+    seed: int = 0,
+    progress: StepProgress | None = None,
+    **options: Any,
+) -> ManyMatch:
+    """Find one permutation for each network, so that all are in one order.
+
+    Parameters
+    ----------
+    spec:
+        Of the architecture.
+    networks:
+        State dicts on one device; or sequences of state dicts, all of one length: then one
+        permutation serves all checkpoints of a network.
+    data:
+        Batches of inputs, or of (inputs, targets); read once, as for activation matching.
+    module:
+        The architecture; needed to compare activations.
+    seed:
+        For the order in which families and networks move, and which positions are kept.
+    options:
+        Fields of :class:`ManyOptions`: ``method`` (``activation`` or ``weight``), ``references``
+        (indices of networks to try; the one with the largest objective is taken, and its order
+        kept), ``scale`` of weights, ``kind`` and ``columns`` of activations, ``criterion`` and
+        ``labels`` of ``auto``, and ``through``:
+
+        ``reference``: each network to the reference alone. ``mean``: one network at a time to the
+        mean of the others, from where they are, until none gains. ``universe`` (default): from the
+        best result of ``reference``, the families of all networks in turn to the sum of the
+        others'. Its objective is never below that of any of the references it was given. ``auto``:
+        all of these, each reference apart, and the average of all networks (their last
+        checkpoints) with the least loss on ``data`` decides; see :func:`least_loss`.
+
+    Raises
+    ------
+    MergeError
+        If there are less than two networks, they are of different lengths, an option or its value
+        is unknown, or the graph has other symmetries than the spec.
+    DataError
+        If the data holds no batch, or cannot be used.
+
+    Notes
+    -----
+    Time is linear in the number of networks for each reference tried. Weights hold a float32 copy
+    of every network; activations ``columns`` responses a unit, place, batch and network.
+    """
+    chosen = ManyOptions.given("matching of many networks", options)
+    sequences = [[n] if isinstance(n, Mapping) else list(n) for n in networks]
+    _require_fitting(spec, sequences, chosen.references)
+    many = _Networks(spec, sequences, module, data, seed, progress or silent_steps)
+    with torch.no_grad():
+        return many.match(chosen)
+
+
 @dataclass(frozen=True)
-class Problem:
-    """What is to be brought in one order, whatever is compared."""
+class _Joint:
+    """What is compared of some networks, and how one of them is matched to another alone."""
 
     spec: PermutationSpec
     count: int
-    make: Make
-    pair: Pair
+    # The objective of some networks that stand at some permutations.
+    objective: Callable[[Sequence[int], Sequence[Permutation]], JointObjective]
+    pair: Callable[[int, int], Permutation]
     method: str
+    seed: int
     facts: Mapping[str, float] = field(default_factory=dict)
 
+    def solve(
+        self, through: str, references: Sequence[int], progress: StepProgress = silent_steps
+    ) -> ManyMatch:
+        """The result of the best reference."""
+        spec, everyone = self.spec, range(self.count)
+        identity = (spec.identity(),) * self.count
+        before = self.objective(everyone, identity).value()
+        details = dict(self.facts)
+        best: tuple[float, tuple[Permutation, ...], int] | None = None
+        for reference in references if through != "mean" else references[:1]:
+            at, sweeps = identity, 0
+            if through != "mean":
+                at = tuple(
+                    spec.identity() if n == reference else self.pair(reference, n) for n in everyone
+                )
+            objective = self.objective(everyone, at)
+            if through != "reference":
+                by_network = through == "mean"
+                at, sweeps = ascend(
+                    spec, objective, at, by_network=by_network, seed=self.seed, progress=progress
+                )
+            value = objective.value()
+            details |= {f"from_{reference}": value, "sweeps": sweeps}
+            if best is None or value > best[0]:
+                best = (value, at, reference)
+        assert best is not None
+        after, at, reference = best
+        # Only the networks' order relative to each other matters: keep the reference's own.
+        back = spec.invert(at[reference])
+        kept = tuple(spec.compose(back, p) for p in at)
+        return ManyMatch(kept, self.method, through, reference, before, after, details)
 
-def solve(
-    problem: Problem,
-    through: str,
-    references: Sequence[int],
-    seed: int,
-    progress: Progress | None,
+    def ascend_pair(self, target: int, source: int) -> Permutation:
+        """Match a pair by the joint objective of the two."""
+        start = (self.spec.identity(),) * 2
+        objective = self.objective((target, source), start)
+        return ascend(self.spec, objective, start, moving=(1,), seed=self.seed)[0][1]
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """Networks to be matched, and what they can be compared with."""
+
+    spec: PermutationSpec
+    sequences: Sequence[Sequence[State]]
+    module: nn.Module | None
+    data: Iterable[Any] | None
+    seed: int
+    progress: StepProgress
+
+    def match(self, options: ManyOptions) -> ManyMatch:
+        if options.through == "auto":
+            return self._by_loss(options)
+        if options.method == "weight":
+            joint = self._by_weights(options)
+            return joint.solve(options.through, options.references, self.progress)
+        return self._by_activations(options)
+
+    def _run_on_data(self, purpose: str) -> tuple[nn.Module, Iterable[Any]]:
+        if self.data is None or self.module is None:
+            raise MergeError(f"{purpose} takes data and the module")
+        return self.module, self.data
+
+    def _by_loss(self, options: ManyOptions) -> ManyMatch:
+        module, data = self._run_on_data("choosing by the loss of averages")
+        require_repeatable(data, "the calibration data", "for every way")
+        ways = {way: self.match(replace(options, through=way)) for way in ("universe", "mean")}
+        for r in options.references:
+            alone = replace(options, through="reference", references=(r,))
+            ways[f"reference_{r}"] = self.match(alone)
+        last = [sequence[-1] for sequence in self.sequences]
+        return least_loss(
+            self.spec,
+            last,
+            ways,
+            module=module,
+            data=data,
+            criterion=options.criterion,
+            labels=options.labels,
+        )
+
+    def _by_weights(self, options: ManyOptions) -> _Joint:
+        def objective(which: Sequence[int], at: Sequence[Permutation]) -> JointObjective:
+            chosen = [self.sequences[n] for n in which]
+            return WeightObjective(self.spec, chosen, at, scale=options.scale)
+
+        def pair(target: int, source: int) -> Permutation:
+            if len(self.sequences[0]) > 1:
+                return joint.ascend_pair(target, source)
+            ends = self.sequences[target][0], self.sequences[source][0]
+            problem = MatchProblem(self.spec, *ends, seed=self.seed)
+            return WeightMatching(scale=options.scale).solve(problem).permutation
+
+        joint = _Joint(self.spec, len(self.sequences), objective, pair, "weight", self.seed)
+        return joint
+
+    def _by_activations(self, options: ManyOptions) -> ManyMatch:
+        spec = self.spec
+        module, data = self._run_on_data("matching by activations")
+        reader = SamplesReader(
+            spec, module, device_of(self.sequences[0][0]), columns=options.columns,
+            kind=options.kind, seed=self.seed, progress=self.progress,
+        )  # fmt: skip
+        plan, batches = reader.plan(data)
+        if len(plan) > 1:
+            require_repeatable(data, "the calibration data", f"{len(plan)} times")
+        permutations = [spec.identity()] * len(self.sequences)
+        known: frozenset[str] = frozenset()
+        steps: list[tuple[ManyMatch, float]] = []
+        for number, groups in enumerate(plan):
+            stream: Iterable[Batch] = batches if number == 0 else read_batches(data)
+            moved: Sequence[Sequence[State]] = self.sequences
+            if known:
+                moved = [
+                    [Permuted(spec, p, state) for state in sequence]
+                    for p, sequence in zip(permutations, self.sequences, strict=True)
+                ]
+            samples = reader.read(moved, stream, groups, known)
+            step = self._of_samples(samples).solve(options.through, options.references)
+            permutations = [
+                spec.compose(s, p) for s, p in zip(step.permutations, permutations, strict=True)
+            ]
+            known |= groups
+            steps.append((step, sum(len(rows) for rows in samples.rows[0].values())))
+        return _joined(tuple(permutations), steps)
+
+    def _of_samples(self, samples: Samples) -> _Joint:
+        def objective(which: Sequence[int], at: Sequence[Permutation]) -> JointObjective:
+            rows = tuple(samples.rows[n] for n in which)
+            return ActivationObjective(self.spec, replace(samples, rows=rows), at)
+
+        def pair(target: int, source: int) -> Permutation:
+            return joint.ascend_pair(target, source)
+
+        facts = {"samples": samples.count, "bytes": samples.bytes}
+        joint = _Joint(
+            self.spec, len(samples.rows), objective, pair, "activation", self.seed, facts
+        )
+        return joint
+
+
+def _joined(
+    permutations: tuple[Permutation, ...], steps: Sequence[tuple[ManyMatch, float]]
 ) -> ManyMatch:
-    """The result of the best reference; parameters as of :func:`zooalign.matching.match_many`."""
-    spec, everyone = problem.spec, range(problem.count)
-    identity = (spec.identity(),) * problem.count
-    before = problem.make(everyone, identity).value()
-    details = dict(problem.facts)
-    best: tuple[float, tuple[Permutation, ...], int] | None = None
-    for reference in references if through != "mean" else references[:1]:
-        at, sweeps = identity, 0
-        if through != "mean":
-            at = tuple(
-                spec.identity() if n == reference else problem.pair(reference, n) for n in everyone
-            )
-        objective = problem.make(everyone, at)
-        if through != "reference":
-            at, sweeps = ascend(
-                spec, objective, at, by_network=through == "mean", seed=seed, progress=progress
-            )
-        value = objective.value()
-        details |= {f"from_{reference}": value, "sweeps": sweeps}
-        if best is None or value > best[0]:
-            best = (value, at, reference)
-    assert best is not None
-    after, at, reference = best
-    # Only the networks' order relative to each other matters: keep the reference's own.
-    back = spec.invert(at[reference])
-    kept = tuple(spec.compose(back, p) for p in at)
-    return ManyMatch(kept, problem.method, through, reference, before, after, details)
-
-
-def solve_pair(
-    spec: PermutationSpec, make: Make, seed: int, target: int, source: int
-) -> Permutation:
-    """Bring the source in the order of the target by the joint objective of the two."""
-    objective = make((target, source), (spec.identity(),) * 2)
-    found, _ = ascend(spec, objective, (spec.identity(),) * 2, moving=(1,), seed=seed)
-    return found[1]
+    """One report of several rounds, which matched different groups."""
+    total = sum(units for _, units in steps) or 1.0
+    return replace(
+        steps[0][0],
+        permutations=permutations,
+        objective_before=sum(step.objective_before * units for step, units in steps) / total,
+        objective_after=sum(step.objective_after * units for step, units in steps) / total,
+        details={**steps[0][0].details, "passes": len(steps)},
+    )
 
 
 def least_loss(
@@ -147,26 +350,19 @@ def least_loss(
     data: Iterable[Any],
     criterion: Criterion | None = None,
     labels: bool | None = None,
-    batch: int = 128,
 ) -> ManyMatch:
     """The candidate whose average of all networks has the least loss on the calibration data.
 
     Parameters
     ----------
     states:
-        One state dict a network, as it is.
+        One state dict for each network, as it is.
     candidates:
         By name; of equal ones the first is taken.
     data:
-        Batches of (inputs, targets), or of inputs; held in memory. Normalisation by running
-        statistics uses each batch's.
-    criterion:
-        ``criterion(outputs, targets)``, to be made small; its mean is taken. Default:
-        cross-entropy where there are targets, else agreement with all networks' outputs.
-    labels:
-        False: leave the targets alone.
-    batch:
-        Rows of one run.
+        Batches of (inputs, targets), or of inputs; held in memory.
+    criterion, labels:
+        See :class:`~zooalign.matching.calibration_set.CalibrationLoss`.
 
     Returns
     -------
@@ -179,40 +375,22 @@ def least_loss(
         If the data holds no batch, or labels or a criterion are asked for and there are no targets.
     """
     require_repeatable(data, "the calibration data", "several times")
-    device = next((t.device for t in states[0].values()), torch.device("cpu"))
-    rows = Rows.read(data, device)
-    labelled = rows.targets is not None and labels is not False
-    if (labels or criterion is not None) and not labelled:
-        raise DataError("labels or a criterion of one's own need calibration data with targets")
-    parts = torch.arange(rows.count).chunk(max(1, round(rows.count / max(batch, 1))))
-    ends: list[list[Tensor]] = []
-    if not labelled:
-        alone = Network(module, batch_statistics=False)
-        ends = [[logits(alone(s, rows.take(part))) for part in parts] for s in states]
-    network = Network(module, batch_statistics=True)
-
-    def loss(found: ManyMatch) -> float:
-        moved = [spec.apply(p, s) for p, s in zip(found.permutations, states, strict=True)]
-        merged, total = _mean(moved), 0.0
-        for number, part in enumerate(parts):
-            outputs = network(merged, rows.take(part))
-            if labelled:
-                assert rows.targets is not None
-                wanted = rows.targets[part.to(rows.targets.device)]
-                value = (criterion or score)(outputs, wanted)
-            else:
-                value = agreement(outputs, tuple(end[number] for end in ends))
-            total += float(value.mean()) * len(part)
-        return total / rows.count
-
-    with torch.no_grad():
-        losses = {name: loss(found) for name, found in candidates.items()}
+    rows = CalibrationSet.read(data, device_of(states[0]))
+    loss = CalibrationLoss(module, rows, states, criterion, labels)
+    losses = {}
+    for name, candidate in candidates.items():
+        moved = [spec.apply(p, s) for p, s in zip(candidate.permutations, states, strict=True)]
+        losses[name] = loss.mean(_average(moved), _BATCH)
     best = candidates[min(losses, key=lambda name: losses[name])]
     details = {f"loss_of_{name}": value for name, value in losses.items()}
-    return replace(best, details={**best.details, **details, "labelled": float(labelled)})
+    return replace(best, details={**best.details, **details, "labelled": float(loss.labelled)})
 
 
-def _mean(states: Sequence[State]) -> dict[str, Tensor]:
+# Rows of one run of an average.
+_BATCH = 128
+
+
+def _average(states: Sequence[State]) -> dict[str, Tensor]:
     """The average; tensors that are not of floating point are the first network's."""
     return {
         name: torch.stack([s[name].float() for s in states]).mean(0).to(tensor.dtype)
@@ -223,191 +401,12 @@ def _mean(states: Sequence[State]) -> dict[str, Tensor]:
     }
 
 
-def match_many(
-    spec: PermutationSpec,
-    networks: Sequence[States],
-    *,
-    method: str = "activation",
-    through: str = "universe",
-    references: Sequence[int] = (0,),
-    data: Iterable[Any] | None = None,
-    module: nn.Module | None = None,
-    scale: str = "balanced",
-    kind: str = "correlation",
-    columns: int = 1024,
-    criterion: Criterion | None = None,
-    labels: bool | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> ManyMatch:
-    """Find one permutation a network, so that all are in one order.
-
-    Parameters
-    ----------
-    spec:
-        Of the architecture.
-    networks:
-        State dicts on one device; or sequences of state dicts, all of one length: then one
-        permutation serves all checkpoints of a network
-        (see :mod:`zooalign.matching.many`).
-    method:
-        What is compared: ``activation`` (needs ``data`` and ``module``) or ``weight``.
-    through:
-        ``reference``: each network to the reference alone. ``mean``: one network at a time to the
-        mean of the others, from where they are, until none gains. ``universe``: from the best
-        result of ``reference``, the families of all networks in turn to the sum of the others'.
-        Its objective is never below that of any of the references it was given. ``auto``: all of
-        these, each reference apart, and the average of all networks (their last checkpoints) with
-        the least loss on ``data`` decides; see :func:`~zooalign.matching.many.least_loss`.
-    references:
-        Networks to try as the reference; the one with the largest objective is taken. Its order
-        is kept.
-    data:
-        Batches of inputs, or of (inputs, targets); read once, as for
-        :func:`~zooalign.matching.activation.activation_matching`.
-    scale:
-        Of weights: see :func:`~zooalign.matching.weight.weight_matching`.
-    kind, columns:
-        Of activations: see :class:`~zooalign.matching.samples.SamplesReader`.
-    criterion, labels:
-        Of ``auto``: what averages are judged by.
-    seed:
-        For the order in which families and networks move, and which positions are kept.
-
-    Raises
-    ------
-    MergeError
-        If there are less than two networks, they are of different lengths, a name of a method is
-        unknown, or the graph has other symmetries than the spec.
-    DataError
-        If the data holds no batch, or cannot be used.
-
-    Notes
-    -----
-    Time is linear in the number of networks for each reference tried. Weights hold a float32 copy
-    of every network; activations ``columns`` responses a unit, place, batch and network.
-    """
-    sequences = [_sequence(network) for network in networks]
-    _require(spec, sequences, method, through, references)
-    if through == "auto":
-        if data is None or module is None:
-            raise MergeError("to choose by averages' losses takes data and the module")
-        require_repeatable(data, "the calibration data", "for every way")
-
-        def tried(way: str, which: Sequence[int]) -> ManyMatch:
-            return match_many(
-                spec, networks, method=method, through=way, references=which, data=data,
-                module=module, scale=scale, kind=kind, columns=columns, seed=seed,
-                progress=progress,
-            )  # fmt: skip
-
-        ways = {"universe": tried("universe", references), "mean": tried("mean", references)}
-        ways |= {f"reference_{r}": tried("reference", (r,)) for r in references}
-        last = [own[-1] for own in sequences]
-        return least_loss(
-            spec, last, ways, module=module, data=data, criterion=criterion, labels=labels
-        )
-    with torch.no_grad():
-        if method == "weight":
-
-            def make(which: Sequence[int], at: Sequence[Permutation]) -> JointObjective:
-                return WeightObjective(spec, [sequences[n] for n in which], at, scale=scale)
-
-            def pair(target: int, source: int) -> Permutation:
-                if len(sequences[0]) > 1:
-                    return solve_pair(spec, make, seed, target, source)
-                ends = sequences[target][0], sequences[source][0]
-                return weight_matching(spec, *ends, scale=scale, seed=seed).permutation
-
-            problem = Problem(spec, len(sequences), make, pair, method)
-            return solve(problem, through, references, seed, progress)
-        if data is None or module is None:
-            raise MergeError("matching by activations needs data and the module")
-        device = next((t.device for t in sequences[0][0].values()), torch.device("cpu"))
-        reader = SamplesReader(
-            spec, module, device, columns=columns, kind=kind, seed=seed,
-            progress=progress,
-        )  # fmt: skip
-        return _by_activations(spec, sequences, reader, data, through, references, seed)
-
-
-def _by_activations(
-    spec: PermutationSpec,
-    sequences: Sequence[Sequence[State]],
-    reader: SamplesReader,
-    data: Iterable[Any],
-    through: str,
-    references: Sequence[int],
-    seed: int,
-) -> ManyMatch:
-    plan, batches = reader.plan(data)
-    if len(plan) > 1:
-        require_repeatable(data, "the calibration data", f"{len(plan)} times")
-    found = [spec.identity()] * len(sequences)
-    known: frozenset[str] = frozenset()
-    steps: list[tuple[ManyMatch, float]] = []
-    for number, groups in enumerate(plan):
-        stream: Iterable[Batch] = batches if number == 0 else read_batches(data)
-        moved: Sequence[Sequence[State]] = sequences
-        if known:
-            moved = [
-                [Permuted(spec, p, state) for state in own]
-                for p, own in zip(found, sequences, strict=True)
-            ]
-        samples = reader.read(moved, stream, groups, known)
-
-        step = solve(_of_samples(spec, samples, seed), through, references, seed, None)
-        found = [spec.compose(s, f) for s, f in zip(step.permutations, found, strict=True)]
-        known |= groups
-        steps.append((step, sum(len(rows) for rows in samples.rows[0].values())))
-    return _joined(tuple(found), steps)
-
-
-def _joined(found: tuple[Permutation, ...], steps: Sequence[tuple[ManyMatch, float]]) -> ManyMatch:
-    """One report of several rounds, which matched different groups."""
-    total = sum(units for _, units in steps) or 1.0
-    first = steps[0][0]
-    return ManyMatch(
-        found,
-        first.method,
-        first.through,
-        first.reference,
-        sum(step.objective_before * units for step, units in steps) / total,
-        sum(step.objective_after * units for step, units in steps) / total,
-        {**first.details, "passes": len(steps)},
-    )
-
-
-def _of_samples(spec: PermutationSpec, samples: Samples, seed: int) -> Problem:
-    def make(which: Sequence[int], at: Sequence[Permutation]) -> JointObjective:
-        rows = tuple(samples.rows[n] for n in which)
-        return ActivationObjective(spec, replace(samples, rows=rows), at)
-
-    def pair(target: int, source: int) -> Permutation:
-        return solve_pair(spec, make, seed, target, source)
-
-    facts = {"samples": samples.count, "bytes": samples.bytes}
-    return Problem(spec, len(samples.rows), make, pair, "activation", facts)
-
-
-def _sequence(network: States) -> Sequence[State]:
-    return [network] if isinstance(network, Mapping) else list(network)
-
-
-def _require(
-    spec: PermutationSpec,
-    sequences: Sequence[Sequence[State]],
-    method: str,
-    through: str,
-    references: Sequence[int],
+def _require_fitting(
+    spec: PermutationSpec, sequences: Sequence[Sequence[State]], references: Sequence[int]
 ) -> None:
-    if method not in METHODS:
-        raise MergeError(f"many networks are matched by {' or '.join(METHODS)}, not by '{method}'")
-    if through not in WAYS:
-        raise MergeError(f"no way '{through}'; there are {', '.join(WAYS)}")
     if len(sequences) < 2:
         raise MergeError(f"matching takes two networks or more: got {len(sequences)}")
-    lengths = {len(own) for own in sequences}
+    lengths = {len(sequence) for sequence in sequences}
     if len(lengths) > 1 or not min(lengths):
         raise MergeError(
             f"networks of {sorted(lengths)} checkpoints cannot be stacked: give the same number of "
@@ -418,22 +417,24 @@ def _require(
             f"references {list(references)} are not among the {len(sequences)} networks"
         )
     names = {n for n in sequences[0][0] if n in spec.by_parameter and n not in spec.buffers}
-    for number, own in enumerate(sequences):
-        for state in own:
-            _require_fitting(spec, state, names, number)
+    for number, sequence in enumerate(sequences):
+        for state in sequence:
+            _require_same_tensors(spec, state, names, number)
 
 
-def _require_fitting(spec: PermutationSpec, state: State, names: set[str], number: int) -> None:
-    odd = names.symmetric_difference(
+def _require_same_tensors(
+    spec: PermutationSpec, state: State, names: set[str], number: int
+) -> None:
+    different = names.symmetric_difference(
         n for n in state if n in spec.by_parameter and n not in spec.buffers
     )
     # Tied names are often left out of files: one of them is enough.
-    odd = {n for n in odd if n not in spec.tied and n not in spec.tied.values()}
-    if odd or not names:
+    different = {n for n in different if n not in spec.tied and n not in spec.tied.values()}
+    if different or not names:
+        listed = ", ".join(sorted(different)[:3]) or "none is known"
         raise MergeError(
-            f"networks 0 and {number} differ in tensors "
-            f"({', '.join(sorted(odd)[:3]) or 'none is known'}"
-            "): they are not of the one architecture that the spec is for"
+            f"networks 0 and {number} differ in tensors ({listed}): they are not of the one "
+            "architecture that the spec is for"
         )
     for name in names:
         if name in state and tuple(state[name].shape) != spec.shapes[name]:
@@ -443,27 +444,13 @@ def _require_fitting(spec: PermutationSpec, state: State, names: set[str], numbe
             )
 
 
-def require_way(method: str, through: str) -> None:
-    """Raise MergeError where several models cannot be brought in one order in this way."""
-    if through not in WAYS:
-        raise MergeError(f"no way '{through}'; there are {', '.join(WAYS)}")
-    if through != "reference" and method not in METHODS:
-        raise MergeError(
-            f"all at once (through {through}) models are matched by {' or '.join(METHODS)}: "
-            f"name one (--method activation), or have each matched to the first by {method} "
-            "(--through reference)"
-        )
-
-
 def match_stacked(
     spec: PermutationSpec,
-    targets: Sequence[Mapping[str, Tensor]],
-    sources: Sequence[Mapping[str, Tensor]],
-    *,
-    method: str = "activation",
+    targets: Sequence[State],
+    sources: Sequence[State],
     **options: Any,
 ) -> Match:
-    """The one permutation for all ``sources`` that brings each in the order of its target.
+    """The one permutation for all ``sources`` that reorders each to match its target.
 
     Parameters
     ----------
@@ -471,11 +458,9 @@ def match_stacked(
         Of the architecture.
     targets, sources:
         State dicts, as many of each; ``sources[t]`` is compared with ``targets[t]``.
-    method:
-        ``activation`` (needs ``data`` and ``module``) or ``weight``.
     options:
-        Those of :func:`~zooalign.matching.many.match_many`: ``data``, ``module``, ``scale``,
-        ``kind``, ``columns``, ``seed``, ``progress``.
+        Those of :func:`match_many`: ``method``, ``data``, ``module``, ``scale``, ``kind``,
+        ``columns``, ``seed``, ``progress``.
 
     Returns
     -------
@@ -486,20 +471,14 @@ def match_stacked(
     Raises
     ------
     MergeError, DataError
-        As for :func:`~zooalign.matching.many.match_many`.
+        As for :func:`match_many`.
     """
-    found = match_many(
-        spec,
-        [list(targets), list(sources)],
-        method=method,
-        through="reference",
-        references=(0,),
-        **options,
-    )
+    networks = [list(targets), list(sources)]
+    many = match_many(spec, networks, through="reference", **options)
     return Match(
-        found.permutations[1],
-        method,
-        found.objective_before,
-        found.objective_after,
-        {**found.details, "checkpoints": len(targets)},
+        many.permutations[1],
+        many.method,
+        many.objective_before,
+        many.objective_after,
+        {**many.details, "checkpoints": len(targets)},
     )

@@ -23,7 +23,7 @@ class Match:
         mean correlation of paired units for activation matching, the inner product of the
         weights over the product of their norms for weight matching.
     details:
-        Numbers for a report: samples, sweeps, starts, the spread of the objective over starts, and
+        For a report: samples, sweeps, starts, the spread of the objective over starts, and
         what is proved of the permutation (``gap``, ``distance``, ``certified``, ``exact``; see
         :class:`~zooalign.matching.certificate.Certificate`).
     """
@@ -32,7 +32,7 @@ class Match:
     method: str
     objective_before: float
     objective_after: float
-    details: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, float | str] = field(default_factory=dict)
 
     @property
     def moved_fraction(self) -> float:

@@ -7,7 +7,7 @@ grows with the number of networks and with the data, not with the number of pair
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -20,14 +20,12 @@ from zooalign.graph.batches import Batch, read_batches
 from zooalign.graph.execute import lockstep
 from zooalign.matching.activation import Graphs, rounds
 from zooalign.matching.places import Place
+from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["Samples", "SamplesReader"]
 
 State = Mapping[str, Tensor]
-Progress = Callable[[int], None]
-
-KINDS = ("correlation", "covariance")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,17 +74,14 @@ class SamplesReader:
         *,
         columns: int = 1024,
         kind: str = "correlation",
-        places: str = "activations",
         seed: int = 0,
-        progress: Progress | None = None,
+        progress: StepProgress = silent_steps,
     ) -> None:
-        if kind not in KINDS:
-            raise MergeError(f"no kind '{kind}'; there are {', '.join(KINDS)}")
         if columns < 2:
             raise MergeError(
                 f"columns is {columns}; statistics take two samples of a batch or more"
             )
-        self._graphs = Graphs(spec, module, device, places)
+        self._graphs = Graphs(spec, module, device)
         self._columns, self._kind, self._seed = columns, kind, seed
         self._progress = progress
 
@@ -123,8 +118,7 @@ class SamplesReader:
                     ):
                         whole.append(part)
             count += next((x.shape[0] for x in inputs if isinstance(x, Tensor) and x.ndim), 0)
-            if self._progress is not None:
-                self._progress(number + 1)
+            self._progress(number + 1)
         return self._standardised(kept, chosen, len(networks), count)
 
     def _picked(self, place: Place, values: Sequence[Tensor], number: int) -> list[Tensor]:
@@ -151,9 +145,9 @@ class SamplesReader:
             times = len(parts) // networks
             weights[place.group] += place.weight * times
             for n, part in enumerate(parts):
-                found = _standard(torch.cat(part, dim=1), self._kind).mul_(place.weight**0.5)
-                rows[n // times][place.group].append(found)
-        joined = tuple({g: torch.cat(found, dim=1) for g, found in own.items()} for own in rows)
+                standard = _standard(torch.cat(part, dim=1), self._kind).mul_(place.weight**0.5)
+                rows[n // times][place.group].append(standard)
+        joined = tuple({g: torch.cat(r, dim=1) for g, r in network.items()} for network in rows)
         return Samples(joined, dict(weights), count)
 
 

@@ -1,144 +1,107 @@
-"""One interface for all matching methods: a solver is one function."""
+"""The matching methods by name, and the one entry to all of them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from inspect import Parameter, signature
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
+from zooalign.graph.capture import captured_once
 from zooalign.hooks.manager import hook_failed, items_of
-from zooalign.matching.activation import activation_matching
-from zooalign.matching.auto import auto_matching
-from zooalign.matching.blend import blended_matching, refined_matching
+from zooalign.matching.activation import ActivationMatching
+from zooalign.matching.auto import AutoMatching
+from zooalign.matching.blend import BlendedMatching, RefinedMatching
 from zooalign.matching.certificate import certify
-from zooalign.matching.frank_wolfe import frank_wolfe_matching
-from zooalign.matching.learned import learned_matching
+from zooalign.matching.frank_wolfe import FrankWolfeMatching
+from zooalign.matching.learned import LearnedMatching
+from zooalign.matching.problem import MatchProblem, Solver
 from zooalign.matching.result import Match
-from zooalign.matching.weight import weight_matching
+from zooalign.matching.weight import WeightMatching
+from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
+    "BUILT_IN",
     "DEFAULT",
-    "NEED_DATA",
-    "RUN_THE_MIDPOINT",
-    "Solver",
     "match",
     "solver_name",
+    "solver_named",
     "solver_problem",
     "solvers",
 ]
 
-# Called as solver(spec, target, source, module=, data=, seed=, progress=, **options).
-Solver = Callable[..., Match]
-
-
 # Chosen by docs/benchmarks/default_method.md.
 DEFAULT = "auto"
 _HOOK = "zooalign_solvers"
-# Methods that run the models, and so need data and the module.
-NEED_DATA = frozenset({"activation", "refine", "blend", "learned", "auto"})
-# Methods that judge by a loss of the merged network; it can be given as ``criterion``.
-RUN_THE_MIDPOINT = frozenset({"learned", "auto"})
 
-
-def _on_data(name: str, solver: Solver, seeded: bool = True) -> Solver:
-    def run(spec: PermutationSpec, target: Any, source: Any, **options: Any) -> Match:
-        if options.get("data") is None:
-            raise MergeError(
-                f"{name} matching needs data: give batches of inputs, or use method='weight'"
-            )
-        if options.get("module") is None:
-            raise MergeError(f"{name} matching needs the module, as target or by module=")
-        if not seeded:
-            options.pop("seed", None)
-        return _called(name, solver, spec, target, source, options)
-
-    return run
-
-
-def _on_weights(name: str, solver: Solver) -> Solver:
-    def run(spec: PermutationSpec, target: Any, source: Any, **options: Any) -> Match:
-        for unused in ("data", "module"):
-            options.pop(unused, None)
-        return _called(name, solver, spec, target, source, options)
-
-    return run
-
-
-def _called(
-    name: str, solver: Solver, spec: PermutationSpec, target: Any, source: Any, options: Any
-) -> Match:
-    known = signature(solver).parameters
-    odd = sorted(set(options) - set(known))
-    if odd and not any(p.kind is Parameter.VAR_KEYWORD for p in known.values()):
-        free = sorted(set(known) - _GIVEN)
-        raise MergeError(f"{name} matching has no option '{odd[0]}'; it has {', '.join(free)}")
-    return solver(spec, target, source, **options)
-
-
-# Not for people to set by name.
-_GIVEN = frozenset(
-    [
-        "spec",
-        "target",
-        "source",
-        "module",
-        "data",
-        "seed",
-        "progress",
-        "solver",
-        "initial",
-        "similarity",
-    ]
+BUILT_IN: Mapping[str, type[Solver]] = MappingProxyType(
+    {
+        solver.name: solver
+        for solver in (
+            AutoMatching,
+            ActivationMatching,
+            WeightMatching,
+            RefinedMatching,
+            BlendedMatching,
+            FrankWolfeMatching,
+            LearnedMatching,
+        )
+    }
 )
 
-BUILT_IN: Mapping[str, Solver] = {
-    "activation": _on_data("activation", activation_matching, seeded=False),
-    "weight": _on_weights("weight", weight_matching),
-    "refine": _on_data("refine", refined_matching),
-    "blend": _on_data("blend", blended_matching),
-    "frank-wolfe": _on_weights("frank-wolfe", frank_wolfe_matching),
-    "learned": _on_data("learned", learned_matching),
-    "auto": _on_data("auto", auto_matching),
-}
 
-
-def solvers() -> dict[str, Solver]:
+def solvers() -> dict[str, type[Solver]]:
     """All matching methods by name (``--method NAME``): the built-in ones, then those of plugins.
 
     Raises
     ------
     PluginError
-        If a plugin gives something else than solvers, or a name that is there already.
+        If a plugin gives something else than solver classes, or a name that is there already.
     """
     table = dict(BUILT_IN)
     for info, solver in items_of(_HOOK, solver_problem):
-        name = solver_name(solver)
-        if name in table:
-            raise hook_failed(info, _HOOK, f"a method named {name!r} is there already")
-        table[name] = solver
+        if solver.name in table:
+            raise hook_failed(info, _HOOK, f"a method named {solver.name!r} is there already")
+        table[solver.name] = solver
     return table
+
+
+def solver_named(method: str) -> type[Solver]:
+    """The class of a matching method.
+
+    Raises
+    ------
+    MergeError
+        If there is none of that name.
+    """
+    table = solvers()
+    if method not in table:
+        raise MergeError(f"no matching method '{method}'; there are {', '.join(sorted(table))}")
+    return table[method]
 
 
 def solver_problem(item: Any) -> str | None:
     """What keeps an item of the hook from being a matching method with a name of its own."""
-    if not callable(item):
-        return f"{item!r} is not callable"
-    first = list(signature(item).parameters)[:3]
-    if first != ["spec", "target", "source"]:
-        return f"{solver_name(item)} does not take (spec, target, source, ...)"
-    name = solver_name(item)
-    return f"a method named {name!r} is there already" if name in BUILT_IN else None
+    if not (isinstance(item, type) and issubclass(item, Solver)):
+        return (
+            f"{item!r} is not a subclass of zooalign.matching.Solver: write the method as a frozen "
+            "dataclass with a `name`, its options as fields, and `solve(self, problem)`"
+        )
+    if not isinstance(getattr(item, "name", None), str):
+        return f"{item.__name__} has no `name`"
+    taken = BUILT_IN.get(item.name, item) is not item
+    return f"a method named {item.name!r} is there already" if taken else None
 
 
-def solver_name(item: Any) -> str:
-    """A solver's name: its attribute ``name``, else the function's."""
-    return str(getattr(item, "name", None) or getattr(item, "__name__", repr(item)))
+def solver_name(item: type[Solver]) -> str:
+    """A solver's name."""
+    return item.name
 
 
+@captured_once()
 def match(
     spec: PermutationSpec,
     target: nn.Module | Mapping[str, Tensor],
@@ -148,10 +111,10 @@ def match(
     data: Iterable[Any] | None = None,
     module: nn.Module | None = None,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: StepProgress | None = None,
     **options: Any,
 ) -> Match:
-    """Find the permutation of ``source`` that brings its units in the order of ``target``'s.
+    """Find the permutation that reorders ``source``'s units to match ``target``'s.
 
     Parameters
     ----------
@@ -160,17 +123,14 @@ def match(
     target, source:
         Modules, or state dicts (then ``module`` gives the architecture where a method needs it).
     method:
-        ``auto`` (the best of several by the midpoint's loss), ``activation``, ``refine``
-        (activations, then weights), ``blend`` (both in one objective) or ``learned``, which need
-        ``data``; ``weight`` or ``frank-wolfe``, which do not; or the name of a registered solver.
-        ``docs/matching.md`` compares them.
+        One of :func:`solvers`. ``docs/matching.md`` compares them.
     data:
         Batches of inputs, or of (inputs, targets).
     seed:
         For methods that draw random numbers.
     options:
-        Passed to the solver: ``kind="covariance"`` for activation matching, ``starts=5`` for
-        weight matching, ``blend=0.3`` for blends.
+        Fields of the method's class: ``kind="covariance"`` for activation matching, ``starts=5``
+        for weight matching, ``blend=0.3`` for blends.
 
     Returns
     -------
@@ -180,39 +140,35 @@ def match(
     Raises
     ------
     MergeError
-        For an unknown method, missing data, or state dicts of different architectures.
+        For an unknown method or option, missing data, or state dicts of different architectures.
     """
-    table = solvers()
-    if method not in table:
-        raise MergeError(f"no matching method '{method}'; there are {', '.join(sorted(table))}")
+    solver = solver_named(method).given(f"{method} matching", options)
     if module is None:
         module = next((m for m in (target, source) if isinstance(m, nn.Module)), None)
-    states = [_state(spec, m, name) for m, name in ((target, "target"), (source, "source"))]
+    problem = MatchProblem(
+        spec,
+        _fitting_state(spec, target, "target"),
+        _fitting_state(spec, source, "source"),
+        module,
+        data,
+        seed,
+        progress or silent_steps,
+    )
+    problem.require(method, solver.needs)
     with torch.no_grad():
-        found = table[method](
-            spec,
-            *states,
-            module=module,
-            data=data,
-            seed=seed,
-            progress=progress,
-            **options,
-        )
-        return _certified(spec, found, *states)
+        return _certified(problem, solver.solve(problem))
 
 
-def _certified(
-    spec: PermutationSpec, found: Match, target: Mapping[str, Tensor], source: Mapping[str, Tensor]
-) -> Match:
+def _certified(problem: MatchProblem, match: Match) -> Match:
     """The match with what can be proved of it; weights that are not finite prove nothing."""
     try:
-        proved = certify(spec, found.permutation, target, source).details()
+        certificate = certify(problem.spec, match.permutation, problem.target, problem.source)
     except MergeError:
-        return found
-    return replace(found, details={**found.details, **proved})
+        return match
+    return replace(match, details={**match.details, **certificate.details()})
 
 
-def _state(
+def _fitting_state(
     spec: PermutationSpec, model: nn.Module | Mapping[str, Tensor], name: str
 ) -> Mapping[str, Tensor]:
     state = model.state_dict() if isinstance(model, nn.Module) else model

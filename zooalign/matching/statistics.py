@@ -12,7 +12,10 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-__all__ = ["Moments", "Statistics"]
+__all__ = ["KINDS", "Moments", "Statistics"]
+
+# What similarities of units can be.
+KINDS = ("correlation", "covariance")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +108,12 @@ class Statistics:
             matrix = moments.correlation() if kind == "correlation" else moments.covariance()
             found.setdefault(group, []).append(matrix * moments.weight)
         return {group: reduce(torch.add, matrices) for group, matrices in found.items()}
+
+    @property
+    def units(self) -> float:
+        """Number of units of all groups that were seen."""
+        sizes = {group: len(moments.target) for (group, _), moments in self.moments.items()}
+        return float(sum(sizes.values()))
 
     def places(self, group: str) -> float:
         """At how many places the group was seen, by their weight."""

@@ -1,7 +1,7 @@
 """The weight objective: inner products of two models' tensors, each counted by its norms."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -10,31 +10,94 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
-from zooalign.matching.assignment import AssignmentSolver, assign, linear, unit_order, whole
+from zooalign.matching.assignment import assign, unit_order, whole
 from zooalign.matching.places import Place, families, parameter_places
+from zooalign.matching.problem import MatchProblem, Options, Solver, option
 from zooalign.matching.result import Match
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
+    "RESTARTS",
+    "SCALES",
     "Descent",
-    "Found",
+    "DescentOptions",
+    "LocalOptimum",
     "Scale",
+    "WeightFamilies",
+    "WeightMatching",
+    "as_float32",
+    "descend",
     "inner",
     "next_start",
     "norm",
     "perturbed",
+    "power_of",
     "summary",
     "tensors_matched",
-    "weight_matching",
-    "wide",
 ]
 
 
 # The objective, over its upper bound, is this near 1 at most through the rounding of float32.
 REACHED = 1e-7
 _PIECE = 1 << 20
+# Groups that are assigned together.
+Family = tuple[str, ...]
 _POWER = {"plain": 0.0, "balanced": 0.5, "cosine": 1.0}
+
+
+SCALES = tuple(_POWER)
+RESTARTS = ("perturb", "random")
+
+
+def power_of(scale: str) -> float:
+    """The power of a tensor's norm that its inner products are divided by, for each side.
+
+    Raises
+    ------
+    MergeError
+        For a scale that is not known.
+    """
+    if scale not in _POWER:
+        raise MergeError(f"no scale '{scale}'; there are {', '.join(_POWER)}")
+    return _POWER[scale]
+
+
+class WeightFamilies:
+    """Families of groups by the tensors that their units stand in.
+
+    Attributes
+    ----------
+    places:
+        By group, where its units stand in the named tensors.
+    families:
+        Those that stand in one of them, or have a group among ``also``.
+    touched:
+        By family, the tensors it stands in.
+    twice:
+        Families that stand on two axes of a tensor: their similarities are not the objective.
+    """
+
+    def __init__(
+        self, spec: PermutationSpec, names: Iterable[str], also: Iterable[str] = ()
+    ) -> None:
+        self.places = parameter_places(spec, names)
+        known = {*self.places, *also}
+        self.families = [f for f in families(spec) if any(g in known for g in f)]
+        self.touched: dict[Family, list[str]] = {}
+        self.twice: set[Family] = set()
+        self._standing_in: dict[str, set[Family]] = defaultdict(set)
+        for family in self.families:
+            places = [place for group in family for place in self.places.get(group, ())]
+            self.touched[family] = sorted({place.tensor for place in places})
+            if len({(p.tensor, p.axes) for p in places}) > len(self.touched[family]):
+                self.twice.add(family)
+            for name in self.touched[family]:
+                self._standing_in[name].add(family)
+
+    def disturbed_by(self, family: Family) -> set[Family]:
+        """Families whose best assignment may change when this one moves, itself included."""
+        return {other for name in self.touched[family] for other in self._standing_in[name]}
 
 
 @dataclass(frozen=True)
@@ -65,9 +128,7 @@ class Scale:
         MergeError
             For another kind, or a tensor that holds a value that is not finite.
         """
-        if kind not in _POWER:
-            raise MergeError(f"no scale '{kind}'; there are {', '.join(_POWER)}")
-        power = _POWER[kind]
+        power = power_of(kind)
         both = {n: norm(n, t) * norm(n, source[n]) for n, t in target.items()}
         share = {n: value**-power if value else 0.0 for n, value in both.items()}
         return cls(share, {n: both[n] * share[n] for n in both})
@@ -90,15 +151,16 @@ def tensors_matched(
     return [n for n in spec.by_parameter if n in target and n in there and n not in buffers]
 
 
-def wide(tensor: Tensor) -> Tensor:
+def as_float32(tensor: Tensor) -> Tensor:
     """16-bit values as float32, others as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def inner(a: Tensor, b: Tensor) -> float:
     """The inner product in float64, without a float64 copy of a whole tensor."""
-    pieces = zip(a.reshape(-1).split(_PIECE), b.reshape(-1).split(_PIECE), strict=True)
-    return sum(float(torch.dot(x.double(), y.double())) for x, y in pieces)
+    x, y = a.reshape(-1), b.reshape(-1)
+    pieces = (slice(n, n + _PIECE) for n in range(0, len(x), _PIECE))
+    return sum(float(torch.dot(x[p].double(), y[p].double())) for p in pieces)
 
 
 def norm(name: str, tensor: Tensor) -> float:
@@ -132,8 +194,6 @@ class Descent:
         Where the descent starts.
     scale:
         What each tensor counts.
-    solver:
-        Solves one plain assignment.
     similarity:
         Per group, of shape (units, units), target by source as it is given: what pairing two units
         is worth beside the weights. Groups that are not named get nothing.
@@ -146,28 +206,17 @@ class Descent:
         source: Mapping[str, Tensor],
         begin: Permutation,
         scale: Scale,
-        solver: AssignmentSolver = linear,
         similarity: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        self.spec, self.solver, self.permutation = spec, solver, begin
+        self.spec, self.permutation = spec, begin
         self.target, self.scale = target, scale
         self.current = {n: spec.apply_to_tensor(begin, n, source[n]) for n in target}
-        self.places = parameter_places(spec, target)
         self.extra = {
             g: np.asarray(m, dtype=np.float64)[:, unit_order(spec, g, begin)]
             for g, m in (similarity or {}).items()
         }
-        known = {*self.places, *self.extra}
-        self.families = [f for f in families(spec) if any(g in known for g in f)]
-        self.touched = {
-            family: sorted({p.tensor for g in family for p in self.places.get(g, ())})
-            for family in self.families
-        }
+        self.where = WeightFamilies(spec, target, self.extra)
         self.kept: dict[Place, Tensor] = {}
-        self.neighbours: dict[str, list[tuple[str, ...]]] = defaultdict(list)
-        for family, tensors in self.touched.items():
-            for name in tensors:
-                self.neighbours[name].append(family)
 
     def objective(self) -> float:
         """The scaled inner product with the current source and the extra similarity, in float64."""
@@ -176,32 +225,26 @@ class Descent:
 
     def run(self, generator: np.random.Generator) -> int:
         """Sweep over the families in random order until none gains; the number of sweeps."""
-        sweeps, waiting, last = 0, set(self.families), 0
+        families = self.where.families
+        sweeps, waiting, last = 0, set(families), 0
         while waiting and sweeps < _MOST_SWEEPS and last < _LAST_SWEEPS:
             sweeps += 1
-            order = [f for f in self.families if f in waiting]
+            order = [f for f in families if f in waiting]
             for number in generator.permutation(len(order)):
                 family = order[number]
                 waiting.discard(family)
                 if self._improve(family, 0.0 if last else _WORTH):
-                    changed = {f for n in self.touched[family] for f in self.neighbours[n]}
+                    disturbed = self.where.disturbed_by(family)
                     # Its own optimum has moved only if it stands on two axes of a tensor.
-                    waiting |= changed if self._twice(family) else changed - {family}
+                    waiting |= disturbed if family in self.where.twice else disturbed - {family}
             if last or not waiting:
                 last += 1
-                waiting = waiting or (set(self.families) if last == 1 else set())
+                waiting = waiting or (set(families) if last == 1 else set())
         return sweeps
 
-    def _twice(self, family: tuple[str, ...]) -> bool:
-        axes: dict[str, set[tuple[int, ...]]] = defaultdict(set)
-        for group in family:
-            for place in self.places.get(group, ()):
-                axes[place.tensor].add(place.axes)
-        return any(len(found) > 1 for found in axes.values())
-
-    def _improve(self, family: tuple[str, ...], worth: float) -> bool:
+    def _improve(self, family: Family, worth: float) -> bool:
         similarity = self._similarities(family)
-        step = whole(self.spec, assign(self.spec, similarity, solver=self.solver))
+        step = whole(self.spec, assign(self.spec, similarity))
         orders = {g: unit_order(self.spec, g, step) for g in similarity}
         # The similarities are the objective itself while the family stands on one axis only.
         value = sum(
@@ -210,15 +253,16 @@ class Descent:
         )
         gain = value - sum(float(np.trace(m, dtype=np.float64)) for m in similarity.values())
         extra = {g: self.extra[g] for g in family if g in self.extra}
-        most = sum(self.scale.bound[n] for n in self.touched[family])
+        most = sum(self.scale.bound[n] for n in self.where.touched[family])
         limit = _ROUNDING * (most + sum(float(abs(m).max(axis=1).sum()) for m in extra.values()))
         if gain <= max(limit, worth * abs(value)):
             return False
         moved = {g: m[:, orders[g]] for g, m in extra.items()}
         changed = {
-            n: self.spec.apply_to_tensor(step, n, self.current[n]) for n in self.touched[family]
+            n: self.spec.apply_to_tensor(step, n, self.current[n])
+            for n in self.where.touched[family]
         }
-        if self._twice(family):
+        if family in self.where.twice:
             gain = self._gain(changed) + sum(float(np.trace(moved[g] - extra[g])) for g in moved)
             if gain <= limit:
                 return False
@@ -228,17 +272,19 @@ class Descent:
         self._refresh(family, step)
         return True
 
-    def _similarities(self, family: tuple[str, ...]) -> dict[str, np.ndarray]:
-        found = {g: self._similarity(self.places[g]) for g in family if g in self.places}
+    def _similarities(self, family: Family) -> dict[str, np.ndarray]:
+        places = self.where.places
+        similarity = {g: self._similarity(places[g]) for g in family if g in places}
         for g in family:
             if g in self.extra:
-                found[g] = found[g] + self.extra[g] if g in found else self.extra[g]
-        return found
+                extra = self.extra[g]
+                similarity[g] = similarity[g] + extra if g in similarity else extra
+        return similarity
 
-    def _refresh(self, family: tuple[str, ...], step: Permutation) -> None:
+    def _refresh(self, family: Family, step: Permutation) -> None:
         """Keep what a step only reorders: the family's own products, unless it stands twice."""
-        moved = set(self.touched[family])
-        twice = self._twice(family)
+        moved = set(self.where.touched[family])
+        twice = family in self.where.twice
         for place in [p for p in self.kept if p.tensor in moved]:
             if place.group in family and not twice:
                 order = torch.from_numpy(unit_order(self.spec, place.group, step))
@@ -286,7 +332,7 @@ _LEAST = 0.2
 
 
 @dataclass(frozen=True)
-class Found:
+class LocalOptimum:
     """What one local search ended at, and after how many sweeps."""
 
     objective: float
@@ -296,7 +342,7 @@ class Found:
 
 def next_start(
     spec: PermutationSpec,
-    found: Sequence[Found],
+    ends: Sequence[LocalOptimum],
     number: int,
     restarts: str,
     generator: np.random.Generator,
@@ -305,7 +351,7 @@ def next_start(
     """The permutation that start ``number`` (from 1 on) begins at."""
     if restarts == "random" or number % _AFRESH == 0:
         return spec.random(seed + number)
-    best = max(found, key=lambda one: one.objective)
+    best = max(ends, key=lambda end: end.objective)
     return perturbed(spec, best.permutation, generator)
 
 
@@ -334,9 +380,9 @@ def perturbed(
     return spec.compose(whole(spec, parts), permutation)
 
 
-def summary(found: Sequence[Found]) -> Mapping[str, float]:
+def summary(ends: Sequence[LocalOptimum]) -> Mapping[str, float]:
     """Starts and their spread, for a report: how far local searches end from each other."""
-    values = [one.objective for one in found]
+    values = [end.objective for end in ends]
     best = max(values)
     return {
         "starts": len(values),
@@ -346,76 +392,82 @@ def summary(found: Sequence[Found]) -> Mapping[str, float]:
     }
 
 
-Progress = Callable[[int], None]
+@dataclass(frozen=True, kw_only=True)
+class DescentOptions(Options):
+    """How the weights are compared and how long their best match is searched for."""
+
+    starts: int = option(1, "searches from different starts at most; the best is taken")
+    restarts: str = option(
+        "random",
+        "where further searches start: anew, or at the best match so far with part of the units "
+        "of one family of groups shuffled (Lourenço et al. 2003), every fourth anew",
+        choices=RESTARTS,
+    )
+    scale: str = option(
+        "balanced",
+        "what a tensor's inner product is divided by: nothing, the root of the product of the two "
+        "norms (so that one large layer does not decide for all), or the product",
+        choices=SCALES,
+    )
 
 
-def weight_matching(
-    spec: PermutationSpec,
-    target: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
-    *,
-    starts: int = 1,
-    restarts: str = "random",
-    seed: int = 0,
-    scale: str = "balanced",
-    solver: AssignmentSolver = linear,
+@dataclass(frozen=True, kw_only=True)
+class WeightMatching(DescentOptions, Solver):
+    """The permutation of the source whose weights have the largest inner product with the target's.
+
+    Coordinate descent over families of groups (Ainsworth et al., arXiv 2209.04836). Buffers
+    (running statistics) take no part. No further search follows one that reaches the upper bound
+    of the objective: no permutation is better.
+    """
+
+    name = "weight"
+
+    def solve(self, problem: MatchProblem) -> Match:
+        """Search from the identity, then from further starts.
+
+        Raises
+        ------
+        MergeError
+            If a tensor holds a value that is not finite.
+        """
+        return descend(problem, self)
+
+
+def descend(
+    problem: MatchProblem,
+    options: DescentOptions,
     initial: Permutation | None = None,
     similarity: Mapping[str, np.ndarray] | None = None,
-    progress: Progress | None = None,
 ) -> Match:
-    """The permutation of ``source`` whose weights have the largest inner product with ``target``'s.
+    """The best of several descents.
 
     Parameters
     ----------
-    spec:
-        Of the architecture.
-    target, source:
-        State dicts. Buffers (running statistics) take no part.
-    starts:
-        How many descents are made at most; the first starts at ``initial``. The best is returned.
-        None follows one that reaches the upper bound of the objective: no permutation is better.
-    restarts:
-        Where the other descents start: ``random``, at random permutations; ``perturb``, at the
-        best permutation found so far with part of the units of one family of groups shuffled
-        (iterated local search, Lourenço et al. 2003), every fourth at a random permutation.
-    seed:
-        For the starts and the order of families.
-    scale:
-        What each tensor's inner product counts: ``plain`` as it is (the published objective),
-        ``balanced`` divided by the square root of the product of the tensor's two norms, so that
-        one large layer does not decide for all, ``cosine`` divided by the product.
     initial:
         Where the first descent starts (the identity if not given).
     similarity:
         Per group, of shape (units, units), target by source: what pairing two units is worth
         beside the weights, in units of the objective as it is reported.
-
-    Raises
-    ------
-    MergeError
-        If a tensor holds a value that is not finite, or for an unknown ``scale`` or ``restarts``.
     """
-    if restarts not in ("perturb", "random"):
-        raise MergeError(f"no restarts '{restarts}'; there are 'perturb' and 'random'")
-    names = tensors_matched(spec, target, source)
-    left = {n: wide(target[n]) for n in names}
-    right = {n: wide(source[n]) for n in names}
-    counted = Scale.of(scale, left, right)
-    extra = {g: m * counted.total for g, m in (similarity or {}).items()}
-    before = counted.value(left, right) + sum(float(np.trace(m)) for m in extra.values())
-    found: list[Found] = []
-    for number in range(max(1, starts)):
+    spec, seed = problem.spec, problem.seed
+    names = tensors_matched(spec, problem.target, problem.source)
+    target = {n: as_float32(problem.target[n]) for n in names}
+    source = {n: as_float32(problem.source[n]) for n in names}
+    scale = Scale.of(options.scale, target, source)
+    extra = {g: m * scale.total for g, m in (similarity or {}).items()}
+    before = scale.value(target, source) + sum(float(np.trace(m)) for m in extra.values())
+    ends: list[LocalOptimum] = []
+    for number in range(max(1, options.starts)):
         generator = np.random.default_rng(seed + number)
         begin = initial or spec.identity()
         if number:
-            begin = next_start(spec, found, number, restarts, generator, seed)
-        descent = Descent(spec, left, right, begin, counted, solver, extra)
+            begin = next_start(spec, ends, number, options.restarts, generator, seed)
+        descent = Descent(spec, target, source, begin, scale, extra)
         sweeps = descent.run(generator)
-        found.append(Found(descent.objective() / counted.total, descent.permutation, sweeps))
-        if progress is not None:
-            progress(number + 1)
-        if not extra and found[-1].objective >= 1 - REACHED:
+        ends.append(LocalOptimum(descent.objective() / scale.total, descent.permutation, sweeps))
+        problem.progress(number + 1)
+        if not extra and ends[-1].objective >= 1 - REACHED:
             break
-    best = max(found, key=lambda one: one.objective)
-    details = {**summary(found), "sweeps": best.sweeps}
-    return Match(best.permutation, "weight", before / counted.total, best.objective, details)
+    best = max(ends, key=lambda end: end.objective)
+    details = {**summary(ends), "sweeps": best.sweeps}
+    return Match(best.permutation, "weight", before / scale.total, best.objective, details)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zooalign.errors import MergeError
 from zooalign.matching.activation import collect
 from zooalign.matching.places import parameter_places
-from zooalign.matching.weight import tensors_matched, wide
+from zooalign.matching.weight import as_float32, tensors_matched
 from zooalign.merging.interpolate import check_names
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -44,7 +44,7 @@ def pair_similarity(
     for group, places in parameter_places(spec, tensors_matched(spec, a, b)).items():
         products = np.zeros((3, len(places[0].positions)))
         for place in places:
-            x, y = (place.rows(wide(state[place.tensor])).double() for state in (a, b))
+            x, y = (place.rows(as_float32(state[place.tensor])).double() for state in (a, b))
             sums = torch.stack([(x * y).sum(1), x.square().sum(1), y.square().sum(1)])
             products += sums.cpu().numpy()
         norms = np.sqrt(products[1] * products[2])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zooalign.graph.capture import captured_once
 from zooalign.pipelines.assemble import Release, require_output, write_release
 from zooalign.pipelines.barrier import measure_aligned
 from zooalign.pipelines.matching import align_members, open_inputs, require_data
@@ -49,6 +50,7 @@ class AlignReport:
         }
 
 
+@captured_once()
 def align_models(
     target: str,
     source: str,

@@ -9,9 +9,8 @@ from torch import Tensor
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import read_batches
 from zooalign.graph.lazy_state import CastLike, float_state
-from zooalign.matching import Match, match, match_many
-from zooalign.matching.many import require_way
-from zooalign.matching.solvers import NEED_DATA, RUN_THE_MIDPOINT
+from zooalign.matching import Match, match, match_many, solvers
+from zooalign.matching.many import ManyOptions, require_way
 from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.evaluate import cross_entropy
 from zooalign.merging.merge import prove
@@ -28,7 +27,7 @@ from zooalign.zoo.data import Batches
 __all__ = ["Aligned", "Inputs", "align_members", "open_inputs", "require_data"]
 
 # Options of match_many that are a caller's to set.
-_MANY = frozenset({"kind", "scale", "columns", "labels", "criterion"})
+_MANY = ManyOptions.options().keys() - {"method", "through", "references"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ def diagnosis_to_dict(diagnosis: Diagnosis, outcome: Outcome | None = None) -> d
 
 def require_data(method: str, data: str | None) -> None:
     """Raise DataError where a method that runs the models was asked for and no data given."""
-    if method in NEED_DATA and data is None:
+    solver = solvers().get(method)
+    if solver is not None and "data" in solver.needs and data is None:
         raise DataError(
             f"{method} matching runs both models on data, and none was given: add --data (an "
             "image folder, an .npz file, or py:module:callable), or match by the weights alone "
@@ -149,7 +149,7 @@ def align_members(
                 f"models matched all at once take no option '{unknown[0]}'; they take "
                 f"{', '.join(sorted(_MANY - {'criterion'}))}"
             )
-        how |= _judged_by(family, through, batches, options)
+        how |= _judged_by(family, through == "auto", batches, options)
         sources = [target, *(dict(member.state) for member in family.members[1:])]
         states = [float_state(source, device) for source in sources]
         many = match_many(family.spec, states, through=through, **how)
@@ -159,7 +159,7 @@ def align_members(
             _proved(family, index, (target, sources[index]), matches[index], progress, device)
             for index in range(1, len(sources))
         ]
-    how |= _judged_by(family, method, batches, options)
+    how |= _judged_by(family, _takes_a_loss(method), batches, options)
     aligned = []
     for index, member in enumerate(family.members[1:], start=1):
         source, found = dict(member.state), None
@@ -198,11 +198,17 @@ def _proved(
     return Aligned(index, permutation, found, diagnosis, comparison, judged)
 
 
+def _takes_a_loss(method: str) -> bool:
+    """Whether a method judges by a loss on targets, in place of which another can be given."""
+    solver = solvers().get(method)
+    return solver is not None and "criterion" in solver.options()
+
+
 def _judged_by(
-    family: Family, method: str, batches: Iterable[Any] | None, options: Mapping[str, Any]
+    family: Family, by_loss: bool, batches: Iterable[Any] | None, options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """The options, with the adapter's own loss for methods that run the midpoint on targets."""
-    if method not in RUN_THE_MIDPOINT or batches is None or "criterion" in options:
+    """The options, with the adapter's own loss where merged networks are judged by one."""
+    if not by_loss or batches is None or "criterion" in options:
         return options
     loss, _ = scoring(family.first)
     if loss is cross_entropy or next(read_batches(batches)).targets is None:

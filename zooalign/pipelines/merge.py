@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
+from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import float_state
 from zooalign.matching.many import require_way
 from zooalign.merging.evaluate import evaluate as score_of
@@ -67,6 +68,7 @@ class MergeReport:
         }
 
 
+@captured_once()
 def merge_models(
     references: Sequence[str],
     output: str,

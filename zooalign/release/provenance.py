@@ -58,7 +58,7 @@ class Alignment:
     max_relative_error: float
     tolerance: float
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
-    details: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, float | str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -240,7 +240,9 @@ def _alignment(body: Mapping[str, Any]) -> Alignment:
         permutation=str(body["permutation"]),
         **{name: _number(body[name]) for name in numbers},
         diagnosis=dict(body["diagnosis"]),
-        details={str(k): _number(v) for k, v in body["details"].items()},
+        details={
+            str(k): v if isinstance(v, str) else _number(v) for k, v in body["details"].items()
+        },
     )
 
 

@@ -25,7 +25,6 @@ __all__ = [
     "VerifySettings",
 ]
 
-METHODS = ("auto", "activation", "weight", "refine", "blend", "frank-wolfe", "learned")
 DEFAULT_METHOD = "auto"
 
 
@@ -34,9 +33,12 @@ def option(help: str, *, flag: str | None = None, metavar: str | None = None) ->
     return Meta(description=help, extra={"flag": flag, "metavar": metavar})
 
 
-def _method(*names: str) -> Meta:
-    help = "How units are matched; all but weight and frank-wolfe need --data."
-    return option(help, metavar="|".join(names))
+def _method(*more: str) -> Meta:
+    """The name of a matching method, or one of some further names.
+
+    The command line reads the methods and what they need from the table of them.
+    """
+    return Meta(description="How units are matched.", extra={"methods": more})
 
 
 AtLeastOne = Annotated[int, Meta(ge=1)]
@@ -108,7 +110,7 @@ class AlignSettings(OpenSettings):
     """
 
     overwrite: Overwrite = False
-    method: Annotated[str, _method(*METHODS)] = DEFAULT_METHOD
+    method: Annotated[str, _method()] = DEFAULT_METHOD
     options: Mapping[str, Any] = field(default_factory=dict)
     data: MatchingData = None
     evaluate: Annotated[
@@ -139,7 +141,7 @@ class MergeSettings(AlignSettings):
     ``activation`` or ``weight``, in the order of the first one's units).
     """
 
-    method: Annotated[str, _method(*METHODS, "none")] = DEFAULT_METHOD
+    method: Annotated[str, _method("none")] = DEFAULT_METHOD
     evaluate: Annotated[
         str | None, option("Measure accuracy and barriers on this data.", metavar="DATA")
     ] = None
@@ -205,7 +207,7 @@ class ConnectivitySettings(OpenSettings):
     trajectories: Annotated[
         bool, option("A, B, ... are directories of checkpoints of one training each.")
     ] = False
-    method: Annotated[str, _method(*METHODS)] = "activation"
+    method: Annotated[str, _method()] = "activation"
     options: Mapping[str, Any] = field(default_factory=dict)
     through: Annotated[
         str,

@@ -18,13 +18,13 @@ from torch import nn
 from transformers import TrainerCallback
 from zooalign import Alignment
 from zooalign.plugins import (
-    RUN_THE_MIDPOINT,
     Barrier,
     MergeError,
     PermutationSpec,
     correct,
     cross_entropy,
     new_directory,
+    solver_named,
 )
 
 from zooalign_transformers.adapter import TransformersAdapter
@@ -213,7 +213,7 @@ class AlignmentCallback(TrainerCallback):
         batches = positional_batches(self._data, architecture, directory, self._batch_size)
         loss, metric = scoring(architecture) or (cross_entropy, correct)
         options = dict(self._options)
-        if self._method in RUN_THE_MIDPOINT and batches[0][1] is not None:
+        if "criterion" in solver_named(self._method).options() and batches[0][1] is not None:
             options.setdefault("criterion", loss)
         found = zooalign.align(
             own,

@@ -14,7 +14,7 @@ from zooalign.gate.checks.comparing import (
     same_bytes,
 )
 from zooalign.gate.findings import Problem, check
-from zooalign.matching import weight_matching
+from zooalign.matching import match
 from zooalign.release.opened import OpenedRelease, Parent
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Permuted
@@ -139,13 +139,13 @@ def _wrong_order(release: OpenedRelease, parent: Parent) -> Iterator[Problem]:
     )
     if comparison.ok:
         return
-    match = weight_matching(release.derived_spec, release.state, source)
+    matched = match(release.derived_spec, release.state, source, method="weight")
     yield Problem(
         release.reference,
         f"holds the values of {name_of_parent} in another order and computes something else: "
         + explained(comparison.max_relative_error, comparison.tolerance),
     )
-    best = Permuted(release.derived_spec, match.permutation, source)
+    best = Permuted(release.derived_spec, matched.permutation, source)
     for name in release.state:
         if not same_bytes(release.state[name], best[name]):
             yield Problem(

@@ -1,6 +1,6 @@
-"""Calibration data as rows that can be drawn in any order, and a merged network with gradients."""
+"""Calibration data as rows drawn in any order, and the loss of a merged network on them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,22 @@ from zooalign.errors import DataError
 from zooalign.graph.batches import read_batches
 from zooalign.graph.module_runner import call_module, skeleton_of
 
-__all__ = ["Criterion", "Network", "Rows", "agreement", "logits", "score"]
+__all__ = [
+    "CalibrationLoss",
+    "CalibrationSet",
+    "Criterion",
+    "DifferentiableModule",
+    "agreement",
+    "logits",
+    "score",
+]
 
 # criterion(outputs, targets) is one value per row, or their mean.
 Criterion = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
-class Rows:
+class CalibrationSet:
     """All rows of the calibration data: inputs, and targets where there are some.
 
     Tensors have the rows on axis 0; other positional inputs are the same for all rows.
@@ -31,7 +39,7 @@ class Rows:
     count: int
 
     @classmethod
-    def read(cls, batches: Iterable[Any], device: torch.device) -> "Rows":
+    def read(cls, batches: Iterable[Any], device: torch.device) -> "CalibrationSet":
         """Read every batch once and put them together.
 
         Raises
@@ -39,14 +47,14 @@ class Rows:
         DataError
             If there is no batch, or the batches have keyword inputs or rows of different shapes.
         """
-        found = [batch.to(device) for batch in read_batches(batches)]
-        if any(batch.kwargs for batch in found):
+        read = [batch.to(device) for batch in read_batches(batches)]
+        if any(batch.kwargs for batch in read):
             raise DataError("learned matching takes positional inputs only, not keywords")
         try:
-            columns = zip(*(batch.args for batch in found), strict=True)
+            columns = zip(*(batch.args for batch in read), strict=True)
             inputs = tuple(torch.cat(c) if isinstance(c[0], Tensor) else c[0] for c in columns)
-            labelled = all(isinstance(batch.targets, Tensor) for batch in found)
-            targets = torch.cat([batch.targets for batch in found]) if labelled else None
+            labelled = all(isinstance(batch.targets, Tensor) for batch in read)
+            targets = torch.cat([batch.targets for batch in read]) if labelled else None
         except (RuntimeError, ValueError) as error:
             raise DataError(
                 f"learned matching draws rows from all batches together, and they do not fit: "
@@ -63,7 +71,7 @@ class Rows:
         return tuple(_channels_last(x) if isinstance(x, Tensor) else x for x in chosen)
 
 
-class Network:
+class DifferentiableModule:
     """A module that is called on any tensors, with gradients, and left as it is.
 
     Where ``batch_statistics``, batch and instance normalisation use the batch's statistics: what
@@ -103,11 +111,11 @@ def logits(outputs: Any) -> Tensor:
     """
     if isinstance(outputs, Tensor):
         return outputs
-    if hasattr(outputs, "logits"):
-        return outputs.logits
-    found = outputs.values() if isinstance(outputs, Mapping) else outputs
-    if isinstance(found, Iterable):
-        for value in found:
+    if isinstance(named := getattr(outputs, "logits", None), Tensor):
+        return named
+    values = outputs.values() if isinstance(outputs, Mapping) else outputs
+    if isinstance(values, Iterable):
+        for value in values:
             if isinstance(value, Tensor) and value.is_floating_point():
                 return value
     raise DataError(
@@ -124,12 +132,12 @@ def score(outputs: Any, targets: Tensor) -> Tensor:
     DataError
         If outputs and targets are not those of a classification.
     """
-    found = logits(outputs).float()
+    scores = logits(outputs).float()
     try:
-        return F.cross_entropy(found, targets)
+        return F.cross_entropy(scores, targets)
     except (RuntimeError, ValueError, IndexError) as error:
         raise DataError(
-            f"outputs of shape {tuple(found.shape)} and targets of shape {tuple(targets.shape)} "
+            f"outputs of shape {tuple(scores.shape)} and targets of shape {tuple(targets.shape)} "
             "have no cross-entropy with classes on axis 1: give a criterion, or labels=False"
         ) from error
 
@@ -140,9 +148,77 @@ def agreement(outputs: Any, ends: tuple[Tensor, ...]) -> Tensor:
     The cross-entropy to the mean of the endpoints' probabilities (axis 1), or, where an output is
     a single number, the squared distance to their mean.
     """
-    found = logits(outputs).float()
+    scores = logits(outputs).float()
     all_ends = torch.stack([end.float() for end in ends])
-    if found.ndim < 2 or found.shape[1] < 2:
-        return F.mse_loss(found, all_ends.mean(0))
-    wanted = all_ends.softmax(2).mean(0)
-    return -(wanted * found.log_softmax(1)).sum(1).mean()
+    if scores.ndim < 2 or scores.shape[1] < 2:
+        return F.mse_loss(scores, all_ends.mean(0))
+    mean_probabilities = all_ends.softmax(2).mean(0)
+    return -(mean_probabilities * scores.log_softmax(1)).sum(1).mean()
+
+
+class CalibrationLoss:
+    """The loss of a merged network on calibration rows.
+
+    By the targets where there are some, else agreement with the outputs of the networks that were
+    merged. Normalisation by running statistics uses the batch's.
+
+    Parameters
+    ----------
+    rows:
+        The calibration data.
+    endpoints:
+        State dicts of the networks that are merged.
+    criterion:
+        ``criterion(outputs, targets)``, to be made small; its mean is taken. Default:
+        cross-entropy.
+    labels:
+        False: leave the targets alone.
+
+    Raises
+    ------
+    DataError
+        If labels or a criterion are asked for and there are no targets.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        rows: CalibrationSet,
+        endpoints: Sequence[Mapping[str, Tensor]],
+        criterion: Criterion | None = None,
+        labels: bool | None = None,
+    ) -> None:
+        self.rows = rows
+        self.labelled = rows.targets is not None and labels is not False
+        if (labels or criterion is not None) and not self.labelled:
+            raise DataError(
+                "labels=True and criterion= need calibration data with targets, and this data has "
+                "no targets (or labels=False leaves them alone)"
+            )
+        self._criterion = criterion or score
+        self._merged = DifferentiableModule(module, batch_statistics=True)
+        alone = DifferentiableModule(module, batch_statistics=False)
+        states = () if self.labelled else endpoints
+        self._ends = tuple(self._outputs(alone, state) for state in states)
+
+    def _outputs(self, module: DifferentiableModule, state: Mapping[str, Tensor]) -> Tensor:
+        index = torch.arange(self.rows.count)
+        parts = [index[n : n + 128] for n in range(0, len(index), 128)]
+        with torch.no_grad():
+            return torch.cat([logits(module(state, self.rows.take(part))) for part in parts])
+
+    def __call__(self, state: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        """The loss on some rows: one value, or one for each."""
+        outputs = self._merged(state, self.rows.take(index))
+        if self.labelled:
+            assert self.rows.targets is not None
+            return self._criterion(outputs, self.rows.targets[index.to(self.rows.targets.device)])
+        return agreement(outputs, tuple(end[index.to(end.device)] for end in self._ends))
+
+    def mean(self, state: Mapping[str, Tensor], batch: int, index: Tensor | None = None) -> float:
+        """The mean over rows (all if not given), in batches of similar sizes; no gradients."""
+        index = torch.arange(self.rows.count) if index is None else index
+        parts = index.chunk(max(1, round(len(index) / max(batch, 1))))
+        with torch.no_grad():
+            losses = [float(self(state, part).mean()) * len(part) for part in parts]
+        return sum(losses) / len(index)

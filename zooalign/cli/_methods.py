@@ -1,0 +1,115 @@
+"""Options of matching methods, read from the table of methods when they are needed.
+
+Importing the methods takes seconds, and plugins add to them: only ``--help`` and a command that
+matches do it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+__all__ = ["MATCHING_OPTIONS", "matching_options", "method_option"]
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+# What is shown of an option: its metavar, and its help.
+Shown = tuple[str | None, str]
+
+
+class _OfMethods(click.Option):
+    """An option whose help is read from the matching methods when it is shown."""
+
+    def __init__(self, names: list[str], *, shown: Callable[[], Shown], **attributes: Any) -> None:
+        super().__init__(names, **attributes)
+        self._shown = shown
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option's names and help."""
+        self.metavar, self.help = self._shown()
+        return super().get_help_record(ctx)
+
+
+def _table() -> dict[str, Any]:
+    """The classes of all matching methods by name."""
+    from zooalign.matching.solvers import solvers
+
+    return solvers()
+
+
+def _having(option: str) -> list[str]:
+    """The matching methods that have an option."""
+    return [name for name, solver in _table().items() if option in solver.options()]
+
+
+def _in_text(solver: Any) -> list[str]:
+    """Options of a method that can be given on a command line."""
+    return sorted(n for n, o in solver.options().items() if not o.metadata.get("python_only"))
+
+
+def _shown_of(option: str) -> Shown:
+    methods = _having(option)
+    metadata = _table()["blend"].options()[option].metadata
+    help = metadata["help"]
+    text = f"{help[0].upper()}{help[1:]} ({', '.join(methods)})."
+    return "|".join(metadata["choices"]) or "INTEGER", text
+
+
+def _shown_of_any() -> Shown:
+    listed = "; ".join(f"{name}: {', '.join(_in_text(s))}" for name, s in _table().items())
+    return "NAME=VALUE", f"Any option of the method, such as blend=0.3. {listed}."
+
+
+def method_option(name: str, default: str, more: tuple[str, ...] = ()) -> Decorator:
+    """``--method``, with further names that are not matching methods."""
+
+    def shown() -> Shown:
+        without_data = [name for name, s in _table().items() if "data" not in s.needs]
+        help = f"How units are matched; all but {' and '.join(without_data)} need --data."
+        return "|".join([*_table(), *more]), help
+
+    return click.option(
+        "--method", name, cls=_OfMethods, shown=shown, default=default, show_default=True
+    )
+
+
+MATCHING_OPTIONS: tuple[Decorator, ...] = (
+    click.option(
+        "--starts",
+        cls=_OfMethods,
+        type=click.IntRange(min=1),
+        shown=lambda: _shown_of("starts"),
+    ),
+    click.option("--kind", cls=_OfMethods, shown=lambda: _shown_of("kind")),
+    click.option("--set", "other_options", cls=_OfMethods, multiple=True, shown=_shown_of_any),
+)
+
+
+def matching_options(
+    method: str, starts: int | None, kind: str | None, other: tuple[str, ...]
+) -> dict[str, Any]:
+    """The matching options that were given, for the methods that have them."""
+    given = {"starts": starts, "kind": kind}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for name in options:
+        if method not in (methods := _having(name)):
+            raise click.UsageError(
+                f"--{name} is for --method {', '.join(methods)}, not for {method}"
+            )
+    for setting in other:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--set takes NAME=VALUE, not '{setting}'")
+        options[name.replace("-", "_")] = _value(value)
+    return options
+
+
+def _value(text: str) -> Any:
+    """A number or a truth value where the text is one."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,165 @@
+"""What is matched, and what a matching method is: a frozen dataclass whose fields are its options.
+
+A method is one class in one file::
+
+    @dataclass(frozen=True, kw_only=True)
+    class Shuffle(Solver):
+        name = "shuffle"
+        needs = frozenset({"data", "module"})
+        rounds: int = option(3, "how often units are shuffled")
+
+        def solve(self, problem: MatchProblem) -> Match: ...
+
+The table of methods (:func:`zooalign.matching.solvers`), the command line's help and the checks of
+what a caller gives are read from the class.
+"""
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from zooalign.errors import MergeError
+from zooalign.matching.result import Match
+from zooalign.progress import StepProgress, silent_steps
+from zooalign.symmetry.spec import PermutationSpec
+
+__all__ = ["MatchProblem", "Options", "Solver", "device_of", "option"]
+
+Need = Literal["data", "module"]
+T = TypeVar("T")
+
+
+def device_of(state: Mapping[str, Tensor]) -> torch.device:
+    """The device of a state dict's tensors."""
+    return next((state[name].device for name in state), torch.device("cpu"))
+
+
+@dataclass(frozen=True, eq=False)
+class MatchProblem:
+    """Two models of one architecture, and what a method may use to match their units.
+
+    Attributes
+    ----------
+    spec:
+        Of the architecture.
+    target, source:
+        State dicts that fit the spec, on one device: the computation runs there.
+    module:
+        The architecture. Its own weights are not used and may be on the meta device.
+    data:
+        Batches of inputs, or of (inputs, targets).
+    seed:
+        For whatever is drawn at random.
+    progress:
+        Called with the number of steps (batches, starts, sweeps) done.
+    """
+
+    spec: PermutationSpec
+    target: Mapping[str, Tensor]
+    source: Mapping[str, Tensor]
+    module: nn.Module | None = None
+    data: Iterable[Any] | None = None
+    seed: int = 0
+    progress: StepProgress = silent_steps
+
+    @property
+    def device(self) -> torch.device:
+        """Where the computation runs."""
+        return device_of(self.target)
+
+    def require(self, method: str, needs: Collection[Need]) -> None:
+        """Raise MergeError, in the name of a method, where something it needs is missing."""
+        if "data" in needs and self.data is None:
+            raise MergeError(
+                f"{method} matching needs data: give batches of inputs, or use method='weight'"
+            )
+        if "module" in needs and self.module is None:
+            raise MergeError(f"{method} matching needs the module, as target or by module=")
+
+    def run_on_data(self, method: str) -> tuple[nn.Module, Iterable[Any]]:
+        """The module and the data, for a method that runs the models; MergeError without them."""
+        self.require(method, ("data", "module"))
+        assert self.module is not None and self.data is not None
+        return self.module, self.data
+
+
+def option(default: T, help: str, *, choices: Sequence[str] = (), python_only: bool = False) -> T:
+    """A field of :class:`Options`: its default, one line of help, and the values it may have.
+
+    ``python_only`` is for values that cannot be written on a command line.
+    """
+    metadata = {"help": help, "choices": tuple(choices), "python_only": python_only}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of frozen dataclasses that are checked when they are made.
+
+    Raises
+    ------
+    MergeError
+        If a value is of another type than the field, or not among its choices.
+    """
+
+    def __post_init__(self) -> None:
+        types = get_type_hints(type(self))
+        for name, declared in self.options().items():
+            value, kind = getattr(self, name), types[name]
+            accepted = (int, float) if kind is float else kind
+            if kind in (bool, int, float, str) and (
+                not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool)
+            ):
+                raise MergeError(f"{name} is {value!r}; it takes a value of type {kind.__name__}")
+            choices = declared.metadata.get("choices", ())
+            if choices and value not in choices:
+                known = ", ".join(repr(c) for c in choices[:-1])
+                raise MergeError(f"no {name} {value!r}; there are {known} and {choices[-1]!r}")
+
+    @classmethod
+    def options(cls) -> dict[str, Field[Any]]:
+        """The fields by name; ``metadata`` has their ``help`` and ``choices``."""
+        return {declared.name: declared for declared in fields(cls)}
+
+    @classmethod
+    def given(cls, what: str, options: Mapping[str, Any]) -> Self:
+        """An instance with the options a caller gave; ``what`` has them, for messages.
+
+        Raises
+        ------
+        MergeError
+            If one is not known.
+        """
+        known = sorted(cls.options())
+        for name in sorted(set(options) - set(known)):
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise MergeError(f"{what} has no option '{name}'; {hint}it has {', '.join(known)}")
+        return cls(**options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver(Options):
+    """A matching method.
+
+    Attributes
+    ----------
+    name:
+        What it is called by (``--method NAME``).
+    needs:
+        What a problem must hold for it: ``data`` and ``module`` where it runs the models. What
+        else it can use is told by its options: ``starts`` (searches from several starts), ``kind``
+        (of statistics), ``criterion`` (a loss it is judged by in place of its own).
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[Need]] = frozenset()
+
+    @abstractmethod
+    def solve(self, problem: MatchProblem) -> Match:
+        """Find a permutation that reorders the source's units to match the target's."""
