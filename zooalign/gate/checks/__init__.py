@@ -22,22 +22,15 @@ from zooalign.hooks.manager import items_of
 
 __all__ = ["BUILT_IN", "all_checks", "check_problem"]
 
-BUILT_IN: tuple[Check, ...] = (
-    *executable.CHECKS,
-    *files.CHECKS,
-    *secrets.CHECKS,
-    *shards.CHECKS,
-    *weights.CHECKS,
-    *values.CHECKS,
-    *spec.CHECKS,
-    *permutation.CHECKS,
-    *permutation_only.CHECKS,
-    *provenance.CHECKS,
-    *merge.CHECKS,
-    *loads.CHECKS,
-    *card.CHECKS,
-    *licence.CHECKS,
-    *parent.CHECKS,
+# The checks of a family are the functions in its file that are decorated with ``@check``.
+BUILT_IN: tuple[Check, ...] = tuple(
+    item
+    for family in (
+        *(executable, files, secrets, shards, weights, values, spec, permutation),
+        *(permutation_only, provenance, merge, loads, card, licence, parent),
+    )
+    for item in vars(family).values()
+    if isinstance(item, Check)
 )
 
 

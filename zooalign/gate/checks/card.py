@@ -10,7 +10,7 @@ from zooalign.release import layout
 from zooalign.release.front_matter import body_of, read_metadata
 from zooalign.release.opened import OpenedRelease
 
-__all__ = ["CHECKS", "metadata_of"]
+__all__ = ["metadata_of"]
 
 _RELATIONS = {"merge": ("merge",), "align": ("finetune", "merge")}
 
@@ -203,6 +203,3 @@ def _measured(barriers: object, score: object) -> Iterator[tuple[str, float]]:
         value = score.get(name) if isinstance(score, dict) else None
         if isinstance(value, float):
             yield name, value
-
-
-CHECKS = (present, parents, commits, relation, data, metrics, reproduce)

@@ -11,7 +11,7 @@ from zooalign.gate.findings import Problem, check
 from zooalign.release.contents import LocalContents, heads, is_inside
 from zooalign.release.opened import OpenedRelease
 
-__all__ = ["CHECKS", "COUNT", "MOST", "disguise", "goes_on"]
+__all__ = ["COUNT", "MOST", "disguise", "goes_on"]
 
 _PICKLES = (
     *(".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz"),
@@ -205,6 +205,3 @@ def _deflated(head: bytes) -> bool:
         return len(zlib.decompressobj().decompress(head, 64)) > 0
     except zlib.error:
         return False
-
-
-CHECKS = (safetensors_only, disguised, code)

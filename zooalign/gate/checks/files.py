@@ -10,8 +10,6 @@ from zooalign.gate.findings import Problem, check
 from zooalign.release.contents import Entry, LocalContents, hash_file, is_inside
 from zooalign.release.opened import OpenedRelease
 
-__all__ = ["CHECKS"]
-
 
 @check("files.names", "file names are plain and stay inside the directory", fix="rename the file")
 def names(release: OpenedRelease) -> Iterator[Problem]:
@@ -109,6 +107,3 @@ def _is_same(release: OpenedRelease, stated: Entry, path: Path) -> bool:
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
         return blob.hexdigest() == stated.blob
     return hash_file(release.contents.path(stated.name)) == hash_file(path)
-
-
-CHECKS = (names, inside, hashes, published)

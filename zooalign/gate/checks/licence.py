@@ -15,7 +15,7 @@ from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease, Parent
 from zooalign.release.sources import Source, source_of
 
-__all__ = ["CHECKS", "LICENCES", "Licence", "Verdict", "compare"]
+__all__ = ["LICENCES", "Licence", "Verdict", "compare"]
 
 Kind = Literal["permissive", "copyleft", "noncommercial", "no derivatives", "restricted"]
 
@@ -208,6 +208,3 @@ def _unseen_repos(release: OpenedRelease, base: object, given: list[GivenParent]
     for name in base if isinstance(base, list) else [base]:
         if isinstance(name, str) and name and name not in seen:
             yield name
-
-
-CHECKS = (licence,)

@@ -8,8 +8,6 @@ from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
 from zooalign.symmetry.same_function import compare_modules
 
-__all__ = ["CHECKS"]
-
 
 @check(
     "loads.library",
@@ -40,6 +38,3 @@ def library(release: OpenedRelease) -> Iterator[Problem]:
     yield from differing_outputs(
         comparison, release.reference, f"{model.adapter.name} loads another function"
     )
-
-
-CHECKS = (library,)

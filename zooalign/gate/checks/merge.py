@@ -17,8 +17,6 @@ from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.data import Batches
 
-__all__ = ["CHECKS"]
-
 _AGAIN = "merge again with calibration data (--data)"
 _MEAN, _VAR = "running_mean", "running_var"
 
@@ -163,6 +161,3 @@ def barrier(
 def _data(release: OpenedRelease) -> Batches:
     assert release.model is not None and release.request.data is not None
     return open_for(release.model, release.request.data, release.request.loading)
-
-
-CHECKS = (stale, recomputed, fresh, weights, barrier)

@@ -20,8 +20,6 @@ from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Permuted
 from zooalign.symmetry.same_function import compare_functions
 
-__all__ = ["CHECKS"]
-
 _NEEDS = ("spec", "provenance", "weights", "fit", "parents")
 _RUNNING = ("running_mean", "running_var")
 _REMAKE = "make the release again from these parents"
@@ -172,6 +170,3 @@ def _same_values(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
         return alike and np.array_equal(numbers(x), numbers(y))
 
     return all(same(a[name], b[name]) for name in a)
-
-
-CHECKS = (recorded, exact, function, reordered)

@@ -17,7 +17,7 @@ from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.symmetry.apply import gathered
 from zooalign.symmetry.groups import Group, Member
 
-__all__ = ["CHECKS", "Gap", "permutation_gaps"]
+__all__ = ["Gap", "permutation_gaps"]
 
 _FIX = "make the release again; every coupled axis has to be permuted, once"
 
@@ -257,6 +257,3 @@ def _moved_apart(group: Group, places: Places) -> Iterator[Gap]:
             f"moves together with {first[1]} in the architecture (group {group.id}), and the "
             f"recorded spec moves it by itself, by group {mover}",
         )
-
-
-CHECKS = (valid, coverage, applied)

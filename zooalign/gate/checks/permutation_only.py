@@ -16,8 +16,6 @@ from zooalign.symmetry.same_function import compare_functions
 from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.models import Model, open_model
 
-__all__ = ["CHECKS"]
-
 
 @check(
     "permutation.only",
@@ -82,6 +80,3 @@ def _wrong_result(release: OpenedRelease, parent: Model) -> str:
         return ""
     error = explained(comparison.max_relative_error, comparison.tolerance)
     return f"the permuted parent computes another function: {error}"
-
-
-CHECKS = (only,)

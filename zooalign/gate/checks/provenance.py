@@ -8,8 +8,6 @@ from zooalign.pipelines.reproduce import reproduce_opened
 from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease
 
-__all__ = ["CHECKS"]
-
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -114,6 +112,3 @@ def reproduces(release: OpenedRelease) -> Iterator[Problem]:
 
 def _in_field(field: str, message: str) -> Problem:
     return Problem(f"{layout.PROVENANCE}: {field}", message)
-
-
-CHECKS = (present, consistent, complete, reproduces)

@@ -11,8 +11,6 @@ from zooalign.errors import CheckpointError, SpecError
 from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
 
-__all__ = ["CHECKS"]
-
 # The forms in which services write their tokens, so that scanners can find them.
 _FORMS = (
     ("a Hugging Face token", r"\b(?:hf|api_org)_[A-Za-z0-9]{30,}"),
@@ -66,6 +64,3 @@ def _kind_of_secret(line: str, tokens: list[str]) -> str | None:
         return "the token that is used here"
     match = _ANY.search(line)
     return None if match is None else _FORMS[int((match.lastgroup or "f0")[1:])][0]
-
-
-CHECKS = (secrets,)

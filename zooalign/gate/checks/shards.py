@@ -11,8 +11,6 @@ from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME
 from zooalign.zoo.files import safe_name
 from zooalign.zoo.headers import Header, read_header
 
-__all__ = ["CHECKS"]
-
 _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 
 
@@ -163,6 +161,3 @@ def _read_index(release: OpenedRelease) -> tuple[dict[str, str], object]:
         raise SpecError("has an empty weight_map")
     metadata = body.get("metadata")
     return weight_map, metadata.get("total_size") if isinstance(metadata, dict) else None
-
-
-CHECKS = (readable, headers, shards)

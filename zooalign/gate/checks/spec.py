@@ -6,8 +6,6 @@ from zooalign.gate.findings import Problem, check
 from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease
 
-__all__ = ["CHECKS"]
-
 
 @check(
     "spec.present",
@@ -43,6 +41,3 @@ def matches(release: OpenedRelease) -> Iterator[Problem]:
             f"has hash {recorded.hash[:12]}, the architecture gives {derived.hash[:12]} "
             f"({len(recorded.groups)} and {len(derived.groups)} groups)",
         )
-
-
-CHECKS = (present, matches)

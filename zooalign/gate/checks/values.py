@@ -13,8 +13,6 @@ from zooalign.zoo.building import tied_names
 from zooalign.zoo.checkpoint import find_nonfinite
 from zooalign.zoo.writer import digest_of
 
-__all__ = ["CHECKS"]
-
 
 @check(
     "weights.finite",
@@ -105,6 +103,3 @@ def _all_equal(flat: Tensor) -> bool:
     if bool(flat[0] != flat[-1]) or bool(flat[0] != flat[flat.numel() // 2]):
         return False
     return bool((flat == flat[0]).all())
-
-
-CHECKS = (finite, constant, tied, digests)

@@ -8,8 +8,6 @@ from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.building import tied_names
 
-__all__ = ["CHECKS"]
-
 _COUNTER = "num_batches_tracked"
 
 
@@ -80,6 +78,3 @@ def _tensors(release: OpenedRelease) -> Iterator[tuple[str, Tensor]]:
 def _stored_tensors(release: OpenedRelease) -> Iterator[tuple[str, Tensor]]:
     """The tensors of the architecture that the weights have, as the architecture has them."""
     return ((name, tensor) for name, tensor in _tensors(release) if name in release.shapes)
-
-
-CHECKS = (keys, shapes, dtypes)
