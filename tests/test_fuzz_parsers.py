@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "docs" / "benchmarks"))
 import fuzz_parsers
 import fuzz_targets
 

@@ -2,17 +2,17 @@
 
     python docs/benchmarks/random_networks.py --networks 5000 --seed 0 [--wide] [--converse]
 
-Networks are drawn by the grammar of ``tests/sample_models/random_programs.py``, with ``--wide``
-from rarer operators too (orders, tables of numbers, windows, masks, statistics). Each one is
-extracted and verified, all groups at once and each alone, in batches with a seed each; a batch can
-be run again with ``--seed N --networks 1``. The first network whose spec is wrong is made as small
-as possible and printed. With ``--converse`` a network also fails in which two units of a frozen set
-change places without a change of the output: a symmetry that was missed. Pairs that always hold the
-same value, or that nothing reads, are counted apart, and so are sets that are held by a limit of
-zooalign: reversed axes, and positions laid beside themselves (``cat([x, x])`` along an axis that is
-fixed is one fixed axis, though the two copies of a position are alike). And so are networks where
-nothing is missed once a layer reads the whole of every tensor: what ties units in positions that
-nothing reads ties them all the same.
+Networks are drawn by the grammar of ``random_programs`` in ``tests/support/sample_models``, with
+``--wide`` from rarer operators too (orders, tables of numbers, windows, masks, statistics). Each
+one is extracted and verified, all groups at once and each alone, in batches with a seed each; a
+batch can be run again with ``--seed N --networks 1``. The first network whose spec is wrong is made
+as small as possible and printed. With ``--converse`` a network also fails in which two units of a
+frozen set change places without a change of the output: a symmetry that was missed. Pairs that
+always hold the same value, or that nothing reads, are counted apart, and so are sets that are held
+by a limit of zooalign: reversed axes, and positions laid beside themselves (``cat([x, x])`` along
+an axis that is fixed is one fixed axis, though the two copies of a position are alike). And so are
+networks where nothing is missed once a layer reads the whole of every tensor: what ties units in
+positions that nothing reads ties them all the same.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from sample_models.random_networks import Program

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 from cli_calls import Call
+from documented_fields import documented
 from released_pairs import Pairs, tamper
-from test_commands import documented
 
 
 @pytest.fixture

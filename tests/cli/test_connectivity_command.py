@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from cli_calls import Call, listing
+from documented_fields import documented
 from released_pairs import Pairs
-from test_commands import documented
 
 from zooalign.pipelines.connectivity import along
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from cli_calls import Call, finish, start
-from test_commands import DOCS, documented
+from documented_fields import DOCS, documented
 
 CODE = "from zooalign.cli import main\nif __name__ == '__main__': main()"
 

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+import worker_functions
 
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = str(Path(__file__).parent)
+    support = str(Path(worker_functions.__file__).parent)
     path = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{path}" if path else here)
+    monkeypatch.setenv("PYTHONPATH", f"{support}{os.pathsep}{path}" if path else support)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.syspath_prepend(here)

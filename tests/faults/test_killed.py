@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import killing as killing_program
 import pytest
 from forked import forked
 from released_pairs import Pairs
@@ -16,7 +17,7 @@ from zooalign.zoo import leftovers
 from zooalign.zoo.files import atomic_write, new_directory
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="fork and SIGKILL")
-PROGRAM = Path(__file__).parent / "killing.py"
+PROGRAM = Path(killing_program.__file__)
 
 
 def killing(folder: Path, *arguments: str) -> dict[str, dict[str, int]]:

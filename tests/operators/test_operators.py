@@ -3,18 +3,9 @@
 import inspect
 from collections.abc import Iterator
 
-import cases_by_value
-import cases_contraction
-import cases_elementwise
-import cases_index
-import cases_join
-import cases_normalise
-import cases_recurrent
-import cases_spatial
-import cases_view
 import pytest
 import torch
-from operator_cases import Between, OperatorCase
+from operator_cases import CASES, Between, OperatorCase
 from sample_models.mutants import caught, frozen_classes, mutants, transposition
 
 from zooalign.graph.registry import _MARK, lookup
@@ -27,18 +18,6 @@ from zooalign.symmetry.trial import outputs, random_inputs, random_state
 # Rules that no network of today's torch reaches before decomposition, kept for older graphs.
 UNREACHED = {"normalise", "edge_pad", "nothing"}
 
-FILES = (
-    cases_contraction,
-    cases_elementwise,
-    cases_normalise,
-    cases_spatial,
-    cases_view,
-    cases_join,
-    cases_index,
-    cases_recurrent,
-    cases_by_value,
-)
-CASES = [case for file in FILES for case in file.CASES]
 INPUTS = (torch.zeros(2, 5),)
 
 

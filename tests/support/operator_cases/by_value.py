@@ -2,9 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from operator_cases import OperatorCase
 from sample_models import L
 from torch import Tensor
+
+from .case import OperatorCase
 
 __all__ = ["CASES"]
 

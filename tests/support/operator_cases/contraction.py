@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from operator_cases import SIX, TWO_THREE, OperatorCase, case, grid, line
 from sample_models import L
 from torch import Tensor
+
+from .case import SIX, TWO_THREE, OperatorCase, case, grid, line
 
 __all__ = ["CASES"]
 

@@ -2,9 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from operator_cases import SIX, OperatorCase, case, line, sliced_write
 from sample_models import L
 from torch import Tensor
+
+from .case import SIX, OperatorCase, case, line, sliced_write
 
 __all__ = ["CASES"]
 

@@ -2,9 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from operator_cases import INDEX, SIX, TWO_THREE, OperatorCase, case, line, own_orders
 from sample_models import L
 from torch import Tensor
+
+from .case import INDEX, SIX, TWO_THREE, OperatorCase, case, line, own_orders
 
 __all__ = ["CASES"]
 

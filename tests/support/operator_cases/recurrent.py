@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
-from operator_cases import SIX, OperatorCase, case
 from sample_models import L
 from torch import Tensor
+
+from .case import SIX, OperatorCase, case
 
 __all__ = ["CASES"]
 

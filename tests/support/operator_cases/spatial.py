@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from operator_cases import SIX, OperatorCase, case, grid, line
 from sample_models import L
+
+from .case import SIX, OperatorCase, case, grid, line
 
 __all__ = ["CASES"]
 

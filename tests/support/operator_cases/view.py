@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from operator_cases import SIX, TWO_THREE, OperatorCase, case, grid, own_orders
 from sample_models import L
+
+from .case import SIX, TWO_THREE, OperatorCase, case, grid, own_orders
 
 __all__ = ["CASES"]
 
