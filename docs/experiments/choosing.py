@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import zooalign
 from zooalign.matching.many import least_loss, match_many
 from zooalign.merging import average, evaluate
-from zooalign.merging.plot_many import plot_lines
+from zooalign.merging.plot import plot_lines
 
 WIDTHS = (32, 64, 128, 256, 512)
 TRIPLES = ((0, 1, 2), (3, 4, 5), (6, 7, 8))

@@ -11,7 +11,7 @@ from _training import Recipe, batches, build, trained
 
 import zooalign
 from zooalign.matching.many import match_many
-from zooalign.merging.plot_many import plot_lines
+from zooalign.merging.plot import plot_lines
 
 COUNT = 6
 METHODS = ("weight", "activation")

@@ -12,7 +12,7 @@ import time
 import numpy as np
 from _page import FOLDER, table, verdict, write_page
 
-from zooalign.merging.plot_many import plot_lines
+from zooalign.merging.plot import plot_lines
 
 COUNTS = (3, 8, 32)
 ROWS = (1000, 2000, 4000)

@@ -11,7 +11,7 @@ from _training import Recipe, batches, build, trained
 
 import zooalign
 from zooalign.merging import BarrierCurve
-from zooalign.merging.plot_many import plot_lines
+from zooalign.merging.plot import plot_lines
 
 PAIRS = ((0, 1), (2, 3), (4, 5))
 METHODS = {

@@ -24,7 +24,7 @@ from zooalign.merging import (
     reset_statistics,
     zip_merge,
 )
-from zooalign.merging.plot_many import plot_lines
+from zooalign.merging.plot import plot_lines
 
 PAIRS = ((0, 1), (2, 3), (4, 5))
 SHARES = (1.0, 0.8, 0.5, 0.2, 0.0)

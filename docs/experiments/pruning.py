@@ -11,7 +11,7 @@ import zooalign
 from zooalign.matching.many import match_stacked
 from zooalign.matching.masks import apply_mask, carry_mask, mask_overlap, match_masks
 from zooalign.merging import evaluate
-from zooalign.merging.plot_many import plot_lines
+from zooalign.merging.plot import plot_lines
 
 PAIRS = ((0, 1), (2, 3), (4, 5))
 ROUNDS, KEPT = 5, 0.5

@@ -23,7 +23,7 @@ import zooalign
 from zooalign.graph.capture import capture
 from zooalign.matching.many import match_many
 from zooalign.merging import average, evaluate, repair
-from zooalign.merging.plot_many import plot_lines
+from zooalign.merging.plot import plot_lines
 
 WIDTHS = (100, 500, 1000, 2000)
 KEPT = FOLDER / "rebasin_three.jsonl"

@@ -9,7 +9,7 @@ from _training import Recipe, batches, build
 from _training import trajectory as checkpoints
 
 import zooalign
-from zooalign.merging.plot_many import plot_lines
+from zooalign.merging.plot import plot_lines
 
 PAIRS = ((0, 1), (2, 3), (4, 5))
 STEPS = (0, 10, 30, 79, 158, 237)

@@ -12,7 +12,7 @@ from _training import Recipe, batches, build, trained
 import zooalign
 from zooalign.matching.many import match_many
 from zooalign.merging import average, evaluate
-from zooalign.merging.plot_many import plot_lines, plot_simplex
+from zooalign.merging.plot import plot_lines, plot_simplex
 
 WIDTHS = (32, 64, 128, 256, 512)
 TRIPLES = ((0, 1, 2), (3, 4, 5), (6, 7, 8))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from zooalign.graph.capture import capture
 from zooalign.matching import pad_to
 from zooalign.merging import average, partial_merge, repair, repair_partial, zip_merge
+from zooalign.merging.affine_correction import unit_moments
 from zooalign.merging.layers import find_layers
-from zooalign.merging.towards import unit_moments
 from zooalign.symmetry.trial import random_state
 
 CASES = [(mlp, (64, 5)), (convolutions, (16, 3, 6, 6)), (Mixed, (64, 4)), (normed, (64, 5))]

@@ -11,8 +11,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from zooalign.graph.capture import Capture, capture
 from zooalign.graph.execute import steps
 from zooalign.merging import average, repair, reset_statistics
+from zooalign.merging.affine_correction import find_norms
 from zooalign.merging.layers import find_layers
-from zooalign.merging.norms import find_norms
 
 State = dict[str, Tensor]
 IMAGES, ROWS, TOKENS = (32, 3, 6, 6), (64, 5), (16, 4, 6)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zooalign.errors import DataError, MergeError
 from zooalign.merging import barrier
 from zooalign.merging.evaluate import Scoring
-from zooalign.merging.plot_many import plot_lines, plot_simplex
+from zooalign.merging.plot import plot_lines, plot_simplex
 from zooalign.merging.simplex import Simplex, simplex
 
 

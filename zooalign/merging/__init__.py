@@ -11,9 +11,8 @@ from zooalign.merging.evaluate import Score, correct, cross_entropy, evaluate
 from zooalign.merging.interpolate import LazyAverage, average, interpolate
 from zooalign.merging.pairs import pair_similarity
 from zooalign.merging.partial import PartialMerge, partial_merge
-from zooalign.merging.partial_repair import repair_partial
 from zooalign.merging.plot import plot_barrier
-from zooalign.merging.repair import RepairResult, repair
+from zooalign.merging.repair import RepairResult, repair, repair_partial
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
 from zooalign.merging.zipping import zip_merge
 

@@ -16,17 +16,18 @@ import numpy as np
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
+from zooalign.keywords import settings_of
 from zooalign.matching.places import activation_places
 from zooalign.matching.roles import MAKES, READS
 from zooalign.matching.unequal import Padded
 from zooalign.matching.wide import wide_shapes, widened
 from zooalign.merging.interpolate import normalised
-from zooalign.merging.into_slots import GroupSlots, merge_into_slots
 from zooalign.merging.pairs import merged_within, most_alike, pair_similarity
+from zooalign.merging.slot_merge import GroupSlots, merge_into_slots
 from zooalign.merging.widths import Widening, widening
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["PartialMerge", "partial_merge"]
+__all__ = ["PartialMerge", "PartialSettings", "partial_merge"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,18 +68,41 @@ class PartialMerge:
     weights: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class PartialSettings:
+    """Which pairs of units are merged.
+
+    Attributes
+    ----------
+    merged:
+        Share of the pairs that are merged, the most alike: of every group, or by group id (groups
+        not named are merged whole).
+    up_to:
+        A group id: no pair is merged in the groups that come after it in the network.
+    budget:
+        In place of ``merged``: how many parameters the result may have, relative to one model
+        (1 to about 4). The least alike pairs of all groups stay apart, as many as fit in.
+    weights:
+        Two positive weights of the models; equal if None.
+    seed:
+        For the random parameters of the trials.
+    """
+
+    merged: float | Mapping[str, float] = 1.0
+    up_to: str | None = None
+    budget: float | None = None
+    weights: Sequence[float] | None = None
+    seed: int = 0
+
+
 def partial_merge(
     a: Mapping[str, Tensor],
     b: Mapping[str, Tensor] | Padded,
     *,
     module: nn.Module,
     example_inputs: Sequence[Any],
-    merged: float | Mapping[str, float] = 1.0,
-    up_to: str | None = None,
-    budget: float | None = None,
     similarity: Mapping[str, np.ndarray] | None = None,
-    weights: Sequence[float] | None = None,
-    seed: int = 0,
+    **settings: Any,
 ) -> PartialMerge:
     """Merge the units of two aligned models that are alike, and keep the others of both.
 
@@ -91,21 +115,11 @@ def partial_merge(
         The architecture; its values are not used and it stays as it is.
     example_inputs:
         Positional inputs; only shapes and dtypes matter.
-    merged:
-        Share of the pairs that are merged, the most alike: of every group, or by group id (groups
-        not named are merged whole).
-    up_to:
-        A group id: no pair is merged in the groups that come after it in the network.
-    budget:
-        In place of ``merged``: how many parameters the result may have, relative to one model
-        (1 to about 4). The least alike pairs of all groups stay apart, as many as fit in.
     similarity:
         What :func:`~zooalign.merging.pairs.pair_similarity` gives, of activations or weights. Not
         given: of the weights.
-    weights:
-        Two positive weights of the models; equal if None.
-    seed:
-        For the random parameters of the trials.
+    settings:
+        ``merged``, ``up_to``, ``budget``, ``weights`` and ``seed``: see :class:`PartialSettings`.
 
     Raises
     ------
@@ -123,17 +137,19 @@ def partial_merge(
     units kept and stale for those merged: reset them on ``result.module``, or use
     :func:`~zooalign.merging.repair_partial`.
     """
-    shares = normalised(weights, 2)
+    which = settings_of(PartialSettings, settings, "partial_merge")
+    merged, budget = which.merged, which.budget
+    shares = normalised(which.weights, 2)
     if min(shares) <= 0:
         raise MergeError(f"partial merging takes two positive weights, not {list(shares)}")
-    if budget is not None and (merged != 1.0 or up_to is not None):
+    if budget is not None and (merged != 1.0 or which.up_to is not None):
         raise MergeError("give a budget, or which share is merged up to where, not both")
-    plan = widening(module, example_inputs, seed=seed)
+    plan = widening(module, example_inputs, seed=which.seed)
     spec = plan.spec
     dead = dict(b.live) if isinstance(b, Padded) else {}
     state_b: Mapping[str, Tensor] = b.state if isinstance(b, Padded) else b
     live = {g.id: dead.get(g.id, np.ones(g.copies * g.size, dtype=bool)) for g in spec.groups}
-    wanted = _wanted(plan, merged, up_to, budget)
+    wanted = _wanted(plan, which)
     refused = plan.refused([g for g, share in wanted.items() if share < 1.0])
     for group, reason in refused.items():
         if isinstance(merged, Mapping) and group in merged:
@@ -173,12 +189,10 @@ def into(
     )
 
 
-def _wanted(
-    plan: Widening, merged: float | Mapping[str, float], up_to: str | None, budget: float | None
-) -> dict[str, float]:
+def _wanted(plan: Widening, settings: PartialSettings) -> dict[str, float]:
     """Which share of the pairs is to be merged in each group."""
-    order = in_order(plan)
-    if budget is not None:
+    order, merged, up_to = in_order(plan), settings.merged, settings.up_to
+    if settings.budget is not None:
         return dict.fromkeys(order, 0.0)
     given = merged if isinstance(merged, Mapping) else dict.fromkeys(order, float(merged))
     unknown = [g for g in (*given, *([] if up_to is None else [up_to])) if g not in order]

@@ -12,19 +12,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import read_batches
-from zooalign.graph.capture import Capture
+from zooalign.graph.capture import Capture, capture
+from zooalign.matching.resize import first_slots, placements, tensor_places
+from zooalign.matching.unequal import Padded
+from zooalign.merging.affine_correction import (
+    Norm,
+    Target,
+    find_norms,
+    unit_moments,
+    with_statistics,
+)
 from zooalign.merging.interpolate import normalised
 from zooalign.merging.layers import Layer, find_layers
-from zooalign.merging.moments import Moments
-from zooalign.merging.norms import Norm, find_norms
-from zooalign.merging.towards import Target, brought_to, unit_moments
+from zooalign.merging.partial import PartialMerge
+from zooalign.merging.slot_merge import factors_of
+from zooalign.merging.statistics import UnitMoments
+from zooalign.symmetry.extract import extract_spec
+from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["RepairResult", "calibration_inputs", "repair", "result_of"]
+__all__ = ["RepairResult", "repair", "repair_partial"]
 
 State = Mapping[str, Tensor]
 
@@ -120,16 +132,105 @@ def repair(
     norms, shared = find_norms(captured)
     skipped += shared
     state = dict(merged.items())
-    inputs = calibration_inputs(captured, state, batches)
+    inputs = _calibration_inputs(captured, state, batches)
     if not (layers or norms):
         return RepairResult(state, (), (), skipped, 0)
     moments = [unit_moments(captured, parent, inputs, layers) for parent in parents]
     wanted = {layer.node: _mean([m[layer.node] for m in moments], shares) for layer in layers}
-    state, dead = brought_to(captured, state, inputs, layers, norms, wanted)
-    return result_of(state, layers, norms, skipped, dead)
+    state, dead = with_statistics(captured, state, inputs, layers, norms, wanted)
+    return _result_of(state, layers, norms, skipped, dead)
 
 
-def result_of(
+def repair_partial(
+    merge: PartialMerge,
+    a: Mapping[str, Tensor],
+    b: Mapping[str, Tensor] | Padded,
+    *,
+    module: nn.Module,
+    data: Iterable[Any],
+) -> RepairResult:
+    """Set the mean and deviation of every unit to those of the units it is made of.
+
+    Parameters
+    ----------
+    merge:
+        What :func:`~zooalign.merging.partial_merge` or :func:`~zooalign.merging.zip_merge` gave.
+    a, b:
+        The state dicts that were merged, as they were given there.
+    module:
+        The parents' architecture.
+    data:
+        Calibration inputs, batches of one size; targets are not used.
+
+    Returns
+    -------
+    The new state dict, for ``merge.module``, and what was repaired: see
+    :func:`~zooalign.merging.repair`. Running statistics are reset in the same pass.
+
+    Raises
+    ------
+    DataError, MergeError, TraceError
+        As :func:`~zooalign.merging.repair`.
+    """
+    batches = list(data)
+    example = next(read_batches(batches)).args
+    narrow, wide = capture(module, example), capture(merge.module, example)
+    layers, _ = find_layers(narrow)
+    wide_layers, skipped = find_layers(wide)
+    norms, shared = find_norms(wide)
+    if [layer.weight for layer in layers] != [layer.weight for layer in wide_layers]:
+        raise MergeError("the merged module has other layers than its parents'")
+    spec = extract_spec(module, example)
+    inputs = _calibration_inputs(wide, merge.state, batches)
+    states = [a, b.state if isinstance(b, Padded) else b]
+    moments = [unit_moments(narrow, state, inputs, layers) for state in states]
+    wanted, kept = {}, []
+    for layer, wider in zip(layers, wide_layers, strict=True):
+        target = _target(merge, spec, layer, [m[layer.node] for m in moments])
+        if target is None:
+            skipped += ((layer.weight, "its units lie along several axes"),)
+        else:
+            wanted[wider.node] = target
+            kept.append(wider)
+    state, dead = with_statistics(wide, merge.state, inputs, kept, norms, wanted)
+    return _result_of(state, kept, norms, skipped + shared, dead)
+
+
+def _target(
+    merge: PartialMerge, spec: PermutationSpec, layer: Layer, moments: Sequence[UnitMoments]
+) -> Target | None:
+    """Statistics of the units in each slot of a layer, weighted as the units are."""
+    name, axes = layer.weight, layer.weight_axes
+    places, wide_places = tensor_places(spec)[name], tensor_places(merge.spec)[name]
+    moved = [p for p in places if p.group in merge.slots and set(p.axes) & set(axes)]
+    if moved and (len(axes) > 1 or layer.groups > 1):
+        return None
+    parts = []
+    for m, (found, weight) in enumerate(zip(moments, merge.weights, strict=True)):
+        index, factor = np.arange(len(found.mean)), np.full(len(found.mean), weight)
+        if moved:
+            slots = {**first_slots(spec, merge.spec), **{g: s[m] for g, s in merge.slots.items()}}
+            shapes = (spec.shapes[name], merge.spec.shapes[name])
+            placed = placements(places, wide_places, *shapes, slots, name)
+            (placement,) = (p for p in placed if p.axes == axes)
+            index = placement.index
+            for at in placement.standing:
+                if at.place.group in merge.slots:
+                    own = factors_of(merge.slots, m, merge.weights)[at.place.group]
+                    factor = np.where(at.narrow < 0, factor, own[at.narrow])
+        parts.append((index, factor, found))
+    size = max(int(index.max()) for index, _, _ in parts) + 1
+    mean, std = torch.zeros(size).double(), torch.zeros(size).double()
+    for index, factor, found in parts:
+        live = index >= 0
+        to, share = torch.from_numpy(index[live]), torch.from_numpy(factor[live])
+        rows = torch.from_numpy(live)
+        mean.index_add_(0, to, share * found.mean[rows])
+        std.index_add_(0, to, share * found.std[rows])
+    return Target(mean, std)
+
+
+def _result_of(
     state: dict[str, Tensor],
     layers: Sequence[Layer],
     norms: Sequence[Norm],
@@ -147,7 +248,7 @@ def result_of(
     )
 
 
-def _mean(moments: Sequence[Moments], shares: Sequence[float]) -> Target:
+def _mean(moments: Sequence[UnitMoments], shares: Sequence[float]) -> Target:
     pairs = list(zip(shares, moments, strict=True))
     return Target(
         torch.stack([share * one.mean for share, one in pairs]).sum(0),
@@ -155,7 +256,7 @@ def _mean(moments: Sequence[Moments], shares: Sequence[float]) -> Target:
     )
 
 
-def calibration_inputs(
+def _calibration_inputs(
     captured: Capture, state: State, batches: Iterable[Any]
 ) -> list[tuple[Any, ...]]:
     """The calibration inputs on the state dict's device, of the captured shapes."""

@@ -7,6 +7,7 @@ BatchNorm, recomputing them is what restores it (Jordan et al. 2211.08403).
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,9 +18,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import read_batches
 from zooalign.graph.module_runner import Runner
-from zooalign.merging.moments import Moments
 
-__all__ = ["has_running_statistics", "reset_statistics"]
+__all__ = ["UnitMoments", "has_running_statistics", "reset_statistics"]
 
 
 def has_running_statistics(module: nn.Module) -> bool:
@@ -82,9 +82,9 @@ def reset_statistics(
     if not names:
         return result
     run = Runner.of(module, result)
-    found = _observe(run, names, batches)
+    reached = _observe(run, names, batches)
     for first, aliases in names.items():
-        if first not in found:
+        if first not in reached:
             warnings.warn(
                 f"'{first}' has running statistics and no calibration input reaches it; they are "
                 "left as they were.",
@@ -92,7 +92,7 @@ def reset_statistics(
                 stacklevel=2,
             )
             continue
-        mean, variance = found[first].statistics()
+        mean, variance = reached[first].statistics()
         if not (torch.isfinite(mean).all() and torch.isfinite(variance).all()):
             raise MergeError(
                 f"the input of '{first}' is not finite on the calibration data, so it has no "
@@ -115,20 +115,71 @@ def _tracking(module: nn.Module) -> dict[str, tuple[str, ...]]:
     return {aliases[0]: tuple(aliases) for aliases in names.values()}
 
 
+@dataclass(frozen=True)
+class UnitMoments:
+    """First and second moments of each unit over ``count`` observations.
+
+    Attributes
+    ----------
+    count:
+        Observations per unit.
+    mean:
+        Mean per unit, float64 on the CPU.
+    squares:
+        Sum of squared deviations from the mean per unit, float64 on the CPU.
+    """
+
+    count: int
+    mean: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor, axis: int) -> "UnitMoments":
+        """UnitMoments over every axis but ``axis``, computed in at least float32.
+
+        ``torch.var_mean`` is numerically stable (Welford), so that float32 suffices within one
+        batch; batches are combined in float64.
+        """
+        wide = values if values.dtype == torch.float64 else values.float()
+        rows = wide.movedim(axis, 0).reshape(wide.shape[axis], -1)
+        variance, mean = torch.var_mean(rows, dim=1, correction=0)
+        count = rows.shape[1]
+        return cls(count, mean.cpu().double(), variance.cpu().double() * count)
+
+    def __add__(self, other: "UnitMoments") -> "UnitMoments":
+        """UnitMoments of both sets of observations together."""
+        count = self.count + other.count
+        gap = other.mean - self.mean
+        return UnitMoments(
+            count,
+            self.mean + gap * (other.count / count),
+            self.squares + other.squares + gap * gap * (self.count * other.count / count),
+        )
+
+    def variance(self, correction: int = 0) -> Tensor:
+        """Sum of squares over ``count - correction``: 0 biased, 1 unbiased."""
+        return self.squares / (self.count - correction)
+
+    @property
+    def std(self) -> Tensor:
+        """Biased standard deviation."""
+        return self.variance().sqrt()
+
+
 class _Batchwise:
-    """Sums of a batch normalisation's input."""
+    """Moments of a batch normalisation's input."""
 
     def __init__(self) -> None:
-        self._moments: Moments | None = None
+        self._moments: UnitMoments | None = None
 
     def add(self, x: Tensor, name: str) -> None:
-        found = Moments.of(x, 1)
-        if found.count < 2:
+        moments = UnitMoments.of(x, 1)
+        if moments.count < 2:
             raise DataError(
                 f"a calibration batch gives '{name}' one observation per channel, of which "
                 "there is no variance. Use larger batches, or drop the last, smaller one."
             )
-        self._moments = found if self._moments is None else self._moments + found
+        self._moments = moments if self._moments is None else self._moments + moments
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         assert self._moments is not None
@@ -138,37 +189,42 @@ class _Batchwise:
 class _Instancewise:
     """Sums over instances of each instance's own statistics."""
 
-    def __init__(self) -> None:
+    def __init__(self, dims_of_one: int) -> None:
+        self._dims_of_one = dims_of_one  # axes of one instance that is not in a batch
         self._count = 0
-        self._mean: Any = 0.0
-        self._variance: Any = 0.0
+        self._sums: tuple[Tensor, Tensor] | None = None
 
-    def add(self, x: Tensor, name: str, dims_of_one: int) -> None:
-        wide = x if x.dtype == torch.float64 else x.float()
-        spatial = (wide.unsqueeze(0) if x.dim() == dims_of_one else wide).flatten(2)
+    def add(self, x: Tensor, name: str) -> None:
+        floats = x if x.dtype == torch.float64 else x.float()
+        spatial = (floats.unsqueeze(0) if x.dim() == self._dims_of_one else floats).flatten(2)
         if spatial.shape[2] < 2:
             raise DataError(f"'{name}' normalises over one position, which has no variance.")
         variance, mean = torch.var_mean(spatial, dim=2, correction=1)
         self._count += len(spatial)
-        self._mean = self._mean + mean.cpu().double().sum(0)
-        self._variance = self._variance + variance.cpu().double().sum(0)
+        sums = mean.cpu().double().sum(0), variance.cpu().double().sum(0)
+        known = self._sums
+        self._sums = sums if known is None else (known[0] + sums[0], known[1] + sums[1])
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        return self._mean / self._count, self._variance / self._count
+        assert self._sums is not None
+        return self._sums[0] / self._count, self._sums[1] / self._count
 
 
 def _observe(
-    run: Runner, names: Mapping[str, tuple[str, ...]], batches: Iterable[Any]
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    run: Runner, names: Iterable[str], batches: Iterable[Any]
+) -> dict[str, _Batchwise | _Instancewise]:
+    """Statistics of the inputs of the named layers; layers that no input reaches are left out."""
+    reached: dict[str, _Batchwise | _Instancewise] = {}
 
     def watch(layer: Any, name: str) -> None:
+        instancewise = isinstance(layer, _InstanceNorm)
+        dims = layer._get_no_batch_dim() if instancewise else 0
+
         def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             x = args[0] if args else kwargs["input"]
-            if isinstance(layer, _InstanceNorm):
-                found.setdefault(name, _Instancewise()).add(x, name, layer._get_no_batch_dim())
-            else:
-                found.setdefault(name, _Batchwise()).add(x, name)
+            if name not in reached:
+                reached[name] = _Instancewise(dims) if dims else _Batchwise()
+            reached[name].add(x, name)
 
         # The flag alone: train() would also switch on what a subclass contains, as dropout.
         layer.training = True
@@ -178,4 +234,4 @@ def _observe(
         watch(run.module.get_submodule(name), name)
     for batch in read_batches(batches):
         run(batch)
-    return found
+    return reached

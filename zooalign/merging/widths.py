@@ -19,7 +19,7 @@ from zooalign.errors import MergeError, TraceError
 from zooalign.matching.resize import first_slots, placements, same_groups, spread, tensor_places
 from zooalign.matching.roles import READS, Roles, find_roles
 from zooalign.matching.wide import Difference, first_difference, wide_shapes, widened
-from zooalign.merging.into_slots import GroupSlots, conflicts, merge_into_slots
+from zooalign.merging.slot_merge import GroupSlots, conflicts, merge_into_slots
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
 from zooalign.symmetry.precision import relative_error

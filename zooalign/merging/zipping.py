@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from zooalign.errors import MergeError
 from zooalign.merging.interpolate import normalised
-from zooalign.merging.into_slots import conflicts
 from zooalign.merging.pairs import unit_similarity
 from zooalign.merging.partial import PartialMerge, in_order, into
+from zooalign.merging.slot_merge import conflicts
 from zooalign.merging.widths import apart, widening
 
 __all__ = ["greedy_slots", "zip_merge"]

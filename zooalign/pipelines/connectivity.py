@@ -15,7 +15,7 @@ from zooalign.matching.many import WAYS
 from zooalign.merging.connecting import Connected, Matching, connect
 from zooalign.merging.connectivity import HOWS, Connectivity, spread_of
 from zooalign.merging.evaluate import Scoring
-from zooalign.merging.plot_many import plot_lines, plot_simplex
+from zooalign.merging.plot import plot_lines, plot_simplex
 from zooalign.merging.trajectory import BARRIERS, Trajectory, trajectory_summary
 from zooalign.progress import Progress, silent
 from zooalign.release.calibration import FullBatches, open_for, scoring
