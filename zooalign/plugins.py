@@ -41,11 +41,9 @@ from zooalign.zoo.adapters import (
 from zooalign.zoo.building import build_initialised, build_on_meta
 from zooalign.zoo.data import Batch, Batches
 from zooalign.zoo.files import new_directory
-from zooalign.zoo.images import open_image_folder
+from zooalign.zoo.images import Preprocess, open_image_folder
 from zooalign.zoo.models import Model, open_model
-from zooalign.zoo.preprocess import Preprocess
-from zooalign.zoo.query import options_to_json, parse_query
-from zooalign.zoo.references import Reference
+from zooalign.zoo.references import Reference, options_to_json, parse_query
 from zooalign.zoo.stored import Part, StoredNames
 
 __all__ = [

@@ -13,7 +13,7 @@ from released_pairs import Pairs
 
 from zooalign.errors import CheckpointError
 from zooalign.pipelines.assemble import require_output
-from zooalign.zoo import leftovers
+from zooalign.zoo import crash_recovery
 from zooalign.zoo.files import atomic_write, new_directory
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="fork and SIGKILL")
@@ -46,7 +46,7 @@ def test_killed_commands(tmp_path: Path, pairs: Pairs) -> None:
 
 def test_the_living_are_left_alone(tmp_path: Path) -> None:
     """Another run's half-written directory and file stay, and so do strangers' hidden names."""
-    theirs = tmp_path / leftovers.partial_name("out")
+    theirs = tmp_path / crash_recovery.partial_name("out")
     strange = tmp_path / ".out.1-zzzzzzzz.partial"
     theirs.mkdir()
     strange.mkdir()
@@ -55,7 +55,7 @@ def test_the_living_are_left_alone(tmp_path: Path) -> None:
     locked = tmp_path / f".out.{_dead_process()}-11111111.partial"
     for folder in (dead, other, locked):
         folder.mkdir()
-    with leftovers.locked(locked), new_directory(tmp_path / "out", needed=1) as directory:
+    with crash_recovery.locked(locked), new_directory(tmp_path / "out", needed=1) as directory:
         assert directory.exists() and not dead.exists()
     assert all(path.exists() for path in (theirs, strange, other, locked))
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from zooalign.errors import DataError
 from zooalign.zoo.data import open_data
-from zooalign.zoo.preprocess import Preprocess, to_unit_range
+from zooalign.zoo.images import Preprocess, to_unit_range
 
 plain = to_unit_range(3)
 grey = to_unit_range(1).normalised_by((0.5,), (0.25,))
@@ -234,7 +234,7 @@ def test_callable(module: str) -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        ("number", "returned int, no iterable"),
+        ("number", "returned int, not an iterable"),
         ("wrong", "a batch must be a tensor"),
         ("ragged", "differ in their number of rows"),
         ("fails", "it failed: ValueError: asked to"),

@@ -155,7 +155,7 @@ def test_directories_that_are_no_models(tmp_path: Path, directory: Path) -> None
 
 
 def test_revisions_are_for_repos(directory: Path) -> None:
-    with pytest.raises(ModelReferenceError, match="is no hub repo and has no revision"):
+    with pytest.raises(ModelReferenceError, match="is not a hub repo and has no revision"):
         open_model(str(directory), revision="main")
     with pytest.raises(ModelReferenceError, match="names another revision than 'b'"):
         open_model("x/y@a", revision="b")

@@ -13,7 +13,7 @@ from zooalign.zoo.writer import write_model
 CODE = """
 import torch
 from torch import nn
-from zooalign.zoo.preprocess import to_unit_range
+from zooalign.zoo.images import to_unit_range
 
 def net(width=8, fail=False):
     if fail:

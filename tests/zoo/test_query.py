@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zooalign.errors import DataError
-from zooalign.zoo.query import Value, format_query, options_to_json, parse_query
+from zooalign.zoo.references import Value, format_query, options_to_json, parse_query
 
 scalars = (
     st.none()

@@ -7,8 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zooalign.errors import ModelReferenceError
-from zooalign.zoo.query import format_query
-from zooalign.zoo.references import Reference, parse_reference
+from zooalign.zoo.references import Reference, format_query, parse_reference
 
 identifiers = st.from_regex(r"[a-z_][a-z0-9_]{1,6}", fullmatch=True).filter(
     lambda text: parses(f"py:{text}:f")

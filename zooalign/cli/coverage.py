@@ -98,7 +98,7 @@ def command(
     from zooalign.coverage.pool import Limits
     from zooalign.coverage.sweep import Plan, sweep
     from zooalign.errors import ModelReferenceError
-    from zooalign.zoo.query import parse_query
+    from zooalign.zoo.references import parse_query
 
     options: Any = ()
     if settings:

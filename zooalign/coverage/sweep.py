@@ -16,7 +16,7 @@ from zooalign.errors import ModelReferenceError
 from zooalign.progress import Progress
 from zooalign.zoo.adapters import Catalogue
 from zooalign.zoo.libraries import adapter_named, library_adapters
-from zooalign.zoo.query import Options, format_query
+from zooalign.zoo.references import Options, format_query
 
 __all__ = ["Plan", "Verify", "catalogue", "sweep"]
 

@@ -15,7 +15,7 @@ from zooalign.release.opening import Member
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import permutation_to_dict, to_json
-from zooalign.zoo import leftovers
+from zooalign.zoo import crash_recovery
 from zooalign.zoo.files import check_target
 from zooalign.zoo.writer import write_model
 
@@ -105,5 +105,5 @@ def require_output(output: str, *, overwrite: bool) -> None:
         directory that is not a model's.
     """
     path = Path(output)
-    leftovers.recover(path)  # what a killed run left must not be taken for a free place
+    crash_recovery.recover(path)  # what a killed run left must not be taken for a free place
     check_target(path, overwrite)

@@ -138,7 +138,7 @@ class HubContents:
     def path(self, name: str) -> Path:
         """Return where a file lies, fetched if need be."""
         if name not in self._fetched:  # the client asks the hub again each time
-            [self._fetched[name]] = hub.fetch(self.repo, [safe_name(name)], token=None)
+            [self._fetched[name]] = hub.fetch(self.repo, [safe_name(name)])
         return self._fetched[name]
 
     def here(self, name: str) -> Path | None:
@@ -199,7 +199,7 @@ def open_repo(repo_id: str, revision: str | None) -> tuple[hub.HubRepo, Contents
     HubError
         As for :func:`zooalign.zoo.hub.resolve`.
     """
-    repo = hub.resolve(repo_id, revision, token=None)
+    repo = hub.resolve(repo_id, revision)
     with hub.hub_errors(repo_id, revision):
         try:
             info = HfApi(endpoint=hub.endpoint()).model_info(

@@ -5,20 +5,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from zooalign.zoo import building
-from zooalign.zoo.preprocess import Preprocess
+from zooalign.zoo.data import Batches
+from zooalign.zoo.images import Preprocess
 from zooalign.zoo.references import Reference
 
 __all__ = ["Architecture", "BaseAdapter", "Catalogue", "LibraryAdapter", "OwnData", "Reduction"]
-
-
-if TYPE_CHECKING:
-    from zooalign.zoo.data import Batches
 
 
 @dataclass(frozen=True)
@@ -158,7 +155,7 @@ class OwnData(Protocol):
         *,
         batch_size: int,
         limit: int | None,
-    ) -> "Batches | None":
+    ) -> Batches | None:
         """The data that ``text`` names, as inputs of the model; None to have it opened as usual.
 
         ``directory`` is where the model's files lie, None where it has none.

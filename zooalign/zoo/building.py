@@ -87,41 +87,40 @@ def build_initialised(make: Callable[[], nn.Module], seed: int) -> nn.Module:
 @contextmanager
 def _parameters_counted() -> Iterator[None]:
     """Stop a constructor that does not end."""
-    thread, seen = threading.get_ident(), 0
+    count = 0
 
-    def count(module: nn.Module, name: str, parameter: Any) -> None:
-        nonlocal seen
-        if threading.get_ident() != thread:
-            return
-        seen += 1
-        if seen > _MOST_PARAMETERS:
+    def counted(parameter: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > _MOST_PARAMETERS:
             raise ModelReferenceError(
                 f"an architecture of more than {_MOST_PARAMETERS} parameters is not built"
             )
 
-    handle = register_module_parameter_registration_hook(count)
-    try:
+    with _on_registration(counted):
         yield
-    finally:
-        handle.remove()
 
 
 @contextmanager
 def _parameters_on_meta() -> Iterator[None]:
+    def to_meta(parameter: Any) -> nn.Parameter | None:
+        # A parameter already on meta is one registered again: returning it unchanged keeps ties.
+        usable = isinstance(parameter, nn.Parameter) and not nn.parameter.is_lazy(parameter)
+        return _on_meta(parameter) if usable and not parameter.is_meta else None
+
+    with _on_registration(to_meta):
+        yield
+
+
+@contextmanager
+def _on_registration(change: Callable[[Any], nn.Parameter | None]) -> Iterator[None]:
+    """Give each parameter that this thread registers to ``change``; None leaves it as it is."""
     thread = threading.get_ident()
 
-    def to_meta(module: nn.Module, name: str, parameter: Any) -> Any:
-        # A parameter already on meta is one registered again: returning it unchanged keeps ties.
-        if (
-            threading.get_ident() != thread
-            or not isinstance(parameter, nn.Parameter)
-            or parameter.is_meta
-            or nn.parameter.is_lazy(parameter)
-        ):
-            return None
-        return _on_meta(parameter)
+    def hook(module: nn.Module, name: str, parameter: Any) -> Any:
+        return change(parameter) if threading.get_ident() == thread else None
 
-    handle = register_module_parameter_registration_hook(to_meta)
+    handle = register_module_parameter_registration_hook(hook)
     try:
         yield
     finally:

@@ -3,22 +3,25 @@
 import dataclasses
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zooalign.errors import DataError
-from zooalign.zoo.images import ImageFolder, open_image_folder
-from zooalign.zoo.imports import import_object, working_directory_importable
-from zooalign.zoo.preprocess import Preprocess
-from zooalign.zoo.query import options_to_json, parse_query
+from zooalign.zoo.images import Preprocess, open_image_folder
+from zooalign.zoo.references import (
+    import_object,
+    options_to_json,
+    parse_query,
+    working_directory_importable,
+)
 
-__all__ = ["Batch", "Batches", "open_data"]
+__all__ = ["Batch", "Batches", "DataReference", "image_batches", "open_data"]
 
 Batch = tuple[tuple[Tensor, ...], Tensor | None]
 _SLICE = re.compile(r"(\d*):(\d*)")
@@ -39,6 +42,48 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         return self.make()
+
+
+@dataclass(frozen=True)
+class DataReference:
+    """Data by name, parsed: a path or ``py:`` callable, and the options behind its ``?``.
+
+    ``text`` is the whole as the user wrote it, for messages.
+    """
+
+    text: str
+    path: str
+    options: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Split the options from the path; a file whose name holds a ``?`` is taken as it is."""
+        path, mark, query = text.partition("?")
+        if not mark or Path(text).exists():
+            return cls(text, text, {})
+        return cls(text, path, options_to_json(parse_query(query, of=text, error=DataError)))
+
+    def require_options(self, *known: str) -> None:
+        """Raise DataError if there is an option that is not ``known``."""
+        for name in sorted(set(self.options) - set(known)):
+            raise DataError(
+                f"{self.text!r}: unknown option {name!r}; there are {', '.join(sorted(known))}"
+            )
+
+    def rows(self, limit: int | None) -> tuple[int, int | None]:
+        """The first row to take, and the one after the last: by ``slice=``, at most ``limit``."""
+        value = self.options.get("slice", ":")
+        match = _SLICE.fullmatch(str(value))
+        if not match:
+            raise DataError(
+                f"{self.text!r}: slice={value!r}; write slice=START:STOP, e.g. slice=0:1000"
+            )
+        start, stop = int(match[1] or 0), int(match[2]) if match[2] else None
+        if stop is not None and stop <= start:
+            raise DataError(f"{self.text!r}: slice={value} is empty")
+        if limit is not None:
+            stop = start + limit if stop is None else min(stop, start + limit)
+        return start, stop
 
 
 def open_data(
@@ -68,54 +113,52 @@ def open_data(
     """
     if batch_size < 1 or (limit is not None and limit < 1):
         raise DataError(f"{text!r}: batch_size and limit must be at least 1")
-    path, options = _split(text)
-    unknown = sorted(set(options) - {"normalize", "slice"})
-    if path.startswith("py:"):
+    reference = DataReference.parse(text)
+    if reference.path.startswith("py:"):
         for name in ("normalize", "slice"):
-            if name in options:
+            if name in reference.options:
                 raise DataError(f"{text!r}: {name} is not for py: data, which comes as it is")
-        return _from_callable(text, path, options, limit)
-    if unknown:
-        raise DataError(f"{text!r}: unknown option {unknown[0]!r}; there are normalize and slice")
-    start, stop = _slice(text, options.get("slice", ":"))
-    normalize = options.get("normalize")
-    if not Path(path).exists():
+        return _from_callable(reference, limit)
+    reference.require_options("normalize", "slice")
+    start, stop = reference.rows(limit)
+    normalize = reference.options.get("normalize")
+    path = Path(reference.path)
+    if not path.exists():
         raise DataError(
             f"{path}: there is no such file or directory; give an image folder, an .npz file with "
             "x and y, or py:module:callable"
         )
-    if Path(path).is_dir():
-        folder = open_image_folder(Path(path)).part(start, stop, limit)
-        return _from_folder(
-            text, folder, _image_preprocess(text, preprocess, normalize), batch_size
-        )
-    if path.lower().endswith(".npz"):
-        x, y = _read_npz(Path(path))
-        stop = min(stop if stop is not None else len(x), len(x))
-        stop = min(stop, start + limit) if limit is not None else stop
-        x, y = x[start:stop], None if y is None else y[start:stop]
-        if len(x) == 0:
-            raise DataError(f"{text!r}: no rows are left of it")
-        return _from_arrays(text, x, y, preprocess, normalize, batch_size)
-    raise DataError(f"{path}: is neither a directory nor an .npz file")
+    if path.is_dir():
+        images = _image_preprocess(text, preprocess, normalize)
+        return image_batches(reference, images, batch_size=batch_size, limit=limit)
+    if path.suffix.lower() != ".npz":
+        raise DataError(f"{path}: is neither a directory nor an .npz file")
+    x, y = _read_npz(path)
+    x, y = x[start:stop], None if y is None else y[start:stop]
+    if len(x) == 0:
+        raise DataError(f"{text!r}: no rows are left of it")
+    return _from_arrays(text, x, y, _converter(text, x, preprocess, normalize), batch_size)
 
 
-def _split(text: str) -> tuple[str, dict[str, Any]]:
-    path, mark, query = text.partition("?")
-    if not mark or Path(text).exists():
-        return text, {}
-    return path, options_to_json(parse_query(query, of=text, error=DataError))
+def image_batches(
+    reference: DataReference, preprocess: Preprocess, *, batch_size: int, limit: int | None
+) -> Batches:
+    """The images of a folder, preprocessed, with the classes that its subfolders name.
 
+    Raises
+    ------
+    DataError
+        The folder has no images, or what ``preprocess`` gives differs in size.
+    """
+    folder = open_image_folder(Path(reference.path)).part(*reference.rows(limit))
 
-def _slice(text: str, value: Any) -> tuple[int, int | None]:
-    match = _SLICE.fullmatch(str(value))
-    if not match:
-        raise DataError(f"{text!r}: slice={value!r}; write slice=START:STOP, e.g. slice=0:1000")
-    start = int(match[1] or 0)
-    stop = int(match[2]) if match[2] else None
-    if stop is not None and stop <= start:
-        raise DataError(f"{text!r}: slice={value} is empty")
-    return start, stop
+    def make() -> Iterator[Batch]:
+        for rows in _chunks(len(folder.files), batch_size):
+            images = [folder.read(index, preprocess) for index in range(rows.start, rows.stop)]
+            targets = None if folder.targets is None else torch.tensor(folder.targets[rows])
+            yield (_stack(images, reference.text),), targets
+
+    return Batches(reference.text, len(folder.files), folder.targets is not None, make)
 
 
 def _normalised(text: str, base: Preprocess, normalize: Any) -> Preprocess:
@@ -143,25 +186,9 @@ def _image_preprocess(text: str, preprocess: Preprocess | None, normalize: Any) 
     return _normalised(text, preprocess, "model" if normalize is None else normalize)
 
 
-def _from_folder(
-    text: str, folder: ImageFolder, preprocess: Preprocess, batch_size: int
-) -> Batches:
-    def make() -> Iterator[Batch]:
-        for part in _chunks(len(folder.files), batch_size):
-            images = [folder.read(index, preprocess) for index in part]
-            targets = (
-                None
-                if folder.targets is None
-                else torch.tensor(folder.targets[part.start : part.stop])
-            )
-            yield (_stack(images, text),), targets
-
-    return Batches(text, len(folder.files), folder.targets is not None, make)
-
-
-def _chunks(rows: int, batch_size: int) -> Iterator[range]:
+def _chunks(rows: int, batch_size: int) -> Iterator[slice]:
     for start in range(0, rows, batch_size):
-        yield range(start, min(start + batch_size, rows))
+        yield slice(start, min(start + batch_size, rows))
 
 
 def _stack(images: list[Tensor], text: str) -> Tensor:
@@ -199,16 +226,13 @@ def _from_arrays(
     text: str,
     x: np.ndarray,
     y: np.ndarray | None,
-    preprocess: Preprocess | None,
-    normalize: Any,
+    convert: Callable[[np.ndarray], Tensor],
     batch_size: int,
 ) -> Batches:
     targets = None if y is None else torch.from_numpy(y.astype(np.int64))
-    convert = _converter(text, x, preprocess, normalize)
 
     def make() -> Iterator[Batch]:
-        for part in _chunks(len(x), batch_size):
-            rows = slice(part.start, part.stop)
+        for rows in _chunks(len(x), batch_size):
             yield (convert(x[rows]),), None if targets is None else targets[rows]
 
     return Batches(text, len(x), y is not None, make)
@@ -242,8 +266,8 @@ def _converter(
     return lambda rows: floats.normalise(torch.from_numpy(rows.astype(np.float32)))
 
 
-def _from_callable(text: str, path: str, options: dict[str, Any], limit: int | None) -> Batches:
-    target = path.removeprefix("py:")
+def _from_callable(reference: DataReference, limit: int | None) -> Batches:
+    text, target = reference.text, reference.path.removeprefix("py:")
     if not re.fullmatch(r"[^:]+:[^:]+", target):
         raise DataError(f"{text!r}: write py:package.module:callable")
     function = import_object(target, DataError)
@@ -251,11 +275,13 @@ def _from_callable(text: str, path: str, options: dict[str, Any], limit: int | N
     def make() -> Iterator[Batch]:
         with working_directory_importable():
             try:
-                batches = function(**options)
+                batches = function(**reference.options)
             except Exception as error:
                 raise DataError(f"{text!r}: it failed: {type(error).__name__}: {error}") from error
         if not isinstance(batches, Iterable):
-            raise DataError(f"{text!r}: returned {type(batches).__name__}, no iterable of batches")
+            raise DataError(
+                f"{text!r}: returned {type(batches).__name__}, not an iterable of batches"
+            )
         return _limited(text, batches, limit)
 
     return Batches(text, None, None, make)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from zooalign.errors import CheckpointError
-from zooalign.zoo import leftovers
+from zooalign.zoo import crash_recovery
 
 __all__ = ["atomic_write", "check_target", "new_directory", "safe_name"]
 
@@ -26,10 +26,10 @@ def atomic_write(path: Path | str, content: bytes) -> None:
         The disk is full or the directory cannot be written to.
     """
     path = Path(path)
-    aside = path.parent / leftovers.partial_name(path.name)
+    aside = path.parent / crash_recovery.partial_name(path.name)
     try:
-        leftovers.recover(path)
-        with aside.open("xb") as file, leftovers.locked(aside):
+        crash_recovery.recover(path)
+        with aside.open("xb") as file, crash_recovery.locked(aside):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -51,7 +51,7 @@ def new_directory(
     It lies beside ``path`` until then, and is removed, with every parent that was made for it,
     on any error and on Ctrl-C. With ``overwrite`` an existing directory is replaced at the end;
     if that fails it is put back. What a process that was killed left beside ``path`` is put back
-    or removed first (:mod:`zooalign.zoo.leftovers`).
+    or removed first (:mod:`zooalign.zoo.crash_recovery`).
 
     Parameters
     ----------
@@ -69,18 +69,18 @@ def new_directory(
     path = Path(path).absolute()
     if path.is_symlink():
         path = path.resolve()
-    made: list[Path] = []
-    aside = path.parent / leftovers.partial_name(path.name)
+    new_parents: list[Path] = []
+    aside = path.parent / crash_recovery.partial_name(path.name)
     try:
-        leftovers.recover(path)
+        crash_recovery.recover(path)
         check_target(path, overwrite, marker)
-        made = [parent for parent in path.parents if not parent.exists()]
+        new_parents = [parent for parent in path.parents if not parent.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
         if needed > free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         aside.mkdir()
-        with leftovers.locked(aside):
+        with crash_recovery.locked(aside):
             yield aside
             for folder, _, names in os.walk(aside):
                 for name in names:
@@ -91,7 +91,7 @@ def new_directory(
         # The space is measured before what was written is given back.
         full = isinstance(error, OSError) and _explain(error, path, needed)
         shutil.rmtree(aside, ignore_errors=True)
-        for parent in made:
+        for parent in new_parents:
             with contextlib.suppress(OSError):
                 parent.rmdir()
         if full:
@@ -114,12 +114,13 @@ def safe_name(name: str) -> str:
 
 
 def check_target(path: Path, overwrite: bool, marker: str = _MODEL) -> None:
-    """Refuse an output directory that must not be replaced, and so deleted.
+    """Refuse a place for :func:`new_directory` that must not be replaced, and so deleted.
 
     Raises
     ------
     CheckpointError
-        As for :func:`new_directory`.
+        ``path`` is a file or a directory that is not empty; with ``overwrite`` one without the
+        marker, or a git repository.
     """
     if path.exists() and not path.is_dir():
         raise CheckpointError(f"{path}: is a file; name a directory to write to")
@@ -140,13 +141,13 @@ def check_target(path: Path, overwrite: bool, marker: str = _MODEL) -> None:
 
 def _put_in_place(aside: Path, path: Path, overwrite: bool, marker: str) -> None:
     """Rename, one run at a time: another may have written ``path`` since the start."""
-    with leftovers.locked(path.parent, wait=True):
+    with crash_recovery.locked(path.parent, wait=True):
         check_target(path, overwrite, marker)
         if not path.exists():
             aside.rename(path)
             _sync_directory(path.parent)
             return
-        old = path.parent / leftovers.replaced_name(path.name)
+        old = path.parent / crash_recovery.replaced_name(path.name)
         path.rename(old)
         try:
             aside.rename(path)
@@ -155,8 +156,8 @@ def _put_in_place(aside: Path, path: Path, overwrite: bool, marker: str) -> None
             raise
         _sync_directory(path.parent)
         # Under the name of something half-written: half of it must never be put back.
-        doomed = old.rename(path.parent / leftovers.partial_name(path.name))
-        with leftovers.locked(doomed):
+        doomed = old.rename(path.parent / crash_recovery.partial_name(path.name))
+        with crash_recovery.locked(doomed):
             shutil.rmtree(doomed, ignore_errors=True)
 
 

@@ -3,9 +3,9 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class HubRepo:
     license: str | None
     hashes: tuple[tuple[str, str], ...] = ()
     blobs: tuple[tuple[str, str], ...] = ()
+    token: str | None = field(default=None, repr=False, compare=False)
+    cache_dir: Path | None = field(default=None, repr=False, compare=False)
 
 
 def endpoint() -> str | None:
@@ -50,7 +52,11 @@ def endpoint() -> str | None:
 
 
 def resolve(
-    repo_id: str, revision: str | None, *, token: str | None, cache_dir: Path | None = None
+    repo_id: str,
+    revision: str | None,
+    *,
+    token: str | None = None,
+    cache_dir: Path | None = None,
 ) -> HubRepo:
     """The commit and file names of ``repo_id`` at ``revision`` (default: its main branch).
 
@@ -80,12 +86,12 @@ def resolve(
             _license(info.card_data),
             tuple((s.rfilename, s.lfs.sha256) for s in siblings if s.lfs is not None),
             tuple((s.rfilename, s.blob_id) for s in siblings if s.lfs is None and s.blob_id),
+            token,
+            cache_dir,
         )
 
 
-def fetch(
-    repo: HubRepo, names: Sequence[str], *, token: str | None, cache_dir: Path | None = None
-) -> list[Path]:
+def fetch(repo: HubRepo, names: Sequence[str]) -> list[Path]:
     """Download ``names`` at the repo's commit into the hub's cache and return their paths.
 
     Small files are compared with git's id of them; large ones are hashed when they are used
@@ -98,8 +104,15 @@ def fetch(
     """
 
     def download(name: str, revision: str | None) -> Path:
-        options: dict[str, Any] = {"token": token, "endpoint": endpoint(), "cache_dir": cache_dir}
-        return Path(hf_hub_download(repo.repo_id, name, revision=revision, **options))
+        path = hf_hub_download(
+            repo.repo_id,
+            name,
+            revision=revision,
+            token=repo.token,
+            endpoint=endpoint(),
+            cache_dir=repo.cache_dir,
+        )
+        return Path(path)
 
     with hub_errors(repo.repo_id, repo.revision):
         # By the revision's name first, so that the cache knows the name when it is offline.
@@ -116,8 +129,8 @@ def _require_stated(repo: HubRepo, name: str, path: Path) -> None:
     if stated is None:
         return
     content = path.read_bytes()
-    found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    if found != stated:
+    blob = b"blob %d\0" % len(content) + content
+    if hashlib.sha1(blob, usedforsecurity=False).hexdigest() != stated:
         for left in (path.resolve(), path):  # so that the next run asks the hub again
             left.unlink(missing_ok=True)
         raise HubError(
@@ -127,8 +140,8 @@ def _require_stated(repo: HubRepo, name: str, path: Path) -> None:
 
 
 def _license(card: Any) -> str | None:
-    found = card.get("license") if card is not None else None
-    return found if isinstance(found, str) else None
+    licence = card.get("license") if card is not None else None
+    return licence if isinstance(licence, str) else None
 
 
 def _resolve_cached(repo_id: str, revision: str | None, cache_dir: Path | None) -> HubRepo:
@@ -138,7 +151,7 @@ def _resolve_cached(repo_id: str, revision: str | None, cache_dir: Path | None) 
         )
     )
     names = tuple(sorted(path.name for path in config.parent.iterdir()))
-    return HubRepo(repo_id, revision, config.parent.name, names, None)
+    return HubRepo(repo_id, revision, config.parent.name, names, None, cache_dir=cache_dir)
 
 
 @contextmanager
@@ -159,9 +172,11 @@ def hub_errors(repo_id: str, revision: str | None) -> Iterator[None]:
 def _explain(error: Exception) -> str:
     # Without what stands before an "@": a name and a password.
     at = re.sub(r"//[^/@]*@", "//", endpoint() or "the hub")
-    for kinds, explain in _EXPLANATIONS:
-        if isinstance(error, kinds):
-            return explain(error, at)
+    for kind, explanation in _EXPLANATIONS.items():
+        if isinstance(error, kind):
+            return explanation.format(at=at)
+    if isinstance(error, HfHubHTTPError):
+        return _http(error, at)
     if isinstance(error, OSError) and "onsistency check" in str(error):
         return f"{at} sent a file of another length than it announced; try again"
     name = type(error).__name__
@@ -196,35 +211,15 @@ def without_token(text: str) -> str:
     return text
 
 
-_Explain = Callable[[Exception, str], str]
-_EXPLANATIONS: list[tuple[type[Exception] | tuple[type[Exception], ...], _Explain]] = [
-    (
-        OfflineModeIsEnabled,
-        lambda error, at: "not in the local cache, and HF_HUB_OFFLINE is set; unset it to download",
-    ),
-    (
-        GatedRepoError,
-        lambda error, at: f"gated: ask for access on its page at {at}, then set HF_TOKEN",
-    ),
-    (
-        RepositoryNotFoundError,
-        lambda error, at: (
-            f"no such repo at {at}, or it is private; check the name, and set HF_TOKEN if it is "
-            "private"
-        ),
-    ),
-    (
-        RevisionNotFoundError,
-        lambda error, at: "no such revision; give a branch, a tag, a commit hash or refs/pr/N",
-    ),
-    (DisabledRepoError, lambda error, at: f"{at} has disabled this repo"),
-    (
-        LocalEntryNotFoundError,
-        lambda error, at: (
-            f"not in the local cache, and {at} cannot be reached; check the network, HF_ENDPOINT "
-            "and HF_HUB_OFFLINE"
-        ),
-    ),
-    (EntryNotFoundError, lambda error, at: "a file that its listing names is missing from it"),
-    (HfHubHTTPError, _http),
-]
+# The first that fits counts: some of these errors derive from others.
+_EXPLANATIONS: dict[type[Exception], str] = {
+    OfflineModeIsEnabled: "not in the local cache, and HF_HUB_OFFLINE is set; unset it to download",
+    GatedRepoError: "gated: ask for access on its page at {at}, then set HF_TOKEN",
+    RepositoryNotFoundError: "no such repo at {at}, or it is private; check the name, and set "
+    "HF_TOKEN if it is private",
+    RevisionNotFoundError: "no such revision; give a branch, a tag, a commit hash or refs/pr/N",
+    DisabledRepoError: "{at} has disabled this repo",
+    LocalEntryNotFoundError: "not in the local cache, and {at} cannot be reached; check the "
+    "network, HF_ENDPOINT and HF_HUB_OFFLINE",
+    EntryNotFoundError: "a file that its listing names is missing from it",
+}

@@ -1,9 +1,9 @@
 """Opening a model by its reference."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.checkpoint import INDEX_NAME, Checkpoint, open_checkpoint, open_pickle
 from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.layout import CONFIG_NAME, choose_weights, read_config
-from zooalign.zoo.libraries import adapter_named
-from zooalign.zoo.recognition import fetch_config, named_architecture, recognise
+from zooalign.zoo.libraries import adapter_named, library_adapters
 from zooalign.zoo.references import PICKLE_SUFFIXES, Reference, parse_reference
 from zooalign.zoo.stored import as_architecture
 
 __all__ = ["Model", "open_architecture", "open_model"]
+
+# From a repo's id and a revision to the repo at one commit.
+_Resolve = Callable[[str, str | None], hub.HubRepo]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,6 @@ class Model:
     checkpoint: Checkpoint | None = None
     directory: Path | None = None
     repo: hub.HubRepo | None = None
-    cache_dir: Path | None = None
 
     @cached_property
     def source(self) -> dict[str, Any]:
@@ -54,23 +55,23 @@ class Model:
             A downloaded file is not the one the hub states.
         """
         kind = self.adapter.name if self.checkpoint is None else "local"
-        found: dict[str, Any] = {"kind": kind, "reference": self.reference}
+        source: dict[str, Any] = {"kind": kind, "reference": self.reference}
         if self.checkpoint is None:  # of the registry, or opened without weights
-            return found
+            return source
         if self.repo is not None:
-            found |= {"kind": "hub", "repo": self.repo.repo_id, "commit": self.repo.commit}
-            found["license"] = self.repo.license
+            source |= {"kind": "hub", "repo": self.repo.repo_id, "commit": self.repo.commit}
+            source["license"] = self.repo.license
         else:
-            found["path"] = str(self.directory)
-        found["files"] = [_file_facts(path) for path in self.checkpoint.files]
+            source["path"] = str(self.directory)
+        source["files"] = [_file_facts(path) for path in self.checkpoint.files]
         stated = dict(self.repo.hashes) if self.repo is not None else {}
-        for file in found["files"]:
+        for file in source["files"]:
             if stated.get(file["name"], file["sha256"]) != file["sha256"]:
                 raise HubError(
                     f"{self.reference}: {file['name']} in the cache is not the file the hub "
                     "states (sha256 differs); delete it from the cache and try again"
                 )
-        return found
+        return source
 
     def build(self) -> nn.Module:
         """The module without weights: parameters on meta, buffers with values, eval mode."""
@@ -131,7 +132,7 @@ class Model:
         wanted = getattr(self.adapter, "files_beside", None)
         if self.repo is not None and wanted is not None:
             names = sorted(wanted(self.repo.names))
-            hub.fetch(self.repo, names, token=None, cache_dir=self.cache_dir)
+            hub.fetch(self.repo, names)
         return self.adapter.config_files(self.architecture, self.directory)
 
 
@@ -179,21 +180,19 @@ def open_model(
             )
         adapter = adapter_named(parsed.library or "")
         return Model(str(parsed), adapter.from_reference(parsed), adapter)
+    resolve = partial(hub.resolve, token=token, cache_dir=cache_dir)
     repo = None
     if parsed.kind == "hub":
-        repo = hub.resolve(parsed.target, parsed.revision, token=token, cache_dir=cache_dir)
-        directory, weights = _download(repo, model, allow_pickle, token, cache_dir)
+        repo = resolve(parsed.target, parsed.revision)
+        directory, weights = _download(repo, model, allow_pickle)
     elif parsed.kind == "directory":
         directory, weights = _local_directory(parsed, allow_pickle)
     else:
         directory, weights = _local_file(parsed, model, allow_pickle)
-    if model is None:
-        adapter, architecture = recognise(directory, str(parsed), repo)
-    else:
-        adapter, architecture = named_architecture(model, token=token, cache_dir=cache_dir)
+    adapter, architecture = _architecture(model, directory, str(parsed), repo, resolve)
     opener = open_pickle if weights.name.lower().endswith(PICKLE_SUFFIXES) else open_checkpoint
     checkpoint = as_architecture(adapter, architecture, opener(weights))
-    return Model(str(parsed), architecture, adapter, checkpoint, directory, repo, cache_dir)
+    return Model(str(parsed), architecture, adapter, checkpoint, directory, repo)
 
 
 def open_architecture(
@@ -214,48 +213,95 @@ def open_architecture(
         As :func:`open_model`.
     """
     parsed = parse_reference(reference)
+    where = str(parsed)
+    resolve = partial(hub.resolve, token=token, cache_dir=cache_dir)
+    directory: Path | None = Path(parsed.target)
+    repo = None
     if parsed.kind == "hub":
-        repo = hub.resolve(parsed.target, parsed.revision, token=token, cache_dir=cache_dir)
-        if model is not None:
-            adapter, architecture = named_architecture(model, token=token, cache_dir=cache_dir)
-            return Model(str(parsed), architecture, adapter, repo=repo)
-        directory = fetch_config(repo, token=token, cache_dir=cache_dir).parent
-        adapter, architecture = recognise(directory, str(parsed), repo)
-        return Model(str(parsed), architecture, adapter, None, directory, repo, cache_dir)
-    directory = Path(parsed.target)
-    if parsed.kind == "directory" and directory.is_dir() and not _has_weights(directory):
-        adapter, architecture = (
-            named_architecture(model, token=token, cache_dir=cache_dir)
-            if model is not None
-            else recognise(directory, str(parsed), None)
+        repo = resolve(parsed.target, parsed.revision)
+        directory = _fetch_config(repo).parent if model is None else None
+    elif parsed.kind != "directory" or not _holds_no_weights(Path(parsed.target)):
+        return open_model(
+            reference, model=model, allow_pickle=allow_pickle, token=token, cache_dir=cache_dir
         )
-        return Model(str(parsed), architecture, adapter, None, directory)
-    return open_model(
-        reference, model=model, allow_pickle=allow_pickle, token=token, cache_dir=cache_dir
+    adapter, architecture = _architecture(model, directory, where, repo, resolve)
+    return Model(where, architecture, adapter, None, directory, repo)
+
+
+def _architecture(
+    model: str | None,
+    directory: Path | None,
+    where: str,
+    repo: hub.HubRepo | None,
+    resolve: _Resolve,
+) -> tuple[LibraryAdapter, Architecture]:
+    """The architecture that ``model`` names, without it that of the directory's ``config.json``."""
+    if model is None:
+        assert directory is not None
+        return _recognise(directory, where, repo)
+    parsed = parse_reference(model)
+    if parsed.kind == "registry":
+        adapter = adapter_named(parsed.library or "")
+        return adapter, adapter.from_reference(parsed)
+    if parsed.kind == "directory":
+        return _recognise(Path(parsed.target), str(parsed), None)
+    if parsed.kind == "hub":
+        repo = resolve(parsed.target, parsed.revision)
+        return _recognise(_fetch_config(repo).parent, str(parsed), repo)
+    raise ModelReferenceError(f"model {model!r} is a file of weights and names no architecture")
+
+
+def _recognise(
+    directory: Path, where: str, repo: hub.HubRepo | None
+) -> tuple[LibraryAdapter, Architecture]:
+    """The one adapter that knows the ``config.json`` in ``directory``."""
+    config = read_config(directory / CONFIG_NAME)
+    names = repo.names if repo is not None else sorted(path.name for path in directory.iterdir())
+    recognised = []
+    for adapter in library_adapters():
+        architecture = adapter.recognise(config, names)
+        if architecture is not None:
+            recognised.append((adapter, architecture))
+    if len(recognised) == 1:
+        return recognised[0]
+    if not recognised:
+        known = ", ".join(adapter.name for adapter in library_adapters())
+        raise ModelReferenceError(
+            f"'{where}': no library knows its config.json (asked: {known}); install the plugin of "
+            "its library, or name the architecture (model)"
+        )
+    claimed = ", ".join(adapter.name for adapter, _ in recognised)
+    raise ModelReferenceError(
+        f"'{where}': several libraries claim its config.json ({claimed}); name the architecture "
+        "(model)"
     )
 
 
-def _has_weights(directory: Path) -> bool:
-    """Whether there is anything but pickles that may hold weights."""
-    names = [path.name for path in directory.iterdir() if path.is_file()]
-    return INDEX_NAME in names or any(name.endswith(".safetensors") for name in names)
+def _fetch_config(repo: hub.HubRepo) -> Path:
+    if CONFIG_NAME not in repo.names:
+        raise ModelReferenceError(
+            f"{repo.repo_id}@{repo.commit} has no config.json; name its architecture (model)"
+        )
+    return hub.fetch(repo, [CONFIG_NAME])[0]
+
+
+def _holds_no_weights(directory: Path) -> bool:
+    """Whether this is a directory with nothing but pickles that may hold weights."""
+    names = [path.name for path in directory.iterdir()] if directory.is_dir() else [INDEX_NAME]
+    return INDEX_NAME not in names and not any(name.endswith(".safetensors") for name in names)
 
 
 def _with_revision(reference: Reference, revision: str) -> Reference:
     if reference.kind != "hub":
-        raise ModelReferenceError(f"'{reference}' is no hub repo and has no revision {revision!r}")
+        raise ModelReferenceError(
+            f"'{reference}' is not a hub repo and has no revision {revision!r}"
+        )
     if reference.revision not in (None, revision):
         raise ModelReferenceError(f"'{reference}' names another revision than {revision!r}")
     return parse_reference(f"hub:{reference.target}@{revision}")
 
 
-def _download(
-    repo: hub.HubRepo,
-    model: str | None,
-    allow_pickle: bool,
-    token: str | None,
-    cache_dir: Path | None,
-) -> tuple[Path, Path]:
+def _download(repo: hub.HubRepo, model: str | None, allow_pickle: bool) -> tuple[Path, Path]:
     """Fetch the config and the weights' files, and no others."""
     where = f"{repo.repo_id}@{repo.commit}"
     weights = choose_weights(repo.names, where=where, allow_pickle=allow_pickle)
@@ -264,12 +310,12 @@ def _download(
         wanted.insert(0, CONFIG_NAME)
     elif model is None:
         raise ModelReferenceError(f"{where} has no config.json; name its architecture (model)")
-    path = hub.fetch(repo, wanted, token=token, cache_dir=cache_dir)[-1]
+    path = hub.fetch(repo, wanted)[-1]
     if weights == INDEX_NAME:
-        named = read_config(path).get("weight_map")
-        shards = set(named.values()) if isinstance(named, dict) else set()
+        weight_map = read_config(path).get("weight_map")
+        shards = set(weight_map.values()) if isinstance(weight_map, dict) else set()
         # Only names in the repo are asked for; open_checkpoint reports all others exactly.
-        hub.fetch(repo, sorted(shards & set(repo.names)), token=token, cache_dir=cache_dir)
+        hub.fetch(repo, sorted(shards & set(repo.names)))
     return path.parent, path
 
 

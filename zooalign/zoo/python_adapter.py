@@ -6,7 +6,7 @@ attributes are looked for on the callable, then on its module (``example_inputs`
 
 - ``example_inputs(batch_size)`` returns a tensor or a tuple of tensors, batch first. In its
   place the option ``?input=3x32x32`` (not passed on; several as a JSON list) gives float inputs.
-- ``preprocess``: a :class:`~zooalign.zoo.preprocess.Preprocess`. Without it an image is scaled
+- ``preprocess``: a :class:`~zooalign.zoo.images.Preprocess`. Without it an image is scaled
   to [0, 1], and resized if ``?input=`` says to what.
 """
 
@@ -23,9 +23,13 @@ from torch import Tensor, nn
 from zooalign.errors import ModelReferenceError, ZooalignError
 from zooalign.hooks.hookspecs import hookimpl
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter
-from zooalign.zoo.imports import import_object, working_directory_importable
-from zooalign.zoo.preprocess import Preprocess, to_unit_range
-from zooalign.zoo.references import Reference, parse_reference
+from zooalign.zoo.images import Preprocess, to_unit_range
+from zooalign.zoo.references import (
+    Reference,
+    import_object,
+    parse_reference,
+    working_directory_importable,
+)
 
 __all__ = ["PythonAdapter"]
 
@@ -96,7 +100,7 @@ class PythonAdapter(BaseAdapter):
         if own is not None:
             if not isinstance(own, Preprocess):
                 raise ModelReferenceError(
-                    f"'{reference}': preprocess must be a zooalign.zoo.preprocess.Preprocess"
+                    f"'{reference}': preprocess must be a zooalign.zoo.images.Preprocess"
                 )
             return own
         shapes = _input_shapes(reference)

@@ -1,15 +1,158 @@
 """The one syntax by which a model is named; documented in ``docs/references.md``."""
 
+import importlib
+import json
 import keyword
+import math
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote, unquote
 
-from zooalign.errors import ModelReferenceError
-from zooalign.zoo.query import Options, format_query, options_to_json, parse_query
+from zooalign.errors import ModelReferenceError, ZooalignError
 
-__all__ = ["FORMS", "PICKLE_SUFFIXES", "Reference", "parse_reference"]
+__all__ = [
+    "FORMS",
+    "PICKLE_SUFFIXES",
+    "Options",
+    "Reference",
+    "Value",
+    "format_query",
+    "import_object",
+    "options_to_json",
+    "parse_query",
+    "parse_reference",
+    "working_directory_importable",
+]
+
+Value = None | bool | int | float | str | tuple["Value", ...]
+Options = tuple[tuple[str, Value], ...]
+
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
+# Readable in a shell and not special in a query.
+_SAFE = "/:,[]\"'{}()@!*;<>|^`~$\\ "
+
+
+def parse_query(query: str, *, of: str, error: type[ZooalignError]) -> Options:
+    """The options in ``query`` (the text behind the ``?``), sorted by name.
+
+    ``of`` is the whole reference, for messages; ``error`` is the class raised for anything
+    malformed: an empty or repeated name, a missing ``=``, a JSON object, a number that is not
+    finite, or Python's spelling of true, false and null.
+    """
+    options: dict[str, Value] = {}
+    for part in query.split("&"):
+        name, equals, raw = part.partition("=")
+        if not equals:
+            raise error(f"{of!r}: option {part!r} has no '='; write name=value, joined by '&'")
+        if not _KEY.fullmatch(name):
+            raise error(f"{of!r}: {name!r} is not an option name (letters, digits, underscore)")
+        if name in options:
+            raise error(f"{of!r}: option {name!r} is given twice")
+        try:
+            options[name] = _parse_value(unquote(raw, errors="strict"))
+        except ValueError as problem:
+            raise error(f"{of!r}: option {name!r}: {problem}") from None
+    return tuple(sorted(options.items()))
+
+
+def format_query(options: Options) -> str:
+    """The text :func:`parse_query` reads back to ``options`` (without the ``?``)."""
+    return "&".join(f"{name}={_quoted(_format_value(value))}" for name, value in options)
+
+
+def _quoted(text: str) -> str:
+    # A space at the end of a reference would be taken for one around it.
+    found = quote(text, safe=_SAFE)
+    end = found.rstrip(" ")
+    return end + "%20" * (len(found) - len(end))
+
+
+def options_to_json(options: Options) -> dict[str, Any]:
+    """The options as a new dict with lists in place of tuples."""
+    return {name: _thaw(value) for name, value in options}
+
+
+def _not_json(word: str) -> Any:
+    raise ValueError(word)
+
+
+def _loads(text: str) -> tuple[bool, Any]:
+    try:
+        return True, json.loads(text, parse_constant=_not_json)
+    except (ValueError, RecursionError):
+        return False, None
+
+
+def _parse_value(text: str) -> Value:
+    if text in _PYTHON_WORDS:
+        raise ValueError(f"write {_PYTHON_WORDS[text]}, or '\"{text}\"' for the string")
+    is_json, value = _loads(text)
+    return _freeze(value) if is_json else text
+
+
+def _freeze(value: Any) -> Value:
+    if isinstance(value, list):
+        return tuple(_freeze(item) for item in value)
+    if isinstance(value, dict):
+        raise ValueError("a JSON object is not supported; use numbers, strings or lists")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("the number is too large")
+    return value
+
+
+def _thaw(value: Value) -> Any:
+    return [_thaw(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _format_value(value: Value) -> str:
+    if isinstance(value, str) and value not in _PYTHON_WORDS and not _loads(value)[0]:
+        return value
+    return json.dumps(_thaw(value), separators=(",", ":"))
+
+
+@contextmanager
+def working_directory_importable() -> Iterator[None]:
+    """Modules in the working directory can be imported; installed ones take precedence."""
+    if "" in sys.path:
+        yield
+        return
+    sys.path.append("")
+    try:
+        yield
+    finally:
+        sys.path.remove("")
+
+
+def import_object(target: str, error: type[ZooalignError]) -> Any:
+    """The object that ``package.module:attribute.path`` names.
+
+    Only for names typed by the user: importing runs code. Raises ``error`` if there is none.
+    """
+    module_name, _, attribute = target.partition(":")
+    try:
+        with working_directory_importable():
+            found = importlib.import_module(module_name)
+    except ModuleNotFoundError as problem:
+        raise error(
+            f"py:{target}: {problem}; modules are looked for in the environment and in the "
+            "working directory"
+        ) from problem
+    except Exception as problem:
+        raise error(
+            f"py:{target}: importing {module_name} failed: {type(problem).__name__}: {problem}"
+        ) from problem
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise error(f"py:{target}: {module_name} has no {attribute!r}")
+        found = getattr(found, part)
+    return found
+
 
 PICKLE_SUFFIXES = (".bin", ".pth", ".pt")
 FORMS = (

@@ -1,45 +1,41 @@
 """timm as a plugin: models of its registry and directories or repos in its hub layout."""
 
+import inspect
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import timm
 import timm.data
 import torch
+from timm.models import model_entrypoint
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, ModelReferenceError
 from zooalign.hooks.hookspecs import hookimpl
-from zooalign.zoo import building, timm_catalogue
+from zooalign.zoo import building
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter, Reduction
-from zooalign.zoo.preprocess import Preprocess
+from zooalign.zoo.images import Preprocess
 from zooalign.zoo.references import Reference
 
 __all__ = ["TimmAdapter"]
 
 # Arguments of timm.create_model that bring weights or files in; a reference names those itself.
-_RESERVED = (
-    "cache_dir",
-    "checkpoint_path",
-    "pretrained",
-    "pretrained_cfg",
-    "pretrained_cfg_overlay",
+_RESERVED = frozenset(
+    {"cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"}
 )
-_SOURCE_KEYS = (
-    "url",
-    "file",
-    "hf_hub_id",
-    "hf_hub_filename",
-    "source",
-    "state_dict",
-    "custom_load",
-)
+# Entries of a pretrained_cfg that say where its weights come from, or name the architecture again.
+_WEIGHTS_ENTRIES = {"url", "file", "hf_hub_id", "hf_hub_filename", "source", "state_dict"}
+_NOT_WRITTEN = _WEIGHTS_ENTRIES | {"custom_load", "architecture", "label_offset", "tag"}
+# Sides of images: most strides and windows of timm's models divide one of the first.
+_SIDES = (64, 96, 128, 160, 192, 224, 256, 288, 384, 448, 512)
+_LAYERS = 2  # of each stage: alternating blocks (shifted windows) come in pairs
 _SEED = 0
 # Layers and widths are counted in thousands; constructors make lists of as many entries.
 _LARGEST_NUMBER = 2**22
@@ -62,13 +58,12 @@ class TimmAdapter(BaseAdapter):
 
     def from_reference(self, reference: Reference) -> Architecture:
         options = reference.kwargs
-        _known(reference.target.partition(".")[0], str(reference))
-        for reserved in _RESERVED:
-            if reserved in options:
-                raise ModelReferenceError(
-                    f"'{reference}': {reserved} is not an option of an architecture; trained "
-                    "weights are named by their hub repo, e.g. timm/resnet18.a1_in1k"
-                )
+        _require_known(reference.target.partition(".")[0], str(reference))
+        if reserved := sorted(_RESERVED & set(options)):
+            raise ModelReferenceError(
+                f"'{reference}': {reserved[0]} is not an option of an architecture; trained "
+                "weights are named by their hub repo, e.g. timm/resnet18.a1_in1k"
+            )
         _require_sensible(options, str(reference))
         return Architecture(
             self.name, reference.target, {"architecture": reference.target, "model_args": options}
@@ -80,15 +75,14 @@ class TimmAdapter(BaseAdapter):
             return None
         if "pretrained_cfg" not in config and not timm.is_model(name):
             return None
-        _known(name, "config.json")
+        _require_known(name, "config.json")
         split = dict(config)
         if "pretrained_cfg" not in split:  # the layout of timm before 0.8: one flat dict
             split = {"architecture": split.pop("architecture"), "pretrained_cfg": split}
         for part in ("pretrained_cfg", "model_args"):
             if not isinstance(split.get(part, {}), Mapping):
                 raise ModelReferenceError(f"config.json: {part} must be an object")
-        reserved = [key for key in _RESERVED if key in split.get("model_args", {})]
-        if reserved:
+        if reserved := sorted(_RESERVED & set(split.get("model_args", {}))):
             raise ModelReferenceError(
                 f"config.json: model_args must not hold {', '.join(reserved)}"
             )
@@ -134,21 +128,24 @@ class TimmAdapter(BaseAdapter):
             ) from error
 
     def names(self) -> Sequence[str]:
-        return timm_catalogue.names()
+        """All architectures of timm's registry, without the deprecated names."""
+        return tuple(timm.list_models())
 
     def family(self, name: str) -> str:
-        return timm_catalogue.family(name)
+        """The module of timm that builds the model, such as ``resnet``."""
+        return str(model_entrypoint(name).__module__).rpartition(".")[2]
 
     def parameters(self, architecture: Architecture) -> int:
-        return timm_catalogue.parameters(partial(_create, architecture))
+        module = _without_values(partial(_create, architecture))
+        return sum(parameter.numel() for parameter in module.parameters())
 
     def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:
         if "pretrained_cfg" not in architecture.config:
             whole = self.example_inputs(architecture, batch_size)
-            yield from timm_catalogue.reductions(architecture, whole, self.build(architecture))
+            yield from _reductions(architecture, whole, self.build(architecture))
 
 
-def _known(name: str, where: str) -> None:
+def _require_known(name: str, where: str) -> None:
     if not timm.is_model(name):
         close = get_close_matches(name, timm.list_models(), n=3)
         hint = f"; similar: {', '.join(close)}" if close else ""
@@ -166,7 +163,7 @@ def _require_sensible(value: Any, where: str) -> None:
         for item in value:
             _require_sensible(item, where)
     elif isinstance(value, int | float) and not abs(value) <= _LARGEST_NUMBER:
-        raise ModelReferenceError(f"{where} is {value}, which is no size of a network")
+        raise ModelReferenceError(f"{where} is {value}, which is not a size of a network")
 
 
 def _create(architecture: Architecture) -> nn.Module:
@@ -186,13 +183,14 @@ def _create(architecture: Architecture) -> nn.Module:
 
 
 def _data_config(architecture: Architecture) -> dict[str, Any]:
+    """timm's data config of an architecture; building the module for it is done once."""
     return dict(_cached_data_config(architecture.name, json.dumps(architecture.config)))
 
 
 @lru_cache(maxsize=32)
 def _cached_data_config(name: str, config: str) -> dict[str, Any]:
     make = partial(_create, Architecture(TimmAdapter.name, name, json.loads(config)))
-    return _resolve_data_config(timm_catalogue.without_values(make), json.loads(config))
+    return _resolve_data_config(_without_values(make), json.loads(config))
 
 
 def _resolve_data_config(module: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,7 +217,9 @@ def _resolve_data_config(module: nn.Module, config: Mapping[str, Any]) -> dict[s
         resolved[key] = values * (channels if len(values) == 1 else 1)
     shape = (channels, *size)
     if not all(isinstance(n, int) and n > 0 for n in shape) or math.prod(shape) > _MOST_INPUTS:
-        raise ModelReferenceError(f"an input of size {shape} (channels, height, width) is no image")
+        raise ModelReferenceError(
+            f"an input of size {shape} (channels, height, width) is not an image"
+        )
     return {**resolved, "input_size": shape}
 
 
@@ -233,7 +233,7 @@ def _hub_config(architecture: Architecture) -> dict[str, Any]:
     pretrained = {
         key: value
         for key, value in module.pretrained_cfg.items()  # type: ignore[union-attr, operator]
-        if value is not None and key not in (*_SOURCE_KEYS, "architecture", "label_offset", "tag")
+        if value is not None and key not in _NOT_WRITTEN
     }
     data = _resolve_data_config(module, architecture.config)
     pretrained |= {key: data[key] for key in ("input_size", "mean", "std")}
@@ -248,3 +248,75 @@ def _hub_config(architecture: Architecture) -> dict[str, Any]:
         "model_args": architecture.config.get("model_args", {}),
         "pretrained_cfg": pretrained,
     }
+
+
+def _without_values(make: Callable[[], nn.Module]) -> nn.Module:
+    """``make()`` with everything on meta, for what needs no value, not even of buffers."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except Exception:  # a few constructors compute with values
+        return building.build_on_meta(make)
+
+
+def _reductions(
+    architecture: Architecture, whole: Sequence[Tensor], module: nn.Module
+) -> Iterator[Reduction]:
+    """Smaller images for the same model, then a model for smaller images, then fewer layers."""
+    (image,) = whole
+    sides = [side for side in _SIDES if side < min(image.shape[2:])]
+    variants = [("", architecture)]
+    if fewer := _fewer_layers(module):
+        how = ", ".join(f"{key}={value}" for key, value in fewer.items())
+        variants.append((how, _with_args(architecture, **fewer)))
+    for how, variant in variants:
+        lead = f"{how}, " if how else ""
+        for side in sides:
+            yield Reduction(f"{lead}input of {side} x {side}", variant, _crop(image, side))
+        for side in sides:
+            resized = _with_args(variant, img_size=side)
+            yield Reduction(f"{lead}img_size={side}", resized, _crop(image, side))
+        if how:
+            yield Reduction(how, variant, tuple(whole))
+
+
+def _with_args(architecture: Architecture, **options: Any) -> Architecture:
+    arguments = {**architecture.config.get("model_args", {}), **options}
+    return replace(architecture, config={**architecture.config, "model_args": arguments})
+
+
+def _crop(image: Tensor, side: int) -> tuple[Tensor, ...]:
+    return (image[..., :side, :side].contiguous(),)
+
+
+def _fewer_layers(module: nn.Module) -> dict[str, Any]:
+    """Options that make the model's class build fewer layers, if it has such options."""
+    options = _options(module)
+    if "depth" in options:
+        return {"depth": _LAYERS}
+    if _is_tuple_of_ints(options.get("stages")):  # Hiera names its numbers of layers so
+        return {"stages": [_LAYERS] * len(options["stages"])}
+    stages = getattr(module, "stages", None) or getattr(module, "layers", None)
+    for name in ("depths", "layers"):
+        if name in options and isinstance(stages, (nn.Sequential, nn.ModuleList)):
+            return {name: [_LAYERS] * len(stages)}
+    return {}
+
+
+def _options(module: nn.Module) -> dict[str, Any]:
+    """Names and defaults of the options of a model's class, and of its configuration's fields.
+
+    A class that takes its configuration as ``cfg`` and any other options beside it reads those in
+    place of fields.
+    """
+    given = inspect.signature(type(module)).parameters
+    options = {name: option.default for name, option in given.items()}
+    kind = given["cfg"].annotation if "cfg" in given and "kwargs" in given else None
+    for candidate in (kind, *get_args(kind)):
+        if is_dataclass(candidate):
+            options |= {field.name: field.default for field in fields(candidate)}
+    return options
+
+
+def _is_tuple_of_ints(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(number, int) for number in value)
