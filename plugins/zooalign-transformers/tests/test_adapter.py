@@ -9,8 +9,8 @@ from zooalign.zoo.libraries import adapter_named
 from zooalign.zoo.models import open_model
 
 from zooalign_transformers.adapter import TransformersAdapter
-from zooalign_transformers.classes import tasks
-from zooalign_transformers.special import NEEDED, REQUIRED
+from zooalign_transformers.example_inputs.by_model_type import NEEDED, REQUIRED
+from zooalign_transformers.model_classes import tasks
 
 TINY = "hidden_size=16&num_hidden_layers=1&num_attention_heads=2&intermediate_size=24&vocab_size=99"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from zooalign.errors import DataError, MergeError, ModelReferenceError, ZooalignWarning
 
 from zooalign_transformers.callback import AlignmentCallback
-from zooalign_transformers.in_memory import architecture_of, positional_batches
+from zooalign_transformers.trainer_inputs import architecture_of, positional_batches
 
 pytest.importorskip("accelerate", reason="Trainer needs accelerate (the test extra)")
 LENGTH = 8

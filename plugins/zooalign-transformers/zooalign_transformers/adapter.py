@@ -34,7 +34,7 @@ class TransformersAdapter(BaseAdapter):
     name = _NAME
 
     def from_reference(self, reference: Reference) -> Architecture:
-        from zooalign_transformers import classes, configuring, small
+        from zooalign_transformers import configurations, model_classes, small_configs
 
         where, model_type = str(reference), reference.target
         options = dict(reference.kwargs)
@@ -42,19 +42,19 @@ class TransformersAdapter(BaseAdapter):
         size = options.pop("size", None)
         if size not in (None, "small"):
             raise ModelReferenceError(f"'{where}': size={size!r}; there is size=small only")
-        name = classes.class_for_task(model_type, task, where)
-        fields = configuring.nested(model_type, options, where)
+        name = model_classes.class_for_task(model_type, task, where)
+        fields = configurations.nested(model_type, options, where)
         config = {"model_type": model_type, **fields}
         if size == "small":
-            config = small.small_config(name, config, where)
-        configuring.make_config(config, where)
+            config = small_configs.small_config(name, config, where)
+        configurations.make_config(config, where)
         return Architecture(_NAME, model_type, {"class": name, "config": config})
 
     def recognise(self, config: Mapping[str, Any], files: Sequence[str]) -> Architecture | None:
         model_type = config.get("model_type")
         if not isinstance(model_type, str) or "pretrained_cfg" in config:
             return None
-        from zooalign_transformers import classes
+        from zooalign_transformers import model_classes
 
         where = "config.json"
         named = config.get("architectures")
@@ -64,9 +64,9 @@ class TransformersAdapter(BaseAdapter):
                     f"{where}: {named[0]} is code of the repo, which is not run; there is no model "
                     f"type {model_type!r} in transformers itself"
                 )
-            name = str(classes.class_named(named[0], where).__name__)
+            name = str(model_classes.class_named(named[0], where).__name__)
         else:
-            name = classes.class_for_task(model_type, None, where)
+            name = model_classes.class_for_task(model_type, None, where)
         kept = {k: v for k, v in config.items() if k not in ("auto_map", "quantization_config")}
         if "quantization_config" in config:
             raise ModelReferenceError(f"{where}: quantised weights have no permutation spec yet")
@@ -76,7 +76,7 @@ class TransformersAdapter(BaseAdapter):
         self, architecture: Architecture, infos: Mapping[str, TensorInfo]
     ) -> Sequence[Part] | None:
         """Names and tensors that transformers changes as it loads a checkpoint, such as experts."""
-        from zooalign_transformers.stored import stored_parts
+        from zooalign_transformers.checkpoint_conversion import stored_parts
 
         return stored_parts(architecture, infos)
 
@@ -125,13 +125,13 @@ class TransformersAdapter(BaseAdapter):
         return Preprocess(refuse)
 
     def config_files(self, architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
-        from zooalign_transformers.files import config_files
+        from zooalign_transformers.config_files import config_files
 
         return config_files(architecture, source_dir)
 
     def files_beside(self, names: Sequence[str]) -> list[str]:
         """Which of a hub repo's files :meth:`config_files` carries along."""
-        from zooalign_transformers.files import files_beside
+        from zooalign_transformers.config_files import files_beside
 
         return files_beside(names)
 
@@ -156,7 +156,7 @@ class TransformersAdapter(BaseAdapter):
 
     def names(self) -> Sequence[str]:
         """Every model type that ``AutoModel`` knows, made small."""
-        from zooalign_transformers.classes import model_types
+        from zooalign_transformers.model_classes import model_types
 
         return tuple(f"{model_type}?size=small" for model_type in sorted(model_types()))
 
@@ -166,7 +166,7 @@ class TransformersAdapter(BaseAdapter):
 
     def modality(self, name: str) -> str:
         """What the model class of a type says that it takes: ``text``, ``image and text``, ..."""
-        from zooalign_transformers.classes import modalities
+        from zooalign_transformers.model_classes import modalities
 
         return modalities(self.family(name))
 

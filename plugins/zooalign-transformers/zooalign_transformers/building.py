@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from zooalign.plugins import Architecture, ModelReferenceError, ZooalignError, build_on_meta
 
-from zooalign_transformers.classes import class_named
-from zooalign_transformers.configuring import make_config
-from zooalign_transformers.examples import example_inputs
+from zooalign_transformers.configurations import make_config
+from zooalign_transformers.example_inputs import example_inputs
 from zooalign_transformers.experts import use_traceable_experts
+from zooalign_transformers.model_classes import class_named
+from zooalign_transformers.positional_module import positional
 from zooalign_transformers.quiet import quiet
-from zooalign_transformers.wrapping import positional
 
 __all__ = ["create", "inputs_for", "plain", "positional_like"]
 

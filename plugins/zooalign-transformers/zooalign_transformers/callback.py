@@ -28,8 +28,8 @@ from zooalign.plugins import (
 )
 
 from zooalign_transformers.adapter import TransformersAdapter
-from zooalign_transformers.in_memory import architecture_of, positional_batches, tensors_of
 from zooalign_transformers.scoring import scoring
+from zooalign_transformers.trainer_inputs import architecture_of, positional_batches, tensors_of
 
 __all__ = ["AlignmentCallback", "Measured"]
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from zooalign.plugins import Architecture, Batch, Batches, DataError
 
 from zooalign_transformers.building import inputs_for
-from zooalign_transformers.configuring import make_config
+from zooalign_transformers.configurations import make_config
 from zooalign_transformers.quiet import quiet
 from zooalign_transformers.scoring import IGNORED, kind_of
 

@@ -2,7 +2,7 @@
 
 Numbers are made smaller by what their field is called. Each rule keeps what the others need (a
 width is a multiple of its heads), so most configurations hold together; those that need more are
-in :data:`OWN`, by model type.
+in :data:`OVERRIDES`, by model type.
 """
 
 import dataclasses
@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from zooalign.plugins import Architecture, build_initialised, build_on_meta
 
-from zooalign_transformers.classes import config_class
-from zooalign_transformers.configuring import sub_configs
+from zooalign_transformers.configurations import sub_configs
+from zooalign_transformers.model_classes import config_class
 from zooalign_transformers.quiet import quiet
-from zooalign_transformers.small_own import OWN
+from zooalign_transformers.small_config_overrides import OVERRIDES
 
 __all__ = ["small_config"]
 
@@ -151,7 +151,7 @@ def _small(found: Any, model_type: str, level: int) -> dict[str, Any]:
             if not issubclass(spec.config_class, _base()):
                 part["model_type"] = inner.model_type
             made[name] = part
-    return _merged(made, OWN.get(model_type, {}))
+    return _merged(made, OVERRIDES.get(model_type, {}))
 
 
 def _fit_heads(fields: Mapping[str, Any], made: dict[str, Any]) -> None:

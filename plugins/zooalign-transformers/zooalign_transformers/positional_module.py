@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zooalign_transformers.in_traces import replacements
 from zooalign_transformers.outputs import answers
+from zooalign_transformers.trace_replacements import replacements
 
 __all__ = ["positional"]
 

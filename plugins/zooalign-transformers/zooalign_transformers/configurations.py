@@ -7,7 +7,7 @@ from typing import Any
 
 from zooalign.plugins import ModelReferenceError
 
-from zooalign_transformers.classes import config_class
+from zooalign_transformers.model_classes import config_class
 from zooalign_transformers.quiet import quiet
 
 __all__ = ["fields_of", "make_config", "nested", "sub_configs"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zooalign.plugins import Architecture
 
-from zooalign_transformers.configuring import make_config
+from zooalign_transformers.configurations import make_config
 
 __all__ = ["config_files", "files_beside"]
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from zooalign.plugins import Architecture, DataError, MergeError, ZooalignWarning, open_model
 
 from zooalign_transformers.building import inputs_for
-from zooalign_transformers.classes import class_named
 from zooalign_transformers.data import open_own_data
+from zooalign_transformers.model_classes import class_named
 from zooalign_transformers.scoring import IGNORED, kind_of
 
 __all__ = ["architecture_of", "positional_batches", "tensors_of"]
