@@ -39,11 +39,11 @@ from zooalign.zoo.adapters import (
     Reduction,
 )
 from zooalign.zoo.building import build_initialised, build_on_meta
-from zooalign.zoo.data import Batch, Batches
+from zooalign.zoo.data import Batch, Batches, DataReference, image_batches
 from zooalign.zoo.files import new_directory
-from zooalign.zoo.images import Preprocess, open_image_folder
+from zooalign.zoo.images import Preprocess
 from zooalign.zoo.models import Model, open_model
-from zooalign.zoo.references import Reference, options_to_json, parse_query
+from zooalign.zoo.references import Reference
 from zooalign.zoo.stored import Part, StoredNames
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "Check",
     "CheckpointError",
     "DataError",
+    "DataReference",
     "Finding",
     "HubError",
     "LibraryAdapter",
@@ -91,14 +92,12 @@ __all__ = [
     "correct",
     "cross_entropy",
     "hookimpl",
+    "image_batches",
     "match",
     "new_directory",
-    "open_image_folder",
     "open_model",
     "open_release",
     "option",
-    "options_to_json",
-    "parse_query",
     "permutation_name",
     "read_metadata",
     "rule",

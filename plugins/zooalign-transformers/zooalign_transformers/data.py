@@ -1,14 +1,13 @@
 """Data of a model by its own tokenizer or processor: text, images, sound."""
 
-import re
 from pathlib import Path
-from typing import Any
 
-from zooalign.plugins import Architecture, Batches, DataError, options_to_json, parse_query
+from zooalign.plugins import Architecture, Batches, DataError, DataReference
+
+from zooalign_transformers.media_data import open_media
+from zooalign_transformers.text_data import SUFFIXES, open_text
 
 __all__ = ["open_own_data"]
-
-_SLICE = re.compile(r"(\d*):(\d*)")
 
 
 def open_own_data(
@@ -26,44 +25,14 @@ def open_own_data(
     DataError
         The file is malformed, or what reads it is missing.
     """
-    from zooalign_transformers import media, text_data
-
     if text.startswith("py:"):
         return None
-    plain, mark, query = text.partition("?")
-    if Path(text).exists() or not mark:
-        plain, query = text, ""
-    path = Path(plain)
-    options: dict[str, Any] = {}
-    if query:
-        options = options_to_json(parse_query(query, of=text, error=DataError))
-    if path.suffix.lower() in text_data.SUFFIXES:
+    reference = DataReference.parse(text)
+    path = Path(reference.path)
+    if path.suffix.lower() in SUFFIXES:
         if not path.is_file():
             raise DataError(f"{path}: there is no such file")
-        bounds = _checked(text, options, text_data.OPTIONS)
-        return text_data.open_text(
-            architecture, directory, text, path, options, bounds,
-            batch_size=batch_size, limit=limit,
-        )  # fmt: skip
+        return open_text(architecture, directory, reference, batch_size=batch_size, limit=limit)
     if path.is_dir():
-        bounds = _checked(text, options, media.OPTIONS)
-        return media.open_media(
-            architecture, directory, text, path, options, bounds,
-            batch_size=batch_size, limit=limit,
-        )  # fmt: skip
+        return open_media(architecture, directory, reference, batch_size=batch_size, limit=limit)
     return None
-
-
-def _checked(text: str, options: dict[str, Any], known: set[str]) -> tuple[int, int | None]:
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise DataError(
-            f"{text!r}: unknown option {unknown[0]!r}; there are {', '.join(sorted(known))}"
-        )
-    match = _SLICE.fullmatch(str(options.get("slice", ":")))
-    if not match:
-        raise DataError(f"{text!r}: slice={options['slice']!r}; write slice=START:STOP")
-    start, stop = int(match[1] or 0), int(match[2]) if match[2] else None
-    if stop is not None and stop <= start:
-        raise DataError(f"{text!r}: slice={options['slice']} is empty")
-    return start, stop

@@ -11,24 +11,24 @@ of a masked one, the second half of each row for an encoder-decoder, labels of a
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from zooalign.plugins import Architecture, Batch, Batches, DataError
+from zooalign.plugins import Architecture, Batch, Batches, DataError, DataReference
 
 from zooalign_transformers.building import inputs_for
 from zooalign_transformers.configurations import make_config
+from zooalign_transformers.processors import own_processor
 from zooalign_transformers.quiet import quiet
 from zooalign_transformers.scoring import IGNORED, kind_of
 
-__all__ = ["LENGTH", "OPTIONS", "STEP", "SUFFIXES", "open_text"]
+__all__ = ["LENGTH", "STEP", "SUFFIXES", "open_text"]
 
 SUFFIXES = (".txt", ".text", ".tokens", ".md", ".jsonl")
-OPTIONS = {"field", "label", "length", "pack", "slice", "tokenizer"}
 LENGTH = 128
 STEP = 8
 _HIDDEN = 0.15  # of the tokens, for a masked language model
@@ -55,10 +55,7 @@ class _Reader:
 def open_text(
     architecture: Architecture,
     directory: Path | None,
-    text: str,
-    path: Path,
-    options: Mapping[str, Any],
-    bounds: tuple[int, int | None],
+    reference: DataReference,
     *,
     batch_size: int,
     limit: int | None,
@@ -69,19 +66,17 @@ def open_text(
     ----------
     directory:
         Of the model, with its tokenizer's files; None if it has none.
-    text:
-        The data as it was named, with its options.
-    options:
-        ``length`` (tokens a row), ``pack``, ``field`` and ``label`` of JSON lines, and
-        ``tokenizer``, a directory.
-    bounds:
-        Rows from the first to before the second number.
+    reference:
+        The file, with the options ``length`` (tokens a row), ``pack``, ``field`` and ``label`` of
+        JSON lines, ``tokenizer`` (a directory) and ``slice``.
 
     Raises
     ------
     DataError
         There is no tokenizer, the model takes more than text, or the file is not what it should be.
     """
+    reference.require_options("field", "label", "length", "pack", "slice", "tokenizer")
+    text, options = reference.text, reference.options
     names, _ = inputs_for(architecture, 2)
     missing = [name for name in names if name not in _FILLED]
     if missing or "input_ids" not in names:
@@ -93,43 +88,21 @@ def open_text(
     pack = bool(options.get("pack", label is None))
     if pack and label is not None:
         raise DataError(f"{text!r}: rows with labels are not joined; leave out pack or label")
+    start, stop = reference.rows(limit)
     reader = _Reader(
-        text,
-        path,
-        _tokenizer(text, options.get("tokenizer"), directory),
-        architecture,
-        _length(text, options.get("length"), architecture),
-        str(options.get("field", "text")),
-        None if label is None else str(label),
-        pack,
-        *_bounded(bounds, limit),
+        text=text,
+        path=Path(reference.path),
+        tokenizer=own_processor("AutoTokenizer", "tokenizer", reference, directory),
+        architecture=architecture,
+        length=_length(text, options.get("length"), architecture),
+        field=str(options.get("field", "text")),
+        label=None if label is None else str(label),
+        pack=pack,
+        start=start,
+        stop=stop,
     )
     make = _packed(reader, batch_size) if pack else _single(reader, batch_size)
     return Batches(text, None, kind_of(architecture) is not None or label is not None, make)
-
-
-def _bounded(bounds: tuple[int, int | None], limit: int | None) -> tuple[int, int | None]:
-    start, stop = bounds
-    if limit is not None:
-        stop = start + limit if stop is None else min(stop, start + limit)
-    return start, stop
-
-
-def _tokenizer(text: str, named: Any, directory: Path | None) -> Any:
-    import transformers
-
-    where = Path(str(named)) if named is not None else directory
-    if where is None:
-        raise DataError(f"{text!r}: the model has no tokenizer; name one with tokenizer=DIRECTORY")
-    try:
-        with quiet():
-            return transformers.AutoTokenizer.from_pretrained(str(where), local_files_only=True)
-    except Exception as error:
-        line = str(error).splitlines()[0] if str(error) else ""
-        raise DataError(
-            f"{text!r}: transformers reads no tokenizer from {where}: {type(error).__name__}: "
-            f"{line}"
-        ) from error
 
 
 def _length(text: str, given: Any, architecture: Architecture) -> int:
