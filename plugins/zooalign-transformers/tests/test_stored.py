@@ -17,7 +17,7 @@ from zooalign.zoo.models import open_model
 from zooalign.zoo.stored import ConvertedCheckpoint
 from zooalign.zoo.writer import write_model
 
-from zooalign_transformers.building import plain
+from zooalign_transformers.building import transformers_model
 
 SIZES = {
     "vocab_size": 18, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -259,7 +259,7 @@ TYPES = [
 @pytest.mark.parametrize("kind", TYPES)
 def test_what_transformers_saves_is_read_and_written_again(tmp_path: Path, kind: str) -> None:
     """Experts, towers with another prefix, projections cut in three: bit for bit, both ways."""
-    model = plain(open_model(f"transformers:{kind}?size=small").architecture)
+    model = transformers_model(open_model(f"transformers:{kind}?size=small").architecture)
     opened = open_model(saved(model, tmp_path / "a"))
     checkpoint, state = opened.checkpoint, opened.state_dict()
     assert isinstance(checkpoint, ConvertedCheckpoint)

@@ -145,8 +145,10 @@ class TransformersAdapter(BaseAdapter):
             architecture = self.recognise(config, [])
             if architecture is None:
                 raise ValueError("its config.json names no model type")
-            found = getattr(transformers, architecture.config["class"])
-            model = found.from_pretrained(directory, local_files_only=True, use_safetensors=True)
+            model_class = getattr(transformers, architecture.config["class"])
+            model = model_class.from_pretrained(
+                directory, local_files_only=True, use_safetensors=True
+            )
         except Exception as error:
             raise CheckpointError(
                 f"transformers {transformers.__version__} does not load {directory}: "

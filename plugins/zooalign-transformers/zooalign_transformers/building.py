@@ -17,7 +17,7 @@ from zooalign_transformers.model_classes import class_named
 from zooalign_transformers.positional_module import positional
 from zooalign_transformers.quiet import quiet
 
-__all__ = ["create", "inputs_for", "plain", "positional_like"]
+__all__ = ["create", "inputs_for", "positional_like", "transformers_model"]
 
 
 _BESIDE_TEXT = {"pixel_values", "input_features", "input_values"}
@@ -25,22 +25,22 @@ _BESIDE_TEXT = {"pixel_values", "input_features", "input_values"}
 _MOST_TRIED = 60_000_000
 
 
-def plain(architecture: Architecture) -> nn.Module:
+def transformers_model(architecture: Architecture) -> nn.Module:
     """The model as transformers builds it from its configuration, in float32."""
     where = f"transformers:{architecture.name}"
     config = make_config(architecture.config["config"], where)
-    found = class_named(architecture.config["class"], where)
-    _padding(found.__name__, config)
+    model_class = class_named(architecture.config["class"], where)
+    _padding(model_class.__name__, config)
     try:
         with quiet():
-            model = found._from_config(config, dtype=torch.float32)
+            model: nn.Module = model_class._from_config(config, dtype=torch.float32)
         use_traceable_experts(model)
         return model
     except ZooalignError:
         raise
     except Exception as error:
         raise ModelReferenceError(
-            f"{where}: transformers cannot build {found.__name__} from this configuration: "
+            f"{where}: transformers cannot build {model_class.__name__} from this configuration: "
             f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
 
@@ -55,9 +55,9 @@ def _padding(name: str, config: Any) -> None:
 
 
 def create(architecture: Architecture) -> nn.Module:
-    """:func:`plain`, called with its inputs by position."""
+    """:func:`transformers_model`, called with its inputs by position."""
     tensors, constants = inputs_for(architecture, 2)
-    return positional(plain(architecture), tuple(tensors), constants)
+    return positional(transformers_model(architecture), tuple(tensors), constants)
 
 
 def inputs_for(architecture: Architecture, batch: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -70,16 +70,16 @@ def inputs_for(architecture: Architecture, batch: int) -> tuple[dict[str, Tensor
 @lru_cache(maxsize=32)
 def _inputs(key: str, batch: int) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     architecture = Architecture(**json.loads(key))
-    model = build_on_meta(lambda: plain(architecture))
-    made = example_inputs(model, model.config, batch)
-    more = _BESIDE_TEXT & set(made)
-    if "input_ids" in made and more and not _takes(model, made):
-        made = example_inputs(model, model.config, batch, images=False)
-    tensors = {name: value for name, value in made.items() if isinstance(value, Tensor)}
-    return tensors, {name: value for name, value in made.items() if name not in tensors}
+    model = build_on_meta(lambda: transformers_model(architecture))
+    inputs = example_inputs(model, model.config, batch)
+    beside_text = _BESIDE_TEXT & set(inputs)
+    if "input_ids" in inputs and beside_text and not _takes(model, inputs):
+        inputs = example_inputs(model, model.config, batch, images=False)
+    tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+    return tensors, {name: value for name, value in inputs.items() if name not in tensors}
 
 
-def _takes(model: nn.Module, made: Mapping[str, Any]) -> bool:
+def _takes(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
     """Whether a small model (parameters on meta) runs on these inputs; a large one is not tried."""
     if sum(p.numel() for p in model.parameters()) > _MOST_TRIED:
         return True
@@ -91,7 +91,7 @@ def _takes(model: nn.Module, made: Mapping[str, Any]) -> bool:
     state |= {n: torch.zeros_like(b, device="cpu") for n, b in model.named_buffers() if b.is_meta}
     try:
         with torch.no_grad(), quiet():
-            torch.func.functional_call(model, state, (), copy.deepcopy(dict(made)))
+            torch.func.functional_call(model, state, (), copy.deepcopy(dict(inputs)))
     except Exception:  # whatever else it wants besides
         return False
     return True

@@ -66,9 +66,9 @@ class Measured:
 
     def logs(self) -> dict[str, float]:
         """What is logged, by name; every name begins with ``zooalign_``."""
-        found = {"moved_fraction": self.moved_fraction}
+        values = {"moved_fraction": self.moved_fraction}
         if self.as_is is not None and self.aligned is not None:
-            found |= {
+            values |= {
                 "barrier_as_is": self.as_is.over_line,
                 "barrier_aligned": self.aligned.over_line,
                 "barrier_aligned_over_mean": self.aligned.over_mean,
@@ -78,8 +78,8 @@ class Measured:
             "loss_model": self.loss_model,
             "loss_midpoint": self.loss_midpoint,
         }
-        found |= {name: value for name, value in losses.items() if value is not None}
-        return {PREFIX + name: value for name, value in found.items()}
+        values |= {name: value for name, value in losses.items() if value is not None}
+        return {PREFIX + name: value for name, value in values.items()}
 
 
 class AlignmentCallback(TrainerCallback):
@@ -207,16 +207,16 @@ class AlignmentCallback(TrainerCallback):
     def _aligned(self, step: int, model: nn.Module) -> tuple[Measured, Alignment]:
         adapter, architecture = TransformersAdapter(), architecture_of(model)
         reference, directory = tensors_of(self._reference, architecture)
-        own = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-        device = next(iter(own.values())).device
-        module = adapter.build_with_weights(architecture, own, device=device)
+        trained = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+        device = next(iter(trained.values())).device
+        module = adapter.build_with_weights(architecture, trained, device=device)
         batches = positional_batches(self._data, architecture, directory, self._batch_size)
         loss, metric = scoring(architecture) or (cross_entropy, correct)
         options = dict(self._options)
         if "criterion" in solver_named(self._method).options() and batches[0][1] is not None:
             options.setdefault("criterion", loss)
-        found = zooalign.align(
-            own,
+        alignment = zooalign.align(
+            trained,
             to=reference,
             data=batches,
             method=self._method,
@@ -225,10 +225,10 @@ class AlignmentCallback(TrainerCallback):
             seed=self._seed,
             **options,
         )
-        moved = found.match.moved_fraction
+        moved, verdict = alignment.match.moved_fraction, alignment.outcome.verdict
         if batches[0][1] is None:
-            measured = Measured(step, None, None, None, None, None, moved, found.outcome.verdict)
-            return measured, found
+            nothing = Measured(step, None, None, None, None, None, moved, verdict)
+            return nothing, alignment
         before, after = (
             zooalign.barrier(
                 reference,
@@ -239,7 +239,7 @@ class AlignmentCallback(TrainerCallback):
                 loss=loss,
                 metric=metric,
             )
-            for state in (own, found.state_dict)
+            for state in (trained, alignment.state_dict)
         )
         losses = after.train.loss
         measured = Measured(
@@ -250,15 +250,15 @@ class AlignmentCallback(TrainerCallback):
             losses[-1],
             losses[len(losses) // 2],
             moved,
-            found.outcome.verdict,
+            verdict,
         )
-        return measured, found
+        return measured, alignment
 
 
-def _write(output: Path | str, model: Any, found: Alignment, processor: Any) -> None:
+def _write(output: Path | str, model: Any, alignment: Alignment, processor: Any) -> None:
     """The aligned model as transformers saves it, with its tokenizer."""
-    needed = sum(tensor.nbytes for tensor in found.state_dict.values()) + 10_000_000
+    needed = sum(tensor.nbytes for tensor in alignment.state_dict.values()) + 10_000_000
     with new_directory(output, needed=needed, overwrite=False) as directory:
-        model.save_pretrained(directory, state_dict=found.state_dict)
+        model.save_pretrained(directory, state_dict=alignment.state_dict)
         if processor is not None and hasattr(processor, "save_pretrained"):
             processor.save_pretrained(directory)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from zooalign.plugins import Architecture, CheckpointError, Part, TensorInfo, build_on_meta
 
-from zooalign_transformers.building import plain
+from zooalign_transformers.building import transformers_model
 from zooalign_transformers.quiet import quiet
 
 __all__ = ["stored_parts"]
@@ -98,13 +98,13 @@ class _Rules:
 
     def apply(self, rule: Any, target: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run a rule on tensors under the names that it knows."""
-        own = copy.deepcopy(rule)
+        own_rule = copy.deepcopy(rule)
         for name, tensor in named.items():
-            renamed, pattern = own.rename_source_key(name)
-            own.add_tensor(renamed, name, pattern, tensor)
+            renamed, pattern = own_rule.rename_source_key(name)
+            own_rule.add_tensor(renamed, name, pattern, tensor)
         with quiet():
-            found = own.convert(target, model=self.model, config=self.model.config)
-        return {n: t[0] if isinstance(t, list) else t for n, t in found.items()}
+            converted = own_rule.convert(target, model=self.model, config=self.model.config)
+        return {n: t[0] if isinstance(t, list) else t for n, t in converted.items()}
 
 
 @lru_cache(maxsize=8)
@@ -115,7 +115,7 @@ def _rules(key: str) -> _Rules | None:
     except ImportError:
         return None
     architecture = Architecture(**json.loads(key))
-    model = build_on_meta(lambda: plain(architecture))
+    model = build_on_meta(lambda: transformers_model(architecture))
     return _Rules(model, get_model_conversion_mapping(model))
 
 
@@ -138,8 +138,8 @@ def _part(rules: _Rules, target: str, group: _Group, infos: Infos) -> Part:
 
     def backward(whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
         renamed, _ = back.rename_source_key(next(iter(whole)))
-        found = rules.apply(back, renamed, whole)
-        return {names.get(name, name): tensor for name, tensor in found.items()}
+        pieces = rules.apply(back, renamed, whole)
+        return {names.get(name, name): tensor for name, tensor in pieces.items()}
 
     try:
         empty = {

@@ -49,9 +49,9 @@ def config_files(architecture: Architecture, source_dir: Path | None) -> dict[st
         config = make_config(architecture.config["config"], f"transformers:{architecture.name}")
         config.architectures = [architecture.config["class"]]
         return {"config.json": (json.dumps(config.to_diff_dict(), indent=2) + "\n").encode()}
-    found = {"config.json": (source_dir / "config.json").read_bytes()}
+    files = {"config.json": (source_dir / "config.json").read_bytes()}
     for name in sorted(_CARRIED):
         path = source_dir / name
         if path.is_file() and path.stat().st_size <= _LARGEST:
-            found[name] = path.read_bytes()
-    return found
+            files[name] = path.read_bytes()
+    return files

@@ -26,14 +26,17 @@ def make_config(config: Mapping[str, Any], where: str) -> Any:
     ModelReferenceError
         A value is not what the configuration class takes.
     """
-    found = config_class(str(config.get("model_type")), where)
+    config_type = config_class(str(config.get("model_type")), where)
     try:
         with quiet():
-            return found.from_dict({k: v for k, v in config.items() if k not in ("auto_map",)})
+            return config_type.from_dict(
+                {k: v for k, v in config.items() if k not in ("auto_map",)}
+            )
     except Exception as error:  # strict dataclasses of transformers raise types of their own
         text = " ".join(str(error).split())
         raise ModelReferenceError(
-            f"{where}: {found.__name__} refuses its fields: {type(error).__name__}: {text[:300]}"
+            f"{where}: {config_type.__name__} refuses its fields: {type(error).__name__}: "
+            f"{text[:300]}"
         ) from error
 
 
@@ -45,27 +48,27 @@ def nested(model_type: str, options: Mapping[str, Any], where: str) -> dict[str,
     ModelReferenceError
         The configuration has no such field; the nearest name is given.
     """
-    found = config_class(model_type, where)
-    known = fields_of(found)
+    config_type = config_class(model_type, where)
+    known = fields_of(config_type)
     result: dict[str, Any] = {}
     for key, value in options.items():
         outer, mark, inner = key.partition("__")
-        if mark and outer in sub_configs(found):
+        if mark and outer in sub_configs(config_type):
             part = result.setdefault(outer, {})
-            part.update(_inside(found, outer, inner, value, where))
+            part.update(_inside(config_type, outer, inner, value, where))
             continue
         if key not in known:
             close = get_close_matches(key, known, n=3)
             hint = f"; similar: {', '.join(close)}" if close else ""
-            raise ModelReferenceError(f"{where}: {found.__name__} has no field {key!r}{hint}")
+            raise ModelReferenceError(f"{where}: {config_type.__name__} has no field {key!r}{hint}")
         if key in _RESERVED:
             raise ModelReferenceError(f"{where}: {key} is no option of an architecture")
         result[key] = value
     return result
 
 
-def _inside(found: Any, outer: str, inner: str, value: Any, where: str) -> dict[str, Any]:
-    spec = sub_configs(found)[outer]
+def _inside(config_type: Any, outer: str, inner: str, value: Any, where: str) -> dict[str, Any]:
+    spec = sub_configs(config_type)[outer]
     if spec is None or not spec.model_type:
         return {inner: value}
     known = fields_of(spec.get_config_class(spec.model_type))
@@ -76,13 +79,15 @@ def _inside(found: Any, outer: str, inner: str, value: Any, where: str) -> dict[
     return {inner: value}
 
 
-def fields_of(found: Any) -> tuple[str, ...]:
+def fields_of(config_type: Any) -> tuple[str, ...]:
     """The fields of a configuration class, under their own and their general names."""
-    own = [field.name for field in dataclasses.fields(found) if not field.name.startswith("_")]
-    rotary = _ROTARY if "rope_parameters" in own else ()
-    return (*own, *found.attribute_map, "num_labels", *rotary)
+    names = [
+        field.name for field in dataclasses.fields(config_type) if not field.name.startswith("_")
+    ]
+    rotary = _ROTARY if "rope_parameters" in names else ()
+    return (*names, *config_type.attribute_map, "num_labels", *rotary)
 
 
-def sub_configs(found: Any) -> Mapping[str, Any]:
+def sub_configs(config_type: Any) -> Mapping[str, Any]:
     """The configurations inside a configuration, by field."""
-    return dict(found.sub_configs_defaults)
+    return dict(config_type.sub_configs_defaults)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["use_traceable_experts"]
+__all__ = ["expert_weights", "use_traceable_experts"]
 
 _NAME = "zooalign"
 # Gathering each token's own weights is for small models: beyond this, all experts at once.
@@ -45,17 +45,27 @@ def _experts(module: Any, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Te
     return _all_experts(module, first, hidden, chosen, weights)
 
 
+def expert_weights(chosen: Tensor, weights: Tensor, experts: int) -> Tensor:
+    """The weight of every expert for every token, zero for those that were not chosen.
+
+    ``chosen`` and ``weights`` are (tokens, experts a token), the result is (tokens, experts).
+    """
+    marks = F.one_hot(chosen, experts).to(weights.dtype)  # (tokens, experts a token, experts)
+    return (marks * weights.unsqueeze(-1)).sum(1)
+
+
 def _all_experts(
     module: Any, first: Tensor, hidden: Tensor, chosen: Tensor, weights: Tensor
 ) -> Tensor:
-    marks = F.one_hot(chosen, first.shape[0]).to(weights.dtype)  # (tokens, chosen, experts)
-    shares = (marks * weights.unsqueeze(-1)).sum(1)  # (tokens, experts)
-    turned = module.is_transposed
-    units = torch.einsum("th,ehi->tei" if turned else "th,eih->tei", hidden, first)
+    shares = expert_weights(chosen, weights, first.shape[0])
+    transposed = module.is_transposed
+    units = torch.einsum("th,ehi->tei" if transposed else "th,eih->tei", hidden, first)
     if module.has_bias:
         units = units + (module.gate_up_proj_bias if module.has_gate else module.up_proj_bias)
     units = module._apply_gate(units) if module.has_gate else module.act_fn(units)
-    answers = torch.einsum("tei,eih->teh" if turned else "tei,ehi->teh", units, module.down_proj)
+    answers = torch.einsum(
+        "tei,eih->teh" if transposed else "tei,ehi->teh", units, module.down_proj
+    )
     if module.has_bias:
         answers = answers + module.down_proj_bias
     if module.has_post_expert_norm:

@@ -93,17 +93,17 @@ def carry(adapter: Adapter, spec: PermutationSpec, permutation: Permutation) -> 
     """
     moved = {}
     for name, tensor in adapter.tensors.items():
-        found = _KEY.fullmatch(name.removeprefix(_PREFIX))
-        if found is None:  # a whole parameter: a bias, or one of modules_to_save
-            own = _known(spec, name.removeprefix(_PREFIX), name)
-            moved[name] = spec.apply_to_tensor(permutation, own, tensor)
+        key = _KEY.fullmatch(name.removeprefix(_PREFIX))
+        if key is None:  # a whole parameter: a bias, or one of modules_to_save
+            parameter = _known(spec, name.removeprefix(_PREFIX), name)
+            moved[name] = spec.apply_to_tensor(permutation, parameter, tensor)
             continue
-        parameter = _known(spec, f"{found['module']}.weight", name)
-        index = _axis_index(adapter, spec, permutation, parameter, found)
+        parameter = _known(spec, f"{key['module']}.weight", name)
+        index = _axis_index(adapter, spec, permutation, parameter, key)
         if index is None:
             moved[name] = tensor
             continue
-        axis = _axis(found, tensor)
+        axis = _axis(key, tensor)
         if tensor.shape[axis] != index.size:
             raise CheckpointError(
                 f"'{name}' has shape {tuple(tensor.shape)}, which does not fit '{parameter}' of "
@@ -127,9 +127,9 @@ def _known(spec: PermutationSpec, parameter: str, key: str) -> str:
     )
 
 
-def _inputs_first(adapter: Adapter, shape: tuple[int, ...], found: re.Match[str]) -> bool:
+def _inputs_first(adapter: Adapter, shape: tuple[int, ...], key: re.Match[str]) -> bool:
     """Whether a weight has its inputs on the first axis, as GPT-2's Conv1D and embeddings do."""
-    if found["part"].startswith("lora_embedding"):
+    if key["part"].startswith("lora_embedding"):
         return True
     return bool(adapter.config.get("fan_in_fan_out")) and len(shape) == 2
 
@@ -139,11 +139,11 @@ def _axis_index(
     spec: PermutationSpec,
     permutation: Permutation,
     parameter: str,
-    found: re.Match[str],
+    key: re.Match[str],
 ) -> np.ndarray | None:
     """Where the positions of the adapter's axis come from; None where they stay."""
-    first = _inputs_first(adapter, spec.shapes[parameter], found)
-    reads = found["part"].endswith("_A")
+    first = _inputs_first(adapter, spec.shapes[parameter], key)
+    reads = key["part"].endswith("_A")
     wanted = (0 if first else 1) if reads else (1 if first else 0)
     for axes, index in spec.sources(permutation, parameter):
         if wanted not in axes:
@@ -157,11 +157,11 @@ def _axis_index(
     return None
 
 
-def _axis(found: re.Match[str], tensor: Tensor) -> int:
+def _axis(key: re.Match[str], tensor: Tensor) -> int:
     """The axis of an adapter's tensor that lies along the weight's inputs or outputs."""
-    if found["part"].endswith("_A"):
+    if key["part"].endswith("_A"):
         return 1
-    if found["part"] == "lora_magnitude_vector":
+    if key["part"] == "lora_magnitude_vector":
         return max(range(tensor.ndim), key=lambda axis: tensor.shape[axis])
     return 0
 
@@ -177,13 +177,13 @@ def merged(adapter: Adapter, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     result = dict(state)
     modules = {}
     for name in adapter.tensors:
-        found = _KEY.fullmatch(name.removeprefix(_PREFIX))
-        if found is None:
+        match = _KEY.fullmatch(name.removeprefix(_PREFIX))
+        if match is None:
             result[name.removeprefix(_PREFIX)] = adapter.tensors[name]
-        elif found["part"] in ("lora_magnitude_vector",) or found["kind"] == "bias":
+        elif match["part"] in ("lora_magnitude_vector",) or match["kind"] == "bias":
             raise CheckpointError(f"'{name}': only products of two matrices are merged")
         else:
-            modules[found["module"]] = found["part"].startswith("lora_embedding")
+            modules[match["module"]] = match["part"].startswith("lora_embedding")
     for module, embedding in modules.items():
         key = f"{module}.weight"
         if key not in result:
@@ -198,8 +198,8 @@ def _product(adapter: Adapter, module: str, embedding: bool, weight: Tensor) -> 
     b = adapter.tensors[f"{_PREFIX}{module}.{part}B{end}"].double()
     scale = _scale(adapter.config, module, a.shape[0])
     product = scale * (b.flatten(1) @ a.flatten(1))
-    turned = embedding or (adapter.config.get("fan_in_fan_out") and weight.ndim == 2)
-    return (product.T if turned else product).reshape(weight.shape).to(weight.dtype)
+    inputs_first = embedding or (adapter.config.get("fan_in_fan_out") and weight.ndim == 2)
+    return (product.T if inputs_first else product).reshape(weight.shape).to(weight.dtype)
 
 
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:

@@ -85,9 +85,9 @@ def class_for_task(model_type: str, task: str | None, where: str) -> str:
             f"{where}: {model_type} has no model for task {task or 'none (a base model)'}; "
             f"it has {', '.join(able) or 'none at all'}"
         )
-    found = _mapped(mapping, wanted, where)
-    found = found[0] if isinstance(found, (list, tuple)) else found
-    return str(found.__name__)
+    model_class = _mapped(mapping, wanted, where)
+    model_class = model_class[0] if isinstance(model_class, (list, tuple)) else model_class
+    return str(model_class.__name__)
 
 
 def _serves(task: str, wanted: Any) -> bool:
@@ -114,27 +114,29 @@ def class_named(name: str, where: str) -> Any:
     """
     import transformers
 
-    found = getattr(transformers, name, None) if _CLASS.fullmatch(name) else None
-    missing = getattr(found, "_backends", None)
-    if isinstance(found, type) and missing:
+    model_class = getattr(transformers, name, None) if _CLASS.fullmatch(name) else None
+    missing = getattr(model_class, "_backends", None)
+    if isinstance(model_class, type) and missing:
         raise ModelReferenceError(
             f"{where}: {name} needs {', '.join(map(str, missing))}; install what is missing of "
             "these"
         )
-    if not isinstance(found, type) or not issubclass(found, transformers.PreTrainedModel):
+    if not isinstance(model_class, type) or not issubclass(
+        model_class, transformers.PreTrainedModel
+    ):
         raise ModelReferenceError(
             f"{where}: transformers {transformers.__version__} has no model class {name!r}; code "
             "that comes with a repo is not run"
         )
-    return found
+    return model_class
 
 
 def modalities(model_type: str) -> str:
     """What the base model of a type takes, in its class's own words; ``unknown`` where it fails."""
     try:
         name = class_for_task(model_type, None, model_type)
-        found = class_named(name, model_type).input_modalities
+        kinds = class_named(name, model_type).input_modalities
     except Exception:  # an optional library that is not installed, or no base model
         return "unknown"
-    words = [found] if isinstance(found, str) else sorted(found)
+    words = [kinds] if isinstance(kinds, str) else sorted(kinds)
     return " and ".join(words)

@@ -42,7 +42,7 @@ def answers(result: Any) -> dict[str, Tensor]:
     if isinstance(result, Tensor):
         return {"output": result}
     named = dict(result) if isinstance(result, Mapping) else _numbered(result)
-    found: dict[str, Any] = {
+    kept: dict[str, Any] = {
         name: value
         for name, value in named.items()
         if name not in _BY_THE_WAY
@@ -50,16 +50,16 @@ def answers(result: Any) -> dict[str, Tensor]:
         and not name.startswith(("encoder_", "enc_outputs_"))
         and _floating(value)
     }
-    plain = {n: v for n, v in found.items() if not isinstance(v, Mapping)}
-    found = plain or found
-    heads = {n: v for n, v in found.items() if not n.endswith(_FEATURES)}
-    if "logits" in heads or not any(n in found for n in _FEATURES):
-        found = heads or found
-    if not found:
-        found = {n: v for n, v in named.items() if _floating(v)}
+    plain = {n: v for n, v in kept.items() if not isinstance(v, Mapping)}
+    kept = plain or kept
+    heads = {n: v for n, v in kept.items() if not n.endswith(_FEATURES)}
+    if "logits" in heads or not any(n in kept for n in _FEATURES):
+        kept = heads or kept
+    if not kept:
+        kept = {n: v for n, v in named.items() if _floating(v)}
     leaves = {
         f"{name}.{number}" if number else name: leaf
-        for name, value in found.items()
+        for name, value in kept.items()
         for number, leaf in enumerate(_floating(value))
     }
     if not leaves:

@@ -132,7 +132,7 @@ def _export_safe() -> Iterator[None]:
             (masking_utils, "TransformGetItemToIndex", lambda original: contextlib.nullcontext)
         )
     loaded += replacements()
-    patches = [found for found in loaded if found[0] is not None]
+    patches = [patch for patch in loaded if patch[0] is not None]
     with utils.patch_attributes(patches), _unchecked():
         yield
 
@@ -157,8 +157,8 @@ def _broadcast(original: Any) -> Any:
 
     def expansion(mask_function: Any) -> Any:
         def expanded(*indices: Tensor) -> Tensor:
-            made: Tensor = mask_function(*_non_vmap_expansion_sdpa(*indices))
-            return made.expand([len(index) for index in indices])
+            mask: Tensor = mask_function(*_non_vmap_expansion_sdpa(*indices))
+            return mask.expand([len(index) for index in indices])
 
         return expanded
 

@@ -51,7 +51,7 @@ def token_correct(outputs: Any, targets: Tensor) -> Tensor:
 def _counted(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
     logits = outputs.get("logits") if isinstance(outputs, Mapping) else outputs
     if not isinstance(logits, Tensor) or logits.shape[:-1] != targets.shape:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise DataError(f"no token logits for targets of shape {tuple(targets.shape)}: {found}")
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise DataError(f"no token logits for targets of shape {tuple(targets.shape)}: {given}")
     counted = targets != IGNORED
     return logits[counted], torch.masked_select(targets, counted)

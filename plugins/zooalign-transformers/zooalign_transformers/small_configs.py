@@ -92,13 +92,16 @@ def small_config(name: str, config: Mapping[str, Any], where: str) -> dict[str, 
     seen.
     """
     model_type = str(config["model_type"])
-    found = config_class(model_type, where)
+    config_type = config_class(model_type, where)
     versions = []
     for level in (0, 1, 2):
-        made = {**_merged(_small(found, model_type, level), config), "model_type": model_type}
-        if made not in versions:
-            versions.append(made)
-    return next((made for made in versions if _runs(name, made)), versions[0])
+        version = {
+            **_merged(_small(config_type, model_type, level), config),
+            "model_type": model_type,
+        }
+        if version not in versions:
+            versions.append(version)
+    return next((version for version in versions if _runs(name, version)), versions[0])
 
 
 def _runs(name: str, config: dict[str, Any]) -> bool:
@@ -121,49 +124,49 @@ def _runs(name: str, config: dict[str, Any]) -> bool:
     return True
 
 
-def _small(found: Any, model_type: str, level: int) -> dict[str, Any]:
+def _small(config_type: Any, model_type: str, level: int) -> dict[str, Any]:
     """Fields of a small configuration; from level 1 on widths stay, from 2 on all but depth."""
-    made: dict[str, Any] = {}
-    fields = {f.name: _default(f) for f in dataclasses.fields(found) if f.name[0] != "_"}
+    small_fields: dict[str, Any] = {}
+    fields = {f.name: _default(f) for f in dataclasses.fields(config_type) if f.name[0] != "_"}
     places = iter(range(50, 90))
     for name, value in fields.items():
         if isinstance(value, bool):
             continue
         if value is None and name in _WANTED and level == 0:
-            made[name] = _WANTED[name]
+            small_fields[name] = _WANTED[name]
         if isinstance(value, int):
             small = _small_number(name, value, places, level)
             if small is not None and small != value:
-                made[name] = small
+                small_fields[name] = small
         elif name in _PLACES and isinstance(value, (list, tuple)):
-            made[name] = _PLACES[name]
+            small_fields[name] = _PLACES[name]
         elif name == "depths" and isinstance(value, (list, tuple)):
-            made[name] = [min(int(n), 2) for n in value]
+            small_fields[name] = [min(int(n), 2) for n in value]
     if level < 2:
-        _fit_image(fields, made)
+        _fit_image(fields, small_fields)
     if level == 0:
-        _fit_heads(fields, made)
-    for name, spec in sub_configs(found).items():
+        _fit_heads(fields, small_fields)
+    for name, spec in sub_configs(config_type).items():
         inner = _sub_class(spec)
-        if inner is not None and inner is not found:
+        if inner is not None and inner is not config_type:
             given = {k: _small_given(k, v, level) for k, v in dict(spec.init_kwargs).items()}
             part = {**given, **_small(inner, inner.model_type, level)}
             if not issubclass(spec.config_class, _base()):
                 part["model_type"] = inner.model_type
-            made[name] = part
-    return _merged(made, OVERRIDES.get(model_type, {}))
+            small_fields[name] = part
+    return _merged(small_fields, OVERRIDES.get(model_type, {}))
 
 
-def _fit_heads(fields: Mapping[str, Any], made: dict[str, Any]) -> None:
+def _fit_heads(fields: Mapping[str, Any], small_fields: dict[str, Any]) -> None:
     """Widths and heads that have to agree."""
-    if "kv_lora_rank" in fields and "num_key_value_heads" in made:  # latent attention
-        made["num_key_value_heads"] = made.get("num_attention_heads", 4)
+    if "kv_lora_rank" in fields and "num_key_value_heads" in small_fields:  # latent attention
+        small_fields["num_key_value_heads"] = small_fields.get("num_attention_heads", 4)
     if any(isinstance(fields.get(n), (list, tuple)) for n in ("num_heads", "depths")):
         for name in ("embed_dim", "hidden_size", "hidden_dim"):  # a stage has a multiple of it
-            made.pop(name, None)
+            small_fields.pop(name, None)
     rope = fields.get("rope_parameters")
     if isinstance(rope, dict) and "mrope_section" in rope:
-        made["rope_parameters"] = {**rope, "mrope_section": [2, 3, 3]}
+        small_fields["rope_parameters"] = {**rope, "mrope_section": [2, 3, 3]}
 
 
 def _base() -> Any:
@@ -211,18 +214,18 @@ def _small_given(name: str, value: Any, level: int) -> Any:
     return value if small is None else small
 
 
-def _fit_image(fields: Mapping[str, Any], made: dict[str, Any]) -> None:
+def _fit_image(fields: Mapping[str, Any], small_fields: dict[str, Any]) -> None:
     """Few patches, where the image's size and the patch's are numbers."""
     size, patch = fields.get("image_size"), fields.get("patch_size")
     if isinstance(size, int) and patch is None:
-        made["image_size"] = min(size, _SIDE)
+        small_fields["image_size"] = min(size, _SIDE)
     elif isinstance(size, int) and isinstance(patch, int):
         sides = _PATCHES if patch >= 8 else 64 // patch
-        made["image_size"] = min(size, sides * patch)
+        small_fields["image_size"] = min(size, sides * patch)
 
 
-def _merged(made: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(made)
+def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
     for name, value in given.items():
         if isinstance(value, Mapping) and isinstance(result.get(name), Mapping):
             result[name] = _merged(result[name], value)

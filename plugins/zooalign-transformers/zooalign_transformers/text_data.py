@@ -165,8 +165,8 @@ def _entry(reader: _Reader, number: int, line: str) -> tuple[str, Any]:
 
 def _ids(reader: _Reader, content: str, **options: Any) -> list[int]:
     with quiet():
-        found = reader.tokenizer(content, return_attention_mask=False, **options)["input_ids"]
-    return list(found)
+        ids = reader.tokenizer(content, return_attention_mask=False, **options)["input_ids"]
+    return list(ids)
 
 
 def _packed(reader: _Reader, batch_size: int) -> Callable[[], Iterator[Batch]]:
@@ -195,14 +195,14 @@ def _before(reader: _Reader, around: Sequence[int]) -> int:
     if not around:
         return 0
     letter = _ids(reader, "a", add_special_tokens=False)
-    found = _ids(reader, "a")
-    places = [n for n in range(len(found)) if found[n : n + len(letter)] == letter]
+    ids = _ids(reader, "a")
+    places = [n for n in range(len(ids)) if ids[n : n + len(letter)] == letter]
     return min(places[0], len(around)) if places else len(around)
 
 
 def _separator(tokenizer: Any) -> list[int]:
-    found = [tokenizer.eos_token_id, tokenizer.sep_token_id]
-    return [next((x for x in found if isinstance(x, int)), 0)] if any(found) else []
+    tokens = [tokenizer.eos_token_id, tokenizer.sep_token_id]
+    return [next((x for x in tokens if isinstance(x, int)), 0)] if any(tokens) else []
 
 
 def _batches(reader: _Reader, rows: Iterator[list[int]], size: int) -> Iterator[Batch]:
@@ -243,9 +243,9 @@ def _single(reader: _Reader, size: int) -> Callable[[], Iterator[Batch]]:
         if not apart:
             raise DataError(f"{reader.text!r}: no text of {STEP} tokens or more is in it")
         # The most frequent length first: what wants batches of one shape takes those.
-        for found in sorted(apart.values(), key=len, reverse=True):
-            for low in range(0, len(found), size):
-                part = found[low : low + size]
+        for rows in sorted(apart.values(), key=len, reverse=True):
+            for low in range(0, len(rows), size):
+                part = rows[low : low + size]
                 labels = None if reader.label is None else torch.tensor([x for _, x in part])
                 yield _batch(reader, torch.tensor([row for row, _ in part]), labels)
 
@@ -255,20 +255,20 @@ def _single(reader: _Reader, size: int) -> Callable[[], Iterator[Batch]]:
 def _batch(reader: _Reader, ids: Tensor, labels: Tensor | None) -> Batch:
     kind = kind_of(reader.architecture)
     targets = labels
-    made = {"input_ids": ids}
+    inputs = {"input_ids": ids}
     if labels is None and kind == "causal":
         targets = torch.cat([ids[:, 1:], torch.full_like(ids[:, :1], IGNORED)], 1)
     elif labels is None and kind == "masked":
-        made["input_ids"], targets = _hidden(reader, ids)
+        inputs["input_ids"], targets = _hidden(reader, ids)
     names, _ = inputs_for(reader.architecture, 2)
     if "decoder_input_ids" in names:
         half = ids.shape[1] // 2
-        made["input_ids"], answer = ids[:, :half], ids[:, half:]
-        made["decoder_input_ids"] = torch.cat([_first(reader, answer), answer[:, :-1]], 1)
+        inputs["input_ids"], answer = ids[:, :half], ids[:, half:]
+        inputs["decoder_input_ids"] = torch.cat([_first(reader, answer), answer[:, :-1]], 1)
         targets = answer if labels is None and kind is not None else labels
-    made["attention_mask"] = torch.ones_like(made["input_ids"])
-    made["token_type_ids"] = torch.zeros_like(made["input_ids"])
-    return tuple(made[name] for name in names), targets
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
+    return tuple(inputs[name] for name in names), targets
 
 
 def _first(reader: _Reader, answer: Tensor) -> Tensor:

@@ -14,24 +14,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zooalign_transformers.experts import expert_weights
+
 __all__ = ["replacements"]
 
 _MODELS = "transformers.models"
 
 
 def replacements() -> Iterator[tuple[Any, str, Callable[[Any], Any]]]:
-    """The owner, the attribute and what makes the replacement, of models that are imported."""
-    for (module, owner, attribute), made in _REPLACED.items():
-        found: Any = sys.modules.get(f"{_MODELS}.{module}")
-        if found is not None:
-            yield (getattr(found, owner) if owner else found), attribute, made
+    """What to replace in the models that are imported.
+
+    Yields the owner, the attribute and the function from the original to its replacement.
+    """
+    for (name, owner, attribute), replacement in _REPLACED.items():
+        module: Any = sys.modules.get(f"{_MODELS}.{name}")
+        if module is not None:
+            yield (getattr(module, owner) if owner else module), attribute, replacement
     for name, loaded in list(sys.modules.items()):
         for attribute in _CHUNKED if name.startswith(f"{_MODELS}.") else ():
             if hasattr(loaded, attribute):
-                yield loaded, attribute, _short_chunks
+                yield loaded, attribute, _with_short_chunks
 
 
-def _short_chunks(original: Any) -> Any:
+def _with_short_chunks(original: Any) -> Any:
     """A recurrence that is computed chunk by chunk, with short ones: texts here are short.
 
     The chunk's length changes nothing but the order of additions, and a trace grows with it.
@@ -39,7 +44,7 @@ def _short_chunks(original: Any) -> Any:
     return functools.partial(original, chunk_size=_CHUNK)
 
 
-def _every_expert(original: Any) -> Any:
+def _dbrx_all_experts(original: Any) -> Any:
     """DBRX loops over the experts that were chosen: here all answer, some with the weight zero."""
 
     def forward(
@@ -47,8 +52,7 @@ def _every_expert(original: Any) -> Any:
     ) -> Any:
         batch, (count, units) = hidden_states.shape[0], (self.num_experts, self.ffn_hidden_size)
         rows = hidden_states.reshape(-1, self.hidden_size)
-        marks = F.one_hot(top_k_index, count).to(top_k_weights.dtype)
-        shares = (marks * top_k_weights.unsqueeze(-1)).sum(1)
+        shares = expert_weights(top_k_index, top_k_weights, count)
         shape = (count, units, self.hidden_size)
         gate = torch.einsum("th,euh->teu", rows, self.mlp.w1.view(shape))
         up = torch.einsum("th,euh->teu", rows, self.mlp.v1.view(shape))
@@ -59,13 +63,12 @@ def _every_expert(original: Any) -> Any:
     return forward
 
 
-def _every_long_cat(original: Any) -> Any:
+def _longcat_all_experts(original: Any) -> Any:
     """The same for LongCat, where some experts leave what they are given as it is."""
 
     def forward(self: Any, rows: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         count = self.num_routed_experts
-        marks = F.one_hot(chosen, self.total_experts).to(weights.dtype)
-        shares = (marks * weights.unsqueeze(-1)).sum(1)
+        shares = expert_weights(chosen, weights, self.total_experts)
         inner = torch.einsum("th,euh->teu", rows, self.gate_up_proj[:count])
         gate, up = inner.chunk(2, dim=-1)
         answers = torch.einsum("teu,ehu->teh", self.act_fn(gate) * up, self.down_proj)
@@ -75,7 +78,7 @@ def _every_long_cat(original: Any) -> Any:
     return forward
 
 
-def _every_switch(original: Any) -> Any:
+def _switch_all_experts(original: Any) -> Any:
     """The same for experts that are modules of their own."""
 
     def forward(
@@ -89,7 +92,7 @@ def _every_switch(original: Any) -> Any:
     return forward
 
 
-def _once_each(original: Any) -> Any:
+def _fastspeech_tokens_once(original: Any) -> Any:
     """FastSpeech repeats tokens as often as it predicts: here each stands once.
 
     Tokens are told apart anyhow. The predictions are added, so that they have to stay the same.
@@ -101,44 +104,45 @@ def _once_each(original: Any) -> Any:
     return regulate
 
 
-def _routed(router: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _jetmoe_routing(router: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
     """JetMoE's choice of experts: marks (rows, rank, experts) and weights (rows, rank)."""
     logits, chosen = router.layer(rows).float().topk(router.top_k, dim=1)
     gates = torch.softmax(logits, dim=1).type_as(rows)
     return F.one_hot(chosen, router.num_experts).to(gates.dtype), gates
 
 
-def _jet_experts(original: Any) -> Any:
+def _jetmoe_all_experts(original: Any) -> Any:
     """Every expert answers, some with the weight zero, instead of rows sorted by expert."""
 
     def forward(self: Any, layer_input: Tensor) -> Tensor:
         rows = layer_input.reshape(-1, layer_input.shape[-1])
-        marks, gates = _routed(self.router, rows)
+        marks, gates = _jetmoe_routing(self.router, rows)
         inner = torch.einsum("th,eoh->teo", rows, self.input_linear.weight)
         first, second = inner.chunk(2, dim=-1)
         inner = self.activation(first) * second
         answers = torch.einsum("teo,eho->teh", inner, self.output_linear.weight)
         shares = (marks * gates.unsqueeze(-1)).sum(1)
-        result = torch.einsum("te,teh->th", shares, answers)
-        return result.view(layer_input.shape) + self.bias
+        result: Tensor = torch.einsum("te,teh->th", shares, answers)
+        result = result.view(layer_input.shape) + self.bias
+        return result
 
     return forward
 
 
-def _jet_queries(original: Any) -> Any:
+def _jetmoe_queries(original: Any) -> Any:
     """The queries of every expert, of which each rank has those of the expert it chose."""
 
     def map(self: Any, layer_input: Tensor) -> Any:
         rows = layer_input.reshape(-1, layer_input.shape[-1])
-        marks, gates = _routed(self.router, rows)
+        marks, gates = _jetmoe_routing(self.router, rows)
         queries = torch.einsum("th,eoh->teo", rows, self.input_linear.weight)
-        found = torch.einsum("tke,teo->tko", marks, queries)
-        return found.view(*layer_input.shape[:2], self.top_k, -1), None, (marks, gates)
+        attended = torch.einsum("tke,teo->tko", marks, queries)
+        return attended.view(*layer_input.shape[:2], self.top_k, -1), None, (marks, gates)
 
     return map
 
 
-def _jet_answers(original: Any) -> Any:
+def _jetmoe_outputs(original: Any) -> Any:
     """What the expert of each rank makes of the attention of its queries, weighted."""
 
     def reduce(self: Any, layer_input: Tensor, topo_info: tuple[Tensor, Tensor]) -> Tensor:
@@ -146,13 +150,14 @@ def _jet_answers(original: Any) -> Any:
         rows = layer_input.reshape(-1, *layer_input.shape[2:])
         answers = torch.einsum("tko,eho->tkeh", rows, self.output_linear.weight)
         chosen = torch.einsum("tke,tkeh->tkh", marks, answers)
-        result = (chosen * gates.unsqueeze(-1)).sum(1)
-        return result.view(*layer_input.shape[:2], -1) + self.bias
+        result = (chosen * gates.unsqueeze(-1)).sum(1).view(*layer_input.shape[:2], -1)
+        biased: Tensor = result + self.bias
+        return biased
 
     return reduce
 
 
-def _masked_by_a_factor(original: Any) -> Any:
+def _oneformer_all_rows(original: Any) -> Any:
     """OneFormer lets queries that may look nowhere look everywhere: here all rows are computed."""
 
     def forward(
@@ -180,7 +185,7 @@ def _masked_by_a_factor(original: Any) -> Any:
     return forward
 
 
-def _normed(original: Any) -> Any:
+def _vision_attention_with_norms(original: Any) -> Any:
     """transformers' own replacement of this attention leaves out the norms of queries and keys.
 
     Segments are images, here all of one size.
@@ -197,35 +202,27 @@ def _normed(original: Any) -> Any:
         query, key, value = (
             x.unflatten(0, (segments, -1)).transpose(1, 2) for x in (query, key, value)
         )
-        found = F.scaled_dot_product_attention(query, key, value, scale=self.scaling)
-        result: Tensor = self.proj(found.transpose(1, 2).reshape(length, -1))
+        attended = F.scaled_dot_product_attention(query, key, value, scale=self.scaling)
+        result: Tensor = self.proj(attended.transpose(1, 2).reshape(length, -1))
         return result
 
     return forward
 
 
 _CHUNKED, _CHUNK = ("torch_chunk_gated_delta_rule", "chunk_kimi_delta_attention"), 8
+# By module of transformers.models, class ("" for a function) and attribute.
 _REPLACED: dict[tuple[str, str, str], Callable[[Any], Any]] = {
-    ("dbrx.modeling_dbrx", "DbrxExperts", "forward"): _every_expert,
-    ("longcat_flash.modeling_longcat_flash", "LongcatFlashExperts", "forward"): _every_long_cat,
-    (
-        "oneformer.modeling_oneformer",
-        "OneFormerTransformerDecoderLayer",
-        "forward",
-    ): _masked_by_a_factor,
-    (
-        "switch_transformers.modeling_switch_transformers",
-        "SwitchTransformersExperts",
-        "forward",
-    ): _every_switch,
-    ("glm_ocr.modeling_glm_ocr", "GlmOcrVisionAttention", "forward"): _normed,
-    ("dots3_note.modeling_dots3_note", "Dots3NoteVisionAttention", "forward"): _normed,
-    ("jetmoe.modeling_jetmoe", "JetMoeMoE", "forward"): _jet_experts,
-    ("jetmoe.modeling_jetmoe", "JetMoeMoA", "map"): _jet_queries,
-    ("jetmoe.modeling_jetmoe", "JetMoeMoA", "reduce"): _jet_answers,
-    (
-        "fastspeech2_conformer.modeling_fastspeech2_conformer",
-        "",
-        "length_regulator",
-    ): _once_each,
+    (f"{name}.modeling_{name}", owner, attribute): replacement
+    for name, owner, attribute, replacement in (
+        ("dbrx", "DbrxExperts", "forward", _dbrx_all_experts),
+        ("longcat_flash", "LongcatFlashExperts", "forward", _longcat_all_experts),
+        ("oneformer", "OneFormerTransformerDecoderLayer", "forward", _oneformer_all_rows),
+        ("switch_transformers", "SwitchTransformersExperts", "forward", _switch_all_experts),
+        ("glm_ocr", "GlmOcrVisionAttention", "forward", _vision_attention_with_norms),
+        ("dots3_note", "Dots3NoteVisionAttention", "forward", _vision_attention_with_norms),
+        ("jetmoe", "JetMoeMoE", "forward", _jetmoe_all_experts),
+        ("jetmoe", "JetMoeMoA", "map", _jetmoe_queries),
+        ("jetmoe", "JetMoeMoA", "reduce", _jetmoe_outputs),
+        ("fastspeech2_conformer", "", "length_regulator", _fastspeech_tokens_once),
+    )
 }

@@ -48,16 +48,16 @@ def tensors_of(
     """
     if isinstance(reference, str):
         model = open_model(reference)
-        found, directory = model.architecture, model.directory
-        if found.config["class"] == architecture.config["class"]:
+        other, directory = model.architecture, model.directory
+        if other.config["class"] == architecture.config["class"]:
             model.config_files()  # of a hub repo, its tokenizer is fetched
             return dict(model.state_dict()), directory
     else:
-        found = architecture_of(reference)
-        if found.config["class"] == architecture.config["class"]:
+        other = architecture_of(reference)
+        if other.config["class"] == architecture.config["class"]:
             return {n: t.detach() for n, t in reference.state_dict().items()}, None
     raise MergeError(
-        f"the reference is a {found.config['class']}, and the model in training a "
+        f"the reference is a {other.config['class']}, and the model in training a "
         f"{architecture.config['class']}: give one of the same class"
     )
 
@@ -82,10 +82,10 @@ def positional_batches(
             raise DataError(f"{data!r}: give a text file, a folder of images or sound, or batches")
         return list(opened)
     names = tuple(inputs_for(architecture, 2)[0])
-    found = [_positional(batch, names, architecture) for batch in data]
-    if not found:
+    batches = [_positional(batch, names, architecture) for batch in data]
+    if not batches:
         raise DataError("there is no batch in the data to align on")
-    return found
+    return batches
 
 
 def _positional(batch: Any, names: tuple[str, ...], architecture: Architecture) -> Any:

@@ -1,5 +1,7 @@
 """Sound: waves, spectrograms, codes, and texts that are said."""
 
+from typing import Any
+
 import torch
 
 from zooalign_transformers.example_inputs import basic
@@ -178,7 +180,8 @@ def text_with_audio(request: InputRequest) -> Inputs:
 
 def wave_and_spectrogram(request: InputRequest) -> Inputs:
     """A sound as a wave and as a spectrogram."""
-    bins = request.model.semantic_encoder.feature_projection.projection.in_features
+    model: Any = request.model
+    bins = model.semantic_encoder.feature_projection.projection.in_features
     return {
         "input_values": request.normal(request.batch, 1, 3200),
         "input_features": request.normal(request.batch, 10, bins),

@@ -1,5 +1,7 @@
 """Images: pixels, patches in a row, pictures of a place, of a task, of a film."""
 
+from dataclasses import replace
+
 import torch
 
 from zooalign_transformers.example_inputs import basic
@@ -29,7 +31,7 @@ def patches_with_grid(request: InputRequest) -> Inputs:
     pixels, grid = basic.patches(request)
     if request.config.model_type == "kimi_k25_vision":  # patches that are images themselves
         side = basic.vision_config(request.config).patch_size
-        pixels = pixels.unflatten(-1, (-1, side, side))
+        pixels = pixels.reshape(pixels.shape[0], -1, side, side)
     name = "pixel_values" if request.takes("pixel_values") else "hidden_states"
     return {name: pixels, "grid_thw": grid, "image_grid_thw": grid}
 
@@ -102,9 +104,9 @@ def image_and_prompt_mask(request: InputRequest) -> Inputs:
 
 def image_and_class_names(request: InputRequest) -> Inputs:
     """A picture, three classes for each, and a task, as text."""
-    part = request.config.text_config
-    classes = basic.tokens(part, 3 * request.batch, request.generator)
-    tasks = basic.tokens(request.of(part))
+    prompts = request.of(request.config.text_config)
+    classes = basic.tokens(replace(prompts, batch=3 * request.batch))
+    tasks = basic.tokens(prompts)
     return {
         "pixel_values": basic.image(request),
         "classes_input_ids": classes,

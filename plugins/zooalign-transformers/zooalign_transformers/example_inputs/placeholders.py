@@ -92,7 +92,7 @@ def _placeholder(config: Any, names: tuple[str, ...]) -> int | None:
 
 def _fits(total: int | None, batch: int) -> TypeGuard[int]:
     """Whether so many tokens can be shared out among the rows of a batch."""
-    return bool(total) and total % batch == 0 and total <= _MOST * batch
+    return total is not None and total % batch == 0 and 0 < total <= _MOST * batch
 
 
 def with_placeholders(
