@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
-from zooalign.graph.lazy_state import TensorInfo
+from zooalign.graph.lazy_state import LazyTensors, TensorInfo
 from zooalign.zoo.checkpoint import open_checkpoint
 from zooalign.zoo.stored import ConvertedCheckpoint, Part
 from zooalign.zoo.writer import write_model
@@ -60,9 +60,8 @@ def test_it_is_written_as_it_was_stored(found: ConvertedCheckpoint, tmp_path: Pa
         asked.append(name)
         return found[name][order] if name == "experts" else found[name]
 
-    out = write_model(
-        tmp_path / "out", read, infos={n: found.info(n) for n in found}, layout_like=found
-    )
+    permuted = LazyTensors({name: found.info(name) for name in found}, read)
+    out = write_model(tmp_path / "out", permuted, layout_like=found)
     again = open_checkpoint(out / "model.safetensors.index.json")
     assert again.layout == found.stored.layout
     for place, name in enumerate(PIECES):
@@ -70,7 +69,7 @@ def test_it_is_written_as_it_was_stored(found: ConvertedCheckpoint, tmp_path: Pa
         assert again.info(name).dtype == torch.bfloat16
     assert sorted(asked) == ["experts", "new"]  # each once, though it comes in pieces
     whole = {n: found[n] for n in found}
-    write_model(tmp_path / "pairs", iter(whole.items()), layout_like=found)
+    write_model(tmp_path / "pairs", whole, layout_like=found)
     files = {path.name for path in (tmp_path / "in").glob("*.safetensors")}
     for name in files:
         one, other = load_file(tmp_path / "in" / name), load_file(tmp_path / "pairs" / name)

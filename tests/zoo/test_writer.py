@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
-from zooalign.graph.lazy_state import TensorInfo
+from zooalign.graph.lazy_state import LazyTensors, TensorInfo
 from zooalign.zoo.checkpoint import INDEX_NAME, open_checkpoint
 from zooalign.zoo.writer import write_model
 
@@ -71,24 +71,21 @@ def test_one_file(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("form", ["mapping", "function", "pairs", "pairs_reversed", "no_infos"])
-def test_all_forms_of_input(tmp_path: Path, form: str) -> None:
+def lazy(like: Mapping[str, Tensor], read: Callable[[str], Tensor]) -> LazyTensors:
+    return LazyTensors({key: TensorInfo.of(tensor) for key, tensor in like.items()}, read)
+
+
+def test_a_lazy_state_dict_is_read_once_for_each_tensor(tmp_path: Path) -> None:
     expected = tensors()
-    infos = {key: TensorInfo(tuple(t.shape), t.dtype) for key, t in expected.items()}
-    given_as = {
-        "mapping": expected,
-        "function": expected.__getitem__,
-        "pairs": iter(expected.items()),
-        "pairs_reversed": reversed(expected.items()),
-        "no_infos": iter(expected.items()),
-    }[form]
-    write_model(
-        tmp_path / "out",
-        given_as,
-        infos=None if form in ("mapping", "no_infos") else infos,
-        max_shard_size=100,
-    )
+    reads: list[str] = []
+
+    def read(key: str) -> Tensor:
+        reads.append(key)
+        return expected[key]
+
+    write_model(tmp_path / "out", lazy(expected, read), max_shard_size=100)
     assert_written(tmp_path / "out", expected)
+    assert sorted(reads) == sorted(expected)
 
 
 @settings(max_examples=25, deadline=None)
@@ -137,11 +134,15 @@ def test_views_and_scalars(tmp_path: Path) -> None:
     assert_written(tmp_path / "out", {key: t.detach() for key, t in expected.items()})
 
 
-def failing(after: int, error: BaseException) -> Iterator[tuple[str, Tensor]]:
-    for i, pair in enumerate(tensors().items()):
-        if i == after:
+def failing(after: int, error: BaseException) -> LazyTensors:
+    left = iter(range(after))
+
+    def read(key: str) -> Tensor:
+        if next(left, None) is None:
             raise error
-        yield pair
+        return tensors()[key]
+
+    return lazy(tensors(), read)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("broken"), SystemExit(3)])
@@ -154,30 +155,17 @@ def test_an_interruption_leaves_nothing(
     if overwrite:
         write_model(out, {"old": torch.ones(1)})
         before = listing(tmp_path)
-    infos = {key: TensorInfo(tuple(t.shape), t.dtype) for key, t in tensors().items()}
     with pytest.raises(type(error)):
-        write_model(out, failing(3, error), infos=infos, overwrite=overwrite)
+        write_model(out, failing(3, error), overwrite=overwrite)
     assert listing(tmp_path) == before
     if overwrite:
         assert_written(out, {"old": torch.ones(1)})
 
 
-@pytest.mark.parametrize(
-    ("pairs", "says"),
-    [
-        ([("a", torch.ones(2))], "1 tensors did not come: b"),
-        ([("a", torch.ones(2)), ("a", torch.ones(2))], "a: came twice"),
-        ([("a", torch.ones(2)), ("c", torch.ones(2))], "c: came twice, or was not announced"),
-        ([("a", torch.ones(3))], "a: is .*announced"),
-        ([("a", torch.ones(2).half())], "a: is .*announced"),
-    ],
-)
-def test_tensors_must_be_as_announced(
-    tmp_path: Path, pairs: list[tuple[str, Tensor]], says: str
-) -> None:
-    infos = {"a": TensorInfo((2,), torch.float32), "b": TensorInfo((2,), torch.float32)}
-    with pytest.raises(CheckpointError, match=says):
-        write_model(tmp_path / "out", iter(pairs), infos=infos)
+@pytest.mark.parametrize("given", [torch.ones(3), torch.ones(2).half()])
+def test_tensors_must_be_as_announced(tmp_path: Path, given: Tensor) -> None:
+    with pytest.raises(CheckpointError, match=r"a: is .*announced"):
+        write_model(tmp_path / "out", lazy({"a": torch.ones(2)}, lambda key: given))
     assert listing(tmp_path) == []
 
 
@@ -231,7 +219,7 @@ def test_more_than_is_free_is_refused_before_the_start(tmp_path: Path) -> None:
         raise AssertionError("nothing may be read")
 
     with pytest.raises(CheckpointError, match=rf"the disk is full.*{2**52 + 128} bytes are needed"):
-        write_model(tmp_path / "deep" / "out", never, infos=infos)
+        write_model(tmp_path / "deep" / "out", LazyTensors(infos, never))
     assert listing(tmp_path) == []
 
 
@@ -259,11 +247,10 @@ def test_a_disk_that_fills_up_while_writing(tiny_disk: Path) -> None:
             (tiny_disk / "other").write_bytes(bytes(400_000))
         return expected[key]
 
-    infos = {key: TensorInfo(tuple(t.shape), t.dtype) for key, t in expected.items()}
     with pytest.raises(
         CheckpointError, match=r"out: the disk is full .* bytes are needed, \d+ are"
     ):
-        write_model(tiny_disk / "out", other_process_fills_the_disk, infos=infos)
+        write_model(tiny_disk / "out", lazy(expected, other_process_fills_the_disk))
     assert listing(tiny_disk) == ["other"]
     with pytest.raises(CheckpointError, match="the disk is full"):
         write_model(tiny_disk / "out", {"w": torch.ones(200_000)})
@@ -275,7 +262,7 @@ def run_child(code: str, out: Path) -> subprocess.Popen[str]:
         import sys, time, torch
         from pathlib import Path
         from zooalign.errors import CheckpointError
-        from zooalign.graph.lazy_state import TensorInfo
+        from zooalign.graph.lazy_state import LazyTensors, TensorInfo
         from zooalign.zoo.writer import write_model
         out = Path(sys.argv[1])
         infos = {f"w{i}": TensorInfo((1000,), torch.float32) for i in range(1000)}
@@ -293,7 +280,7 @@ def test_a_file_size_limit(tmp_path: Path) -> None:
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
-            write_model(out, lambda key: torch.ones(1000), infos=infos)
+            write_model(out, LazyTensors(infos, lambda key: torch.ones(1000)))
         except CheckpointError as error:
             print(error)
     """
@@ -310,7 +297,7 @@ def test_a_signal_in_the_middle_of_writing(tmp_path: Path, sent: signal.Signals)
                 print("writing", flush=True)
                 time.sleep(60)
             return torch.ones(1000)
-        write_model(out, slow, infos=infos)
+        write_model(out, LazyTensors(infos, slow))
     """
     child = run_child(code, tmp_path / "out")
     assert child.stdout is not None
@@ -348,17 +335,11 @@ def test_files_made_of_digests_come_last_and_each_tensor_is_read_once(tmp_path: 
     def files(digests: Mapping[str, str]) -> dict[str, bytes]:
         return {"digests.json": json.dumps(dict(digests)).encode()}
 
-    infos = {key: TensorInfo.of(tensor) for key, tensor in expected.items()}
-    written = write_model(tmp_path / "out", read, infos=infos, extra_files=files)
+    written = write_model(tmp_path / "out", lazy(expected, read), extra_files=files)
     assert sorted(reads) == sorted(expected)
     assert json.loads((written / "digests.json").read_bytes()) == {
         key: hashlib.sha256(bits(tensor)[2]).hexdigest() for key, tensor in expected.items()
     }
-    pairs = iter(expected.items())
-    again = write_model(tmp_path / "pairs", pairs, infos=infos, extra_files=files)
-    assert json.loads((again / "digests.json").read_bytes()) == json.loads(
-        (written / "digests.json").read_bytes()
-    )
 
 
 def test_nothing_is_left_where_files_made_of_digests_fail(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "device_of",
     "float_state",
     "info_of",
+    "same_bytes",
 ]
 
 
@@ -148,6 +149,17 @@ class CastLike(StateView):
 
     def __getitem__(self, name: str) -> Tensor:
         return self._state[name].to(info_of(self._like, name).dtype)
+
+
+def same_bytes(one: Tensor, other: Tensor) -> bool:
+    """Whether shapes, dtypes and bytes are equal: NaNs are equal to themselves.
+
+    8-bit floats have no ``torch.equal``.
+    """
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    flat = [t.detach().contiguous().reshape(-1).view(torch.uint8) for t in (one, other)]
+    return one is other or torch.equal(*flat)
 
 
 def device_of(state: Mapping[str, Tensor]) -> torch.device:

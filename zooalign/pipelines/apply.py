@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from zooalign.errors import CheckpointError, MergeError, SpecError
+from zooalign.graph.lazy_state import LazyTensors
 from zooalign.pipelines.assemble import require_output
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
@@ -94,9 +95,10 @@ def apply_permutation(
                 _require_published(name, digest, published)
             return kept
 
+        infos = {name: model.checkpoint.info(name) for name in model.checkpoint}
         write_model(
             output,
-            read,
+            LazyTensors(infos, read),
             config_files=config,
             extra_files=proved,
             layout_like=model.checkpoint,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from zooalign.graph.lazy_state import LazyTensors
 from zooalign.progress import Progress
 from zooalign.release import layout
 from zooalign.release.card import make_card
@@ -86,8 +87,7 @@ def write_release(
 
     return write_model(
         output,
-        read,
-        infos={name: checkpoint.info(name) for name in checkpoint},
+        LazyTensors({name: checkpoint.info(name) for name in checkpoint}, read),
         config_files={k: v for k, v in config.items() if k not in (*extra, layout.DIGESTS)},
         extra_files=files,
         layout_like=checkpoint,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError
-from zooalign.graph.lazy_state import LazyTensors, TensorInfo
+from zooalign.graph.lazy_state import LazyTensors, TensorInfo, same_bytes
 from zooalign.zoo.building import tied_names
 
 __all__ = ["state_dict_for"]
@@ -89,14 +89,6 @@ def _untied(ties: Sequence[tuple[str, ...]], checkpoint: LazyTensors) -> list[st
         first, *others = [name for name in group if name in checkpoint] or [""]
         for other in others:
             same = checkpoint.info(first) == checkpoint.info(other)
-            if not same or not _equal(checkpoint[first], checkpoint[other]):
+            if not same or not same_bytes(checkpoint[first], checkpoint[other]):
                 found.append(f"{first} and {other}")
     return found
-
-
-def _equal(one: Tensor, other: Tensor) -> bool:
-    # By bytes: NaNs are equal to themselves, and 8-bit floats have no torch.equal.
-    return torch.equal(
-        one.contiguous().reshape(-1).view(torch.uint8),
-        other.contiguous().reshape(-1).view(torch.uint8),
-    )

@@ -5,15 +5,14 @@ its parameters since. Such a checkpoint is read under the architecture's names, 
 written in its place has the stored names and pieces again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
-from zooalign.graph.lazy_state import TensorInfo
+from zooalign.graph.lazy_state import LazyTensors, TensorInfo, info_of, same_bytes
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.checkpoint import Checkpoint
 
@@ -85,47 +84,31 @@ class ConvertedCheckpoint(Checkpoint):
             metadata=stored.metadata,
         )
 
-    def as_stored(
-        self,
-        tensors: Named | Iterable[tuple[str, Tensor]] | Callable[[str], Tensor],
-        infos: Mapping[str, TensorInfo] | None = None,
-    ) -> tuple[Callable[[str], Tensor], dict[str, TensorInfo]]:
-        """From tensors under the architecture's names to a reader of the stored ones.
+    def as_stored(self, tensors: Named) -> LazyTensors:
+        """Tensors under the architecture's names, as the tensors that are stored in their place.
 
-        Parameters
-        ----------
-        tensors, infos:
-            As :func:`zooalign.zoo.writer.write_model` takes them.
-
-        Returns
-        -------
-        The reader, and the shapes and dtypes of what it gives. Every tensor is asked for once if
-        pieces are read in the order of the files.
+        Every tensor is asked for once if pieces are read in the order of the files.
 
         Raises
         ------
         CheckpointError
             There are other tensors than this checkpoint's.
         """
-        if not isinstance(tensors, Mapping) and not callable(tensors):
-            tensors = dict(tensors)
-        names = infos if infos is not None else tensors
-        if isinstance(names, Mapping) and set(names) != set(self):
-            other = sorted(set(names) ^ set(self))
+        if set(tensors) != set(self):
+            other = sorted(set(tensors) ^ set(self))
             raise CheckpointError(
                 f"{other[0]}: the tensors to write are not those of the checkpoint whose layout "
                 "they are to have"
             )
-        read = tensors.__getitem__ if isinstance(tensors, Mapping) else tensors
         place = {piece: part for part in self.parts for piece in part.stored}
         kept: dict[tuple[str, ...], Named] = {}
 
-        def stored(piece: str) -> Tensor:
+        def read(piece: str) -> Tensor:
             part = place[piece]
             if not part.own:
                 return self.stored[piece]
             if part.stored not in kept:
-                whole = {name: read(name) for name in part.own}
+                whole = {name: tensors[name] for name in part.own}
                 pieces = _moved(part.backward, whole, piece)
                 _require_inverse(part, pieces, whole)
                 while len(kept) >= _KEPT:
@@ -133,16 +116,13 @@ class ConvertedCheckpoint(Checkpoint):
                 kept[part.stored] = pieces
             return kept[part.stored][piece]
 
-        return stored, {
-            piece: replace(self.stored.info(piece), dtype=_dtype(part, infos or part.own))
-            if part.own
-            else self.stored.info(piece)
-            for piece, part in place.items()
-        }
+        def info(piece: str, part: Part) -> TensorInfo:
+            stored = self.stored.info(piece)
+            if not part.own:
+                return stored
+            return replace(stored, dtype=info_of(tensors, next(iter(part.own))).dtype)
 
-
-def _dtype(part: Part, infos: Mapping[str, TensorInfo]) -> torch.dtype:
-    return infos[next(iter(part.own))].dtype
+        return LazyTensors({piece: info(piece, part) for piece, part in place.items()}, read)
 
 
 def _moved(move: Callable[[Named], Named], tensors: Named, wanted: str) -> Named:
@@ -161,19 +141,8 @@ def _require_inverse(part: Part, pieces: Named, whole: Named) -> None:
     """What is written must be read as what was meant."""
     again = part.forward(pieces)
     for name, tensor in whole.items():
-        if name not in again or not _same(again[name], tensor):
+        if name not in again or not same_bytes(again[name], tensor):
             raise CheckpointError(f"{name}: the pieces it is stored in do not give it back")
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    if one is other:
-        return True
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    return torch.equal(
-        one.contiguous().reshape(-1).view(torch.uint8),
-        other.contiguous().reshape(-1).view(torch.uint8),
-    )
 
 
 def as_architecture(

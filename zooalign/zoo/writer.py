@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
-from zooalign.graph.lazy_state import TensorInfo, info_of
+from zooalign.graph.lazy_state import StateView, TensorInfo, info_of
 from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME, Checkpoint
 from zooalign.zoo.files import new_directory, safe_name
 from zooalign.zoo.headers import Header, make_header
 from zooalign.zoo.stored import ConvertedCheckpoint
 
-__all__ = ["Tensors", "digest_of", "write_model"]
+__all__ = ["digest_of", "write_model"]
 
-Tensors = Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] | Callable[[str], Tensor]
 # Files by name, made from the SHA-256 of every tensor once all are written.
 FilesOfDigests = Callable[[Mapping[str, str]], Mapping[str, bytes]]
 
@@ -36,9 +35,8 @@ class _Shard:
 
 def write_model(
     output_dir: Path | str,
-    tensors: Tensors,
+    tensors: Mapping[str, Tensor],
     *,
-    infos: Mapping[str, TensorInfo] | None = None,
     config_files: Mapping[str, bytes] | None = None,
     extra_files: Mapping[str, bytes] | FilesOfDigests | None = None,
     max_shard_size: int | None = None,
@@ -51,12 +49,7 @@ def write_model(
     Parameters
     ----------
     tensors:
-        A mapping (each tensor is asked for once, when its turn comes), a function from a key to its
-        tensor, or pairs in any order.
-    infos:
-        Shapes and dtypes of all tensors to come. Not needed for mappings, nor if ``layout_like``
-        has exactly the keys, shapes and dtypes that come. Pairs without either are collected in
-        memory first.
+        Each is asked for once, when its turn comes; a lazy state dict is not read before.
     config_files:
         Files beside the weights, by name; so are ``extra_files``. A function is called once all
         tensors are written, with the SHA-256 of each (:func:`digest_of`): it gives the files, or
@@ -79,18 +72,16 @@ def write_model(
     Raises
     ------
     CheckpointError
-        A tensor is missing, unexpected, or not as announced; the directory is not empty; the disk
-        is full. Nothing is left behind.
+        A tensor is not of the shape and dtype announced; the directory is not empty; the disk is
+        full. Nothing is left behind.
     """
-    if infos is None and layout_like is None and not callable(tensors):
-        tensors = tensors if isinstance(tensors, Mapping) else dict(tensors)
-    infos = _infos(tensors, infos, layout_like)
     digests: dict[str, str] = {}
     if callable(extra_files):
-        tensors = _hashed(tensors, digests)
+        tensors = _Hashed(tensors, digests)
     if isinstance(layout_like, ConvertedCheckpoint):
-        tensors, infos = layout_like.as_stored(tensors, infos)
+        tensors = layout_like.as_stored(tensors)
         layout_like = layout_like.stored
+    infos = {name: info_of(tensors, name) for name in tensors}
     metadata = {"format": "pt", **(layout_like.metadata if layout_like else {}), **(metadata or {})}
     shards = _plan(infos, metadata, max_shard_size, layout_like)
     files = {**_index(shards, infos), **(config_files or {})}
@@ -102,7 +93,7 @@ def write_model(
     needed = sum(map(len, files.values())) + sum(shard.nbytes for shard in shards)
     with new_directory(output_dir, needed=needed, overwrite=overwrite) as directory:
         _write_files(directory, files)
-        _write_shards(directory, shards, _pairs(tensors, shards))
+        _write_shards(directory, shards, tensors)
         if callable(extra_files):
             files = dict(extra_files(digests))
             if twice := sorted(taken & set(files)):
@@ -116,31 +107,17 @@ def digest_of(tensor: Tensor) -> str:
     return hashlib.sha256(_bytes_of(tensor)).hexdigest()
 
 
-def _hashed(tensors: Tensors, digests: dict[str, str]) -> Tensors:
-    """The tensors, each noted in ``digests`` when it comes."""
+class _Hashed(StateView):
+    """The tensors, each noted in ``digests`` when it is read."""
 
-    def noted(name: str, tensor: Tensor) -> Tensor:
-        tensor = tensor.detach().to("cpu").contiguous()
-        digests[name] = digest_of(tensor)
+    def __init__(self, tensors: Mapping[str, Tensor], digests: dict[str, str]) -> None:
+        super().__init__(tensors)
+        self._digests = digests
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._state[name].detach().to("cpu").contiguous()
+        self._digests[name] = digest_of(tensor)
         return tensor
-
-    if isinstance(tensors, Mapping) or callable(tensors):
-        read = tensors.__getitem__ if isinstance(tensors, Mapping) else tensors
-        return lambda name: noted(name, read(name))
-    return ((name, noted(name, tensor)) for name, tensor in tensors)
-
-
-def _infos(
-    tensors: Tensors, infos: Mapping[str, TensorInfo] | None, layout_like: Checkpoint | None
-) -> Mapping[str, TensorInfo]:
-    if infos is not None:
-        return infos
-    known = tensors if isinstance(tensors, Mapping) else layout_like
-    if known is None:
-        raise CheckpointError(
-            "the shapes and dtypes of the tensors to write are not known: give infos"
-        )
-    return {name: info_of(known, name) for name in known}
 
 
 def _merged(files: Mapping[str, bytes], extra_files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -202,16 +179,6 @@ def _index(shards: list[_Shard], infos: Mapping[str, TensorInfo]) -> dict[str, b
     return {INDEX_NAME: (json.dumps(content, indent=2) + "\n").encode()}
 
 
-def _pairs(tensors: Tensors, shards: list[_Shard]) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(tensors, Mapping) or callable(tensors):
-        read = tensors.__getitem__ if isinstance(tensors, Mapping) else tensors
-        for shard in shards:
-            for key in shard.header.tensors:
-                yield key, read(key)
-    else:
-        yield from tensors
-
-
 def _write_files(directory: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         path = directory / safe_name(name)
@@ -219,27 +186,20 @@ def _write_files(directory: Path, files: Mapping[str, bytes]) -> None:
         path.write_bytes(content)
 
 
-def _write_shards(
-    directory: Path, shards: list[_Shard], pairs: Iterable[tuple[str, Tensor]]
-) -> None:
-    missing = {key: shard for shard in shards for key in shard.header.tensors}
+def _write_shards(directory: Path, shards: list[_Shard], tensors: Mapping[str, Tensor]) -> None:
     for shard in shards:
-        (directory / shard.name).parent.mkdir(parents=True, exist_ok=True)
-        (directory / shard.name).write_bytes(shard.start)
-    for key, tensor in pairs:
-        if key not in missing:
-            raise CheckpointError(f"{key}: came twice, or was not announced")
-        shard = missing.pop(key)
-        info, expected = TensorInfo.of(tensor), shard.header.tensors[key]
-        if info != expected:
-            raise CheckpointError(f"{key}: is {info}, but {expected} was announced")
-        with (directory / shard.name).open("r+b") as file:
-            file.seek(shard.header.offsets[key])
-            file.write(_bytes_of(tensor))
-    if missing:
-        raise CheckpointError(
-            f"{len(missing)} tensors did not come: {', '.join(list(missing)[:5])}"
-        )
+        path = directory / shard.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            file.write(shard.start)
+            # The header lists the tensors in the order of their bytes, without holes.
+            for name, announced in shard.header.tensors.items():
+                tensor = tensors[name]
+                if TensorInfo.of(tensor) != announced:
+                    raise CheckpointError(
+                        f"{name}: is {TensorInfo.of(tensor)}, but {announced} was announced"
+                    )
+                file.write(_bytes_of(tensor))
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
