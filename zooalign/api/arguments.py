@@ -63,10 +63,10 @@ def module_of(module: nn.Module | None, *models: Model) -> nn.Module:
     MergeError
         If there is none.
     """
-    found = next((m for m in (module, *models) if isinstance(m, nn.Module)), None)
-    if found is None:
+    architecture = next((m for m in (module, *models) if isinstance(m, nn.Module)), None)
+    if architecture is None:
         raise MergeError(
             "only state dicts were given, and nothing says which architecture they are of: pass "
             "module="
         )
-    return found
+    return architecture

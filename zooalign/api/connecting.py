@@ -10,6 +10,7 @@ from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_
 from zooalign.api.symmetries import extract_spec
 from zooalign.errors import MergeError
 from zooalign.graph.batches import require_repeatable
+from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.keywords import settings_and_options
 from zooalign.merging.connecting import Connected, Matching, connect
@@ -33,6 +34,7 @@ class _ConnectivitySettings:
     metric: Measure | None = correct
 
 
+@captured_once()
 def connectivity(
     models: Sequence[Model | Sequence[Model]],
     *,
@@ -68,7 +70,7 @@ def connectivity(
     -------
     Connected
         ``connectivity`` with ``pairs``, ``summary()``, ``simplex``, ``cycles``, ``merged``; and
-        ``trajectories``, one a pair, where sequences were given.
+        ``trajectories``, one per pair, where sequences were given.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Average aligned networks, measure the barrier between them, and repair what averaging breaks.
 
 Works on ``nn.Module`` and state dicts (any ``Mapping[str, Tensor]``), on the device of the
-tensors; changes neither. The second network is already permuted when it comes here.
+tensors; changes neither. The second network has been permuted to match the first.
 """
 
 from zooalign.merging.barrier import barrier

@@ -74,13 +74,13 @@ def unit_moments(
     """UnitMoments of each layer's units in one network, over all batches."""
     by_node = {layer.node: layer for layer in layers}
     tensors = dict(parent.items())  # read once, not once a batch
-    found: dict[fx.Node, UnitMoments] = {}
+    by_layer: dict[fx.Node, UnitMoments] = {}
     for batch in inputs:
         for node, value in steps(captured, tensors, batch):
             if node in by_node:
                 moments = UnitMoments.of(by_node[node].rows(value), 0)
-                found[node] = found[node] + moments if node in found else moments
-    return found
+                by_layer[node] = by_layer[node] + moments if node in by_layer else moments
+    return by_layer
 
 
 def with_statistics(
@@ -122,7 +122,7 @@ def _corrections(
     by_norm = {norm.node: norm for norm in norms}
     sources = {norm.source for norm in norms}
     seen: dict[fx.Node, UnitMoments] = {}
-    found: dict[Layer, _Correction] = {}
+    corrections: dict[Layer, _Correction] = {}
     statistics: dict[str, Tensor] = {}
     runs = [steps(captured, state, batch) for batch in inputs]
     for current in zip(*runs, strict=True):
@@ -130,9 +130,9 @@ def _corrections(
         if node in by_node:
             layer = by_node[node]
             measured = _measured([layer.rows(output) for output in outputs], 0)
-            found[layer] = _correction(layer, measured, wanted[node])
+            corrections[layer] = _correction(layer, measured, wanted[node])
             for output in outputs:
-                layer.corrected(output, found[layer].scale, found[layer].shift)
+                layer.corrected(output, corrections[layer].scale, corrections[layer].shift)
         if node in by_norm:
             norm = by_norm[node]
             new = _reset_norm(norm, state, seen[norm.source])
@@ -140,7 +140,7 @@ def _corrections(
             statistics |= new
         if node in sources:
             seen[node] = _measured(outputs, 1)
-    return found, statistics
+    return corrections, statistics
 
 
 def _measured(outputs: Sequence[Tensor], axis: int) -> UnitMoments:
@@ -195,7 +195,7 @@ def _always(value: Tensor) -> Callable[[Tensor], Tensor]:
 
 def find_norms(captured: Capture) -> tuple[tuple[Norm, ...], tuple[tuple[str, str], ...]]:
     """Normalisations in graph order, and (running mean, reason) of those that cannot be reset."""
-    found: list[Norm] = []
+    norms: list[Norm] = []
     for node in captured.graph.nodes:
         if packet(node) != "aten.batch_norm":
             continue
@@ -204,14 +204,14 @@ def find_norms(captured: Capture) -> tuple[tuple[Norm, ...], tuple[tuple[str, st
         source, mean, variance = given["input"], stored["running_mean"], stored["running_var"]
         if mean is None or variance is None or not isinstance(source, fx.Node):
             continue
-        found.append(
+        norms.append(
             Norm(node, source, mean, variance, stored["weight"], stored["bias"], given["eps"])
         )
     counts: dict[str, int] = {}
-    for norm in found:
+    for norm in norms:
         counts[norm.mean] = counts.get(norm.mean, 0) + 1
-    kept = tuple(norm for norm in found if counts[norm.mean] == 1)
-    several = {norm.mean: "it is used more than once" for norm in found if counts[norm.mean] > 1}
+    kept = tuple(norm for norm in norms if counts[norm.mean] == 1)
+    several = {norm.mean: "it is used more than once" for norm in norms if counts[norm.mean] > 1}
     return kept, tuple(several.items())
 
 

@@ -16,7 +16,7 @@ Kind = Literal["identical", "no_free_group", "aligned", "different"]
 
 # Independently trained networks lie near 0 to 0.3; fine-tunes of one base above 0.9.
 _CLOSE = 0.8
-# With a permutation found that moves next to nothing, less closeness is proof enough.
+# If the permutation that matching gave moves next to nothing, less closeness is enough.
 _CLOSE_IF_FIXED = 0.5
 _FEW_MOVED = 0.05
 
@@ -33,7 +33,7 @@ class Diagnosis:
         ``different``: neither.
     cosine:
         Cosine between their weights: all floating tensors of two axes or more together
-        (all floating tensors, if there are no such).
+        (all floating tensors, if none has).
     moved_fraction:
         Fraction of units the permutation found moves, as given.
     free_groups:
@@ -110,7 +110,7 @@ def _compare(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> tuple[bool, fl
         identical = identical and _equal(x, y)
         if x.is_floating_point():
             u, v = x.double().flatten(), y.double().flatten()
-            # Masks hold infinities; they are no weights.
+            # Masks hold infinities and are not weights.
             if torch.isfinite(u).all() and torch.isfinite(v).all():
                 for slot, value in enumerate((u @ v, u @ u, v @ v)):
                     sums[x.dim() >= 2][slot] += float(value)

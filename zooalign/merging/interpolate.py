@@ -62,14 +62,14 @@ class LazyAverage(StateView):
                 if name in state:
                     check_tensors(name, first, info_of(state, name), index)
             return first.clone()
-        wide = _wide(first)
+        precise = _wide(first)
         total: Tensor | None = None
         for index, (state, weight) in enumerate(zip(self._states, self._weights, strict=True)):
             tensor = first if index == 0 else state[name]
             check_tensors(name, first, tensor, index)
             if weight == 0.0:
                 continue
-            term = tensor.detach().to(device=first.device, dtype=wide, copy=True).mul_(weight)
+            term = tensor.detach().to(device=first.device, dtype=precise, copy=True).mul_(weight)
             total = term if total is None else total.add_(term)
         assert total is not None  # the weights sum to one
         return total.to(first.dtype)

@@ -109,8 +109,8 @@ def _laid(values: Tensor, axes: Sequence[int], shape: Sequence[int]) -> Tensor:
     """Values, row-major over ``axes`` in their order, to be broadcast over a tensor's shape."""
     sizes = [shape[a] for a in axes]
     order = sorted(range(len(axes)), key=lambda n: axes[n])
-    wide = [shape[a] if a in axes else 1 for a in range(len(shape))]
-    return values.view(sizes).permute(order).reshape(wide)
+    broadcast = [shape[a] if a in axes else 1 for a in range(len(shape))]
+    return values.view(sizes).permute(order).reshape(broadcast)
 
 
 def find_layers(captured: Capture) -> tuple[tuple[Layer, ...], tuple[tuple[str, str], ...]]:
@@ -297,13 +297,13 @@ def _letters(equation: str, number: int) -> list[tuple[int, int]]:
     if not arrow or "." in term or len(set(term)) < len(term):
         return []
     head, dots, tail = right.partition("...")
-    found = []
+    axes = []
     for axis, letter in enumerate(term):
         if letter in head:
-            found.append((axis, head.index(letter) - (0 if dots else len(head))))
+            axes.append((axis, head.index(letter) - (0 if dots else len(head))))
         elif letter in tail:
-            found.append((axis, tail.index(letter) - len(tail)))
-    return found
+            axes.append((axis, tail.index(letter) - len(tail)))
+    return axes
 
 
 def _turned(node: fx.Node) -> tuple[fx.Node, list[int]] | None:
@@ -327,7 +327,7 @@ def _turned(node: fx.Node) -> tuple[fx.Node, list[int]] | None:
 
 
 def _with_bias(captured: Capture, product: _Product) -> _Product:
-    """The product with the addition of one number a unit, where that is all that reads it."""
+    """The product with the addition of one number per unit, where that is all that reads it."""
     users = list(product.node.users)
     if len(users) != 1 or packet(users[0]) != "aten.add" or users[0].kwargs:
         return product
@@ -339,10 +339,10 @@ def _with_bias(captured: Capture, product: _Product) -> _Product:
     ):
         return product
     shape, ndim = tuple(bias.meta["val"].shape), _ndim(users[0])
-    wide = {a - len(shape) for a, n in enumerate(shape) if n > 1}
+    bias_axes = {a - len(shape) for a, n in enumerate(shape) if n > 1}
     sizes = users[0].meta["val"].shape
     units = {axis for axis in product.output_axes if sizes[axis] > 1}
-    if wide != units or _ndim(product.node) != ndim:
+    if bias_axes != units or _ndim(product.node) != ndim:
         return product
     return replace(product, node=users[0], bias=bias)
 

@@ -68,7 +68,7 @@ def outcome(
 ) -> Outcome:
     """Judge a match by the weights.
 
-    Equality of permutations is no score: many near-equivalent ones exist. What decides is what
+    Equality of permutations is not a score: many near-equivalent ones exist. What decides is what
     the midpoint computes; ``zooalign barrier`` measures it, and this says what to expect.
 
     Parameters

@@ -34,11 +34,11 @@ def pair_similarity(
 
     Returns
     -------
-    Per group a float64 array with one number in [-1, 1] a unit (all contexts, row-major).
+    Per group a float64 array with one number in [-1, 1] per unit (all contexts, row-major).
     """
     if data is not None:
-        found = unit_similarity(spec, a, b, module=module, data=data)
-        return {g: np.diagonal(m).copy() for g, m in found.items()}
+        correlations = unit_similarity(spec, a, b, module=module, data=data)
+        return {g: np.diagonal(m).copy() for g, m in correlations.items()}
     check_names(a, b, 1)
     result = {}
     for group, places in parameter_places(spec, tensors_matched(spec, a, b)).items():
@@ -113,10 +113,10 @@ def merged_within(
     ranked.sort()
 
     def apart(count: int) -> dict[str, int]:
-        found = dict.fromkeys(groups, 0)
+        kept = dict.fromkeys(groups, 0)
         for _, group, _ in ranked[:count]:
-            found[group] += 1
-        return found
+            kept[group] += 1
+        return kept
 
     low, high = 0, len(ranked)
     while low < high:  # the largest number of pairs apart within the budget

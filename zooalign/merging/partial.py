@@ -125,7 +125,7 @@ def partial_merge(
     ------
     MergeError
         If a group named in ``merged`` cannot have more units, with the operator and layer that
-        forbid it (where groups are not named they are merged whole, and told in ``refused``); or
+        forbid it (groups that are not named are merged whole and reported in ``refused``); or
         arguments do not fit.
     TraceError
         If the module cannot be traced.
@@ -178,14 +178,14 @@ def into(
     refused: Mapping[str, str],
 ) -> PartialMerge:
     """The models merged into slots, with the module in the widths that takes."""
-    spec, wide = plan.spec, plan.wide(slots).spec
-    state = merge_into_slots(spec, wide, states, slots, plan.roles, weights)
-    holder = widened(plan.module, wide.shapes)
+    spec, wider = plan.spec, plan.wide(slots).spec
+    state = merge_into_slots(spec, wider, states, slots, plan.roles, weights)
+    holder = widened(plan.module, wider.shapes)
     holder.load_state_dict(state, strict=False)
-    count = _parameters(spec, wide.shapes) / _parameters(spec, spec.shapes)
-    widths = {g: (spec.by_id[g].size, wide.by_id[g].size) for g in slots}
+    count = _parameters(spec, wider.shapes) / _parameters(spec, spec.shapes)
+    widths = {g: (spec.by_id[g].size, wider.by_id[g].size) for g in slots}
     return PartialMerge(
-        state, holder, wide, merged, widths, refused, count, dict(slots), tuple(weights)
+        state, holder, wider, merged, widths, refused, count, dict(slots), tuple(weights)
     )
 
 
@@ -250,8 +250,8 @@ def _require_one_role(plan: Widening, group: str) -> None:
 
 def _slots(merged: np.ndarray, live: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first model's units in their places, the second's beside their partners or behind."""
-    own = np.arange(len(live))
+    first = np.arange(len(live))
     kept = live & ~merged
-    other = np.where(live, own, -1)
-    other[kept] = len(live) + np.arange(int(kept.sum()))
-    return own, other
+    second = np.where(live, first, -1)
+    second[kept] = len(live) + np.arange(int(kept.sum()))
+    return first, second

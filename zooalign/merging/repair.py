@@ -95,7 +95,7 @@ def repair(
     All calibration batches run through the merged network side by side, node by node. So the
     memory taken is that of the tensors alive at one node, for all batches together, besides the
     merged network and one parent at a time. A few hundred examples are enough: the statistics
-    are two numbers a unit.
+    are two numbers per unit.
 
     Parameters
     ----------
@@ -174,25 +174,25 @@ def repair_partial(
     """
     batches = list(data)
     example = next(read_batches(batches)).args
-    narrow, wide = capture(module, example), capture(merge.module, example)
-    layers, _ = find_layers(narrow)
-    wide_layers, skipped = find_layers(wide)
-    norms, shared = find_norms(wide)
-    if [layer.weight for layer in layers] != [layer.weight for layer in wide_layers]:
+    parent_graph, merged_graph = capture(module, example), capture(merge.module, example)
+    layers, _ = find_layers(parent_graph)
+    merged_layers, skipped = find_layers(merged_graph)
+    norms, shared = find_norms(merged_graph)
+    if [layer.weight for layer in layers] != [layer.weight for layer in merged_layers]:
         raise MergeError("the merged module has other layers than its parents'")
     spec = extract_spec(module, example)
-    inputs = _calibration_inputs(wide, merge.state, batches)
+    inputs = _calibration_inputs(merged_graph, merge.state, batches)
     states = [a, b.state if isinstance(b, Padded) else b]
-    moments = [unit_moments(narrow, state, inputs, layers) for state in states]
+    moments = [unit_moments(parent_graph, state, inputs, layers) for state in states]
     wanted, kept = {}, []
-    for layer, wider in zip(layers, wide_layers, strict=True):
+    for layer, merged_layer in zip(layers, merged_layers, strict=True):
         target = _target(merge, spec, layer, [m[layer.node] for m in moments])
         if target is None:
             skipped += ((layer.weight, "its units lie along several axes"),)
         else:
-            wanted[wider.node] = target
-            kept.append(wider)
-    state, dead = with_statistics(wide, merge.state, inputs, kept, norms, wanted)
+            wanted[merged_layer.node] = target
+            kept.append(merged_layer)
+    state, dead = with_statistics(merged_graph, merge.state, inputs, kept, norms, wanted)
     return _result_of(state, kept, norms, skipped + shared, dead)
 
 
@@ -206,27 +206,30 @@ def _target(
     if moved and (len(axes) > 1 or layer.groups > 1):
         return None
     parts = []
-    for m, (found, weight) in enumerate(zip(moments, merge.weights, strict=True)):
-        index, factor = np.arange(len(found.mean)), np.full(len(found.mean), weight)
+    for model, (measured, weight) in enumerate(zip(moments, merge.weights, strict=True)):
+        index, factor = np.arange(len(measured.mean)), np.full(len(measured.mean), weight)
         if moved:
-            slots = {**first_slots(spec, merge.spec), **{g: s[m] for g, s in merge.slots.items()}}
+            slots = {
+                **first_slots(spec, merge.spec),
+                **{g: s[model] for g, s in merge.slots.items()},
+            }
             shapes = (spec.shapes[name], merge.spec.shapes[name])
             placed = placements(places, wide_places, *shapes, slots, name)
             (placement,) = (p for p in placed if p.axes == axes)
             index = placement.index
             for at in placement.standing:
                 if at.place.group in merge.slots:
-                    own = factors_of(merge.slots, m, merge.weights)[at.place.group]
-                    factor = np.where(at.narrow < 0, factor, own[at.narrow])
-        parts.append((index, factor, found))
+                    factors = factors_of(merge.slots, model, merge.weights)[at.place.group]
+                    factor = np.where(at.narrow < 0, factor, factors[at.narrow])
+        parts.append((index, factor, measured))
     size = max(int(index.max()) for index, _, _ in parts) + 1
     mean, std = torch.zeros(size).double(), torch.zeros(size).double()
-    for index, factor, found in parts:
+    for index, factor, measured in parts:
         live = index >= 0
         to, share = torch.from_numpy(index[live]), torch.from_numpy(factor[live])
         rows = torch.from_numpy(live)
-        mean.index_add_(0, to, share * found.mean[rows])
-        std.index_add_(0, to, share * found.std[rows])
+        mean.index_add_(0, to, share * measured.mean[rows])
+        std.index_add_(0, to, share * measured.std[rows])
     return Target(mean, std)
 
 
@@ -266,7 +269,7 @@ def _calibration_inputs(
     dtype = floating.pop() if len(floating) == 1 else None
     examples = {n.name: n.meta.get("val") for n in captured.graph.nodes if n.op == "placeholder"}
     wanted = [getattr(examples[name], "shape", None) for name in captured.inputs]
-    found = []
+    inputs = []
     for index, batch in enumerate(read_batches(batches)):
         shapes = [getattr(x, "shape", None) for x in batch.args]
         if batch.kwargs or shapes != wanted:
@@ -276,8 +279,8 @@ def _calibration_inputs(
                 f"inputs of shapes {_readable(wanted)}. Use batches of one size, and leave out "
                 "the last one if it is smaller."
             )
-        found.append(batch.to(device, dtype).args)
-    return found
+        inputs.append(batch.to(device, dtype).args)
+    return inputs
 
 
 def _readable(shapes: Sequence[Any]) -> list[Any]:

@@ -28,23 +28,23 @@ GroupSlots = Mapping[str, Sequence[np.ndarray]]
 
 def conflicts(spec: PermutationSpec, roles: Roles) -> dict[str, str]:
     """Groups whose units cannot be given slots, with the reason."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     outer = {o for group in spec.groups for o in group.over}
     for group in spec.groups:
         if group.over or group.id in outer:
-            found[group.id] = "its units are nested (heads, or the dims of heads)"
+            reasons[group.id] = "its units are nested (heads, or the dims of heads)"
     for (name, group_id, _), role in roles.items():
         if {MAKES, READS} <= role:
-            found.setdefault(
+            reasons.setdefault(
                 group_id, f"'{name}' makes its units and reads them too (a tied or shared tensor)"
             )
-    made: dict[tuple[str, str], int] = {}
+    made_along: dict[tuple[str, str], int] = {}
     for (name, group_id, _), role in roles.items():
         if READS not in role:
-            made[(name, group_id)] = made.get((name, group_id), 0) + 1
-            if made[(name, group_id)] > 1:
-                found.setdefault(group_id, f"'{name}' makes its units along several axes")
-    return found
+            made_along[(name, group_id)] = made_along.get((name, group_id), 0) + 1
+            if made_along[(name, group_id)] > 1:
+                reasons.setdefault(group_id, f"'{name}' makes its units along several axes")
+    return reasons
 
 
 def merge_into_slots(
@@ -79,7 +79,7 @@ def merge_into_slots(
         check_names(states[0], state, index)
     narrow_places, wide_places = tensor_places(spec), tensor_places(wide)
     same = first_slots(spec, wide)
-    own = [{**same, **{g: found[m] for g, found in slots.items()}} for m in range(len(states))]
+    slots_of = [{**same, **{g: found[m] for g, found in slots.items()}} for m in range(len(states))]
     factors = [factors_of(slots, m, weights) for m in range(len(states))]
     result: dict[str, Tensor] = {}
     for name, first in states[0].items():
@@ -97,7 +97,7 @@ def merge_into_slots(
         total: Tensor | None = None
         for m, state in enumerate(states):
             places = (narrow_places[name], wide_places[name])
-            placed = placements(*places, first.shape, wide.shapes[name], own[m], name)
+            placed = placements(*places, first.shape, wide.shapes[name], slots_of[m], name)
             by_axes = _by_axes(name, placed, roles, factors[m], weights[m])
             tensor = state[name if name in state else _missing(name, m)].detach()
             tensor = tensor.to(device=first.device, dtype=torch.float64)
@@ -116,17 +116,17 @@ def _missing(name: str, index: int) -> str:
 
 def factors_of(slots: GroupSlots, model: int, weights: Sequence[float]) -> dict[str, np.ndarray]:
     """Per group what each unit of one model counts in its slot."""
-    found = {}
+    factors = {}
     for group, by_model in slots.items():
         size = max(int(where.max(initial=-1)) for where in by_model) + 1
         total = np.zeros(size)
         for where, weight in zip(by_model, weights, strict=True):
             np.add.at(total, where[where >= 0], weight)
         where = by_model[model]
-        found[group] = np.where(
+        factors[group] = np.where(
             where < 0, 0.0, weights[model] / np.where(total > 0, total, 1)[where]
         )
-    return found
+    return factors
 
 
 def _by_axes(
@@ -137,13 +137,13 @@ def _by_axes(
     weight: float,
 ) -> dict[tuple[int, ...], np.ndarray]:
     """What each position counts along the axes where the tensor makes units that have slots."""
-    found: dict[tuple[int, ...], np.ndarray] = {}
+    by_axes: dict[tuple[int, ...], np.ndarray] = {}
     for placement in placed:
         for at in placement.standing:
             group = at.place.group
             if group in factors and READS not in roles[(name, group, at.place.axes)]:
-                factor = found.get(placement.axes, np.full(placement.index.size, weight))
-                found[placement.axes] = np.where(at.narrow < 0, factor, factors[group][at.narrow])
-    if len(found) > 1:
-        raise MergeError(f"'{name}' makes units along several axes: {sorted(found)}")
-    return found
+                factor = by_axes.get(placement.axes, np.full(placement.index.size, weight))
+                by_axes[placement.axes] = np.where(at.narrow < 0, factor, factors[group][at.narrow])
+    if len(by_axes) > 1:
+        raise MergeError(f"'{name}' makes units along several axes: {sorted(by_axes)}")
+    return by_axes

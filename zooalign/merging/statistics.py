@@ -140,8 +140,8 @@ class UnitMoments:
         ``torch.var_mean`` is numerically stable (Welford), so that float32 suffices within one
         batch; batches are combined in float64.
         """
-        wide = values if values.dtype == torch.float64 else values.float()
-        rows = wide.movedim(axis, 0).reshape(wide.shape[axis], -1)
+        floats = values if values.dtype == torch.float64 else values.float()
+        rows = floats.movedim(axis, 0).reshape(floats.shape[axis], -1)
         variance, mean = torch.var_mean(rows, dim=1, correction=0)
         count = rows.shape[1]
         return cls(count, mean.cpu().double(), variance.cpu().double() * count)
