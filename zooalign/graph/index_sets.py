@@ -1,31 +1,34 @@
-"""Atoms: sets of positions, what they are defined by, whether they are fixed, where they stand.
+"""Index sets: what the positions of axes are, and how operators relate them.
 
-The base of :class:`~zooalign.graph.index_sets.IndexSets`; nothing here knows torch or networkx.
+An **atom** is a set of positions. An **axis** of a tensor is the row-major product of atoms, none
+where the tensor does not vary along it. Operators state relations between atoms:
+
+- *equality*: two are one set, position by position (union-find: each class has a representative);
+- *product*: one is made of factors (a reshape), written out by :meth:`IndexSets.digits`;
+- *sum*: one is pieces side by side (a concatenation), given by :meth:`IndexSets.pieces`;
+- *restriction*: what an atom is where another one takes only some of its values;
+- *fixed*: the positions are told apart, by a :class:`Cause`.
+
+Nothing here knows torch or networkx.
 """
 
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 
-__all__ = [
-    "LIMIT",
-    "Atoms",
-    "Axis",
-    "Cause",
-    "IndexSets",
-    "Products",
-    "Relation",
-    "Restrictions",
-    "Sums",
-]
-
+__all__ = ["LIMIT", "Axis", "Cause", "IndexSets", "Relation"]
 
 Axis = tuple[int, ...]
-# The kind of a cause that is no fact about the network: a rule does not know better.
+# The kind of a cause that is not a fact about the network: a rule does not know better.
 LIMIT = "not understood"
+
+# Cut at more points than this, hardly two of its units would be left alike.
+_MOST_SHIFTS = 2
+# A sum of more pieces than this comes only from matching a set with its own shifted copy;
+# such a set has no symmetry worth the work.
+_MOST_PIECES = 4096
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Relation:
     operator: str
 
 
-class Atoms(ABC):
-    """Atoms with their definitions and causes, and the tensors that they stand in."""
+class IndexSets:
+    """A growing system of atoms under relations. Mutable while a graph is read, then only asked."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -70,6 +73,8 @@ class Atoms(ABC):
         self._wraps: dict[Axis, int] = {}
         self._parts: dict[tuple[int, int, int], int] = {}
         self._inside: tuple[int, dict[int, Counter[int]]] = (0, {})  # as of a version
+
+    # ------------------------------------------------------------------ atoms and axes
 
     def new(self, size: int, fixed: Cause | None = None) -> int:
         """A new atom of ``size`` positions."""
@@ -100,14 +105,14 @@ class Atoms(ABC):
 
     def digits(self, axis: Iterable[int]) -> Axis:
         """The axis with every product written out: representatives, none of them a product."""
-        found: list[int] = []
+        digits: list[int] = []
         for atom in axis:
             root = self.find(atom)
             if root in self._product:
-                found.extend(self.digits(self._product[root]))
+                digits.extend(self.digits(self._product[root]))
             elif self.sizes[root] != 1:
-                found.append(root)
-        return tuple(found)
+                digits.append(root)
+        return tuple(digits)
 
     def is_sum(self, atom: int) -> bool:
         """Whether the atom is defined as pieces side by side."""
@@ -118,14 +123,14 @@ class Atoms(ABC):
         return self._product.get(self.find(atom))
 
     def pieces(self, atom: int) -> tuple[int, ...]:
-        """The finest pieces of a sum, in order (the atom itself where it is no sum)."""
+        """The finest pieces of a sum, in order (the atom itself where it is not a sum)."""
         root = self.find(atom)
         if root not in self._sum:
             return (root,)
         return tuple(leaf for piece in self._sum[root] for leaf in self.pieces(piece))
 
     def inside(self, atom: int) -> Counter[int]:
-        """How often each set stands inside a sum, at most, where one of its pieces is taken."""
+        """How often each atom occurs in one piece of a sum, at most."""
         root = self.find(atom)
         if root not in self._sum:
             return Counter()
@@ -134,19 +139,19 @@ class Atoms(ABC):
             known = {}
             self._inside = (self.version, known)
         if root not in known:
-            found: Counter[int] = Counter()
+            most: Counter[int] = Counter()
             for piece in {self.find(piece) for piece in self._sum[root]}:
                 digits = self.digits((piece,))
-                found |= sum(map(self.inside, digits), Counter(digits))
-            known[root] = found
+                most |= sum(map(self.inside, digits), Counter(digits))
+            known[root] = most
         return known[root]
 
     def count(self, axis: Iterable[int], atom: int) -> int:
-        """How often a set stands in an axis, in its sums too."""
+        """How often an atom occurs in an axis, inside its sums too."""
         root = self.find(atom)
         return sum((digit == root) + self.inside(digit)[root] for digit in self.digits(axis))
 
-    # ------------------------------------------------------------------ fixed
+    # ------------------------------------------------------------------ what is told apart
 
     def fixed(self, atom: int) -> Cause | None:
         """Why the atom's positions are told apart, or None."""
@@ -164,7 +169,7 @@ class Atoms(ABC):
         for atom in axis:
             root = self.find(atom)
             known = self._fixed.get(root)
-            # A limit gives way to a fact about the network, whichever was stated first.
+            # A fact about the network replaces a limit of the rules, whichever was stated first.
             if known is not None and (known.kind != LIMIT or cause.kind == LIMIT):
                 continue
             self._fixed[root] = cause
@@ -184,9 +189,9 @@ class Atoms(ABC):
     def register(self, axes: Sequence[Axis]) -> tuple[Axis, ...]:
         """State that a tensor with these axes exists.
 
-        An atom's order can depend on another atom only where every tensor that has the one has
-        the other too; this is what makes head dims an own set within each head, and keeps one
-        order of channels for all positions.
+        An atom may be ordered per value of another one only if every tensor that has the one has
+        the other too. So the dims of a head may have an order for each head, and channels have one
+        order for all positions.
         """
         tensor = tuple(tuple(axis) for axis in axes)
         number = len(self.tensors)
@@ -207,353 +212,7 @@ class Atoms(ABC):
                 return False
         return not self.inside(root)[other]
 
-    # ------------------------------------------------------------------ definitions
-
-    @abstractmethod
-    def unify(self, left: int, right: int) -> None:
-        """State that two atoms of one size are one set, position by position."""
-
-    @abstractmethod
-    def unify_axes(self, left: Axis, right: Axis) -> None:
-        """State that two axes of one size are one, refining factors where they differ."""
-
-    def _define_product(self, root: int, factors: Axis) -> None:
-        self.version += 1
-        self._product[root] = factors
-        for factor in factors:
-            self._appears.setdefault(factor, []).extend(self._appears.get(root, ()))
-            self._relate("product", root, factor)
-
-    def _define_sum(self, root: int, pieces: Sequence[int]) -> None:
-        self.version += 1
-        self._sum[root] = tuple(pieces)
-        start = 0
-        for piece in pieces:
-            self._parts.setdefault((root, start, start + self.sizes[piece]), piece)
-            start += self.sizes[piece]
-            self._relate("sum", root, piece)
-        if root in self._fixed:
-            self._follow(pieces, self._fixed[root])
-
-    def _relate(self, kind: str, left: int, right: int) -> None:
-        self.relations.append(Relation(kind, left, right, self.operator))
-
-
-class Restrictions(Atoms):
-    """Index sets with own sets in parts of other sets."""
-
-    def restrict(self, axis: Axis, on: int, low: int, high: int) -> Axis:
-        """The axis as it stands where ``on`` takes values ``low`` to ``high`` only."""
-        if (low, high) == (0, self.sizes[on]):
-            return axis
-        return tuple(
-            self.own(atom, on, low, high) if self.may_depend(atom, on) else atom
-            for atom in self.digits(axis)
-        )
-
-    def own(self, atom: int, on: int, low: int, high: int) -> int:
-        """The atom that ``atom`` is where ``on`` takes values ``low`` to ``high``."""
-        key = (self.find(atom), self.find(on), low, high)
-        if key not in self.restrictions:
-            restricted = self.new(self.sizes[atom])
-            self.version += 1
-            self.restrictions[key] = restricted
-            self._relate("restriction", restricted, atom)
-        return self.restrictions[key]
-
-    def state_restriction(self, atom: int, on: int, low: int, high: int, restricted: int) -> None:
-        """State that ``atom``, where ``on`` is ``low`` to ``high``, is the atom ``restricted``."""
-        key = (self.find(atom), self.find(on), low, high)
-        if key in self.restrictions:
-            self.unify(self.restrictions[key], restricted)
-        self.restrictions[key] = restricted
-        self._relate("restriction", restricted, atom)
-
-    def tidy(self) -> None:
-        """Name everything that is looked up by representatives; two of one name are one set."""
-        wraps, self._wraps = self._wraps, {}
-        for axis, whole in wraps.items():
-            self._agree(self._wraps.setdefault(self.digits(axis), whole), whole)
-        runs, self._runs = self._runs, {}
-        for run, whole in runs.items():
-            names = tuple(self.find(piece) for piece in run)
-            self._agree(self._runs.setdefault(names, whole), whole)
-        parts, self._parts = self._parts, {}
-        for (on, low, high), part in parts.items():
-            self._agree(self._parts.setdefault((self.find(on), low, high), part), part)
-        restrictions, self.restrictions = self.restrictions, {}
-        for (atom, on, low, high), restricted in restrictions.items():
-            key = (self.find(atom), self.find(on), low, high)
-            self._agree(self.restrictions.setdefault(key, restricted), restricted)
-
-    def _agree(self, known: int, other: int) -> None:
-        if self.find(known) != self.find(other):
-            self.unify(known, other)
-
-
-class Sums(Restrictions):
-    """Index sets that may be pieces side by side."""
-
-    def _starts(self, atom: int) -> list[int]:
-        return [0, *accumulate(self.sizes[p] for p in self.pieces(atom))][:-1]
-
-    def singles(self, axis: Axis) -> bool:
-        """Whether an axis is a sum of single positions, each of its own."""
-        digits = self.digits(axis)
-        pieces = self.pieces(digits[0]) if len(digits) == 1 else ()
-        return len(pieces) > 1 and all(self.sizes[piece] == 1 for piece in pieces)
-
-    def spans(self, atom: int, low: int = 0, high: int | None = None) -> list[tuple[int, int]]:
-        """First and last (exclusive) positions of the pieces between two cuts."""
-        stop = self.sizes[atom] if high is None else high
-        starts = [start for start in self._starts(atom) if low <= start < stop]
-        return list(zip(starts, [*starts[1:], stop], strict=True))
-
-    def _cuts(self, atom: int) -> list[int]:
-        return self._starts(atom)[1:]
-
-    def _cut(self, atom: int, point: int) -> None:
-        """Refine the pieces of an atom (no product) so that one starts at ``point``."""
-        root = self.find(atom)
-        if root not in self._sum:
-            parts = [self._part(n, root) for n in (point, self.sizes[root] - point)]
-            self._define_sum(root, parts)
-            return
-        flat: list[int] = []
-        for start, piece in zip(self._starts(root), self.pieces(root), strict=True):
-            offset = point - start
-            if not 0 < offset < self.sizes[piece]:
-                flat.append(piece)
-            elif piece in self._product:
-                low = self.wrap(self.segment((piece,), 0, offset))
-                high = self.wrap(self.segment((piece,), offset, self.sizes[piece]))
-                flat.extend((low, high))
-            else:
-                self._cut(piece, offset)
-                flat.extend(self.pieces(piece))
-        self.version += 1
-        self._sum[root] = tuple(flat)
-
-    def piece(self, atom: int, low: int, high: int) -> int:
-        """The atom that holds positions ``low`` to ``high`` of an atom that is no product."""
-        root = self.find(atom)
-        if (low, high) == (0, self.sizes[root]):
-            return root
-        if (root, low, high) not in self._parts:
-            self._parts[root, low, high] = self._piece(root, low, high)
-        return self.find(self._parts[root, low, high])
-
-    def _piece(self, root: int, low: int, high: int) -> int:
-        for point in (low, high):
-            if 0 < point < self.sizes[root] and point not in self._cuts(root):
-                self._cut(root, point)
-        run = tuple(
-            p
-            for start, p in zip(self._starts(root), self.pieces(root), strict=True)
-            if low <= start < high
-        )
-        return run[0] if len(run) == 1 else self._run(run)
-
-    def _run(self, pieces: Sequence[int]) -> int:
-        # By representatives: the same pieces are never a new sum.
-        run = tuple(self.find(piece) for piece in pieces)
-        if run not in self._runs:
-            whole = self.new(sum(self.sizes[p] for p in run))
-            self._define_sum(whole, run)
-            if all(p in self._fixed for p in run):
-                self._follow((whole,), self._fixed[run[0]])
-            self._runs[run] = whole
-        return self.find(self._runs[run])
-
-    def wrap(self, axis: Axis) -> int:
-        """An axis as one atom."""
-        if len(axis) == 1:
-            return self.find(axis[0])
-        digits = self.digits(axis)
-        if len(digits) == 1:
-            return digits[0]
-        if not digits:
-            return self.new(1)
-        if digits not in self._wraps:
-            whole = self._wraps[digits] = self.new(self.size(digits))
-            self._define_product(whole, digits)
-            if all(d in self._fixed for d in digits):
-                self._fixed[whole] = self._fixed[digits[0]]
-        return self.find(self._wraps[digits])
-
-    def concatenate(self, axes: Sequence[Axis]) -> Axis:
-        """The axis that holds the given axes side by side."""
-        if len(axes) == 1:
-            return axes[0]
-        return (self._run([self.wrap(axis) for axis in axes]),)
-
-    def segment(self, axis: Axis, low: int, high: int) -> Axis:
-        """Positions ``low`` to ``high`` of an axis, as an axis."""
-        return self.cut_out((axis,), 0, low, high)[0]
-
-    def cut_out(self, axes: Sequence[Axis], number: int, low: int, high: int) -> list[Axis]:
-        """All axes of a tensor after axis ``number`` is cut to positions ``low`` to ``high``."""
-        axis = self.digits(axes[number])
-        if (low, high) == (0, self.size(axis)):
-            return [tuple(a) for a in axes]
-        first, rest = axis[0], axis[1:]
-        inner = self.size(rest)
-        written = [self.digits(a) for a in axes]
-        # Where the set stands twice, only what stands beside this one is said to go with it.
-        once = sum(self.count(a, first) for a in written) == 1
-        beside = self.count(axis, first) == 1
-        if low % inner == 0 and high % inner == 0:
-            piece = self.piece(first, low // inner, high // inner)
-            part = (first, low // inner, high // inner)
-            cut = [self.restrict(a, *part) if once else a for a in written]
-            kept = () if self.sizes[piece] == 1 else (piece,)
-            cut[number] = (*kept, *(self.restrict(rest, *part) if beside else rest))
-            return cut
-        # The cut runs through a block: blocks one by one, and no order may depend on them.
-        parts: list[Axis] = []
-        start = low
-        while start < high:
-            block = start // inner
-            stop = min(high, (block + 1) * inner)
-            if start % inner == 0 and high - start >= inner:
-                stop = high - high % inner
-            part = (first, block, -(-stop // inner))
-            piece = self.piece(*part)
-            inside = self.restrict(rest, *part) if beside else rest
-            whole = (piece, *inside) if self.sizes[piece] > 1 else inside
-            offset = block * inner
-            parts.append(self.segment(whole, start - offset, stop - offset))
-            start = stop
-        for other, others in enumerate(axes):
-            if other != number:
-                for atom in self.digits(others):
-                    if any(self.may_depend(atom, d) for d in axis):
-                        self.register([(atom,)])
-        cut = [tuple(a) for a in axes]
-        cut[number] = self.concatenate(parts)
-        return cut
-
-
-# Cut at more points than this, hardly two of its units would be left alike.
-_MOST_SHIFTS = 2
-
-
-class Products(Sums):
-    """Index sets that may be split into factors."""
-
-    def split(self, atom: int, inner: int) -> Axis:
-        """Make an atom the product of an outer and an inner factor of ``inner`` positions."""
-        root = self.find(atom)
-        if root in self._product:
-            return self._split_axis(self._product[root], inner)
-        outer_size = self.sizes[root] // inner
-        if outer_size == 1 or inner == 1:
-            return (root,)
-        pieces, cuts = self.pieces(root), self._cuts(root)
-        if self._shifts(pieces, inner) > _MOST_SHIFTS:
-            shifted = Cause("order", self.operator, "laid against shifted copies of itself")
-            self.fix((root,), shifted)
-            pieces, cuts = (root,), []
-        outer, within = self._part(outer_size, root), self._part(inner, root)
-        self._sum.pop(root, None)
-        self._define_product(root, (outer, within))
-        self._restrict_by_blocks(root, outer, inner)
-        if len(pieces) == 1:
-            return (outer, within)
-        # A sum becomes blocks: whole blocks keep their piece, a block that straddles pieces is
-        # one block whose inside is a sum.
-        points = {point for cut in cuts for point in (cut // inner, -(-cut // inner))}
-        for point in sorted(points - {0, outer_size}):
-            self._cut(outer, point)
-        ends = [0, *cuts, self.sizes[root]]
-        for start, block in zip(self._starts(outer), self.pieces(outer), strict=True):
-            low, high = start * inner, (start + self.sizes[block]) * inner
-            covered = [
-                p
-                for p, lo, hi in zip(pieces, ends, ends[1:], strict=False)
-                if low < hi and lo < high
-            ]
-            inside = self.new(inner)
-            self.state_restriction(within, outer, start, start + self.sizes[block], inside)
-            here: Axis = (inside,) if self.sizes[block] == 1 else (block, inside)
-            if len(covered) == 1 and self.sizes[covered[0]] == high - low:
-                self.unify_axes(here, (covered[0],))
-            else:  # pieces may reach over the block's ends: take their parts
-                parts = [
-                    self.segment((p,), max(low, lo) - lo, min(high, hi) - lo)
-                    for p, lo, hi in zip(pieces, ends, ends[1:], strict=False)
-                    if low < hi and lo < high
-                ]
-                self.unify_axes(here, self.concatenate(parts))
-        return (outer, within)
-
-    def _restrict_by_blocks(self, root: int, outer: int, inner: int) -> None:
-        """What was restricted to whole blocks is restricted to values of the outer factor."""
-        for (atom, on, low, high), restricted in list(self.restrictions.items()):
-            if self.find(on) == root and low % inner == 0 and high % inner == 0:
-                del self.restrictions[atom, on, low, high]
-                self.state_restriction(atom, outer, low // inner, high // inner, restricted)
-
-    def _shifts(self, pieces: Sequence[int], inner: int) -> int:
-        """How many blocks of ``inner`` positions begin within a block of a piece that has some.
-
-        Each is shifted against the others, as when relative positions become absolute ones.
-        """
-        count = start = 0
-        for piece in pieces:
-            size, digits = self.sizes[piece], self.digits((piece,))
-            if len(digits) > 1:
-                block = self.sizes[digits[-1]]
-                bounds = range(-(-start // inner) * inner, start + size, inner)
-                count += sum((bound - start) % block != 0 for bound in bounds)
-            start += size
-        return count
-
-    def _split_axis(self, axis: Axis, inner: int) -> Axis:
-        outer, within = self.factor(axis, inner)
-        return self.digits((*outer, *within))
-
-    def factor(self, axis: Axis, inner: int) -> tuple[Axis, Axis]:
-        """An axis as (outer, inner) axes, the inner of ``inner`` positions.
-
-        Where the factors do not fit, the axis is fixed and both parts are new fixed axes.
-        """
-        rest, have = list(self.digits(axis)), 1
-        within: list[int] = []
-        while have < inner and rest:
-            size = self.sizes[rest[-1]]
-            if (inner // have) % size == 0 and inner % (have * size) == 0:
-                within.insert(0, rest.pop())
-                have *= size
-            elif inner % have == 0 and size % (inner // have) == 0:
-                rest[-1:] = self.split(rest[-1], inner // have)
-                rest = list(self.digits(rest))
-            else:
-                return self._unfit(axis, inner)
-        return tuple(rest), tuple(within)
-
-    def _unfit(self, axis: Axis, inner: int) -> tuple[Axis, Axis]:
-        sizes = "x".join(str(self.sizes[a]) for a in self.digits(axis))
-        cause = Cause("factors that do not fit", self.operator, f"{sizes} in blocks of {inner}")
-        known = [self.fixed(atom) for atom in self.digits(axis)]
-        if all(known):  # told apart already: that is the reason
-            cause = known[0] or cause
-        self.fix(axis, cause)
-        return self.axis(self.size(axis) // inner, cause), self.axis(inner, cause)
-
-
-# A sum of more pieces than this comes only from matching a set with its own shifted copy;
-# such a set has no symmetry worth the work.
-_MOST_PIECES = 4096
-
-
-class IndexSets(Products):
-    """A growing system of atoms under relations. Mutable while a graph is read, then only asked.
-
-    What sets are and where they stand is in :mod:`~zooalign.graph.index_sets`, and on it build
-    :mod:`~zooalign.graph.index_sets`, :mod:`~zooalign.graph.index_sets` and
-    :mod:`~zooalign.graph.index_sets`. Here is what ties all of them: equality.
-    """
+    # ------------------------------------------------------------------ equality
 
     def unify(self, left: int, right: int) -> None:
         """State that two atoms of one size are one set, position by position."""
@@ -579,14 +238,14 @@ class IndexSets(Products):
 
     def _link(self, a: int, b: int) -> None:
         """Make ``a`` the representative of ``b``, whose definition (if any) says the same."""
-        found = [cause for cause in (self._fixed.get(a), self._fixed.get(b)) if cause]
+        causes = [cause for cause in (self._fixed.get(a), self._fixed.get(b)) if cause]
         self.version += 1
         self._parent[b] = a
         self._appears.setdefault(a, []).extend(self._appears.pop(b, ()))
         self._product.pop(b, None)
         self._sum.pop(b, None)
         self._fixed.pop(b, None)
-        for cause in found:
+        for cause in causes:
             self._follow((a,), cause)
 
     def unify_axes(self, left: Axis, right: Axis) -> None:
@@ -638,3 +297,302 @@ class IndexSets(Products):
         if self.sizes[x] == 1:
             return self.find(x) == self.find(y)
         return self.digits((x,)) == self.digits((y,))
+
+    # ------------------------------------------------------------------ products
+
+    def split(self, atom: int, inner: int) -> Axis:
+        """Make an atom the product of an outer and an inner factor of ``inner`` positions."""
+        root = self.find(atom)
+        if root in self._product:
+            rest, within = self.factor(self._product[root], inner)
+            return self.digits((*rest, *within))
+        outer_size = self.sizes[root] // inner
+        if outer_size == 1 or inner == 1:
+            return (root,)
+        pieces, cuts = self.pieces(root), self._cuts(root)
+        if self._shifts(pieces, inner) > _MOST_SHIFTS:
+            shifted = Cause("order", self.operator, "laid against shifted copies of itself")
+            self.fix((root,), shifted)
+            pieces, cuts = (root,), []
+        outer, within = self._part(outer_size, root), self._part(inner, root)
+        self._sum.pop(root, None)
+        self._define_product(root, (outer, within))
+        self._restrict_by_blocks(root, outer, inner)
+        if len(pieces) == 1:
+            return (outer, within)
+        # A sum becomes blocks: whole blocks keep their piece, a block that straddles pieces is
+        # one block whose inside is a sum.
+        points = {point for cut in cuts for point in (cut // inner, -(-cut // inner))}
+        for point in sorted(points - {0, outer_size}):
+            self._cut(outer, point)
+        ends = [0, *cuts, self.sizes[root]]
+        for start, block in zip(self._starts(outer), self.pieces(outer), strict=True):
+            low, high = start * inner, (start + self.sizes[block]) * inner
+            inside = self.new(inner)
+            self.state_restriction(within, outer, start, start + self.sizes[block], inside)
+            block_axis: Axis = (inside,) if self.sizes[block] == 1 else (block, inside)
+            # Pieces may reach over the ends of the block: take what lies in it.
+            covered = [
+                self.segment((piece,), max(low, first) - first, min(high, last) - first)
+                for piece, first, last in zip(pieces, ends, ends[1:], strict=False)
+                if low < last and first < high
+            ]
+            self.unify_axes(block_axis, self.concatenate(covered))
+        return (outer, within)
+
+    def _restrict_by_blocks(self, root: int, outer: int, inner: int) -> None:
+        """What was restricted to whole blocks is restricted to values of the outer factor."""
+        for (atom, on, low, high), restricted in list(self.restrictions.items()):
+            if self.find(on) == root and low % inner == 0 and high % inner == 0:
+                del self.restrictions[atom, on, low, high]
+                self.state_restriction(atom, outer, low // inner, high // inner, restricted)
+
+    def _shifts(self, pieces: Sequence[int], inner: int) -> int:
+        """How many blocks of ``inner`` positions begin within a block of a piece that has some.
+
+        Each is shifted against the others, as when relative positions become absolute ones.
+        """
+        count = start = 0
+        for piece in pieces:
+            size, digits = self.sizes[piece], self.digits((piece,))
+            if len(digits) > 1:
+                block = self.sizes[digits[-1]]
+                bounds = range(-(-start // inner) * inner, start + size, inner)
+                count += sum((bound - start) % block != 0 for bound in bounds)
+            start += size
+        return count
+
+    def factor(self, axis: Axis, inner: int) -> tuple[Axis, Axis]:
+        """An axis as (outer, inner) axes, the inner of ``inner`` positions.
+
+        Where the factors do not fit, the axis is fixed and both parts are new fixed axes.
+        """
+        rest, have = list(self.digits(axis)), 1
+        within: list[int] = []
+        while have < inner and rest:
+            size = self.sizes[rest[-1]]
+            if (inner // have) % size == 0 and inner % (have * size) == 0:
+                within.insert(0, rest.pop())
+                have *= size
+            elif inner % have == 0 and size % (inner // have) == 0:
+                rest[-1:] = self.split(rest[-1], inner // have)
+                rest = list(self.digits(rest))
+            else:
+                return self._unfit(axis, inner)
+        return tuple(rest), tuple(within)
+
+    def _unfit(self, axis: Axis, inner: int) -> tuple[Axis, Axis]:
+        sizes = "x".join(str(self.sizes[a]) for a in self.digits(axis))
+        cause = Cause("factors that do not fit", self.operator, f"{sizes} in blocks of {inner}")
+        known = [self.fixed(atom) for atom in self.digits(axis)]
+        if all(known):  # told apart already: that is the reason
+            cause = known[0] or cause
+        self.fix(axis, cause)
+        return self.axis(self.size(axis) // inner, cause), self.axis(inner, cause)
+
+    def wrap(self, axis: Axis) -> int:
+        """An axis as one atom."""
+        if len(axis) == 1:
+            return self.find(axis[0])
+        digits = self.digits(axis)
+        if len(digits) == 1:
+            return digits[0]
+        if not digits:
+            return self.new(1)
+        if digits not in self._wraps:
+            whole = self._wraps[digits] = self.new(self.size(digits))
+            self._define_product(whole, digits)
+            if all(d in self._fixed for d in digits):
+                self._fixed[whole] = self._fixed[digits[0]]
+        return self.find(self._wraps[digits])
+
+    def _define_product(self, root: int, factors: Axis) -> None:
+        self.version += 1
+        self._product[root] = factors
+        for factor in factors:
+            self._appears.setdefault(factor, []).extend(self._appears.get(root, ()))
+            self._relate("product", root, factor)
+
+    # ------------------------------------------------------------------ sums
+
+    def singles(self, axis: Axis) -> bool:
+        """Whether an axis is a sum of single positions, each of its own."""
+        digits = self.digits(axis)
+        pieces = self.pieces(digits[0]) if len(digits) == 1 else ()
+        return len(pieces) > 1 and all(self.sizes[piece] == 1 for piece in pieces)
+
+    def spans(self, atom: int, low: int = 0, high: int | None = None) -> list[tuple[int, int]]:
+        """First and last (exclusive) positions of the pieces between two cuts."""
+        stop = self.sizes[atom] if high is None else high
+        starts = [start for start in self._starts(atom) if low <= start < stop]
+        return list(zip(starts, [*starts[1:], stop], strict=True))
+
+    def _starts(self, atom: int) -> list[int]:
+        return [0, *accumulate(self.sizes[p] for p in self.pieces(atom))][:-1]
+
+    def _cuts(self, atom: int) -> list[int]:
+        return self._starts(atom)[1:]
+
+    def _cut(self, atom: int, point: int) -> None:
+        """Refine the pieces of an atom (not a product) so that one starts at ``point``."""
+        root = self.find(atom)
+        if root not in self._sum:
+            parts = [self._part(n, root) for n in (point, self.sizes[root] - point)]
+            self._define_sum(root, parts)
+            return
+        flat: list[int] = []
+        for start, piece in zip(self._starts(root), self.pieces(root), strict=True):
+            offset = point - start
+            if not 0 < offset < self.sizes[piece]:
+                flat.append(piece)
+            elif piece in self._product:
+                low = self.wrap(self.segment((piece,), 0, offset))
+                high = self.wrap(self.segment((piece,), offset, self.sizes[piece]))
+                flat.extend((low, high))
+            else:
+                self._cut(piece, offset)
+                flat.extend(self.pieces(piece))
+        self.version += 1
+        self._sum[root] = tuple(flat)
+
+    def piece(self, atom: int, low: int, high: int) -> int:
+        """The atom that holds positions ``low`` to ``high`` of an atom that is not a product."""
+        root = self.find(atom)
+        if (low, high) == (0, self.sizes[root]):
+            return root
+        key = (root, low, high)
+        if key not in self._parts:
+            for point in (low, high):
+                if 0 < point < self.sizes[root] and point not in self._cuts(root):
+                    self._cut(root, point)
+            starts = zip(self._starts(root), self.pieces(root), strict=True)
+            run = [piece for start, piece in starts if low <= start < high]
+            self._parts[key] = run[0] if len(run) == 1 else self._run(run)
+        return self.find(self._parts[key])
+
+    def _run(self, pieces: Sequence[int]) -> int:
+        # By representatives, so that the same pieces are the same sum.
+        run = tuple(self.find(piece) for piece in pieces)
+        if run not in self._runs:
+            whole = self.new(sum(self.sizes[p] for p in run))
+            self._define_sum(whole, run)
+            if all(p in self._fixed for p in run):
+                self._follow((whole,), self._fixed[run[0]])
+            self._runs[run] = whole
+        return self.find(self._runs[run])
+
+    def concatenate(self, axes: Sequence[Axis]) -> Axis:
+        """The axis that holds the given axes side by side."""
+        if len(axes) == 1:
+            return axes[0]
+        return (self._run([self.wrap(axis) for axis in axes]),)
+
+    def segment(self, axis: Axis, low: int, high: int) -> Axis:
+        """Positions ``low`` to ``high`` of an axis, as an axis."""
+        return self.cut_out((axis,), 0, low, high)[0]
+
+    def cut_out(self, axes: Sequence[Axis], number: int, low: int, high: int) -> list[Axis]:
+        """All axes of a tensor after axis ``number`` is cut to positions ``low`` to ``high``."""
+        axis = self.digits(axes[number])
+        if (low, high) == (0, self.size(axis)):
+            return [tuple(a) for a in axes]
+        first, rest = axis[0], axis[1:]
+        inner = self.size(rest)
+        written = [self.digits(a) for a in axes]
+        # Where the atom occurs twice, only what is on the same axis is known to go with this one.
+        once = sum(self.count(a, first) for a in written) == 1
+        beside = self.count(axis, first) == 1
+        if low % inner == 0 and high % inner == 0:
+            piece = self.piece(first, low // inner, high // inner)
+            part = (first, low // inner, high // inner)
+            cut = [self.restrict(a, *part) if once else a for a in written]
+            kept = () if self.sizes[piece] == 1 else (piece,)
+            cut[number] = (*kept, *(self.restrict(rest, *part) if beside else rest))
+            return cut
+        # The cut runs through a block: blocks one by one, and no order may depend on them.
+        parts: list[Axis] = []
+        start = low
+        while start < high:
+            block = start // inner
+            stop = min(high, (block + 1) * inner)
+            if start % inner == 0 and high - start >= inner:
+                stop = high - high % inner
+            part = (first, block, -(-stop // inner))
+            piece = self.piece(*part)
+            inside = self.restrict(rest, *part) if beside else rest
+            whole = (piece, *inside) if self.sizes[piece] > 1 else inside
+            offset = block * inner
+            parts.append(self.segment(whole, start - offset, stop - offset))
+            start = stop
+        for other, others in enumerate(axes):
+            if other != number:
+                for atom in self.digits(others):
+                    if any(self.may_depend(atom, d) for d in axis):
+                        self.register([(atom,)])
+        cut = [tuple(a) for a in axes]
+        cut[number] = self.concatenate(parts)
+        return cut
+
+    def _define_sum(self, root: int, pieces: Sequence[int]) -> None:
+        self.version += 1
+        self._sum[root] = tuple(pieces)
+        start = 0
+        for piece in pieces:
+            self._parts.setdefault((root, start, start + self.sizes[piece]), piece)
+            start += self.sizes[piece]
+            self._relate("sum", root, piece)
+        if root in self._fixed:
+            self._follow(pieces, self._fixed[root])
+
+    # ------------------------------------------------------------------ restrictions
+
+    def restrict(self, axis: Axis, on: int, low: int, high: int) -> Axis:
+        """What the axis is where ``on`` takes values ``low`` to ``high`` only."""
+        if (low, high) == (0, self.sizes[on]):
+            return axis
+        return tuple(
+            self.restricted(atom, on, low, high) if self.may_depend(atom, on) else atom
+            for atom in self.digits(axis)
+        )
+
+    def restricted(self, atom: int, on: int, low: int, high: int) -> int:
+        """The atom that ``atom`` is where ``on`` takes values ``low`` to ``high``."""
+        key = (self.find(atom), self.find(on), low, high)
+        if key not in self.restrictions:
+            restricted = self.new(self.sizes[atom])
+            self.version += 1
+            self.restrictions[key] = restricted
+            self._relate("restriction", restricted, atom)
+        return self.restrictions[key]
+
+    def state_restriction(self, atom: int, on: int, low: int, high: int, restricted: int) -> None:
+        """State that ``atom`` is ``restricted`` where ``on`` takes values ``low`` to ``high``."""
+        key = (self.find(atom), self.find(on), low, high)
+        if key in self.restrictions:
+            self.unify(self.restrictions[key], restricted)
+        self.restrictions[key] = restricted
+        self._relate("restriction", restricted, atom)
+
+    def tidy(self) -> None:
+        """Key all tables by representatives. Two entries that get one key are unified."""
+        wraps, self._wraps = self._wraps, {}
+        for axis, whole in wraps.items():
+            self._agree(self._wraps.setdefault(self.digits(axis), whole), whole)
+        runs, self._runs = self._runs, {}
+        for run, whole in runs.items():
+            names = tuple(self.find(piece) for piece in run)
+            self._agree(self._runs.setdefault(names, whole), whole)
+        parts, self._parts = self._parts, {}
+        for (on, low, high), part in parts.items():
+            self._agree(self._parts.setdefault((self.find(on), low, high), part), part)
+        restrictions, self.restrictions = self.restrictions, {}
+        for (atom, on, low, high), restricted in restrictions.items():
+            key = (self.find(atom), self.find(on), low, high)
+            self._agree(self.restrictions.setdefault(key, restricted), restricted)
+
+    def _agree(self, known: int, other: int) -> None:
+        if self.find(known) != self.find(other):
+            self.unify(known, other)
+
+    def _relate(self, kind: str, left: int, right: int) -> None:
+        self.relations.append(Relation(kind, left, right, self.operator))

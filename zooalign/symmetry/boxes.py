@@ -142,7 +142,7 @@ def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -
                 if (n, at) == (number, place):
                     digits.extend(_digits(sets, (piece,), digit.stride, digit.of | {on}))
                 elif at in own[n]:
-                    part = sets.find(sets.own(digit.atom, on, start, stop))
+                    part = sets.find(sets.restricted(digit.atom, on, start, stop))
                     of = digit.of if part == digit.atom else digit.of | {on}
                     digits.extend(_digits(sets, (part,), digit.stride, of))
                 else:

@@ -242,7 +242,7 @@ def _where(sets: IndexSets, axis: Axis, on: int, low: int, high: int, depends: D
         if (low, high) == (0, sets.sizes[on]) or not may_restrict(sets, digit, on, depends):
             found.append(digit)
             continue
-        own = sets.own(digit, on, low, high)
+        own = sets.restricted(digit, on, low, high)
         if sets.is_sum(digit):
             _as_parts(sets, digit, own, (on, low, high), depends)
         found.append(own)
