@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from msgspec import structs
 from sample_models import CASES
 from sample_models.mutants import caught, mutants
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ def test_one_axis_tied_wrongly_is_caught_in_real_architectures(name: str) -> Non
     spec = extract_spec(module, inputs)
     group = max(spec.groups, key=lambda g: len(g.members))
     number = spec.groups.index(group)
-    kept = replace(group, members=group.members[:-1])
+    kept = structs.replace(group, members=group.members[:-1])
     wrong = replace(spec, groups=(*spec.groups[:number], kept, *spec.groups[number + 1 :]))
     assert verify(module, spec, inputs).ok
     proof = verify(module, wrong, inputs)
@@ -172,7 +173,7 @@ def test_a_module_that_amplifies_rounding_is_no_mistake() -> None:
     assert proof.ok, proof
     assert 1e-11 < proof.tolerance <= 1e-6
     (group,) = spec.groups
-    wrong = replace(spec, groups=(replace(group, members=group.members[:-1]),))
+    wrong = replace(spec, groups=(structs.replace(group, members=group.members[:-1]),))
     assert not verify(module, wrong, inputs).ok
 
 

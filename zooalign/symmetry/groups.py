@@ -1,14 +1,21 @@
-"""What a permutation spec consists of: groups, where their units stand, and frozen axes."""
+"""What a permutation spec consists of: groups, where their units are, and frozen axes.
 
-from dataclasses import dataclass
+The fields of these types are those of the spec file (``docs/spec.md``).
+"""
+
 from math import lgamma, log, prod
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct
 
 from zooalign.errors import SpecError
 
-__all__ = ["Block", "Frozen", "Group", "Member", "Over", "log10_factorial"]
+__all__ = ["Block", "Frozen", "Group", "Member", "Over", "Size", "log10_factorial", "plain"]
+
+#: A number of positions, or of one of them.
+Size = Annotated[int, Meta(ge=0, lt=2**48)]
 
 
 def log10_factorial(n: int) -> float:
@@ -16,17 +23,20 @@ def log10_factorial(n: int) -> float:
     return lgamma(n + 1) / log(10)
 
 
-@dataclass(frozen=True)
-class Over:
+def plain(value: Any) -> Any:
+    """Lists, dicts, strings and numbers that say what a value of these types says."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+class Over(Struct, frozen=True):
     """Which units of an outer group a block lies in: ``count`` of them from ``first`` on."""
 
-    stride: int
-    first: int
-    count: int
+    stride: Size
+    first: Size
+    count: Size
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(Struct, frozen=True):
     """Positions of ``count`` consecutive units, in every context and repetition.
 
     ``over`` has one entry per group this one is nested over, in the group's order; ``repeat``
@@ -34,12 +44,12 @@ class Block:
     flattened channel, the dims of a head).
     """
 
-    first: int
-    count: int
-    offset: int
-    stride: int
+    first: Size
+    count: Size
+    offset: Size
+    stride: Size
     over: tuple[Over, ...] = ()
-    repeat: tuple[tuple[int, int], ...] = ()
+    repeat: tuple[tuple[Size, Size], ...] = ()
 
     def positions(self) -> np.ndarray:
         """Positions as int64, of shape (*over counts, count, repetitions)."""
@@ -53,17 +63,16 @@ class Block:
         return result.reshape(*shape, -1)
 
 
-@dataclass(frozen=True)
-class Member:
-    """One place where a group's units stand: a tensor of the state dict and the axis of the units.
+class Member(Struct, frozen=True, rename={"blocks": "positions"}):
+    """One place of a group's units: a tensor of the state dict and the axis of the units.
 
     ``axes`` are the axes whose row-major flattening the block positions count in: ``(axis,)``
     unless the group is nested over units that lie along another axis of the same tensor.
     """
 
     parameter: str
-    axis: int
-    axes: tuple[int, ...]
+    axis: Size
+    axes: tuple[Size, ...]
     blocks: tuple[Block, ...]
 
     def positions(self, group: "Group") -> np.ndarray:
@@ -96,15 +105,14 @@ class Member:
         return table
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(Struct, frozen=True):
     """Interchangeable units; ``over`` names the groups (or fixed sets) it is nested in."""
 
     id: str
-    size: int
+    size: Size
     members: tuple[Member, ...]
     over: tuple[str, ...] = ()
-    contexts: tuple[int, ...] = ()
+    contexts: tuple[Size, ...] = ()
 
     @property
     def copies(self) -> int:
@@ -133,20 +141,11 @@ class Group:
             "structure": self.structure,
             "over": list(self.over),
             "contexts": list(self.contexts),
-            "members": [
-                {
-                    "parameter": member.parameter,
-                    "axis": member.axis,
-                    "axes": list(member.axes),
-                    "positions": [_block_to_dict(block) for block in member.blocks],
-                }
-                for member in self.members
-            ],
+            "members": plain(self.members),
         }
 
 
-@dataclass(frozen=True)
-class Frozen:
+class Frozen(Struct, frozen=True):
     """An axis, or part of one, that must not be permuted, with the operator that says so.
 
     ``positions`` are half-open ranges along the axis, None for all of it. ``partial`` says that
@@ -154,11 +153,11 @@ class Frozen:
     """
 
     parameter: str
-    axis: int
+    axis: Size
     kind: str
     operator: str
     detail: str = ""
-    positions: tuple[tuple[int, int], ...] | None = None
+    positions: tuple[tuple[Size, Size], ...] | None = None
     partial: bool = False
 
     @property
@@ -169,24 +168,6 @@ class Frozen:
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as in the spec file (``docs/spec.md``)."""
-        return {
-            "parameter": self.parameter,
-            "axis": self.axis,
-            "reason": self.reason,
-            "kind": self.kind,
-            "operator": self.operator,
-            "detail": self.detail,
-            "positions": None if self.positions is None else [list(r) for r in self.positions],
-            "partial": self.partial,
-        }
-
-
-def _block_to_dict(block: Block) -> dict[str, Any]:
-    return {
-        "first": block.first,
-        "count": block.count,
-        "offset": block.offset,
-        "stride": block.stride,
-        "over": [dict(vars(over)) for over in block.over],
-        "repeat": [list(r) for r in block.repeat],
-    }
+        fields = plain(self)
+        place = {name: fields.pop(name) for name in ("parameter", "axis")}
+        return {**place, "reason": self.reason, **fields}

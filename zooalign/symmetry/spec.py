@@ -25,7 +25,7 @@ from torch import Tensor
 from zooalign.errors import SpecError
 from zooalign.graph.lazy_state import StateView
 from zooalign.symmetry.apply import is_still, rearranged, sources
-from zooalign.symmetry.groups import Frozen, Group, Member
+from zooalign.symmetry.groups import Frozen, Group, Member, Size
 from zooalign.symmetry.permutation import Permutation
 
 __all__ = ["PermutationSpec", "Permuted"]
@@ -60,12 +60,12 @@ class PermutationSpec:
         A name for people; not part of the hash.
     """
 
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Mapping[str, tuple[Size, ...]]
     groups: tuple[Group, ...]
-    fixed_sets: Mapping[str, int] = field(default_factory=dict)
+    fixed_sets: Mapping[str, Size] = field(default_factory=dict)
     frozen: tuple[Frozen, ...] = ()
     unused: tuple[str, ...] = ()
-    unknown_operators: Mapping[str, int] = field(default_factory=dict)
+    unknown_operators: Mapping[str, Size] = field(default_factory=dict)
     buffers: tuple[str, ...] = ()
     tied: Mapping[str, str] = field(default_factory=dict)
     architecture: str = ""
@@ -116,13 +116,17 @@ class PermutationSpec:
     def _permutation(self, indices: Callable[[Group], np.ndarray]) -> Permutation:
         return Permutation(self.hash, {group.id: indices(group) for group in self.groups})
 
+    def check_hash(self, spec_hash: str) -> None:
+        """Raise SpecError unless what has this ``spec_hash`` belongs to this spec."""
+        if spec_hash != self.hash:
+            raise SpecError(
+                f"the permutation belongs to the spec {spec_hash[:12]}, not to {self.hash[:12]}: "
+                "use the spec it was made with"
+            )
+
     def check(self, permutation: Permutation) -> None:
         """Raise SpecError unless the permutation is a member of the group of this spec."""
-        if permutation.spec_hash != self.hash:
-            raise SpecError(
-                f"the permutation belongs to the spec {permutation.spec_hash[:12]}, not to "
-                f"{self.hash[:12]}: use the spec it was made with"
-            )
+        self.check_hash(permutation.spec_hash)
         if permutation.indices.keys() != self.by_id.keys():
             differing = sorted(permutation.indices.keys() ^ self.by_id.keys())
             raise SpecError(f"the permutation and the spec differ in groups: {differing[:5]}")

@@ -5,10 +5,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from zooalign.errors import SpecError
-from zooalign.symmetry.groups import Block, Frozen, Group, Member, Over
+from zooalign.symmetry.groups import Group, Member, Size
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import FORMAT, VERSION, PermutationSpec
 
@@ -65,12 +66,7 @@ def from_json(text: str, where: str = "the spec") -> PermutationSpec:
         body = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{where} is not JSON: {error}") from error
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
-        raise SpecError(f"{where} is not a permutation spec (its 'format' is not '{FORMAT}')")
-    if body.get("version") != VERSION:
-        raise SpecError(
-            f"{where} has version {body.get('version')!r}; this zooalign reads version {VERSION}"
-        )
+    _check_format(body, FORMAT, "a permutation spec", where)
     spec = from_dict(body, where)
     if body.get("hash") != spec.hash:
         raise SpecError(f"{where}: its hash is not that of its content; it was changed or cut")
@@ -79,78 +75,25 @@ def from_json(text: str, where: str = "the spec") -> PermutationSpec:
 
 def from_dict(body: Mapping[str, Any], where: str = "the spec") -> PermutationSpec:
     """A spec from plain values, as :func:`to_dict` gives them."""
-    try:
-        for name in ("groups", "frozen", "unused", "buffers"):
-            if not isinstance(body.get(name, []), list):
-                raise TypeError(f"'{name}' is no list")
-        spec = PermutationSpec(
-            shapes={str(k): tuple(_whole(n) for n in v) for k, v in body["shapes"].items()},
-            groups=tuple(_group(g) for g in body["groups"]),
-            fixed_sets={str(k): _whole(n) for k, n in body["fixed_sets"].items()},
-            frozen=tuple(_frozen(f) for f in body.get("frozen", ())),
-            unused=tuple(str(n) for n in body.get("unused", ())),
-            unknown_operators={
-                str(k): _whole(n) for k, n in body.get("unknown_operators", {}).items()
-            },
-            tied={str(k): str(v) for k, v in body.get("tied", {}).items()},
-            buffers=tuple(str(n) for n in body.get("buffers", ())),
-            architecture=str(body.get("architecture", "")),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SpecError(f"{where} is malformed: {type(error).__name__}: {error}") from error
+    spec = _converted(body, PermutationSpec, where)
     _validate(spec, where)
     return spec
 
 
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**48:
-        raise ValueError(f"{value!r} is not a whole number of sensible size")
-    return value
+def _check_format(body: Any, expected: str, what: str, where: str) -> None:
+    if not isinstance(body, Mapping) or body.get("format") != expected:
+        raise SpecError(f"{where} is not {what} (its 'format' is not '{expected}')")
+    if body.get("version") != VERSION:
+        raise SpecError(
+            f"{where} has version {body.get('version')!r}; this zooalign reads version {VERSION}"
+        )
 
 
-def _group(g: Mapping[str, Any]) -> Group:
-    return Group(
-        id=str(g["id"]),
-        size=_whole(g["size"]),
-        over=tuple(str(o) for o in g["over"]),
-        contexts=tuple(_whole(n) for n in g["contexts"]),
-        members=tuple(
-            Member(
-                parameter=str(m["parameter"]),
-                axis=_whole(m["axis"]),
-                axes=tuple(_whole(a) for a in m["axes"]),
-                blocks=tuple(_block(b) for b in m["positions"]),
-            )
-            for m in g["members"]
-        ),
-    )
-
-
-def _block(b: Mapping[str, Any]) -> Block:
-    return Block(
-        first=_whole(b["first"]),
-        count=_whole(b["count"]),
-        offset=_whole(b["offset"]),
-        stride=_whole(b["stride"]),
-        over=tuple(
-            Over(_whole(o["stride"]), _whole(o["first"]), _whole(o["count"])) for o in b["over"]
-        ),
-        repeat=tuple((_whole(n), _whole(s)) for n, s in b["repeat"]),
-    )
-
-
-def _frozen(f: Mapping[str, Any]) -> Frozen:
-    positions = f["positions"]
-    ranges = None if positions is None else tuple((_whole(a), _whole(b)) for a, b in positions)
-    return Frozen(
-        str(f["parameter"]),
-        _whole(f["axis"]),
-        str(f["kind"]),
-        str(f["operator"]),
-        str(f.get("detail", "")),
-        ranges,
-        bool(f["partial"]),
-    )
+def _converted(value: Any, kind: Any, where: str) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise SpecError(f"{where} is malformed: {error}") from error
 
 
 def _validate(spec: PermutationSpec, where: str) -> None:
@@ -161,7 +104,9 @@ def _validate(spec: PermutationSpec, where: str) -> None:
         raise SpecError(f"{where}: two groups have one id")
     for group in spec.groups:
         if not group.members or not group.size or len(set(group.over)) != len(group.over):
-            raise SpecError(f"{where}: group '{group.id}' stands nowhere, or twice in one other")
+            raise SpecError(
+                f"{where}: group '{group.id}' has no members, or is nested twice over one group"
+            )
         sizes = tuple(known.get(name, -1) for name in group.over)
         if sizes != group.contexts:
             raise SpecError(
@@ -218,41 +163,31 @@ def permutation_to_dict(permutation: Permutation) -> dict[str, Any]:
 def permutation_from_dict(
     body: Any, spec: PermutationSpec, where: str = "the permutation"
 ) -> Permutation:
-    """Read a permutation and check that it is one of the spec's group.
+    """Read a permutation and check that it is a member of the spec's group.
 
     Raises
     ------
     SpecError
-        If it is malformed, belongs to another spec, or is no bijection.
+        If it is malformed, belongs to another spec, or is not a bijection.
     """
-    if not isinstance(body, Mapping) or body.get("format") != PERMUTATION_FORMAT:
-        raise SpecError(
-            f"{where} is not a permutation (its 'format' is not '{PERMUTATION_FORMAT}')"
-        )
-    if body.get("version") != VERSION:
-        raise SpecError(f"{where} has version {body.get('version')!r}, {VERSION} is known")
-    try:
-        indices = {str(k): _numbers(v) for k, v in body["indices"].items()}
-        spec_hash = str(body["spec_hash"])
-    except (KeyError, AttributeError, ValueError, TypeError) as error:
-        raise SpecError(f"{where} is malformed: {type(error).__name__}: {error}") from error
-    permutation = Permutation(spec_hash, indices)
+    _check_format(body, PERMUTATION_FORMAT, "a permutation", where)
+    file = _converted(body, _PermutationFile, where)
+    spec.check_hash(file.spec_hash)
+    indices = {}
+    for name, units in file.indices.items():
+        group = spec.by_id.get(name)
+        kind: Any = Size
+        for _ in range(1 if group is None else len(group.contexts) + 1):
+            kind = list[kind]
+        try:
+            indices[name] = np.array(_converted(units, kind, f"{where}: group '{name}'"))
+        except ValueError as error:  # lists of different lengths
+            raise SpecError(f"{where}: group '{name}' is not one table of unit numbers") from error
+    permutation = Permutation(file.spec_hash, indices)
     spec.check(permutation)
     return permutation
 
 
-def _numbers(value: Any) -> np.ndarray:
-    """Nested lists of whole numbers; numpy alone would take true for 1."""
-    waiting = [value]
-    while waiting:
-        part = waiting.pop()
-        if not isinstance(part, list):
-            raise TypeError(f"{part!r} where a list of unit numbers belongs")
-        if part and isinstance(part[0], list):
-            waiting.extend(part)
-        elif wrong := [n for n in part if type(n) is not int]:
-            raise ValueError(f"{wrong[0]!r} is not a whole number")
-    found = np.asarray(value)
-    if found.dtype.kind not in "iu":
-        raise ValueError(f"values of {found.dtype} are no unit numbers")
-    return found
+class _PermutationFile(msgspec.Struct):
+    spec_hash: str
+    indices: dict[str, list[Any]]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from msgspec import structs
 from torch import Tensor, nn
 
 from zooalign.symmetry import (
@@ -46,7 +47,7 @@ def mutants(spec: PermutationSpec, *, freed: bool = True) -> Iterator[tuple[str,
                 )
         if len(group.members) > 1 and group.size > 2:
             for place, member in enumerate(group.members):
-                turned = replace(member, blocks=tuple(_turned(group, member)))
+                turned = structs.replace(member, blocks=tuple(_turned(group, member)))
                 members = (*group.members[:place], turned, *group.members[place + 1 :])
                 yield (
                     f"{group.id} turned at {member.parameter}",
@@ -67,7 +68,7 @@ def mutants(spec: PermutationSpec, *, freed: bool = True) -> Iterator[tuple[str,
 
 def _with(spec: PermutationSpec, number: int, **changes: object) -> PermutationSpec:
     groups = list(spec.groups)
-    groups[number] = replace(groups[number], **changes)  # type: ignore[arg-type]
+    groups[number] = structs.replace(groups[number], **changes)
     return replace(spec, groups=tuple(groups))
 
 
@@ -75,7 +76,7 @@ def _turned(group: Group, member: Member) -> Iterator[Block]:
     """Unit i where unit i + 1 stood."""
     for block in member.blocks:
         for i in range(block.count):
-            yield replace(
+            yield structs.replace(
                 block,
                 first=(block.first + i + 1) % group.size,
                 count=1,
@@ -95,15 +96,15 @@ def _flattened(spec: PermutationSpec, number: int) -> PermutationSpec:
                 flat = int(np.ravel_multi_index(context, group.contexts))
                 offset = sum(o.stride * i for o, i in zip(block.over, place, strict=True))
                 blocks.append(
-                    replace(
+                    structs.replace(
                         block,
                         first=flat * group.size + block.first,
                         offset=block.offset + int(offset),
                         over=(),
                     )
                 )
-        members.append(replace(member, blocks=tuple(blocks)))
-    whole = replace(
+        members.append(structs.replace(member, blocks=tuple(blocks)))
+    whole = structs.replace(
         group, size=group.size * group.copies, members=tuple(members), over=(), contexts=()
     )
     groups = (*spec.groups[:number], whole, *spec.groups[number + 1 :])
