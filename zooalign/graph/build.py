@@ -11,7 +11,7 @@ from zooalign.graph.capture import Capture
 from zooalign.graph.concrete import decides
 from zooalign.graph.decompose import decomposed
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import Rule, knows_labels, lookup
 
 __all__ = ["Traced", "trace"]
@@ -138,19 +138,25 @@ def _call(
     rule = lookup(rules, name)
     if rule is None:
         unknown[name] = unknown.get(name, 0) + 1
-        made = op.freeze("operator not understood", name)
-        return made if shapes else None
+        return _values(node, op.freeze("operator not understood", name))
     if not shapes and not op.tensors():
         return None
     if not knows_labels(rule):
         for tensor in op.tensors():
             sets.fix(tensor.labels, op.cause("index", "a number of a position, used as a value"))
     try:
-        return rule(op)
+        return _values(node, rule(op))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, StopIteration) as error:
         unknown[name] = unknown.get(name, 0) + 1
         detail = f"the rule of {name} does not cover this use: {type(error).__name__}: {error}"
-        return op.freeze("operator not understood", detail)
+        return _values(node, op.freeze("operator not understood", detail))
+
+
+def _values(node: fx.Node, result: Result) -> Result:
+    """What a rule returned in the form of the node's value: one tensor, or several."""
+    if isinstance(result, Sequence) and isinstance(node.meta.get("val"), torch.Tensor):
+        return result[0]
+    return result or None
 
 
 def _item(sets: IndexSets, node: fx.Node, source: Any, number: int) -> Any:
@@ -161,7 +167,7 @@ def _item(sets: IndexSets, node: fx.Node, source: Any, number: int) -> Any:
         return source
     sets.operator = str(node.args[0])
     op = Operator(sets, sets.operator, node.name, {"self": source}, _shapes(node.meta.get("val")))
-    return op.freeze("operator not understood", f"result {number} of {sets.operator}")
+    return op.freeze("operator not understood", f"result {number} of {sets.operator}")[0]
 
 
 def _shapes(value: Any) -> list[tuple[int, ...]]:

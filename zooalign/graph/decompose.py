@@ -92,9 +92,10 @@ def _traced(node: fx.Node) -> fx.Graph | None:
 
 
 def _decomposition(target: Any) -> Callable[..., Any] | None:
-    if torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), _COMPOSITE):
-        return target.decompose
-    return decomposition_table.get(target)
+    composite = torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), _COMPOSITE)
+    function: Callable[..., Any] | None
+    function = target.decompose if composite else decomposition_table.get(target)
+    return function
 
 
 def _meta(value: Any) -> Tensor | None:

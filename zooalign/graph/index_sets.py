@@ -304,8 +304,7 @@ class IndexSets:
         """Make an atom the product of an outer and an inner factor of ``inner`` positions."""
         root = self.find(atom)
         if root in self._product:
-            rest, within = self.factor(self._product[root], inner)
-            return self.digits((*rest, *within))
+            return self.digits(a for axis in self.factor(self._product[root], inner) for a in axis)
         outer_size = self.sizes[root] // inner
         if outer_size == 1 or inner == 1:
             return (root,)

@@ -6,9 +6,9 @@ from math import prod
 from typing import Any
 
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
-from zooalign.graph.notation import AxisPattern, Factor, Operand, Pattern, parse
+from zooalign.graph.notation import AxisPattern, Factor, Operand, parse
 
-__all__ = ["Operator", "Tensor"]
+__all__ = ["Operator", "Result", "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Tensor:
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
+
+
+#: What a rule returns: a tensor for each result, the only one alone or in a list.
+Result = Tensor | Sequence[Tensor] | None
 
 
 class Operator:
@@ -77,11 +81,11 @@ class Operator:
 
     def tensors(self) -> list[Tensor]:
         """All tensor arguments, those inside lists too."""
-        found: list[Tensor] = []
-        for value in self.arguments.values():
-            values = value if isinstance(value, (list, tuple)) else [value]
-            found.extend(v for v in values if isinstance(v, Tensor))
-        return found
+        values = self.arguments.values()
+        flat = (
+            v for value in values for v in (value if isinstance(value, list | tuple) else [value])
+        )
+        return [value for value in flat if isinstance(value, Tensor)]
 
     def cause(self, kind: str, detail: str = "") -> Cause:
         """A reason that names this operator."""
@@ -118,17 +122,16 @@ class Operator:
         axis = tensor.axes[number]
         return axis if axis or tensor.shape[number] == 1 else self.sets.axis(tensor.shape[number])
 
-    def freeze(self, kind: str, detail: str = "") -> Any:
+    def freeze(self, kind: str, detail: str = "") -> list[Tensor]:
         """Fix all axes of all operands; the results get new fixed axes."""
         cause = self.cause(kind, detail)
         for tensor in self.tensors():
             for axis in (*tensor.axes, tensor.labels):
                 self.sets.fix(axis, cause)
-        made = [
-            self.tensor([self.sets.axis(n, cause) for n in shape], i)
-            for i, shape in enumerate(self.results)
+        return [
+            self.tensor([self.sets.axis(n, cause) for n in shape], number)
+            for number, shape in enumerate(self.results)
         ]
-        return made[0] if len(made) == 1 else made
 
     # ------------------------------------------------------------------ the notation
 
@@ -138,7 +141,7 @@ class Operator:
         *operands: Tensor | None,
         fixed: str = "position",
         sizes: Mapping[str, int] | None = None,
-    ) -> Any:
+    ) -> Tensor:
         """Relate operands by an axis expression (:mod:`zooalign.graph.notation`).
 
         Parameters
@@ -154,23 +157,32 @@ class Operator:
 
         Returns
         -------
-        The result tensor, or a list where the expression has several results.
+        The first result; :meth:`relate_all` gives all of them.
         """
-        binding = _Binding(self, expression, fixed, dict(sizes or {}))
+        return self.relate_all(expression, *operands, fixed=fixed, sizes=sizes)[0]
+
+    def relate_all(
+        self,
+        expression: str,
+        *operands: Tensor | None,
+        fixed: str = "position",
+        sizes: Mapping[str, int] | None = None,
+    ) -> list[Tensor]:
+        """As :meth:`relate`, with the tensors of all right-hand sides."""
         pattern = parse(expression)
         if len(operands) != len(pattern.operands):
             raise ValueError(f"{expression!r} takes {len(pattern.operands)} operands")
-        for operand, tensor in zip(pattern.operands, operands, strict=True):
-            if tensor is not None:
-                binding.bind(operand, tensor)
-            elif not operand.optional:
-                raise ValueError(f"{expression!r}: an operand of '{self.node}' is missing")
-        for operand, tensor in zip(pattern.operands, operands, strict=True):
-            if tensor is not None:
-                binding.compute_inside(operand, tensor)
-        binding.compute_terms(pattern, operands)
-        made = [binding.result(r, i) for i, r in enumerate(pattern.results)]
-        return made[0] if len(made) == 1 else made
+        pairs = list(zip(pattern.operands, operands, strict=True))
+        if any(tensor is None and not operand.optional for operand, tensor in pairs):
+            raise ValueError(f"{expression!r}: an operand of '{self.node}' is missing")
+        given = [(operand, tensor) for operand, tensor in pairs if tensor is not None]
+        binding = _Binding(self, expression, fixed, dict(sizes or {}))
+        for operand, tensor in given:
+            binding.bind(operand, tensor)
+        for operand, tensor in given:
+            binding.compute_inside(operand, tensor)
+        binding.compute_terms([operand for operand, _ in given])
+        return [binding.result(right, number) for number, right in enumerate(pattern.results)]
 
 
 class _Binding:
@@ -185,8 +197,8 @@ class _Binding:
         """Bind one operand's names to a tensor's axes, equating what is bound already."""
         for pattern, numbers in self._spread(operand, tensor.ndim):
             if pattern.star:
-                found = [(tensor.shape[n], tensor.axes[n]) for n in numbers]
-                self._bind_star(pattern.factors[0], found)
+                axes = [(tensor.shape[n], tensor.axes[n]) for n in numbers]
+                self._bind_star(pattern.factors[0], axes)
             elif len(pattern.factors) == 1:
                 (number,) = numbers
                 self._bind(pattern.factors[0], tensor.shape[number], tensor.axes[number])
@@ -219,16 +231,16 @@ class _Binding:
         if size != 1:
             self.sizes[factor.name] = size
 
-    def _bind_star(self, factor: Factor, found: list[tuple[int, Axis]]) -> None:
+    def _bind_star(self, factor: Factor, axes: list[tuple[int, Axis]]) -> None:
         if factor.fixed:
-            for _, axis in found:
+            for _, axis in axes:
                 self.sets.fix(axis, self.op.cause(self.kind))
         if factor.name not in self.stars:
-            self.stars[factor.name] = found
+            self.stars[factor.name] = axes
             return
         # Batch axes broadcast: counted from the right, an axis of one position fits any.
         known = self.stars[factor.name]
-        longer, shorter = (known, found) if len(known) >= len(found) else (found, known)
+        longer, shorter = (known, axes) if len(known) >= len(axes) else (axes, known)
         lead = len(longer) - len(shorter)
         merged = list(longer[:lead])
         for (n, a), (m, b) in zip(longer[lead:], shorter, strict=True):
@@ -265,13 +277,12 @@ class _Binding:
                 left.extend(self.axes[f.name] for f in pattern.factors if not f.inside)
         self.op.computed(left)
 
-    def compute_terms(self, pattern: Pattern, operands: Sequence[Tensor | None]) -> None:
-        """Register what is summed, with the axes of all operands: one set may stand there twice.
+    def compute_terms(self, given: Sequence[Operand]) -> None:
+        """Register what is summed, with the axes of all operands: a set may occur there twice.
 
         The dims of attention are contracted between tokens and tokens: an order of dims for each
         token would not fit, which neither queries nor keys alone can tell.
         """
-        given = [o for o, x in zip(pattern.operands, operands, strict=True) if x is not None]
         names = [{f.name for axis in o.axes for f in axis.factors} for o in given]
         if len(given) < 2 or not set.intersection(*names[:2]):
             return

@@ -7,27 +7,27 @@ their overload, ``aten.linear.default``; a name without overload stands for all 
 
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from zooalign.graph.operator import Operator
+from zooalign.graph.operator import Operator, Result
 
 __all__ = ["Rule", "collect", "knows_labels", "lookup", "rule"]
 
-Rule = Callable[["Operator"], Any]
+Rule = Callable[[Operator], Result]
+_Marked = TypeVar("_Marked", bound=Rule)
 
 _MARK = "_zooalign_operators"
 _LABELS = "_zooalign_labels"
 
 
-def rule(*names: str, labels: bool = False) -> Callable[[Rule], Rule]:
+def rule(*names: str, labels: bool = False) -> Callable[[_Marked], _Marked]:
     """Mark a function as the rule of the named operators.
 
-    ``labels`` says that it knows what to do with numbers of positions among its operands
-    (:class:`~zooalign.graph.operator.Tensor`); those of any other operator are pinned.
+    ``labels`` says that the rule handles operands that are numbers of positions
+    (:class:`~zooalign.graph.operator.Tensor`). For any other rule their axis is fixed.
     """
 
-    def mark(function: Rule) -> Rule:
+    def mark(function: _Marked) -> _Marked:
         setattr(function, _MARK, (*getattr(function, _MARK, ()), *names))
         setattr(function, _LABELS, labels)
         return function
@@ -36,7 +36,7 @@ def rule(*names: str, labels: bool = False) -> Callable[[Rule], Rule]:
 
 
 def knows_labels(function: Rule) -> bool:
-    """Whether a rule was marked as knowing numbers of positions."""
+    """Whether a rule was marked as handling numbers of positions."""
     return bool(getattr(function, _LABELS, False))
 
 

@@ -6,7 +6,7 @@ of a mask are told apart.
 """
 
 from zooalign.graph.index_sets import Axis
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators import elementwise, index
 
@@ -20,14 +20,14 @@ multinomial
 
 
 @rule(*(f"aten.{name}" for name in _LOOKED_AT))
-def looked_at(op: Operator) -> Tensor | list[Tensor] | None:
+def looked_at(op: Operator) -> Result:
     """What was read decided how the network goes on: its positions are told apart."""
     made: Tensor | list[Tensor] = op.freeze("index", "read by value")
     return made if op.results else None
 
 
 @rule("aten.index", "aten._unsafe_index")
-def by_mask_or_number(op: Operator) -> Tensor:
+def by_mask_or_number(op: Operator) -> Result:
     """By number as :func:`zooalign.operators.index.index`; a mask's positions replace its axes."""
     tables = list(op["indices"])
     if "indices" not in op.boolean:
@@ -36,8 +36,7 @@ def by_mask_or_number(op: Operator) -> Tensor:
     (start, mask), *others = masks
     x: Tensor = op["self"]
     if others:
-        made: Tensor = op.freeze("index", "several masks")
-        return made
+        return op.freeze("index", "several masks")
     cause = op.cause("index", "a mask")
     end = start + mask.ndim
     for axis in (*mask.axes, *x.axes[start:end]):
@@ -105,15 +104,14 @@ def searchsorted(op: Operator) -> Tensor:
 
 
 @rule("aten.index_add", "aten.index_copy", "aten.index_fill", "aten.index_reduce")
-def write_by_number(op: Operator) -> Tensor:
+def write_by_number(op: Operator) -> Result:
     """Positions of one axis, named by numbers, are written; the other axes are shared."""
     x, source = op["self"], op.get("source")
     dim = op["dim"] % max(x.ndim, 1)
     cause = op.cause("index", "written by number")
     parts = [source] if isinstance(source, Tensor) and source.ndim == x.ndim else []
     if isinstance(source, Tensor) and not parts and source.ndim:
-        made: Tensor = op.freeze("index", "written by number")
-        return made
+        return op.freeze("index", "written by number")
     axes: list[Axis] = []
     for number, axis in enumerate(x.axes):
         others = [part.axes[number] for part in parts]
@@ -132,14 +130,13 @@ def write_by_number(op: Operator) -> Tensor:
 
 
 @rule("aten.repeat_interleave.self_Tensor")
-def repeat_by_numbers(op: Operator) -> Tensor:
+def repeat_by_numbers(op: Operator) -> Result:
     """Positions of one axis, each as often as a number says."""
     x: Tensor = op["self"]
     cause = op.cause("index", "repeated by number")
     op.sets.fix(tuple(a for axis in op["repeats"].axes for a in axis), cause)
     if op["dim"] is None:
-        made: Tensor = op.freeze("index", "repeated by number")
-        return made
+        return op.freeze("index", "repeated by number")
     dim = op["dim"] % x.ndim
     op.sets.fix(x.axes[dim], cause)
     axes = list(x.axes)

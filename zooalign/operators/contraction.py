@@ -3,7 +3,7 @@
 from math import prod
 
 from zooalign.graph.index_sets import LIMIT
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.elementwise import same
 
@@ -17,7 +17,7 @@ def linear(op: Operator) -> Tensor:
 
 
 @rule("aten.addmm")
-def addmm(op: Operator) -> Tensor:
+def addmm(op: Operator) -> Result:
     """``bias + x @ weight`` (Conv1D of GPT-2)."""
     bias = op["self"] if op["self"].ndim == 1 else None
     if bias is None:
@@ -44,14 +44,13 @@ def baddbmm(op: Operator) -> Tensor:
 
 
 @rule("aten.inverse", "aten.linalg_inv", "aten.linalg_inv_ex")
-def inverse(op: Operator) -> Tensor | list[Tensor]:
+def inverse(op: Operator) -> Result:
     """Rows and columns change places: the inverse of ``P w Q`` is that of ``Q``, ``w``, ``P``."""
     x: Tensor = op.tensors()[0]
     for number in (-2, -1):  # all rows at once, all columns at once
         op.mixed(x, number % x.ndim)
-    checked = len(op.results) > 1  # beside it, whether there is one
-    made: Tensor | list[Tensor] = op.relate("*n i j -> *n j i" + ", *n" * checked, x)
-    return made
+    checked = len(op.results) > 1  # the second result says whether there is one
+    return op.relate_all("*n i j -> *n j i" + ", *n" * checked, x)
 
 
 @rule("aten.mv")
@@ -131,7 +130,7 @@ _CONVOLUTIONS = [f"aten.conv{n}d" for n in (1, 2, 3)]
 
 
 @rule(*_CONVOLUTIONS)
-def convolution(op: Operator) -> Tensor:
+def convolution(op: Operator) -> Result:
     """Channels within groups; positions are told apart unless the kernel is a single point."""
     x, weight, groups = op["input"], op["weight"], op["groups"]
     if x.ndim != weight.ndim:
@@ -142,7 +141,7 @@ def convolution(op: Operator) -> Tensor:
         pattern = "n (g c) *s, (g o) c *k, ?(g o) -> n (g o) *s"
     else:
         pattern = "n (g c) *s!, (g o) c *k!, ?(g o) -> n (g o) *t!"
-    result: Tensor = op.relate(pattern, *tensors, sizes={"g": groups}, fixed="kernel position")
+    result = op.relate(pattern, *tensors, sizes={"g": groups}, fixed="kernel position")
     _in_groups(op, weight, weight.shape[0] // groups)
     return result
 
@@ -163,14 +162,14 @@ def _all(values: object, value: int) -> bool:
 
 
 @rule("aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d")
-def transposed_convolution(op: Operator) -> Tensor:
+def transposed_convolution(op: Operator) -> Result:
     """As a convolution, with the weight's channel axes the other way round."""
     x, weight = op["input"], op["weight"]
     if x.ndim != weight.ndim:
         return op.freeze(LIMIT, "convolution without a batch axis")
     pattern = "n (g c) *s!, (g c) o *k!, ?(g o) -> n (g o) *t!"
     sizes = {"g": op["groups"], "o": weight.shape[1]}
-    result: Tensor = op.relate(pattern, x, weight, op["bias"], sizes=sizes, fixed="kernel position")
+    result = op.relate(pattern, x, weight, op["bias"], sizes=sizes, fixed="kernel position")
     _in_groups(op, weight, weight.shape[0] // op["groups"])
     return result
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from zooalign.graph.index_sets import LIMIT, Axis
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.elementwise import same
 
@@ -132,10 +132,9 @@ def triangle(op: Operator) -> Tensor:
 
 
 @rule("aten.diag")
-def diag(op: Operator) -> Tensor:
+def diag(op: Operator) -> Result:
     """The diagonal of a matrix, or a matrix with a diagonal."""
-    made: Tensor = op.freeze("order", "diagonal")
-    return made
+    return op.freeze("order", "diagonal")
 
 
 @rule("aten.one_hot")
@@ -146,10 +145,9 @@ def one_hot(op: Operator) -> Tensor:
 
 
 @rule("aten.meshgrid")
-def meshgrid(op: Operator) -> list[Tensor]:
+def meshgrid(op: Operator) -> Result:
     """Each range along an axis of its own."""
-    made: list[Tensor] = op.freeze("position", "a grid")
-    return made
+    return op.freeze("position", "a grid")
 
 
 @rule("aten.sym_size", "aten.sym_numel", "aten._assert_tensor_metadata", "aten._assert_async")
@@ -159,7 +157,7 @@ def nothing(op: Operator) -> None:
 
 
 @rule("aten.index_put", "aten.index_put_", "aten._unsafe_index_put")
-def index_put(op: Operator) -> Tensor:
+def index_put(op: Operator) -> Result:
     """Values written at positions of some axes, named by number tables or by one mask."""
     x, values = op["self"], op["values"]
     tables = list(op["indices"]) + [None] * (x.ndim - len(op["indices"]))
@@ -187,14 +185,13 @@ def index_put(op: Operator) -> Tensor:
     return op.tensor(axes)
 
 
-def _masked_put(op: Operator, x: Tensor, tables: Sequence[Tensor | None], values: Tensor) -> Tensor:
+def _masked_put(op: Operator, x: Tensor, tables: Sequence[Tensor | None], values: Tensor) -> Result:
     """Where a mask says so, a value that is the same for all positions of the mask."""
     masks = [(n, table) for n, table in enumerate(tables) if table is not None]
     (start, mask), *others = masks
     behind = x.ndim - start - mask.ndim
     per_position = values.ndim > behind and values.shape[-behind - 1] != 1
     if others or per_position or values.ndim > behind + 1:
-        made: Tensor = op.freeze(LIMIT, "values of their own for the positions of a mask")
-        return made
+        return op.freeze(LIMIT, "values of their own for the positions of a mask")
     shape = (*mask.shape, *([1] * behind))
     return same(op, x, Tensor(shape, (*mask.axes, *([()] * behind))), values)

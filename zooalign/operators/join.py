@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from zooalign.graph.index_sets import LIMIT, Axis
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 
 __all__ = ["joined", "part"]
@@ -216,15 +216,14 @@ def stack(op: Operator) -> Tensor:
 
 
 @rule("aten.slice_scatter")
-def slice_scatter(op: Operator) -> Tensor:
+def slice_scatter(op: Operator) -> Result:
     """A tensor with positions ``start`` to ``end`` replaced by another."""
     x: Tensor = op["self"]
     number = op["dim"] % x.ndim
     size = x.shape[number]
     low, high = _range(op["start"], op["end"], size)
     if op["step"] != 1:
-        made: Tensor = op.freeze(LIMIT, "strided write")
-        return made
+        return op.freeze(LIMIT, "strided write")
     return op.tensor(_replaced(op, x, op["src"], number, low, high))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from zooalign.graph.index_sets import Axis
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.elementwise import same
 
@@ -76,7 +76,7 @@ kthvalue mode
 
 
 @rule(*(f"aten.{name}" for name in _REDUCTIONS))
-def reduce(op: Operator) -> Tensor | list[Tensor]:
+def reduce(op: Operator) -> Result:
     """Axes go; with ``keepdim`` one position is left."""
     x: Tensor = op.tensors()[0]
     dims = op.get("dim")
@@ -93,11 +93,11 @@ def reduce(op: Operator) -> Tensor | list[Tensor]:
         elif op.get("keepdim"):
             axes.append(())
     made = [op.tensor(axes, i) for i in range(len(op.results))]
-    return made[0] if len(made) == 1 else made
+    return made
 
 
 @rule("aten.max", "aten.min")
-def extreme(op: Operator) -> Tensor | list[Tensor]:
+def extreme(op: Operator) -> Result:
     """Over everything, over an axis, or of two tensors."""
     tensors = op.tensors()
     return same(op, *tensors) if len(tensors) > 1 else reduce(op)
@@ -119,14 +119,13 @@ def var_mean(op: Operator) -> list[Tensor]:
 
 
 @rule("aten.diff")
-def differences(op: Operator) -> Tensor:
+def differences(op: Operator) -> Result:
     """Neighbours along an axis: its order matters."""
     x: Tensor = op["self"]
     number = op["dim"] % x.ndim
     for border in (op["prepend"], op["append"]):
         if border is not None:
-            made: Tensor = op.freeze("order")
-            return made
+            return op.freeze("order")
     axes = list(x.axes)
     op.sets.fix(axes[number], op.cause("order"))
     axes[number] = op.fixed_axis(op.results[0][number], "order")
@@ -137,13 +136,12 @@ _IN_ORDER = "cumsum cumprod logcumsumexp cummax cummin argmax argmin sort argsor
 
 
 @rule(*(f"aten.{name}" for name in _IN_ORDER))
-def ordered(op: Operator) -> Tensor | list[Tensor]:
+def ordered(op: Operator) -> Result:
     """The order along an axis matters: it is fixed."""
     x: Tensor = op.tensors()[0]
     dim = op.get("dim")
     if dim is None:
-        made: Tensor | list[Tensor] = op.freeze("order")
-        return made
+        return op.freeze("order")
     if x.ndim == 0:
         return op.tensor([])
     number = dim % x.ndim
@@ -157,4 +155,4 @@ def ordered(op: Operator) -> Tensor | list[Tensor]:
     elif not axes[number]:  # equal values before, a running sum after
         axes[number] = op.fixed_axis(x.shape[number], "order")
     found = [op.tensor(axes, i) for i in range(len(op.results))]
-    return found[0] if len(found) == 1 else found
+    return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.join import joined, part
 
@@ -28,18 +28,17 @@ def rnn(op: Operator) -> list[Tensor]:
 
 
 @rule("aten.lstm_cell", "aten.gru_cell", "aten.rnn_tanh_cell", "aten.rnn_relu_cell")
-def cell(op: Operator) -> Tensor | list[Tensor]:
+def cell(op: Operator) -> Result:
     """One step of one layer."""
     start = _start(op)
     w_ih, w_hh = op["w_ih"], op["w_hh"]
     states = ", ".join(["b h"] * len(start))
-    found: Tensor | list[Tensor] = op.relate(
+    return op.relate_all(
         f"b i, (g! h) i, (g h) h, ?(g h), ?(g h), {states} -> {states}",
         *(op["input"], w_ih, w_hh, op["b_ih"], op["b_hh"], *start),
         sizes={"g": w_ih.shape[0] // w_hh.shape[1]},
         fixed="gate",
     )
-    return found
 
 
 def _layers(op: Operator, gates: int) -> list[Tensor]:
@@ -96,8 +95,7 @@ def _cell(
     op.sets.fix(blocks, op.cause("gate"))
     made = [(*x.shape[:-1], w_hh.shape[1]), *(h.shape for h in start)]
     inner = Operator(op.sets, op.name, op.node, op.arguments, made)
-    out: Tensor
-    out, *end = inner.relate(
+    out, *end = inner.relate_all(
         f"{steps}, {rows}, {first} -> {output.format(state)}, {first.replace('_', '1')}",
         x,
         w_ih,

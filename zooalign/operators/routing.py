@@ -12,7 +12,7 @@ Ties would be broken by position; scores that a network computes have none.
 from dataclasses import replace
 
 from zooalign.graph.index_sets import Axis
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators import elementwise, index, join, view
 
@@ -20,12 +20,11 @@ __all__: list[str] = []
 
 
 @rule("aten.topk")
-def topk(op: Operator) -> list[Tensor]:
+def topk(op: Operator) -> Result:
     """The largest values along an axis by rank, and the numbers of their positions."""
     x: Tensor = op["self"]
     if x.ndim == 0:
-        made: list[Tensor] = op.freeze("order")
-        return made
+        return op.freeze("order")
     dim = op["dim"] % x.ndim
     axes: list[Axis] = list(x.axes)
     axes[dim] = op.fixed_axis(op.results[0][dim], "order", "rank")
@@ -40,12 +39,11 @@ def _labelled(op: Operator, numbers: Tensor, labels: Axis) -> Tensor:
 
 
 @rule("aten.argmax", "aten.argmin")
-def extreme(op: Operator) -> Tensor:
+def extreme(op: Operator) -> Result:
     """The number of the largest value along an axis."""
     x: Tensor = op["self"]
     if op["dim"] is None or x.ndim == 0:
-        made: Tensor = op.freeze("order")
-        return made
+        return op.freeze("order")
     dim = op["dim"] % x.ndim
     kept = [axis for number, axis in enumerate(x.axes) if number != dim]
     if op["keepdim"]:

@@ -1,6 +1,6 @@
 """Operators that work on positions, channel by channel: pooling, resizing, grids."""
 
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 
 __all__: list[str] = []
@@ -14,7 +14,7 @@ _POOLS = [
 
 
 @rule(*_POOLS)
-def pool(op: Operator) -> Tensor | list[Tensor]:
+def pool(op: Operator) -> Result:
     """Positions are told apart by their windows; channels stay."""
     x: Tensor = op.tensors()[0]
     positions = int(op.name.split("pool")[1][0])
@@ -25,7 +25,7 @@ def pool(op: Operator) -> Tensor | list[Tensor]:
     for number, shape in enumerate(op.results):
         new = [op.fixed_axis(n, "kernel position") for n in shape[-positions:]]
         made.append(op.tensor([*x.axes[:-positions], *new], number))
-    return made[0] if len(made) == 1 else made
+    return made
 
 
 _RESIZES = [

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import prod
 
 from zooalign.graph.index_sets import LIMIT, Axis
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.join import joined, part
 
@@ -138,12 +138,11 @@ def repeat(op: Operator) -> Tensor:
 
 
 @rule("aten.repeat_interleave.self_int")
-def repeat_interleave(op: Operator) -> Tensor:
+def repeat_interleave(op: Operator) -> Result:
     """The axis becomes (axis, copies)."""
     x: Tensor = op["self"]
     if op["dim"] is None:
-        made: Tensor = op.freeze(LIMIT, "repeat_interleave over a flattened tensor")
-        return made
+        return op.freeze(LIMIT, "repeat_interleave over a flattened tensor")
     number = op["dim"] % x.ndim
     axes = list(x.axes)
     if axes[number] and op["repeats"] > 1:
@@ -178,10 +177,9 @@ def _reversed(op: Operator, x: Tensor, number: int) -> list[Axis]:
 
 
 @rule("aten.fliplr", "aten.flipud", "aten.rot90")
-def turned_over(op: Operator) -> Tensor:
+def turned_over(op: Operator) -> Result:
     """Of these nothing is said but that all is held."""
-    made: Tensor = op.freeze(LIMIT, "units in reversed order")
-    return made
+    return op.freeze(LIMIT, "units in reversed order")
 
 
 @rule("aten.pixel_shuffle")
@@ -243,12 +241,11 @@ def as_real(op: Operator) -> Tensor:
 
 
 @rule("aten.as_strided")
-def as_strided(op: Operator) -> Tensor:
+def as_strided(op: Operator) -> Result:
     """Only where it is a plain reshape."""
     x: Tensor = op["self"]
     size, stride = list(op["size"]), list(op["stride"])
     dense = [prod(size[i + 1 :]) for i in range(len(size))]
     if stride == dense and prod(size) == prod(x.shape) and not op["storage_offset"]:
         return op.tensor(reshaped(op, x, size))
-    made: Tensor = op.freeze(LIMIT, "as_strided that is no reshape")
-    return made
+    return op.freeze(LIMIT, "as_strided that is no reshape")

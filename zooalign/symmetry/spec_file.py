@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -21,6 +21,8 @@ __all__ = [
     "to_dict",
     "to_json",
 ]
+
+T = TypeVar("T")
 
 PERMUTATION_FORMAT = "zooalign.permutation"
 
@@ -89,7 +91,7 @@ def _check_format(body: Any, expected: str, what: str, where: str) -> None:
         )
 
 
-def _converted(value: Any, kind: Any, where: str) -> Any:
+def _converted(value: Any, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError) as error:
