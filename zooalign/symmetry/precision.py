@@ -53,9 +53,7 @@ class LowestPrecision(TorchDispatchMode):
     Models that compute norms in float32 agree to float32 only, whatever their weights are.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lowest = torch.float64
+    lowest = torch.float64
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
