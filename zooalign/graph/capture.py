@@ -21,6 +21,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from zooalign.errors import TraceError
 from zooalign.graph import concrete
+from zooalign.graph.concrete import Recording
 from zooalign.graph.module_runner import evaluating
 
 __all__ = ["Capture", "capture", "captured_once", "put_in_place", "writes"]
@@ -155,28 +156,24 @@ def _capture(
     shapes = {name: tuple(t.shape) for name, t in module.state_dict(keep_vars=True).items()}
     dtypes = {name: t.dtype for name, t in module.state_dict(keep_vars=True).items()}
     values = _constant_values(module)
+    tied, by_values = _ties(module), False
     try:
-        found = _exported(module, inputs, on_meta, values, shapes)
+        recording, seconds = _exported(module, inputs, on_meta, values, shapes)
     except TraceError as error:
-        found = _recorded(module, example_inputs, error, _ties(module, shapes))
-    graph, parameters, constants, users, seconds, by_values = found
+        by_values = True
+        recording, seconds = _recorded(module, example_inputs, error, tied)
     return Capture(
-        graph=graph,
-        parameters=parameters,
-        constants=constants,
-        inputs=users,
+        graph=recording.graph,
+        parameters=recording.parameters,
+        constants=recording.constants,
+        inputs=recording.inputs,
         shapes=shapes,
         dtypes=dtypes,
-        tied=_ties(module, shapes),
+        tied=tied,
         trainable=frozenset(n for n, _ in module.named_parameters(remove_duplicate=False)),
         export_seconds=seconds,
         by_values=by_values,
     )
-
-
-_Found = tuple[
-    torch.fx.Graph, dict[str, str], dict[str, Tensor | None], tuple[str, ...], float, bool
-]
 
 
 def _exported(
@@ -185,10 +182,10 @@ def _exported(
     on_meta: bool,
     values: Mapping[str, Tensor],
     shapes: Mapping[str, Any],
-) -> _Found:
+) -> tuple[Recording, float]:
     """By ``torch.export``, on fake tensors."""
-    # Without gradients, a no_grad inside the module is no operator of its own.
     quiet = warnings.catch_warnings()
+    # Without gradients, a no_grad inside the module adds no operator to the graph.
     with torch.no_grad(), evaluating(module), _on_meta(module, on_meta), quiet:
         warnings.simplefilter("ignore")
         try:
@@ -199,7 +196,7 @@ def _exported(
                 if not _sized(node):
                     raise ValueError(f"the shape of '{node.name}' depends on values")
                 if str(node.target).startswith("<function"):
-                    raise ValueError(f"'{node.name}' is no operator: {node.target}")
+                    raise ValueError(f"'{node.name}' is not an operator: {node.target}")
         except Exception as error:
             raise TraceError(
                 f"torch.export cannot trace {type(module).__name__} on inputs of shapes "
@@ -208,8 +205,8 @@ def _exported(
                 "Check that the example inputs are those the model takes, and that its forward "
                 "has no control flow that depends on values."
             ) from error
-        place = {node: number for number, node in enumerate(program.graph.nodes)}
-        if any(_seen_elsewhere(node, place) for node in place if writes(node)):
+        order = {node: number for number, node in enumerate(program.graph.nodes)}
+        if any(_seen_elsewhere(node, order) for node in order if writes(node)):
             program = program.run_decompositions({})
     _keep_outputs(program)
     _inline(program.graph_module)
@@ -228,22 +225,23 @@ def _exported(
             value = values.get(str(spec.target), program.constants.get(spec.target))
             known = isinstance(value, Tensor) and not value.is_meta
             constants[name] = value.detach() if known else None
-    return program.graph, parameters, constants, tuple(users), seconds, False
+    return Recording(program.graph, parameters, constants, tuple(users)), seconds
 
 
 def _recorded(
     module: nn.Module, inputs: tuple[Any, ...], cause: TraceError, tied: Mapping[str, str]
-) -> _Found:
-    """By a run with values, where that is cheap and the inputs have some."""
+) -> tuple[Recording, float]:
+    """By a run with values, if the inputs have values and the module is small."""
     size = sum(parameter.numel() for parameter in module.parameters())
-    given = [x for x in inputs if isinstance(x, Tensor)]
-    if size > _MOST_RECORDED or any(x.device.type != "cpu" for x in given):
+    if size > _MOST_RECORDED or any(
+        isinstance(x, Tensor) and x.device.type != "cpu" for x in inputs
+    ):
         raise cause
     start = perf_counter()
     try:
         with evaluating(module), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = concrete.run(module, inputs, tied)
+            recording = concrete.run(module, inputs, tied)
     except TraceError as error:
         raise TraceError(f"{type(module).__name__}: {error}. {cause}") from error
     except Exception as error:
@@ -252,15 +250,7 @@ def _recorded(
             f"{type(module).__name__} does not run on the example inputs: "
             f"{type(error).__name__}: {line[:200]}. {cause}"
         ) from error
-    seconds = perf_counter() - start
-    return (
-        found.graph,
-        dict(found.parameters),
-        {name: None if value.is_meta else value for name, value in found.constants.items()},
-        found.inputs,
-        seconds,
-        True,
-    )
+    return recording, perf_counter() - start
 
 
 def _sized(node: torch.fx.Node) -> bool:
@@ -276,12 +266,12 @@ def writes(node: torch.fx.Node) -> bool:
     return schema is not None and bool(schema.is_mutable)
 
 
-def _seen_elsewhere(write: torch.fx.Node, place: Mapping[torch.fx.Node, int]) -> bool:
+def _seen_elsewhere(write: torch.fx.Node, order: Mapping[torch.fx.Node, int]) -> bool:
     """Whether a write in place changes a tensor that any other operator may read.
 
     ``relu_`` on the fresh result of a convolution is only a function of it; so is a division of
     it by its sum, which was taken before. A write into a slice of a buffer is not: then the graph
-    has to be made functional first. ``place`` is the order of the operators.
+    has to be made functional first. ``order`` is that of the operators.
     """
     node = write
     while True:
@@ -293,7 +283,7 @@ def _seen_elsewhere(write: torch.fx.Node, place: Mapping[torch.fx.Node, int]) ->
         if others or not isinstance(node, torch.fx.Node):
             return True
         for other in node.users:
-            before = place[other] < place[write] and str(other.target) in _FRESH
+            before = order[other] < order[write] and str(other.target) in _FRESH
             if other is not user and not before:
                 return True
 
@@ -345,7 +335,7 @@ def put_in_place(
         user.replace_all_uses_with(results[user.args[1]])
         graph.erase_node(user)
     graph.erase_node(node)
-    return [made for part, made in known.items() if part not in slots]
+    return [copied for part, copied in known.items() if part not in slots]
 
 
 def _is_graph(module: torch.fx.GraphModule, value: Any) -> bool:
@@ -357,7 +347,7 @@ def _is_graph(module: torch.fx.GraphModule, value: Any) -> bool:
 
 
 def _keep_outputs(program: torch.export.ExportedProgram) -> None:
-    """Leave only what the module returns: buffers it updates on the way are no outputs."""
+    """Leave only what the module returns: not the buffers it updates on the way."""
     (output,) = (node for node in program.graph.nodes if node.op == "output")
     kept = tuple(
         value
@@ -377,7 +367,7 @@ def _constant_values(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _ties(module: nn.Module, shapes: Mapping[str, Any]) -> dict[str, str]:
+def _ties(module: nn.Module) -> dict[str, str]:
     first: dict[Any, str] = {}
     ties: dict[str, str] = {}
     for name, tensor in module.state_dict(keep_vars=True).items():

@@ -27,74 +27,47 @@ from zooalign.errors import TraceError
 from zooalign.graph.module_runner import call_module
 from zooalign.graph.outputs import tensors
 
-__all__ = ["DECIDES", "Concrete", "decides", "run"]
+__all__ = ["DECIDES", "Recording", "decides", "run"]
 
-# Operators whose result Python looks at, or whose result's shape depends on values.
-DECIDES = frozenset(
-    f"aten.{name}"
-    for name in [
-        "item",
-        "_local_scalar_dense",
-        "is_nonzero",
-        "equal",
-        "allclose",
-        "nonzero",
-        "nonzero_numpy",
-        "argwhere",
-        "masked_select",
-        "bincount",
-        "unique_consecutive",
-        "unique_dim",
-        "_unique2",
-        "_unique",
-        "combinations",
-    ]
+
+def _aten(names: str) -> frozenset[str]:
+    return frozenset(f"aten.{name}" for name in names.split())
+
+
+# Python chooses how to go on by the result of these.
+_CHOOSES = _aten("item _local_scalar_dense is_nonzero equal allclose")
+# Python may read the result of these, or the shape of the result depends on values.
+DECIDES = _CHOOSES | _aten(
+    "nonzero nonzero_numpy argwhere masked_select bincount unique_consecutive unique_dim _unique2 "
+    "_unique combinations"
 )
 # And overloads of others: ``where`` of a condition alone is ``nonzero``.
-_DECIDES_IN_FULL = frozenset(
-    ["aten.repeat_interleave.Tensor", "aten.repeat_interleave.self_Tensor", "aten.where.default"]
-)
-# Of these, those by which Python chooses how to go on.
-_CHOOSES = frozenset(
-    f"aten.{name}" for name in ["item", "_local_scalar_dense", "is_nonzero", "equal", "allclose"]
-)
-_BOOLEAN_INDEX = frozenset({"aten.index", "aten.index_put", "aten.index_put_"})
-# Their result depends on the shape of what they are given, not on its values.
-_OF_SHAPE = frozenset(
-    f"aten.{name}"
-    for name in [
-        "zeros_like",
-        "ones_like",
-        "full_like",
-        "empty_like",
-        "rand_like",
-        "randn_like",
-        "new_zeros",
-        "new_ones",
-        "new_full",
-        "new_empty",
-        "sym_size",
-    ]
+_DECIDES_IN_FULL = _aten("repeat_interleave.Tensor repeat_interleave.self_Tensor where.default")
+_BOOLEAN_INDEX = _aten("index index_put index_put_")
+# The result of these depends on the shape of what they are given, not on its values.
+_OF_SHAPE = _aten(
+    "zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full "
+    "new_empty sym_size"
 )
 _MODES = ("_set_grad_enabled", "_enter_autocast", "_exit_autocast")
 _ESCAPES = ("numpy", "__array__", "__dlpack__")
 
 
 @dataclass(frozen=True)
-class Concrete:
-    """A recorded run: the graph, what its placeholders are, and the constants it met.
+class Recording:
+    """A graph and what its placeholders are.
 
     ``parameters`` are placeholder names to state-dict names, ``constants`` placeholder names to
-    values, ``inputs`` the placeholder names of the inputs.
+    values (None on the meta device), ``inputs`` the placeholder names of the inputs.
     """
 
     graph: fx.Graph
     parameters: Mapping[str, str]
-    constants: Mapping[str, Tensor]
+    constants: Mapping[str, Tensor | None]
     inputs: tuple[str, ...]
 
 
-def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Concrete:
+def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Recording:
     """Run ``module`` (in eval mode already) on ``inputs`` and record every operator.
 
     Parameters
@@ -117,10 +90,10 @@ def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Co
     values = _values({name: state[name] for name in names})
 
     def call(values: list[Tensor], given: list[Any]) -> list[Tensor]:
-        found = dict(zip(names, values, strict=True))
-        found |= {name: found[first] for name, first in tied.items()}
+        state = dict(zip(names, values, strict=True))
+        state |= {name: state[first] for name, first in tied.items()}
         with _NoEscape():
-            return tensors(call_module(module, found, tuple(given)))
+            return tensors(call_module(module, state, tuple(given)))
 
     functional: Callable[..., Any] = dispatch_functionalize(
         call, FunctionalTensorMode(pre_dispatch=True, export=True)
@@ -139,7 +112,7 @@ def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Co
 
 def _values(tensors: Mapping[str, Tensor]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    found = []
+    values = []
     for tensor in tensors.values():
         shape = tuple(tensor.shape)
         if not tensor.is_meta:
@@ -151,8 +124,8 @@ def _values(tensors: Mapping[str, Tensor]) -> list[Tensor]:
             value = torch.randn(shape, generator=generator, dtype=tensor.dtype) / scale
         else:
             value = 0.5 + torch.rand(shape, generator=generator, dtype=tensor.dtype)
-        found.append(value)
-    return found
+        values.append(value)
+    return values
 
 
 class _NoEscape(TorchFunctionMode):
@@ -177,7 +150,7 @@ def _listed(x: Tensor) -> Any:
 
 @contextlib.contextmanager
 def _exporting() -> Iterator[None]:
-    """Modules that have a way of their own for an export take it."""
+    """Let modules that run differently in an export do so."""
     before = torch.compiler._is_exporting_flag
     torch.compiler._is_exporting_flag = True
     try:
@@ -188,7 +161,7 @@ def _exporting() -> Iterator[None]:
 
 def _read(
     recorded: fx.GraphModule, names: Sequence[str], trainable: set[str], count: int
-) -> Concrete:
+) -> Recording:
     graph = recorded.graph
     for node in list(graph.nodes):
         if any(mode in str(node.target) for mode in _MODES):
@@ -209,9 +182,9 @@ def _read(
             slot.meta["val"] = value
             node.replace_all_uses_with(slot)
             graph.erase_node(node)
-            constants[slot.name] = value.detach()
+            constants[slot.name] = None if value.is_meta else value.detach()
     parameters = {slot.name: name for slot, name in zip(slots, names, strict=False)}
-    return Concrete(graph, parameters, constants, tuple(slot.name for slot in given))
+    return Recording(graph, parameters, constants, tuple(slot.name for slot in given))
 
 
 def _is_floating(slot: fx.Node) -> bool:
@@ -222,7 +195,7 @@ def _is_floating(slot: fx.Node) -> bool:
 def _refuse_unread(graph: fx.Graph, parameters: Mapping[fx.Node, str]) -> None:
     """Raise if Python chose a way on which parameters are not read.
 
-    What constants decide is decided alike for all inputs and parameters.
+    What constants decide is the same for all inputs and parameters.
     """
     given: set[fx.Node] = set()
     chosen = False
@@ -247,9 +220,7 @@ def decides(node: fx.Node) -> bool:
         return False
     name = str(node.target)
     base = name.rsplit(".", 1)[0]
-    if base in DECIDES:
-        return True
-    if name in _DECIDES_IN_FULL:
+    if base in DECIDES or name in _DECIDES_IN_FULL:
         return True
     tables: Any = node.args[1] if base in _BOOLEAN_INDEX else ()
     return any(_boolean(table) for table in tables)
@@ -266,7 +237,7 @@ def _refuse_computed(graph: fx.Graph, floating: set[fx.Node]) -> None:
     for node in graph.nodes:
         if node.op != "call_function" or str(node.target).rsplit(".", 1)[0] in _OF_SHAPE:
             continue
-        if decides(node) and any(part in computed for part in _looked_at(node)):
+        if decides(node) and any(part in computed for part in _value_operands(node)):
             raise TraceError(
                 "a step depends on values that the network computes or on real numbers of its "
                 f"inputs: {node.target} '{node.name}'"
@@ -275,14 +246,12 @@ def _refuse_computed(graph: fx.Graph, floating: set[fx.Node]) -> None:
             computed.add(node)
 
 
-def _looked_at(node: fx.Node) -> list[fx.Node]:
+def _value_operands(node: fx.Node) -> list[fx.Node]:
     """The operands whose values decide."""
     name = str(node.target)
     if name.rsplit(".", 1)[0] in _BOOLEAN_INDEX:
         tables: Any = node.args[1]
         return [table for table in tables if isinstance(table, fx.Node) and _boolean(table)]
-    if "repeat_interleave.self" in name:
-        return [part for part in node.args[1:2] if isinstance(part, fx.Node)]
-    if "masked_select" in name:
+    if "repeat_interleave.self" in name or "masked_select" in name:
         return [part for part in node.args[1:2] if isinstance(part, fx.Node)]
     return list(node.all_input_nodes)
