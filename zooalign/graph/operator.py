@@ -1,6 +1,6 @@
 """What a rule sees of one operator: its arguments as tensors with axes, and ways to relate them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -109,9 +109,21 @@ class Operator:
     def mixed(self, tensor: Tensor, number: int) -> None:
         """State that positions along one axis are made of one another, in place.
 
-        Units cannot have an own order at each of them, though all tensors have both.
+        Units cannot have a different order at each of them, though all tensors have both.
         """
         self.sets.register([axis for n, axis in enumerate(tensor.axes) if n != number])
+
+    def fix(self, axes: Iterable[Axis], kind: str, detail: str = "") -> None:
+        """State that this operator tells the positions of axes apart."""
+        cause = self.cause(kind, detail)
+        for axis in axes:
+            self.sets.fix(axis, cause)
+
+    def same_axis(self, left: Axis, right: Axis) -> Axis:
+        """State that two axes are one; where one tensor does not vary along it, the other's."""
+        if left and right:
+            self.sets.unify_axes(left, right)
+        return left or right
 
     def fixed_axis(self, size: int, kind: str, detail: str = "") -> Axis:
         """A new axis whose positions this operator tells apart."""

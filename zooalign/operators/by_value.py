@@ -12,18 +12,17 @@ from zooalign.operators import elementwise, index
 
 __all__: list[str] = []
 
-_LOOKED_AT = """
+_VALUE_DEPENDENT = """
 item _local_scalar_dense is_nonzero equal allclose nonzero nonzero_numpy argwhere where.default
 bincount unique_consecutive unique_dim _unique2 _unique masked_select repeat_interleave.Tensor
 multinomial
 """.split()  # noqa: SIM905
 
 
-@rule(*(f"aten.{name}" for name in _LOOKED_AT))
-def looked_at(op: Operator) -> Result:
-    """What was read decided how the network goes on: its positions are told apart."""
-    made: Tensor | list[Tensor] = op.freeze("index", "read by value")
-    return made if op.results else None
+@rule(*(f"aten.{name}" for name in _VALUE_DEPENDENT))
+def value_dependent(op: Operator) -> Result:
+    """The values decide how the network goes on, so all positions are told apart."""
+    return op.freeze("index", "read by value")
 
 
 @rule("aten.index", "aten._unsafe_index")
@@ -37,10 +36,8 @@ def by_mask_or_number(op: Operator) -> Result:
     x: Tensor = op["self"]
     if others:
         return op.freeze("index", "several masks")
-    cause = op.cause("index", "a mask")
     end = start + mask.ndim
-    for axis in (*mask.axes, *x.axes[start:end]):
-        op.sets.fix(axis, cause)
+    op.fix((*mask.axes, *x.axes[start:end]), "index", "a mask")
     chosen = op.fixed_axis(op.results[0][start], "index", "a mask")
     return op.tensor([*x.axes[:start], chosen, *x.axes[end:]])
 
@@ -61,18 +58,14 @@ def masked_scatter(op: Operator) -> Tensor:
         and x.shape[x.ndim - 1 - whole] == source.shape[source.ndim - 1 - whole]
     ):
         whole += 1
-    cause = op.cause("index", "a mask")
     axes: list[Axis] = list(x.axes)
-    for axis in (*mask.axes, *source.axes[: source.ndim - whole], *axes[: x.ndim - whole]):
-        op.sets.fix(axis, cause)
+    told_apart = (*mask.axes, *source.axes[: source.ndim - whole], *axes[: x.ndim - whole])
+    op.fix(told_apart, "index", "a mask")
     for number in range(x.ndim - whole):
         if x.shape[number] > 1:
             axes[number] = op.fixed_axis(x.shape[number], "index", "a mask")
     for turn in range(1, whole + 1):
-        one, other = axes[-turn], source.axes[-turn]
-        if one and other:
-            op.sets.unify_axes(one, other)
-        axes[-turn] = one or other
+        axes[-turn] = op.same_axis(axes[-turn], source.axes[-turn])
     return op.tensor(axes)
 
 
@@ -81,7 +74,7 @@ def bucketize(op: Operator) -> Tensor:
     """The number of the interval that each value is in; the bounds have an order."""
     bounds = op.get("boundaries")
     if bounds is not None:
-        op.sets.fix(tuple(a for axis in bounds.axes for a in axis), op.cause("order"))
+        op.fix(bounds.axes, "order")
     value = op["self"]
     return elementwise.same(op, value) if isinstance(value, Tensor) else op.tensor([])
 
@@ -90,17 +83,13 @@ def bucketize(op: Operator) -> Tensor:
 def searchsorted(op: Operator) -> Tensor:
     """As :func:`bucketize`; bounds of more axes than one have one row for each row of values."""
     bounds, value = op["sorted_sequence"], op["self"]
-    op.sets.fix(bounds.axes[-1], op.cause("order"))
+    op.fix(bounds.axes[-1:], "order")
     if not isinstance(value, Tensor):
         return op.tensor([()] * len(op.results[0]))
     if bounds.ndim == 1:
         return elementwise.same(op, value)
-    axes: list[Axis] = []
-    for one, other in zip(bounds.axes[:-1], value.axes[:-1], strict=True):
-        if one and other:
-            op.sets.unify_axes(one, other)
-        axes.append(one or other)
-    return op.tensor([*axes, value.axes[-1]])
+    rows = zip(bounds.axes[:-1], value.axes[:-1], strict=True)
+    return op.tensor([*(op.same_axis(one, other) for one, other in rows), value.axes[-1]])
 
 
 @rule("aten.index_add", "aten.index_copy", "aten.index_fill", "aten.index_reduce")
@@ -108,24 +97,14 @@ def write_by_number(op: Operator) -> Result:
     """Positions of one axis, named by numbers, are written; the other axes are shared."""
     x, source = op["self"], op.get("source")
     dim = op["dim"] % max(x.ndim, 1)
-    cause = op.cause("index", "written by number")
-    parts = [source] if isinstance(source, Tensor) and source.ndim == x.ndim else []
-    if isinstance(source, Tensor) and not parts and source.ndim:
+    if isinstance(source, Tensor) and source.ndim not in (0, x.ndim):
         return op.freeze("index", "written by number")
-    axes: list[Axis] = []
-    for number, axis in enumerate(x.axes):
-        others = [part.axes[number] for part in parts]
-        if number == dim:
-            op.sets.fix((*axis, *(a for other in others for a in other)), cause)
-            fresh = op.fixed_axis(x.shape[number], "index", "written by number")
-            axes.append(fresh if x.shape[number] > 1 else ())
-            continue
-        for other in others:
-            if axis and other:
-                op.sets.unify_axes(axis, other)
-            axis = axis or other
-        axes.append(axis)
-    op.sets.fix(tuple(a for axis in op["index"].axes for a in axis), cause)
+    written = source.axes if isinstance(source, Tensor) and source.ndim else ((),) * x.ndim
+    told_apart = (*op["index"].axes, x.axes[dim], written[dim]) if x.ndim else op["index"].axes
+    op.fix(told_apart, "index", "written by number")
+    axes = [op.same_axis(*pair) for pair in zip(x.axes, written, strict=True)]
+    if x.ndim:
+        axes[dim] = op.fixed_axis(x.shape[dim], "index", "written by number")
     return op.tensor(axes)
 
 
@@ -133,12 +112,11 @@ def write_by_number(op: Operator) -> Result:
 def repeat_by_numbers(op: Operator) -> Result:
     """Positions of one axis, each as often as a number says."""
     x: Tensor = op["self"]
-    cause = op.cause("index", "repeated by number")
-    op.sets.fix(tuple(a for axis in op["repeats"].axes for a in axis), cause)
+    op.fix(op["repeats"].axes, "index", "repeated by number")
     if op["dim"] is None:
         return op.freeze("index", "repeated by number")
     dim = op["dim"] % x.ndim
-    op.sets.fix(x.axes[dim], cause)
     axes = list(x.axes)
+    op.fix([axes[dim]], "index", "repeated by number")
     axes[dim] = op.fixed_axis(op.results[0][dim], "index", "repeated by number")
     return op.tensor(axes)

@@ -41,12 +41,7 @@ def same(op: Operator, *tensors: Tensor) -> Tensor:
     for tensor in tensors:
         lead = len(shape) - tensor.ndim
         for number, axis in enumerate(tensor.axes):
-            if not axis:
-                continue
-            if axes[lead + number]:
-                op.sets.unify_axes(axes[lead + number], axis)
-            else:
-                axes[lead + number] = axis
+            axes[lead + number] = op.same_axis(axes[lead + number], axis)
     return op.tensor(axes)
 
 

@@ -7,7 +7,7 @@ from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.elementwise import same
 
-__all__ = ["index"]
+__all__ = ["beside_table", "index"]
 
 
 @rule("aten.embedding")
@@ -21,22 +21,17 @@ def embedding(op: Operator) -> Tensor:
 def embedding_bag(op: Operator) -> list[Tensor]:
     """Sums of rows of a table: rows and bags are told apart, the width is not."""
     weight, *numbers = op.tensors()
-    op.sets.fix(weight.axes[0], op.cause("index"))
-    for axis in (axis for tensor in numbers for axis in tensor.axes):
-        op.sets.fix(axis, op.cause("index"))
-    axes: list[list[Axis]] = [
-        [op.fixed_axis(n, "index") if n > 1 else () for n in shape] for shape in op.results
-    ]
-    axes[0][1] = weight.axes[1]
-    return [op.tensor(found, number) for number, found in enumerate(axes)]
+    op.fix([weight.axes[0], *(axis for tensor in numbers for axis in tensor.axes)], "index")
+    results = [[op.fixed_axis(n, "index") if n else () for n in shape] for shape in op.results]
+    results[0][1] = weight.axes[1]
+    return [op.tensor(axes, number) for number, axes in enumerate(results)]
 
 
 @rule("aten.isin")
 def among(op: Operator) -> Tensor:
     """Whether each element is among some values, which are told apart."""
     elements, *values = op.tensors()
-    for axis in (axis for tensor in values for axis in tensor.axes):
-        op.sets.fix(axis, op.cause("index"))
+    op.fix((axis for tensor in values for axis in tensor.axes), "index")
     return same(op, elements)
 
 
@@ -45,7 +40,7 @@ def index_select(op: Operator) -> Tensor:
     """Positions of one axis by number."""
     x: Tensor = op["self"]
     axes = list(x.axes)
-    op.sets.fix(axes[op["dim"]], op.cause("index"))
+    op.fix([axes[op["dim"]]], "index")
     op.mixed(x, op["dim"] % x.ndim)
     axes[op["dim"]] = op["index"].axes[0] if op["index"].axes else ()
     if axes[op["dim"]] == () and op.results[0][op["dim"]] > 1:
@@ -58,8 +53,7 @@ def index(op: Operator) -> Tensor:
     x: Tensor = op["self"]
     tables = list(op["indices"]) + [None] * (x.ndim - len(op["indices"]))
     used = [n for n, table in enumerate(tables) if table is not None]
-    for number in used:
-        op.sets.fix(x.axes[number], op.cause("index"))
+    op.fix((x.axes[number] for number in used), "index")
     count = max(tables[n].ndim for n in used)
     adjacent = used == list(range(used[0], used[0] + len(used)))
     place = used[0] if adjacent else 0
@@ -70,7 +64,7 @@ def index(op: Operator) -> Tensor:
         table = tables[number]
         for axis, fresh in zip(table.axes[::-1], new[::-1], strict=False):
             if axis and fresh:
-                op.sets.fix(axis, op.cause("index"))
+                op.fix([axis], "index")
     return op.tensor([*kept[:place], *new, *kept[place:]])
 
 
@@ -79,22 +73,21 @@ def gather(op: Operator) -> Tensor:
     """Each result position reads along one axis by a number of its own."""
     x, table = op["self"], op["index"]
     dim = op["dim"] % max(x.ndim, 1)
-    op.sets.fix(x.axes[dim], op.cause("index"))
+    op.fix([x.axes[dim]], "index")
     op.mixed(x, dim)
-    axes: list[Axis] = []
-    for number, axis in enumerate(table.axes):
-        here = x.axes[number]
-        if number == dim:
-            axes.append(axis)
-        elif x.shape[number] == table.shape[number]:
-            if axis and here:
-                op.sets.unify_axes(axis, here)
-            axes.append(axis or here)
-        else:  # the first positions of x
-            cause = op.cause("index")
-            op.sets.fix((*axis, *here), cause)
-            axes.append(op.fixed_axis(table.shape[number], "index"))
+    axes = list(table.axes)
+    for number in range(table.ndim):
+        if number != dim:
+            axes[number] = beside_table(op, x, table, number)
     return op.tensor(axes)
+
+
+def beside_table(op: Operator, x: Tensor, table: Tensor, number: int) -> Axis:
+    """An axis of ``x`` and of a table of numbers, of which it may have the first positions only."""
+    if x.shape[number] == table.shape[number]:
+        return op.same_axis(table.axes[number], x.axes[number])
+    op.fix((table.axes[number], x.axes[number]), "index")
+    return op.fixed_axis(table.shape[number], "index")
 
 
 @rule(
@@ -124,8 +117,7 @@ def triangle(op: Operator) -> Tensor:
     """Rows and columns (two axes) are told apart by which is larger; batch axes stay."""
     x: Tensor = op["self"]
     dims = {op.get("dim1", -2) % x.ndim, op.get("dim2", -1) % x.ndim}
-    for number in dims:
-        op.sets.fix(x.axes[number], op.cause("order", "triangle or diagonal"))
+    op.fix((x.axes[number] for number in dims), "order", "triangle or diagonal")
     kept = [axis for number, axis in enumerate(x.axes) if number not in dims]
     new = op.results[0][len(kept) :]
     return op.tensor([*kept, *(op.fixed_axis(n, "order", "triangle or diagonal") for n in new)])
@@ -153,7 +145,6 @@ def meshgrid(op: Operator) -> Result:
 @rule("aten.sym_size", "aten.sym_numel", "aten._assert_tensor_metadata", "aten._assert_async")
 def nothing(op: Operator) -> None:
     """No tensor comes out."""
-    return None
 
 
 @rule("aten.index_put", "aten.index_put_", "aten._unsafe_index_put")
@@ -178,10 +169,8 @@ def index_put(op: Operator) -> Result:
     for where, axis in zip(layout[::-1], values.axes[::-1], strict=False):
         if where is None:
             op.sets.fix(axis, cause)
-        elif axis and axes[where]:
-            op.sets.unify_axes(axes[where], axis)
         else:
-            axes[where] = axes[where] or axis
+            axes[where] = op.same_axis(axes[where], axis)
     return op.tensor(axes)
 
 

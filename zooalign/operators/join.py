@@ -49,9 +49,9 @@ def slice_(op: Operator) -> Tensor:
     if count == 1:
         return op.tensor(part(op, x, number, low, low + 1))
     if not _independent(op, x, number):
-        found = _every(op, x, number, slice(low, high, step), count)
-        if found is not None:
-            return op.tensor(found)
+        apart = _every(op, x, number, slice(low, high, step), count)
+        if apart is not None:
+            return op.tensor(apart)
     # Explanations show what each operator states: of positions it is a fact.
     known = all(op.sets.fixed(d) for d in op.sets.digits(axes[number]))
     op.sets.fix(axes[number], op.cause("position" if known else LIMIT, "strided slice"))
@@ -105,11 +105,11 @@ def unbind(op: Operator) -> list[Tensor]:
     """Every position apart."""
     x: Tensor = op["self"]
     number = op["dim"] % x.ndim
-    made = []
+    results = []
     for index in range(x.shape[number]):
         axes = part(op, x, number, index, index + 1)
-        made.append(op.tensor([*axes[:number], *axes[number + 1 :]], index))
-    return made
+        results.append(op.tensor([*axes[:number], *axes[number + 1 :]], index))
+    return results
 
 
 @rule(
@@ -126,12 +126,12 @@ def split(op: Operator) -> list[Tensor]:
     """Consecutive parts of one axis."""
     x: Tensor = op["self"]
     number = op["dim"] % x.ndim
-    made, low = [], 0
+    results, low = [], 0
     for index, shape in enumerate(op.results):
         high = low + shape[number]
-        made.append(op.tensor(part(op, x, number, low, high), index))
+        results.append(op.tensor(part(op, x, number, low, high), index))
         low = high
-    return made
+    return results
 
 
 def joined(op: Operator, parts: Sequence[Tensor], number: int) -> list[Axis]:
@@ -158,18 +158,18 @@ def joined(op: Operator, parts: Sequence[Tensor], number: int) -> list[Axis]:
 
 
 def _tell_apart(op: Operator, parts: Sequence[Tensor], number: int, pieces: Sequence[int]) -> None:
-    """State that copies of one tensor are alike, and not those of one and of another.
+    """State that copies of one tensor are alike, and copies of different tensors are not.
 
-    Along an axis that a tensor does not vary along, all that it is made of are copies of it.
+    A tensor that does not vary along an axis consists of copies along it.
     """
     copies: dict[int, list[Axis]] = {}
     for x, piece in zip(parts, pieces, strict=True):
         if not x.axes[number] and x.shape[number] > 1:
             copies.setdefault(id(x), []).append((piece,))
     apart = {id(x): x for x in parts}
-    for key, own in copies.items() if len(apart) > 1 else ():
+    for key, pieces_of_x in copies.items() if len(apart) > 1 else ():
         axes = list(apart[key].axes)
-        axes[number] = op.sets.concatenate(own)
+        axes[number] = op.sets.concatenate(pieces_of_x)
         op.computed(axes)
 
 
@@ -186,11 +186,11 @@ def _beside(op: Operator, others: Sequence[Axis], whole: Axis, pieces: list[int]
         for axis in present[1:]:
             sets.unify_axes(present[0], axis)
         return present[0]
-    # Parts may be ordered each in its own way: one set that is a different one in each part.
-    own = [sets.wrap(axis) for axis in others]
+    # Each part may have its own order: one set that is a different one in each part.
+    atoms = [sets.wrap(axis) for axis in others]
     family = sets.new(sets.size(first))
     start = 0
-    for piece, atom in zip(pieces, own, strict=True):
+    for piece, atom in zip(pieces, atoms, strict=True):
         stop = start + sets.sizes[piece]
         sets.state_restriction(family, sets.digits(whole)[0], start, stop, atom)
         start = stop
@@ -278,16 +278,8 @@ def pad(op: Operator) -> Tensor:
         elif axes[number] and _independent(op, Tensor(x.shape, tuple(axes)), number):
             axes[number] = op.fixed_axis(x.shape[number], "position")
         # The border holds one value: its positions are alike.
-        sides = [op.sets.axis(low) or None, axes[number], op.sets.axis(high) or None]
-        if low == 0:
-            sides[0] = None
-        if high == 0:
-            sides[2] = None
-        if low == 1:
-            sides[0] = ()
-        if high == 1:
-            sides[2] = ()
-        axes[number] = op.sets.concatenate([side for side in sides if side is not None])
+        before, after = ([op.sets.axis(width)] if width else [] for width in (low, high))
+        axes[number] = op.sets.concatenate([*before, axes[number], *after])
     return op.tensor(axes)
 
 

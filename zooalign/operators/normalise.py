@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.elementwise import same
@@ -71,7 +70,7 @@ def _within(op: Operator, x: Tensor, dims: Sequence[int]) -> Tensor:
 _REDUCTIONS = """
 sum mean amax amin prod std var logsumexp norm any all linalg_vector_norm nansum std_correction
 frobenius_norm linalg_norm nanmean max.dim min.dim median.dim nanmedian.dim count_nonzero
-kthvalue mode
+kthvalue mode var_mean std_mean
 """.split()  # noqa: SIM905
 
 
@@ -83,17 +82,12 @@ def reduce(op: Operator) -> Result:
     if dims is None or dims == []:
         dims = list(range(x.ndim))
     gone = {d % x.ndim for d in ([dims] if isinstance(dims, int) else dims)} if x.ndim else set()
-    if len(op.results) > 1:  # max and its position
-        for number in gone:
-            op.sets.fix(x.axes[number], op.cause("order", "position of the extreme"))
-    axes: list[Axis] = []
-    for number, axis in enumerate(x.axes):
-        if number not in gone:
-            axes.append(axis)
-        elif op.get("keepdim"):
-            axes.append(())
-    made = [op.tensor(axes, i) for i in range(len(op.results))]
-    return made
+    moments = op.name.split(".")[1] in ("var_mean", "std_mean")
+    if len(op.results) > 1 and not moments:  # max and its position
+        op.fix((x.axes[number] for number in gone), "order", "position of the extreme")
+    kept = [() if number in gone else axis for number, axis in enumerate(x.axes)]
+    axes = [axis for n, axis in enumerate(kept) if n not in gone or op.get("keepdim")]
+    return [op.tensor(axes, number) for number in range(len(op.results))]
 
 
 @rule("aten.max", "aten.min")
@@ -101,21 +95,6 @@ def extreme(op: Operator) -> Result:
     """Over everything, over an axis, or of two tensors."""
     tensors = op.tensors()
     return same(op, *tensors) if len(tensors) > 1 else reduce(op)
-
-
-@rule("aten.var_mean", "aten.std_mean")
-def var_mean(op: Operator) -> list[Tensor]:
-    """Two reductions at once; neither tells positions apart."""
-    x: Tensor = op.tensors()[0]
-    dims = op.get("dim")
-    gone = {d % x.ndim for d in (range(x.ndim) if dims in (None, []) else dims)}
-    axes: list[Axis] = []
-    for number, axis in enumerate(x.axes):
-        if number not in gone:
-            axes.append(axis)
-        elif op.get("keepdim"):
-            axes.append(())
-    return [op.tensor(axes, i) for i in range(2)]
 
 
 @rule("aten.diff")
@@ -127,7 +106,7 @@ def differences(op: Operator) -> Result:
         if border is not None:
             return op.freeze("order")
     axes = list(x.axes)
-    op.sets.fix(axes[number], op.cause("order"))
+    op.fix([axes[number]], "order")
     axes[number] = op.fixed_axis(op.results[0][number], "order")
     return op.tensor(axes)
 
@@ -145,7 +124,7 @@ def ordered(op: Operator) -> Result:
     if x.ndim == 0:
         return op.tensor([])
     number = dim % x.ndim
-    op.sets.fix(x.axes[number], op.cause("order"))
+    op.fix([x.axes[number]], "order")
     op.mixed(x, number)
     axes = list(x.axes)
     if len(op.results[0]) < x.ndim:
@@ -154,5 +133,4 @@ def ordered(op: Operator) -> Result:
         axes[number] = ()
     elif not axes[number]:  # equal values before, a running sum after
         axes[number] = op.fixed_axis(x.shape[number], "order")
-    found = [op.tensor(axes, i) for i in range(len(op.results))]
-    return found
+    return [op.tensor(axes, result) for result in range(len(op.results))]

@@ -50,13 +50,13 @@ def _layers(op: Operator, gates: int) -> list[Tensor]:
     each = len(op["params"]) // cells
     ends: list[list[Tensor]] = []
     for layer in range(op["num_layers"]):
-        made = []
+        runs = []
         for number in range(layer * directions, (layer + 1) * directions):
             parameters = op["params"][number * each : (number + 1) * each]
             first = [_states(op, h, number, number + 1) for h in start]
-            made.append(_cell(op, x, parameters, first, gates))
-        ends.extend(end for _, end in made)
-        outs = [out for out, _ in made]
+            runs.append(_cell(op, x, parameters, first, gates))
+        ends.extend(end for _, end in runs)
+        outs = [out for out, _ in runs]
         shape = (*outs[0].shape[:-1], sum(out.shape[-1] for out in outs))
         x = Tensor(shape, tuple(joined(op, outs, 2)))
     last = [joined(op, [end[state] for end in ends], 0) for state in range(len(start))]
@@ -93,8 +93,8 @@ def _cell(
     batch = x.shape[0 if op["batch_first"] else 1]
     blocks, _ = op.sets.factor(op.varying(w_ih, 0), w_ih.shape[0] // gates)
     op.sets.fix(blocks, op.cause("gate"))
-    made = [(*x.shape[:-1], w_hh.shape[1]), *(h.shape for h in start)]
-    inner = Operator(op.sets, op.name, op.node, op.arguments, made)
+    shapes = [(*x.shape[:-1], w_hh.shape[1]), *(h.shape for h in start)]
+    inner = Operator(op.sets, op.name, op.node, op.arguments, shapes)
     out, *end = inner.relate_all(
         f"{steps}, {rows}, {first} -> {output.format(state)}, {first.replace('_', '1')}",
         x,

@@ -113,7 +113,7 @@ def one_hot(op: Operator) -> Tensor:
     x: Tensor = op["self"]
     size = op.results[0][-1]
     if not x.labels or op.sets.size(x.labels) != size:
-        op.sets.fix(x.labels, op.cause("index"))
+        op.fix([x.labels], "index")
         return index.one_hot(op)
     return op.tensor([*x.axes, x.labels])
 
@@ -125,9 +125,10 @@ def gather(op: Operator) -> Tensor:
     dim = op["dim"] % max(x.ndim, 1)
     if not _names(op, table, x, dim):
         return _labelled(op, index.gather(op), x.labels)
-    axes: list[Axis] = []
-    for number, axis in enumerate(table.axes):
-        axes.append(axis if number == dim else _met(op, x, table, number))
+    axes = [
+        axis if number == dim else index.beside_table(op, x, table, number)
+        for number, axis in enumerate(table.axes)
+    ]
     return _labelled(op, op.tensor(axes), x.labels)
 
 
@@ -140,17 +141,16 @@ def scatter(op: Operator) -> Tensor:
     parts = [t for t in (table, source) if isinstance(t, Tensor)]
     for part in parts:
         if part is not table:
-            op.sets.fix(part.labels, op.cause("index", "a number of a position, used as a value"))
+            op.fix([part.labels], "index", "a number of a position, used as a value")
     if x.labels or not _names(op, table, x, dim):
-        for tensor in (x, *parts):
-            op.sets.fix(tensor.labels, op.cause("index"))
+        op.fix((tensor.labels for tensor in (x, *parts)), "index")
         return _scatter_by_constants(op, x, parts, dim)
     axes: list[Axis] = []
     for number in range(x.ndim):
         if number == dim:
             axes.append(table.labels)
-            if source is not None and source.axes[dim] and table.axes[dim]:
-                op.sets.unify_axes(source.axes[dim], table.axes[dim])
+            if source is not None:
+                op.same_axis(source.axes[dim], table.axes[dim])
             continue
         axis = x.axes[number]
         for part in parts:
@@ -165,10 +165,8 @@ def _scatter_by_constants(op: Operator, x: Tensor, parts: list[Tensor], dim: int
     for number in range(x.ndim):
         axis = x.axes[number]
         if number == dim:
-            op.sets.fix(axis, op.cause("index"))
-            for part in parts:
-                op.sets.fix(part.axes[number], op.cause("index"))
-            axes.append(op.fixed_axis(x.shape[number], "index") if x.shape[number] > 1 else ())
+            op.fix([axis, *(part.axes[number] for part in parts)], "index")
+            axes.append(op.fixed_axis(x.shape[number], "index"))
             continue
         for part in parts:
             axis = _joined(op, axis, x.shape[number], part, number)
@@ -180,29 +178,15 @@ def _joined(op: Operator, axis: Axis, size: int, part: Tensor, number: int) -> A
     """An axis that one more tensor shares, or of which it has only the first positions."""
     other = part.axes[number]
     if part.shape[number] != size:
-        op.sets.fix((*axis, *other), op.cause("index"))
+        op.fix((axis, other), "index")
         return op.fixed_axis(size, "index")
-    if axis and other:
-        op.sets.unify_axes(axis, other)
-    return axis or other
+    return op.same_axis(axis, other)
 
 
 def _names(op: Operator, table: Tensor, x: Tensor, dim: int) -> bool:
     """Whether the numbers name positions of axis ``dim`` of ``x``, then one set with theirs."""
     if not table.labels or op.sets.size(table.labels) != x.shape[dim]:
-        op.sets.fix(table.labels, op.cause("index"))
+        op.fix([table.labels], "index")
         return False
-    if x.axes[dim]:
-        op.sets.unify_axes(table.labels, x.axes[dim])
+    op.same_axis(table.labels, x.axes[dim])
     return True
-
-
-def _met(op: Operator, x: Tensor, table: Tensor, number: int) -> Axis:
-    """A batch axis of ``x`` and its table of numbers."""
-    axis, here = table.axes[number], x.axes[number]
-    if x.shape[number] != table.shape[number]:
-        op.sets.fix((*axis, *here), op.cause("index"))
-        return op.fixed_axis(table.shape[number], "index")
-    if axis and here:
-        op.sets.unify_axes(axis, here)
-    return axis or here

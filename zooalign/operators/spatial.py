@@ -18,14 +18,12 @@ def pool(op: Operator) -> Result:
     """Positions are told apart by their windows; channels stay."""
     x: Tensor = op.tensors()[0]
     positions = int(op.name.split("pool")[1][0])
-    cause = op.cause("kernel position")
-    for axis in x.axes[-positions:]:
-        op.sets.fix(axis, cause)
-    made = []
+    op.fix(x.axes[-positions:], "kernel position")
+    results = []
     for number, shape in enumerate(op.results):
         new = [op.fixed_axis(n, "kernel position") for n in shape[-positions:]]
-        made.append(op.tensor([*x.axes[:-positions], *new], number))
-    return made
+        results.append(op.tensor([*x.axes[:-positions], *new], number))
+    return results
 
 
 _RESIZES = [
@@ -46,9 +44,8 @@ def resize(op: Operator) -> Tensor:
 def grid_sample(op: Operator) -> Tensor:
     """Values of each channel at positions that a grid names."""
     x, grid = op["input"], op["grid"]
-    op.sets.fix(grid.axes[-1], op.cause("position", "coordinates"))
-    for axis in x.axes[2:]:
-        op.sets.fix(axis, op.cause("position"))
+    op.fix([grid.axes[-1]], "position", "coordinates")
+    op.fix(x.axes[2:], "position")
     return op.relate("n c *s, n *t xy -> n c *t", x, grid)
 
 

@@ -69,11 +69,10 @@ def torch_shape(x: Tensor, y: Tensor) -> tuple[int, ...]:
 @rule("aten.broadcast_tensors")
 def broadcast(op: Operator) -> list[Tensor]:
     """Each tensor repeated to the shape of all; it does not vary along new axes."""
-    made = []
-    for number, x in enumerate(op["tensors"]):
-        lead = len(op.results[number]) - x.ndim
-        made.append(op.tensor([*([()] * lead), *x.axes], number))
-    return made
+    return [
+        op.tensor([*([()] * (len(shape) - x.ndim)), *x.axes], number)
+        for number, (x, shape) in enumerate(zip(op["tensors"], op.results, strict=True))
+    ]
 
 
 _LOSSES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")

@@ -31,24 +31,24 @@ def reshaped(op: Operator, x: Tensor, shape: Sequence[int]) -> list[Axis]:
     """The axes of ``x`` laid out in another shape of as many positions."""
     if 0 in shape:
         return [op.fixed_axis(n, "empty") for n in shape]
-    made: list[Axis] = []
+    axes: list[Axis] = []
     read = 0
-    while len(made) < len(shape):
+    while len(axes) < len(shape):
         # The fewest old and new axes that hold as many positions: the rest is independent.
         start, count_old, count_new = read, 1, 1
         sizes: list[int] = []
         while not sizes or count_old != count_new:
             if not sizes or count_new < count_old:
-                sizes.append(shape[len(made) + len(sizes)])
+                sizes.append(shape[len(axes) + len(sizes)])
                 count_new *= sizes[-1]
             else:
                 count_old *= x.shape[read]
                 read += 1
         if len(sizes) == 1 and read - start == 1:
-            made.append(x.axes[start])
+            axes.append(x.axes[start])
         else:
-            made.extend(_regroup(op, x, range(start, read), sizes))
-    return made
+            axes.extend(_regroup(op, x, range(start, read), sizes))
+    return axes
 
 
 def _regroup(op: Operator, x: Tensor, old: range, sizes: list[int]) -> list[Axis]:
@@ -154,9 +154,9 @@ def repeat_interleave(op: Operator) -> Result:
 def flip(op: Operator) -> Tensor:
     """Position i becomes position n - 1 - i.
 
-    An axis of single positions is laid out anew. Any other is held, and that is no fact about the
-    network: a set of units might move there in reversed order. Index sets are row-major and know
-    none, so it is reported as a limit.
+    An axis of single positions is put together anew. Any other is frozen. That is not a fact about
+    the network, as units might move there in reversed order, but index sets are row-major; so it is
+    reported as a limit of the rules.
     """
     x: Tensor = op["self"]
     axes = list(x.axes)
@@ -177,8 +177,8 @@ def _reversed(op: Operator, x: Tensor, number: int) -> list[Axis]:
 
 
 @rule("aten.fliplr", "aten.flipud", "aten.rot90")
-def turned_over(op: Operator) -> Result:
-    """Of these nothing is said but that all is held."""
+def flip_or_rotate(op: Operator) -> Result:
+    """No rule yet: every axis is frozen."""
     return op.freeze(LIMIT, "units in reversed order")
 
 
@@ -248,4 +248,4 @@ def as_strided(op: Operator) -> Result:
     dense = [prod(size[i + 1 :]) for i in range(len(size))]
     if stride == dense and prod(size) == prod(x.shape) and not op["storage_offset"]:
         return op.tensor(reshaped(op, x, size))
-    return op.freeze(LIMIT, "as_strided that is no reshape")
+    return op.freeze(LIMIT, "as_strided that is not a reshape")

@@ -53,7 +53,9 @@ class LowestPrecision(TorchDispatchMode):
     Models that compute norms in float32 agree to float32 only, whatever their weights are.
     """
 
-    lowest = torch.float64
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
+        self.lowest = torch.float64
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
