@@ -63,8 +63,8 @@ def trace(captured: Capture, rules: Mapping[str, Rule]) -> Traced:
             values[node.name] = _placeholder(captured, sets, node, tensors)
         elif node.op == "output":
             sets.operator = "output"
-            for made in _flat(fx.node.map_arg(node.args[0], lambda n: values.get(n.name))):
-                for axis in (*made.axes, made.labels):
+            for output in _flat(fx.node.map_arg(node.args[0], lambda n: values.get(n.name))):
+                for axis in (*output.axes, output.labels):
                     sets.fix(axis, Cause("output", "the network's output"))
         elif node.op == "call_function":
             values[node.name] = _call(sets, node, values, rules, unknown)

@@ -108,5 +108,5 @@ def _replace(graph: fx.Graph, node: fx.Node, parts: fx.Graph) -> None:
     """Put the parts in the operator's place; they belong to the same layer."""
     keys = ("nn_module_stack", "stack_trace")
     layer: dict[str, Any] = {key: node.meta[key] for key in keys if key in node.meta}
-    for made in put_in_place(graph, node, parts, node.all_input_nodes):
-        made.meta.update(layer)
+    for part in put_in_place(graph, node, parts, node.all_input_nodes):
+        part.meta.update(layer)

@@ -190,10 +190,12 @@ class _Builder:
                 self.graph.add_edge(tensor, me, relation="reads", argument=argument)
         several = isinstance(value, (list, tuple))
         for number, result in _results(value):
-            made = f"tensor:{node.name}#{number}" if several else f"tensor:{node.name}"
-            self.graph.add_node(made, kind="tensor", label=made[7:], shape=_shape(result.shape))
-            self.graph.add_edge(me, made, relation="writes", result=number)
-            self._axes(made, result)
+            tensor_node = f"tensor:{node.name}#{number}" if several else f"tensor:{node.name}"
+            self.graph.add_node(
+                tensor_node, kind="tensor", label=tensor_node[7:], shape=_shape(result.shape)
+            )
+            self.graph.add_edge(me, tensor_node, relation="writes", result=number)
+            self._axes(tensor_node, result)
 
     def _axes(self, tensor: str, value: Tensor) -> None:
         for number, axis in enumerate(value.axes):
@@ -213,10 +215,10 @@ class _Builder:
             return [self.of[source.name]] if source.name in self.of else []
         if _is_getitem(source):
             producer = source.all_input_nodes[0]
-            made = self._tensors(producer)
+            results = self._tensors(producer)
             if not isinstance(self.traced.values.get(producer.name), (list, tuple)):
-                return made
-            return [t for t in made if t.endswith(f"#{source.args[1]}")]
+                return results
+            return [t for t in results if t.endswith(f"#{source.args[1]}")]
         me = self.of.get(source.name)
         return (
             []
@@ -252,11 +254,13 @@ class _Builder:
     def _culprit(self, cause: Cause) -> str:
         if cause.kind == "output":
             return "output"
-        found = self._named(cause.operator)
-        if found is None:  # a cause that no node stated
-            found = f"operator:{cause.operator}"
-            self.graph.add_node(found, kind="operator", label=cause.operator, operator="", layer="")
-        return found
+        culprit = self._named(cause.operator)
+        if culprit is None:  # a cause that no node stated
+            culprit = f"operator:{cause.operator}"
+            self.graph.add_node(
+                culprit, kind="operator", label=cause.operator, operator="", layer=""
+            )
+        return culprit
 
     def _named(self, operator: str) -> str | None:
         """The node that a text such as ``aten.add.Tensor 'add_1'`` speaks of."""

@@ -92,8 +92,8 @@ def lockstep(
 ) -> Iterator[tuple[fx.Node, tuple[Any, ...]]]:
     """Evaluate several state dicts side by side: every node with one value per state dict."""
     runs = [steps(captured, state, inputs) for state in states]
-    for found in zip(*runs, strict=True):
-        yield found[0][0], tuple(value for _, value in found)
+    for step in zip(*runs, strict=True):
+        yield step[0][0], tuple(value for _, value in step)
 
 
 def _placeholder(

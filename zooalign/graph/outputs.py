@@ -36,9 +36,9 @@ def named_tensors(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         return [(name, value)]
     return [
-        found
+        leaf
         for key, child in _children(value)
-        for found in named_tensors(child, f"{name}.{key}" if name else str(key))
+        for leaf in named_tensors(child, f"{name}.{key}" if name else str(key))
     ]
 
 

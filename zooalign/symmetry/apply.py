@@ -1,4 +1,4 @@
-"""Rearrange one tensor as the members that stand in it say. Pure: nothing is changed in place."""
+"""Rearrange one tensor by its members. Pure: nothing is changed in place."""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,7 +22,7 @@ def rearranged(tensor: Tensor, members: Members, permutation: Permutation) -> Te
     tensor:
         Of any dtype and device.
     members:
-        The members that stand in it, outer groups before the groups nested in them.
+        Its members, outer groups before the groups nested in them.
     """
     for axes, index in sources(tuple(tensor.shape), members, permutation):
         if not is_still(index):
@@ -65,7 +65,7 @@ def sources(
 
 
 def _components(members: Members) -> list[tuple[int, ...]]:
-    """Axes that some member ties together, in ascending order."""
+    """Axes that share a member, in ascending order."""
     components: list[set[int]] = []
     for _, member in members:
         joined = set(member.axes)
@@ -89,9 +89,9 @@ def _step(
 ) -> np.ndarray:
     """Apply one group at one member to an index over ``axes``."""
     # Bring the member's own axes to the end, flattened; the others are rows.
-    own = [axes.index(a) for a in member.axes]
-    rest = [n for n in range(len(axes)) if n not in own]
-    order = [*rest, *own]
+    member_axes = [axes.index(a) for a in member.axes]
+    rest = [n for n in range(len(axes)) if n not in member_axes]
+    order = [*rest, *member_axes]
     grid = index.reshape(extent).transpose(order)
     rows = grid.reshape(int(np.prod([extent[n] for n in rest])), -1)
     positions = member.positions(group)

@@ -1,4 +1,4 @@
-"""Tensors as boxes: every sum taken apart, every box a plain product of index sets.
+"""Tensors as boxes: sums are cut, so that every box is a plain product of index sets.
 
 A tensor whose axis is a sum (a concatenation, a fused projection) is several boxes side by side.
 Inside a box every axis is an offset and row-major digits, each digit one index set.
@@ -19,8 +19,8 @@ Depends = Mapping[int, frozenset[int]]
 class Digit:
     """One index set in an axis: position = offset + stride * index + other digits.
 
-    ``of`` are the sums it was cut out of, or is what it is in one piece of: it cannot have an own
-    order for each of their pieces. Where the sum stands again beside it, that is another value.
+    ``of`` are the sums it was cut from or restricted by: it cannot have an order for each of their
+    pieces. Another occurrence of such a sum beside it has another value.
     """
 
     atom: int
@@ -31,7 +31,7 @@ class Digit:
 
 @dataclass(frozen=True)
 class Side:
-    """One axis of a box: where it starts, its digits (outer first), and the sums it was cut from.
+    """One axis of a box: where it starts, its digits (outer first) and the sums it was cut from.
 
     ``chosen`` holds (sum, piece) for every sum on the way to this box.
     """
@@ -46,7 +46,7 @@ class Side:
         return prod(d.size for d in self.digits)
 
     def count(self, sets: IndexSets, atom: int) -> int:
-        """How often an index set stands here: as a digit, inside one, or as a sum that was cut."""
+        """How often an index set occurs: as a digit, inside one, or as a sum that was cut."""
         digits = sets.count((d.atom for d in self.digits), atom)
         return digits + sum(x == atom for x, _ in self.chosen)
 
@@ -81,7 +81,7 @@ def depended_on(sets: IndexSets, depends: Depends) -> frozenset[int]:
 def boxes(
     sets: IndexSets, whole: Box, depends: Depends, matters: frozenset[int]
 ) -> Iterator[tuple[Box, bool]]:
-    """Cut a box along its sums, one by one, until there are none that matter.
+    """Cut a box along its sums, one by one, until none is left that matters.
 
     A fixed sum on which no order depends (``matters`` are those on which one does) says the same
     cut or whole: products of positions would be thousands of boxes. Sums are cut in the order of
@@ -90,7 +90,7 @@ def boxes(
 
     Yields
     ------
-    Every box on the way, and whether it is a last one.
+    Every box on the way, and whether it is a final one.
     """
     stack = [whole]
     while stack:
@@ -121,8 +121,8 @@ def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -
     on = box.sides[number].digits[place].atom
     once = sum(side.count(sets, on) for side in box.sides) == 1
     beside = box.sides[number].count(sets, on) == 1
-    # What has an own order in each piece, by side: most sides have nothing of the kind.
-    own = [
+    # Digits that have an order of their own in each piece, by side; most sides have none.
+    ordered = [
         {
             at
             for at, digit in enumerate(side.digits)
@@ -130,18 +130,18 @@ def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -
         }
         for n, side in enumerate(box.sides)
     ]
-    made, start = [], 0
+    parts, start = [], 0
     for piece in sets.pieces(on):
         stop = start + sets.sizes[piece]
         sides = list(box.sides)
         for n, side in enumerate(box.sides):
-            if not own[n] and n != number:
+            if not ordered[n] and n != number:
                 continue
             digits: list[Digit] = []
             for at, digit in enumerate(side.digits):
                 if (n, at) == (number, place):
                     digits.extend(_digits(sets, (piece,), digit.stride, digit.of | {on}))
-                elif at in own[n]:
+                elif at in ordered[n]:
                     part = sets.find(sets.restricted(digit.atom, on, start, stop))
                     of = digit.of if part == digit.atom else digit.of | {on}
                     digits.extend(_digits(sets, (part,), digit.stride, of))
@@ -152,16 +152,16 @@ def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -
         offset = cut.offset + start * cut.digits[place].stride
         chosen = (*cut.chosen, (on, piece))
         sides[number] = replace(sides[number], offset=offset, chosen=chosen)
-        made.append(Box(box.tensor, tuple(sides)))
+        parts.append(Box(box.tensor, tuple(sides)))
         start = stop
-    return made
+    return parts
 
 
 def _digits(
     sets: IndexSets, axis: Axis, stride: int, of: frozenset[int] = frozenset()
 ) -> tuple[Digit, ...]:
-    found: list[Digit] = []
+    inner_first: list[Digit] = []
     for atom in reversed(sets.digits(axis)):
-        found.insert(0, Digit(atom, sets.sizes[atom], stride, of))
+        inner_first.append(Digit(atom, sets.sizes[atom], stride, of))
         stride *= sets.sizes[atom]
-    return tuple(found)
+    return tuple(reversed(inner_first))

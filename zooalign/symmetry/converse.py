@@ -25,10 +25,10 @@ from zooalign.symmetry.trial import outputs, random_inputs, random_state
 
 __all__ = ["POSITIONAL", "Converse", "FrozenSet", "Unchanged", "converse", "frozen_sets"]
 
-# Positions of the world outside and of kernels: no hidden units.
+# Positions of inputs, outputs and kernels are not hidden units.
 POSITIONAL = frozenset({"input", "output", "kernel position"})
 
-# How far mixing goes; no fraction of small numbers, which a symmetry might allow.
+# The share of mixing; not a fraction of small numbers, which a symmetry might allow.
 _PART = 0.3819660112501051
 
 _UNSTATED = Cause("not stated", "the solution of all relations")
@@ -36,9 +36,9 @@ _UNSTATED = Cause("not stated", "the solution of all relations")
 
 @dataclass(frozen=True)
 class FrozenSet:
-    """A set of positions that no group moves, with every place of the state dict it stands in.
+    """A set of positions that no group moves, with its places in the state dict.
 
-    ``group`` is what it would be if it were free.
+    ``group`` is the group it would be if it were free.
     """
 
     group: Group
@@ -60,7 +60,7 @@ class Unchanged:
     """Two units of a frozen set that changed places without changing the output.
 
     ``mixable`` says that their weights can also be mixed in another proportion: both positions
-    hold the same value at all times, or nothing reads them. That is no missed permutation.
+    always hold the same value, or nothing reads them. That is not a missed permutation.
     """
 
     name: str
@@ -73,12 +73,12 @@ class Unchanged:
 
 @dataclass(frozen=True)
 class Converse:
-    """What the converse test found.
+    """Result of the converse test.
 
     Attributes
     ----------
     sets, hidden:
-        How many frozen sets stand in the state dict, and how many of them are of hidden units.
+        Number of frozen sets in the state dict, and how many of them are of hidden units.
     tested, hidden_tested:
         How many were tested.
     transpositions:
@@ -96,12 +96,12 @@ class Converse:
 
     @property
     def ok(self) -> bool:
-        """Whether no symmetry was seen to be missed."""
+        """Whether no missed symmetry was seen."""
         return all(pair.mixable for pair in self.unchanged)
 
 
 def frozen_sets(derived: Derived) -> tuple[FrozenSet, ...]:
-    """Every set of two positions or more that stands in the state dict and that no group moves."""
+    """Every set of two positions or more in the state dict that no group moves."""
     solution, traced = derived.solution, derived.traced
     open_classes = tuple(replace(c, fixed=False, over=()) for c in solution.classes)
     opened = replace(solution, classes=open_classes)
@@ -110,15 +110,15 @@ def frozen_sets(derived: Derived) -> tuple[FrozenSet, ...]:
         for number, member in members_of(opened, name, traced.captured.shapes[name], boxes):
             members.setdefault(number, []).append(member)
     grouped = set(derived.class_of.values())
-    found = []
+    result = []
     for number, places in members.items():
         cls = solution.classes[number]
         if cls.size > 1 and (cls.fixed or number not in grouped):
             cause = traced.sets.fixed(cls.alternatives[0][0]) or _UNSTATED
             first = min(places, key=lambda m: (m.axis != 0, not m.parameter.endswith("weight")))
             name = f"{first.parameter}:{first.axis}"
-            found.append(FrozenSet(Group(name, cls.size, tuple(places)), cause))
-    return tuple(found)
+            result.append(FrozenSet(Group(name, cls.size, tuple(places)), cause))
+    return tuple(result)
 
 
 def converse(
@@ -130,7 +130,7 @@ def converse(
     pairs: int = 2,
     most: int | None = None,
 ) -> Converse:
-    """Let two units of frozen sets change places and see whether the output changes.
+    """Exchange two units of frozen sets and see whether the output changes.
 
     Parameters and inputs are random and in float64, as in :func:`~zooalign.symmetry.verify`. A
     pair that changes nothing is tried again on other random values before it is reported: a
@@ -147,17 +147,17 @@ def converse(
     seed:
         Of parameters, inputs and pairs.
     pairs:
-        Pairs of units a hidden set; positional ones are tested with one.
+        Pairs of units per hidden set; positional sets are tested with one pair.
     most:
-        At most so many sets, of all kinds of reasons alike, evenly chosen; None for all.
+        Maximum number of sets, evenly chosen over all kinds of reasons; None for all.
 
     Raises
     ------
     SpecError
         If the module computes no finite floating output.
     """
-    found = frozen_sets(derived)
-    chosen = _chosen(found, most)
+    all_frozen = frozen_sets(derived)
+    chosen = _chosen(all_frozen, most)
     first, again = (_Trial(module, example_inputs, seed + n) for n in (0, 1))
     generator = np.random.default_rng(seed)
     count, unchanged = 0, []
@@ -174,8 +174,8 @@ def converse(
                 mixable = first.error(opened, moved, share=_PART) <= first.limit
                 unchanged.append(Unchanged(frozen.name, frozen.cause, size, units, error, mixable))
     return Converse(
-        sets=len(found),
-        hidden=sum(s.hidden for s in found),
+        sets=len(all_frozen),
+        hidden=sum(s.hidden for s in all_frozen),
         tested=len(chosen),
         hidden_tested=sum(s.hidden for s in chosen),
         transpositions=count,
@@ -184,7 +184,7 @@ def converse(
 
 
 class _Trial:
-    """A module with one draw of random values; made when it is first needed."""
+    """A module with one draw of random values, which is run when first needed."""
 
     def __init__(self, module: nn.Module, example_inputs: Sequence[Any], seed: int) -> None:
         self._module, self._example, self._seed = module, example_inputs, seed
@@ -198,7 +198,7 @@ class _Trial:
         self.limit = tolerance(precision.lowest)
 
     def error(self, spec: PermutationSpec, permutation: Permutation, share: float = 1.0) -> float:
-        """The relative change of the outputs under a permutation, or under a share of its way."""
+        """The relative change of the outputs under a permutation, or under a share of it."""
         if self._state is None:
             self._start()
         assert self._state is not None
@@ -229,12 +229,12 @@ def _pairs(size: int, wanted: int, generator: np.random.Generator) -> Iterator[t
             yield (a, b)
 
 
-def _chosen(found: Sequence[FrozenSet], most: int | None) -> list[FrozenSet]:
+def _chosen(candidates: Sequence[FrozenSet], most: int | None) -> list[FrozenSet]:
     """Kinds of reasons take turns; within a kind, sets are chosen from first to last layer."""
-    if most is None or len(found) <= most:
-        return list(found)
+    if most is None or len(candidates) <= most:
+        return list(candidates)
     kinds: dict[str, list[FrozenSet]] = {}
-    for frozen in found:
+    for frozen in candidates:
         kinds.setdefault(frozen.cause.kind, []).append(frozen)
     share = dict.fromkeys(kinds, 0)
     while sum(share.values()) < most:

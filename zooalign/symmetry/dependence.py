@@ -1,8 +1,8 @@
-"""Which index sets may be ordered per value of which others, and restrictions brought to an end.
+"""Which index sets may be ordered per value of which others; restrictions to a fixed point.
 
-An index set *a* may have an own order for each value of *b* exactly where every tensor that has
-*a* has *b* too, in one box: then no operator ever meets *a* without knowing *b*. These relations
-form a preorder; the permutations that respect it are a generalised wreath product (Bailey,
+An index set *a* may have an order for each value of *b* exactly if every tensor that has *a* has
+*b* too, in one box: then no operator reads *a* without knowing *b*. These relations form a
+preorder; the permutations that respect it are a generalised wreath product (Bailey,
 Praeger, Rowley, Speed: "Generalized wreath products of permutation groups", Proc. London Math.
 Soc. 47, 1983). Chains of it are nested groups (heads, with dims inside each); sets that depend on
 each other are one joint set.
@@ -16,20 +16,19 @@ from itertools import combinations, product
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
 from zooalign.symmetry.boxes import Box, Depends, boxes, depended_on, may_restrict, uncut
 
-__all__ = ["dependence", "settle"]
+__all__ = ["dependence", "propagate_to_fixpoint"]
 
-# Each round merges or refines sets, so an end comes early; this only bounds a defect.
+# Each round merges or refines sets, so few are needed; this bounds what a defect may cost.
 _MOST_ROUNDS = 200
 
 
 def dependence(sets: IndexSets, all_boxes: Iterable[Box]) -> dict[int, frozenset[int]]:
     """For every index set, the sets its order may depend on (itself left out).
 
-    A set that stands twice in a box, be it inside a sum, cannot be depended on there, unless one
-    of the two shares the axis of the dependent set: otherwise it would not be said which of the
-    two is meant.
+    A set that occurs twice in a box, also inside a sum, cannot be depended on there, unless one of
+    the two is on the axis of the dependent set: otherwise it is not known which one is meant.
     """
-    found: dict[int, set[int]] = {}
+    allowed_by_atom: dict[int, set[int]] = {}
     known: set[object] = set()
     for box in all_boxes:
         digits = [(n, d) for n, side in enumerate(box.sides) for d in side.digits]
@@ -41,7 +40,7 @@ def dependence(sets: IndexSets, all_boxes: Iterable[Box]) -> dict[int, frozenset
         beside: dict[int, Counter[int]] = defaultdict(Counter)
         for number, atom in present:
             beside[number][atom] += 1
-        # A sum brings what is inside it: a set may stand there too.
+        # A set may also occur inside a sum.
         inside = {digit.atom: sets.inside(digit.atom) for _, digit in digits}
         sums = [(n, inside[digit.atom]) for n, digit in digits if inside[digit.atom]]
         total = Counter(atom for _, atom in present)
@@ -50,25 +49,27 @@ def dependence(sets: IndexSets, all_boxes: Iterable[Box]) -> dict[int, frozenset
             for n, held in sums:
                 beside[n].update({a: held[a] for a in beside[n]})
         single = {atom for atom, count in total.items() if count == 1}
-        alone = {n: {a for a, count in own.items() if count == 1} for n, own in beside.items()}
+        alone = {
+            n: {a for a, count in counts.items() if count == 1} for n, counts in beside.items()
+        }
         for number, digit in digits:
             allowed = single | alone[number]
             allowed -= digit.of
             if inside[digit.atom]:
                 allowed -= inside[digit.atom].keys()
-            found[digit.atom] = found.get(digit.atom, allowed) & allowed
-    for atom, on in found.items():
+            allowed_by_atom[digit.atom] = allowed_by_atom.get(digit.atom, allowed) & allowed
+    for atom, on in allowed_by_atom.items():
         on.discard(atom)
-    return {atom: frozenset(on) for atom, on in found.items()}
+    return {atom: frozenset(on) for atom, on in allowed_by_atom.items()}
 
 
-def settle(sets: IndexSets) -> list[Box]:
-    """Bring all restrictions to an end and return the boxes of all tensors, in order.
+def propagate_to_fixpoint(sets: IndexSets) -> list[Box]:
+    """Propagate restrictions to a fixed point and return the boxes of all tensors, in order.
 
-    Where a set turns out not to depend on the sum it was restricted along, the restricted sets
-    are the set itself; where it does, each box gets its own. The first guess, from whole tensors,
-    lets sets depend on too much rather than too little: what was taken apart can still be made
-    one, not the other way round.
+    Where a set does not depend on the sum it was restricted along, the restricted sets are the set
+    itself; where it does, each box has a set of its own. The first guess, from whole tensors, lets
+    sets depend on too much rather than too little: sets that were separated can still be unified,
+    but not the reverse.
     """
     alike = _alike(sets)
     depends = dependence(sets, (uncut(sets, n, sets.tensors[n]) for n, *_ in alike))
@@ -80,7 +81,7 @@ def settle(sets: IndexSets) -> list[Box]:
         if sets.version == before and now == depends:
             return _last_boxes(seen, alike)
         depends, alike = now, _alike(sets)
-    cause = Cause("relations without an end", "the solution of all relations")
+    cause = Cause("relations without a fixed point", "the solution of all relations")
     for axes in sets.tensors:
         for axis in axes:
             sets.fix(axis, cause)
@@ -89,17 +90,17 @@ def settle(sets: IndexSets) -> list[Box]:
 
 
 def _alike(sets: IndexSets) -> list[list[int]]:
-    """Numbers of the tensors that are made of the same sets: what is true of one is of all."""
-    found: dict[tuple[Axis, ...], list[int]] = defaultdict(list)
+    """Numbers of tensors with the same sets on the same axes: what holds for one holds for all."""
+    by_sets: dict[tuple[Axis, ...], list[int]] = defaultdict(list)
     for number, axes in enumerate(sets.tensors):
-        found[tuple(sets.digits(axis) for axis in axes)].append(number)
-    return list(found.values())
+        by_sets[tuple(sets.digits(axis) for axis in axes)].append(number)
+    return list(by_sets.values())
 
 
 def _all_boxes(
     sets: IndexSets, alike: Iterable[Sequence[int]], depends: Depends
 ) -> Iterator[tuple[Box, bool]]:
-    """All boxes of the first of the tensors that are alike, and whether each is a last one."""
+    """All boxes of one tensor of each kind, and whether each is a last one."""
     matters = depended_on(sets, depends)
     for number, *_ in alike:
         yield from boxes(sets, uncut(sets, number, sets.tensors[number]), depends, matters)
@@ -111,15 +112,15 @@ def _last_boxes(seen: Iterable[tuple[Box, bool]], alike: Iterable[Sequence[int]]
     for box, is_last in seen:
         if is_last:
             of_first[box.tensor].append(box)
-    found = [(n, box) for numbers in alike for n in numbers for box in of_first[numbers[0]]]
-    found.sort(key=lambda pair: pair[0])
-    return [box if box.tensor == n else replace(box, tensor=n) for n, box in found]
+    numbered = [(n, box) for numbers in alike for n in numbers for box in of_first[numbers[0]]]
+    numbered.sort(key=lambda pair: pair[0])
+    return [box if box.tensor == n else replace(box, tensor=n) for n, box in numbered]
 
 
 def _agree(sets: IndexSets, depends: Depends) -> None:
     """Draw the consequences of what is known about sets in parts of sums.
 
-    First those of independence: they say which sets are one, and so what depends on what.
+    Those of independence come first: they unify sets, and so change what depends on what.
     """
     sets.tidy()
     depends = _inherited(sets, depends)
@@ -136,9 +137,9 @@ def _agree(sets: IndexSets, depends: Depends) -> None:
 
 
 def _follow(sets: IndexSets, atom: int, part: "_Part", depends: Depends) -> None:
-    """What a set is in each piece of a part of a sum, it is in the sum too."""
+    """What a set is in a piece of a part of a sum, it also is in that piece of the sum."""
     on, low, high = part.on, part.low, part.high
-    if sets.product_of(on) is not None:  # parts that are no parts of it any more
+    if sets.product_of(on) is not None:  # it became a product, which has no parts
         _one(sets, (atom,), (part.restricted,))
         return
     piece = sets.piece(on, low, high)
@@ -168,14 +169,18 @@ class _Part:
 
 
 def _commute(sets: IndexSets, depends: Depends) -> None:
-    """A set in parts of two sums is the same whichever of the two is cut first."""
+    """A set in parts of two sums is the same set whichever of the two is cut first."""
     along: dict[int, list[_Part]] = defaultdict(list)
     for (atom, on, low, high), restricted in sets.restrictions.items():
-        own = sets.find(restricted) != atom and sets.is_sum(on)
-        if own and sets.spans(on, low, high) == [(low, high)] and _known(sets, restricted, depends):
+        differs = sets.find(restricted) != atom and sets.is_sum(on)
+        if (
+            differs
+            and sets.spans(on, low, high) == [(low, high)]
+            and _known(sets, restricted, depends)
+        ):
             along[atom].append(_Part(on, low, high, restricted))
-    for found in along.values():
-        for p, q in combinations(found, 2):
+    for parts in along.values():
+        for p, q in combinations(parts, 2):
             if p.on != q.on:
                 _crossed(sets, p, q, depends)
 
@@ -196,8 +201,8 @@ def _crossed(sets: IndexSets, p: _Part, q: _Part, depends: Depends) -> None:
 
 
 def _inherited(sets: IndexSets, depends: Depends) -> Depends:
-    """Sets that stand in no tensor by themselves depend on what the set they are part of does."""
-    found = dict(depends)
+    """A set that occurs in no tensor by itself depends on what the set it is a part of does."""
+    inherited = dict(depends)
     waiting = [
         (atom, part, leaf)
         for (atom, on, low, high), r in list(sets.restrictions.items())
@@ -208,14 +213,14 @@ def _inherited(sets: IndexSets, depends: Depends) -> Depends:
     while True:
         rest = []
         for atom, piece, leaf in waiting:
-            if leaf in found:
+            if leaf in inherited:
                 continue
-            if atom in found:
-                found[leaf] = found[atom] | {piece}
+            if atom in inherited:
+                inherited[leaf] = inherited[atom] | {piece}
             else:
                 rest.append((atom, piece, leaf))
         if len(rest) == len(waiting):
-            return found
+            return inherited
         waiting = rest
 
 
@@ -229,7 +234,7 @@ def _leaves(sets: IndexSets, atom: int) -> Iterator[int]:
 
 
 def _known(sets: IndexSets, atom: int, depends: Depends) -> bool:
-    """Whether the set stands in any tensor: what is nowhere has no consequences."""
+    """Whether the set occurs in any tensor: otherwise nothing follows from it."""
     return any(
         leaf in depends or sets.fixed(leaf) or sets.sizes[leaf] == 1 for leaf in _leaves(sets, atom)
     )
@@ -237,20 +242,20 @@ def _known(sets: IndexSets, atom: int, depends: Depends) -> bool:
 
 def _where(sets: IndexSets, axis: Axis, on: int, low: int, high: int, depends: Depends) -> Axis:
     """The axis where the sum ``on`` has values ``low`` to ``high``."""
-    on, found = sets.find(on), []
+    on, there = sets.find(on), []
     for digit in sets.digits(axis):
         if (low, high) == (0, sets.sizes[on]) or not may_restrict(sets, digit, on, depends):
-            found.append(digit)
+            there.append(digit)
             continue
-        own = sets.restricted(digit, on, low, high)
+        part = sets.restricted(digit, on, low, high)
         if sets.is_sum(digit):
-            _as_parts(sets, digit, own, (on, low, high), depends)
-        found.append(own)
-    return tuple(found)
+            _as_parts(sets, digit, part, (on, low, high), depends)
+        there.append(part)
+    return tuple(there)
 
 
 def _as_parts(
-    sets: IndexSets, whole: int, own: int, part: tuple[int, int, int], depends: Depends
+    sets: IndexSets, whole: int, restricted: int, part: tuple[int, int, int], depends: Depends
 ) -> None:
     """A sum, where another has some of its values, is the sum of its pieces there."""
     parts = [
@@ -258,5 +263,5 @@ def _as_parts(
         for piece in sets.pieces(whole)
     ]
     joined = sets.concatenate(parts)
-    if sets.digits((own,)) != sets.digits(joined):
-        sets.unify_axes((own,), joined)
+    if sets.digits((restricted,)) != sets.digits(joined):
+        sets.unify_axes((restricted,), joined)

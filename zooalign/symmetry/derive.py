@@ -1,4 +1,4 @@
-"""From a solved graph to a permutation spec: where each class of units stands in the state dict."""
+"""From a solved graph to a permutation spec: the places of each class in the state dict."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -42,15 +42,15 @@ class _Run:
 def derive(traced: Traced, architecture: str = "", solution: Solution | None = None) -> Derived:
     """Solve the index sets of a traced graph and write down the permutation spec.
 
-    ``solution`` is what :func:`~zooalign.symmetry.solve.solve` found, where that is known already.
+    ``solution`` is that of :func:`~zooalign.symmetry.solve.solve` where it is known already.
     """
     solution = solve(traced.sets) if solution is None else solution
     parameters = parameter_boxes(traced, solution)
     members: dict[int, list[Member]] = defaultdict(list)
-    for name, found in parameters.items():
+    for name, boxes in parameters.items():
         if 0 in traced.captured.shapes[name]:
-            continue  # nothing stands in an empty tensor
-        for number, member in members_of(solution, name, traced.captured.shapes[name], found):
+            continue  # an empty tensor has no units
+        for number, member in members_of(solution, name, traced.captured.shapes[name], boxes):
             members[number].append(member)
     used = [n for n in range(len(solution.classes)) if n in members]
     names = _names(solution, used, members)
@@ -91,24 +91,28 @@ def parameter_boxes(traced: Traced, solution: Solution) -> dict[str, list[Box]]:
     for box in solution.boxes:
         by_number[box.tensor].append(box)
     tied = traced.captured.tied
-    found = {
+    by_first_name = {
         tied.get(name, name): by_number[by_axes[id(traced.values[node].axes)]]
         for node, name in traced.captured.parameters.items()
         if traced.values.get(node) is not None
     }
     names = traced.captured.shapes
-    return {name: found[tied.get(name, name)] for name in names if tied.get(name, name) in found}
+    return {
+        name: by_first_name[tied.get(name, name)]
+        for name in names
+        if tied.get(name, name) in by_first_name
+    }
 
 
 def _names(
     solution: Solution, used: Sequence[int], members: dict[int, list[Member]]
 ) -> dict[int, str]:
-    """A group is called after the first place it stands in: ``parameter:axis``, with a count."""
+    """A group is named after its first place: ``parameter:axis``, with a count."""
     names: dict[int, str] = {}
     taken: dict[str, int] = defaultdict(int)
     fixed = 0
     for number in used:
-        # A weight's first axis is where units are made; a name by it reads best.
+        # The first axis of a weight is that of the units it computes: the best name.
         first = min(
             members[number], key=lambda m: (m.axis != 0, not m.parameter.endswith("weight"))
         )
@@ -123,12 +127,12 @@ def _names(
 
 
 def members_of(
-    solution: Solution, name: str, shape: Sequence[int], found: Sequence[Box]
+    solution: Solution, name: str, shape: Sequence[int], boxes: Sequence[Box]
 ) -> Iterator[tuple[int, Member]]:
-    """(class number, member) for all classes that stand in one tensor, given its boxes."""
+    """(class number, member) for all classes in one tensor, given its boxes."""
     occurrences: dict[tuple[int, int, int], list[tuple[Box, list[tuple[int, Digit]]]]]
     occurrences = defaultdict(list)
-    for box in found:
+    for box in boxes:
         for number, axis, copy, digits in _occurrences(solution, box):
             occurrences[(number, axis, copy)].append((box, digits))
     for (number, axis, _), places in occurrences.items():
@@ -154,7 +158,7 @@ def _block_order(block: Block) -> tuple[int, int]:
 def _occurrences(
     solution: Solution, box: Box
 ) -> Iterator[tuple[int, int, int, list[tuple[int, Digit]]]]:
-    """(class, axis, copy, digits): each time a movable class stands in a box."""
+    """(class, axis, copy, digits) of each occurrence of a class that can move in a box."""
     seen: dict[tuple[int, int], int] = defaultdict(int)
     joint: dict[int, list[tuple[int, Digit]]] = defaultdict(list)
     for axis, side in enumerate(box.sides):
@@ -178,27 +182,27 @@ def _occurrences(
 
 def _digits_of(solution: Solution, box: Box, number: int, near: int) -> list[tuple[int, Digit]]:
     """The digits of an outer class that belong to units on axis ``near``."""
-    found = [
+    everywhere = [
         (axis, digit)
         for axis, side in enumerate(box.sides)
         for digit in side.digits
         if solution.parts[digit.atom].cls == number
     ]
-    beside = [(axis, digit) for axis, digit in found if axis == near]
+    beside = [(axis, digit) for axis, digit in everywhere if axis == near]
     width = len(solution.classes[number].alternatives[0])
-    return beside if len(beside) == width else found[:width]
+    return beside if len(beside) == width else everywhere[:width]
 
 
 def _partly(shape: Sequence[int], places: Sequence[tuple[Box, object]], axes: set[int]) -> set[int]:
-    """Further axes that the class does not stand along as a whole."""
+    """Further axes along which only a part of the positions belongs to the class."""
     covered = sum(
         prod(side.size for n, side in enumerate(box.sides) if n not in axes) for box, _ in places
     )
-    own = {
+    distinct = {
         tuple((box.sides[a].offset, box.sides[a].digits) for a in sorted(axes)) for box, _ in places
     }
     whole = prod(n for a, n in enumerate(shape) if a not in axes)
-    if covered == whole * len(own):
+    if covered == whole * len(distinct):
         return set()
     return {
         n
@@ -228,12 +232,12 @@ def _blocks(
         if (a, d) not in taken
     )
     runs = [_runs(solution, place, flat) for place in (digits, *outer)]
-    for own, *contexts in product(*runs):
+    for units, *contexts in product(*runs):
         yield Block(
-            first=own.first,
-            count=own.count,
-            offset=offset + own.offset + sum(c.offset for c in contexts),
-            stride=own.stride,
+            first=units.first,
+            count=units.count,
+            offset=offset + units.offset + sum(c.offset for c in contexts),
+            stride=units.stride,
             over=tuple(Over(c.stride, c.first, c.count) for c in contexts),
             repeat=repeat,
         )

@@ -25,7 +25,7 @@ from zooalign.symmetry.wording import operator_name, phrase
 
 __all__ = ["explain"]
 
-# A tie between parts of one axis is told for so many parts.
+# At most so many ties between parts of one axis are shown.
 _MOST_TIES = 8
 
 
@@ -135,7 +135,7 @@ class _Source:
         atoms = {self.sets.find(a) for alternative in unit_class.alternatives for a in alternative}
         units = self._all(atoms)
         starts = self._starts(member.parameter, member.axis)
-        # Two axes that are one as wholes share all units in them: no need to go down to these.
+        # Two axes that are equal as wholes share all their units: no need to go down to these.
         ways = Ways(self.graph, starts, containing(self.graph, units))
         nearest = Ways(self.graph, starts, units).nearest(lambda node: node in units)
         others = [
@@ -143,10 +143,10 @@ class _Source:
             for m in group.members
             if (m.parameter, m.axis) != (member.parameter, member.axis)
         ]
-        here = member.parameter.rpartition(".")[0]
+        module = member.parameter.rpartition(".")[0]
         order = {other: n for n, other in enumerate(others)}
         others.sort(
-            key=lambda r: (r.way is None, len(r.way or ()), -_common(here, r.parameter), order[r])
+            key=lambda r: (r.way is None, len(r.way or ()), -_common(module, r.parameter), order[r])
         )
         return GroupPart(
             id=group.id,
@@ -162,8 +162,8 @@ class _Source:
         )
 
     def _reached(self, ways: Ways, parameter: str, axis: int) -> Reached:
-        found = [ways.to(node) for node in self._starts(parameter, axis)]
-        best = min((way for way in found if way is not None), key=len, default=None)
+        ways_there = [ways.to(node) for node in self._starts(parameter, axis)]
+        best = min((way for way in ways_there if way is not None), key=len, default=None)
         return Reached(parameter, axis, None if best is None else self._steps(best))
 
     def _ties(self, ways: Ways, units: set[str]) -> Iterator[tuple[Step, ...]]:
@@ -239,7 +239,7 @@ class _Source:
         )
 
     def _alone(self, frozen: Frozen, starts: Sequence[str]) -> tuple[Step, ...]:
-        """The way to the cut that leaves a position without another one like it."""
+        """The way to the cut that makes a position a single unit."""
         if frozen.positions is None:
             return ()
         cut = {
@@ -255,7 +255,7 @@ class _Source:
     # ------------------------------------------------------------------ steps
 
     def _steps(self, links: Sequence[Link]) -> tuple[Step, ...]:
-        """Relations stated by one operator in a row are told as one."""
+        """Consecutive relations of one operator are one step."""
         steps: list[Step] = []
 
         def operator(link: Link) -> tuple[str, str]:
@@ -272,10 +272,10 @@ class _Source:
         return tuple(steps)
 
 
-def _common(here: str, name: str) -> int:
+def _common(module: str, name: str) -> int:
     """How many parts of the module path two names share."""
     count = 0
-    for a, b in zip(here.split("."), name.split("."), strict=False):
+    for a, b in zip(module.split("."), name.split("."), strict=False):
         if a != b:
             break
         count += 1

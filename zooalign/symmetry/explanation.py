@@ -56,15 +56,15 @@ class GroupPart:
     id, size, structure:
         As in the spec.
     over, contexts:
-        Groups (or fixed sets) in each of whose units it has an own order, and their sizes.
+        Groups (or fixed sets) that it has a permutation for each unit of, and their sizes.
     inside:
-        Groups that have an own order in each unit of this one.
+        Groups that have a permutation for each unit of this one.
     positions:
         Half-open ranges along the axis.
     units:
         The way from the axis to the group's units.
     ties:
-        Where the units stand several times in the axis: the ways from the first to the others.
+        Where the units occur several times in the axis: the ways from the first to the others.
     members:
         All other places of the group, nearest first.
     """
@@ -114,7 +114,7 @@ class FrozenPart:
 
 @dataclass(frozen=True)
 class AxisExplanation:
-    """One axis: its groups, and what is frozen in it. Neither, for an axis of one position."""
+    """One axis: its groups and its frozen positions. An axis of one position has neither."""
 
     axis: int
     size: int
@@ -124,7 +124,7 @@ class AxisExplanation:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the axes of a parameter move as they do.
+    """Why the axes of a parameter are permuted or frozen.
 
     Attributes
     ----------
@@ -186,12 +186,12 @@ def _group(name: str, size: int, group: GroupPart) -> Iterator[str]:
     if group.positions != ((0, size),):
         yield f"    at {_ranges(group.positions)}"
     if group.inside:
-        yield f"    own orders in each of its units: {_names(group.inside)}"
+        yield f"    permuted independently in each of its units: {_names(group.inside)}"
     if group.units:
         yield f"    the units: {name}"
         yield from _way(group.units)
     if group.ties:
-        yield "    found more than once in this axis, tied by"
+        yield "    several times in this axis, tied by"
     for tie in group.ties:
         yield from _way(tie)
     for member in group.members[:_WITH_WAY]:
@@ -202,7 +202,7 @@ def _group(name: str, size: int, group: GroupPart) -> Iterator[str]:
             yield f"    moves with {target}: the same tensor"
         else:
             yield f"    moves with {target}"
-            # The way to the units is told already.
+            # The way to the units is shown already.
             told = len(group.units) if member.way[: len(group.units)] == group.units else 0
             yield from _way(member.way[told:])
     further = group.members[_WITH_WAY:]
@@ -222,7 +222,7 @@ def _frozen(name: str, size: int, frozen: FrozenPart) -> Iterator[str]:
         yield f"    because {name}"
         yield from _way(frozen.way)
     if frozen.also:
-        yield f"    told apart also by {_names(frozen.also)}"
+        yield f"    also told apart by {_names(frozen.also)}"
 
 
 def _way(steps: Sequence[Step]) -> Iterator[str]:

@@ -34,17 +34,17 @@ def _axis(
     size: int,
     boxes: Sequence[Box],
 ) -> Iterator[Frozen]:
-    found: dict[tuple[Cause, bool], np.ndarray] = defaultdict(lambda: np.zeros(size, dtype=bool))
+    masks: dict[tuple[Cause, bool], np.ndarray] = defaultdict(lambda: np.zeros(size, dtype=bool))
     for side in {box.sides[axis] for box in boxes}:
         fixed = [d for d in side.digits if traced.sets.fixed(d.atom)]
         free = any(not solution.classes[solution.parts[d.atom].cls].fixed for d in side.digits)
         if fixed:
             cause = traced.sets.fixed(fixed[0].atom)
             assert cause is not None
-            found[(cause, free)][_positions(side)] = True
+            masks[(cause, free)][_positions(side)] = True
         elif not free:
-            found[(_ALONE, False)][_positions(side)] = True
-    for (cause, partial), mask in found.items():
+            masks[(_ALONE, False)][_positions(side)] = True
+    for (cause, partial), mask in masks.items():
         ranges = None if mask.all() else _ranges(mask)
         yield Frozen(name, axis, cause.kind, cause.operator, cause.detail, ranges, partial)
 

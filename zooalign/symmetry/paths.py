@@ -1,9 +1,9 @@
 """Shortest ways through the relations between index sets, in the dependency graph.
 
-Two index sets have to do with each other through what they have in common: a way goes *down*
-(from a whole to a factor or piece, from a set to its restriction) to the units in question, and
-from there *up*; equalities may be used anywhere. Any other way, down to one part and up to a
-neighbour that has another, would explain nothing.
+Two index sets are related through the units they have in common: a way goes *down* (from a whole
+to a factor or piece, from a set to its restriction) to these units, and from there *up*;
+equalities may be used anywhere. A way down to one part and up to a neighbour that has another part
+would explain nothing.
 """
 
 from collections import deque
@@ -97,25 +97,25 @@ class Ways:
 
 def containing(graph: nx.MultiDiGraph, units: Iterable[str]) -> set[str]:
     """All index sets that hold the units: themselves, and what is reached going up."""
-    found = set(units)
-    stack = list(found)
+    holders = set(units)
+    stack = list(holders)
     while stack:
         for link in _links(graph, stack.pop()):
-            if (link.kind == "equality" or not link.down) and link.target not in found:
-                found.add(link.target)
+            if (link.kind == "equality" or not link.down) and link.target not in holders:
+                holders.add(link.target)
                 stack.append(link.target)
-    return found
+    return holders
 
 
 def entries(graph: nx.MultiDiGraph, ways: Ways, units: Container[str]) -> list[str]:
     """Where ways down first meet the units: several where one axis holds them several times."""
-    found: dict[str, None] = {}
+    met: dict[str, None] = {}
     outside = [node for node in ways.descended() if node not in units]
     for node in sorted(outside, key=_number):
         for link in _links(graph, node):
             if link.down and link.kind != "equality" and link.target in units:
-                found[link.target] = None
-    return list(found)
+                met[link.target] = None
+    return list(met)
 
 
 def within(

@@ -1,7 +1,7 @@
-"""From index sets and relations to the group: which sets move, each over which others.
+"""From index sets and relations to the group: which sets can be permuted, nested in which others.
 
 The result is a list of *classes*. A class is a set of interchangeable units: one index set, a
-joint set of several that always stand together, or several pieces that nothing tells apart.
+joint set of several that always occur together, or several pieces that nothing tells apart.
 """
 
 from collections import defaultdict
@@ -11,14 +11,14 @@ import networkx as nx
 
 from zooalign.graph.index_sets import IndexSets
 from zooalign.symmetry.boxes import Box
-from zooalign.symmetry.dependence import dependence, settle
+from zooalign.symmetry.dependence import dependence, propagate_to_fixpoint
 
 __all__ = ["Part", "Solution", "UnitClass", "solve"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Where an index set's units stand in its class: unit = first + stride * index + others."""
+    """Which units of its class an index set holds: unit = first + stride * index + others."""
 
     cls: int
     first: int
@@ -39,7 +39,7 @@ class UnitClass:
     over:
         Numbers of the classes the permutation may depend on, outermost first.
     fixed:
-        Whether the units are told apart (then the class only carries own orders of others).
+        Whether the units are told apart (then other classes may only be nested in this one).
     """
 
     size: int
@@ -50,7 +50,7 @@ class UnitClass:
 
 @dataclass(frozen=True)
 class Solution:
-    """Classes, and where each index set stands in them."""
+    """Classes, and which units of them each index set holds."""
 
     classes: tuple[UnitClass, ...]
     parts: dict[int, Part]
@@ -71,7 +71,7 @@ def solve(sets: IndexSets) -> Solution:
     >>> [c.size for c in solve(sets).classes]
     [5]
     """
-    all_boxes = settle(sets)
+    all_boxes = propagate_to_fixpoint(sets)
     depends = dependence(sets, all_boxes)
     joint = _joint(sets, depends)
     merged = _interchangeable(sets, all_boxes, joint)
@@ -106,10 +106,10 @@ def _joint(sets: IndexSets, depends: dict[int, frozenset[int]]) -> list[tuple[in
 def _interchangeable(
     sets: IndexSets, all_boxes: list[Box], joint: list[tuple[int, ...]]
 ) -> list[list[tuple[int, ...]]]:
-    """Pieces that stand in the same places of the same tensors are one set of units.
+    """Pieces that occur in the same places of the same tensors are one set of units.
 
-    A border of zeros left and right of a zero-padded shortcut is such a pair: cut apart by the
-    layout alone, told apart by nothing.
+    The zeros left and right of a zero-padded shortcut are such a pair: only the layout separates
+    them, nothing tells them apart.
     """
     signatures: dict[int, list[tuple[object, ...]]] = defaultdict(list)
     single = {group[0] for group in joint if len(group) == 1 and not sets.fixed(group[0])}
@@ -130,7 +130,7 @@ def _interchangeable(
     for group in joint:
         atom = group[0]
         marks = signatures.get(atom, [])
-        # Where a piece stands twice in an axis it would not be said which copy meets which.
+        # Where a piece occurs twice in an axis it is not known which copy belongs to which.
         once = len(set(marks)) == len(marks)
         if atom in single and once and marks and all(len(mark) == 4 for mark in marks):
             same[tuple(sorted(marks, key=repr))].append(group)
@@ -141,7 +141,7 @@ def _interchangeable(
 
 
 def _signature(box: Box, number: int, place: int, piece_of: tuple[int, int]) -> tuple[object, ...]:
-    """Where a piece stands in a box: all that is beside it, but not where in the sum it is."""
+    """The place of a piece in a box: all that is beside it, but not its place in the sum."""
     sides: list[object] = []
     for n, side in enumerate(box.sides):
         atoms = [d.atom for d in side.digits]
@@ -164,7 +164,7 @@ def _outer_first(
     for n, group in enumerate(merged):
         atoms = [atom for alternative in group for atom in alternative]
         if any(sets.fixed(atom) for atom in atoms):
-            continue  # a fixed set has no order of its own
+            continue  # the order of a fixed set depends on nothing
         graph.add_edges_from(
             (number_of[d], n) for atom in atoms for d in depends[atom] if number_of.get(d, n) != n
         )

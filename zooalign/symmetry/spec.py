@@ -53,9 +53,9 @@ class PermutationSpec:
     unknown_operators:
         Operators zooalign has no rule for, with their count; what they touch is frozen.
     buffers:
-        Tensors of the state dict that are no parameters (running statistics, counters).
+        Tensors of the state dict that are not parameters (running statistics, counters).
     tied:
-        Names of the state dict that are the same tensor as another, with the first such name.
+        Names of the state dict that share a tensor, with the first name of that tensor.
     architecture:
         A name for people; not part of the hash.
     """
@@ -82,7 +82,7 @@ class PermutationSpec:
 
     @cached_property
     def by_parameter(self) -> Mapping[str, tuple[tuple[Group, Member], ...]]:
-        """The members that stand in each tensor, in order of application."""
+        """The members in each tensor, in order of application."""
         table: dict[str, list[tuple[Group, Member]]] = {}
         for group in self.groups:
             for member in group.members:
@@ -188,7 +188,7 @@ class PermutationSpec:
     def apply(
         self, permutation: Permutation, state_dict: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """A new state dict in which every unit stands where the permutation puts it.
+        """A new state dict with the units reordered.
 
         Parameters
         ----------
@@ -213,9 +213,7 @@ class PermutationSpec:
     def apply_to_tensor(self, permutation: Permutation, name: str, tensor: Tensor) -> Tensor:
         """One tensor of a state dict, permuted; the tensor itself where nothing in it moves."""
         if name not in self.shapes:
-            raise SpecError(
-                f"the spec knows no tensor '{name}': is this the architecture it is for?"
-            )
+            raise SpecError(f"the spec has no tensor '{name}': it is for another architecture")
         if tuple(tensor.shape) != self.shapes[name]:
             raise SpecError(
                 f"'{name}' has shape {tuple(tensor.shape)}, the spec is for {self.shapes[name]}"

@@ -21,28 +21,28 @@ from zooalign.symmetry.trial import mixes_precisions, outputs, random_inputs, ra
 __all__ = ["Verification", "verify"]
 
 
-# A network of products can amplify rounding by millions. Many times what roundings of inputs
-# and parameters causes is accepted, far below what any mistake does.
+# A network of products can amplify rounding by millions. A multiple of the effect of rounding
+# inputs and parameters is accepted, far below the effect of any mistake.
 _AMPLIFIED = 30.0
 _MOST_AMPLIFIED = 1e-6
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What the numeric check found.
+    """Result of the numeric check.
 
     Attributes
     ----------
     ok:
-        Whether all errors are within the tolerance and the check was able to see one.
+        Whether all errors are within the tolerance, and a mistake would have been seen.
     max_relative_error:
         Largest |difference| of outputs over the largest |output|, over all trials.
     tolerance:
-        What rounding may cause, from the lowest precision seen while the module ran, and from
-        what a few roundings of inputs and parameters cause where that is more.
+        The error rounding may cause: by the lowest precision seen while the module ran, or by
+        the effect of a few roundings of inputs and parameters where that is more.
     sensitivity:
-        The relative change that moving units without their counterparts causes: a check with a
-        sensitivity near the tolerance proves nothing.
+        The relative change caused by permuting a tensor without its counterparts. A check whose
+        sensitivity is near the tolerance proves nothing.
     groups:
         How many groups were checked alone.
     worst:
@@ -84,7 +84,7 @@ def verify(
         Check every group alone too (as many forward passes), or at most this many groups, evenly
         chosen.
     trials:
-        How many members of the whole group are tried.
+        Number of random members of the whole group that are tried.
 
     Raises
     ------
@@ -118,7 +118,9 @@ def verify(
         largest = max(largest, error)
     if largest > limit:  # it may be that the module amplifies rounding
         shaken = (_shaken(state, inputs, precision.lowest, seed + n) for n in range(3))
-        response = max(relative_error(reference, outputs(module, *found)) for found in shaken)
+        response = max(
+            relative_error(reference, outputs(module, *perturbed)) for perturbed in shaken
+        )
         limit = max(limit, min(_MOST_AMPLIFIED, _AMPLIFIED * response))
     sensitivity = _sensitivity(module, spec, state, inputs, reference, seed)
     able = sensitivity > 10 * limit or not spec.groups
@@ -185,8 +187,8 @@ def _sensitivity(
 
     The largest of three tensors: one may stand where a saturated softmax hides it.
 
-    A spec whose every group stands in one place only can not show this; random noise on one
-    tensor stands in for it.
+    Where every group has a single member this shows nothing, so random noise on the tensors is
+    used instead.
     """
     permutation = Permutation(spec.hash, _moving(spec, seed))
     changed = [n for n in state if n in spec.by_parameter and spec.moves(permutation, n)]

@@ -1,4 +1,4 @@
-"""Relations between index sets in words that name operators, layers and parameters."""
+"""Relations between index sets in words: operators, layers and parameters by name."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -13,14 +13,14 @@ __all__ = ["label", "operator_name", "phrase"]
 # (tensor, argument or "result", axis, factor of the axis or "")
 _Place = tuple[str, str, int, str]
 
-# ATen's names for the operands of a sum and the like say nothing to people.
+# ATen's names for the operands of a sum would not be understood.
 _ARGUMENTS = {"self": "first operand", "other": "second operand"}
 
 
 def operator_name(graph: nx.MultiDiGraph, node: str, stated: str = "") -> str:
     """Such as ``linear 'linear_1' in blocks.0.attn.proj``; ``stated`` where there is no node.
 
-    The first call of an operator in a graph has the operator's own name, told once.
+    The first call of an operator in a graph is named as the operator: the name is given once.
     """
     attributes = graph.nodes.get(node, {})
     if attributes.get("kind") != "operator" or not attributes["operator"]:
@@ -34,7 +34,7 @@ def operator_name(graph: nx.MultiDiGraph, node: str, stated: str = "") -> str:
 
 def label(graph: nx.MultiDiGraph, index_set: str) -> str:
     """The best known name of an index set: a parameter's axis, else a tensor's, else its size."""
-    found = [
+    places = [
         (
             ("parameter", "input", "constant", "tensor").index(graph.nodes[tensor]["kind"]),
             n,
@@ -44,9 +44,9 @@ def label(graph: nx.MultiDiGraph, index_set: str) -> str:
         for n, (tensor, _, e) in enumerate(graph.in_edges(index_set, data=True))
         if e["relation"] == "axis"
     ]
-    if not found:
+    if not places:
         return f"a set of {graph.nodes[index_set]['size']}"
-    _, _, tensor, edge = min(found, key=lambda f: f[:2])
+    _, _, tensor, edge = min(places, key=lambda f: f[:2])
     return _tensor_axis(graph, tensor, edge["axis"], _factor(edge))
 
 
@@ -60,7 +60,7 @@ def phrase(graph: nx.MultiDiGraph, links: Sequence[Link]) -> str:
         if kind == "equality":
             for link in run:
                 told = _equal(graph, link)
-                # A set without a name is told by what it is a part of.
+                # A set without a name is described by what it is a part of.
                 if not told and link is last and following and not following[0].down:
                     prefix = "one with "
                 else:
@@ -87,7 +87,7 @@ def _part(graph: nx.MultiDiGraph, link: Link) -> str:
     if "of" in edge:
         where = f"{_span(edge['first'], edge['count'])} of {edge['of']} along another axis"
     if link.down:
-        return f"at {where}, where the order may be an own one"
+        return f"at {where}, where the order may be a different one"
     return f"a part of {label(graph, link.target)}, at {where}"
 
 
@@ -150,15 +150,15 @@ def _places(graph: nx.MultiDiGraph, operator: str, index_set: str) -> list[_Plac
     exact: list[_Place] = []
     equal: list[_Place] = []
     for tensor, name in _operands(graph, operator):
-        for _, found, edge in graph.out_edges(tensor, data=True):
+        for _, other, edge in graph.out_edges(tensor, data=True):
             if edge["relation"] != "axis":
                 continue
             place = (tensor, name, edge["axis"], _factor(edge))
-            if found == index_set:
+            if other == index_set:
                 exact.append(place)
-            elif graph.nodes[found]["same_as"] == same:
+            elif graph.nodes[other]["same_as"] == same:
                 equal.append(place)
-    # Among its equals it is known which one is meant only if there is no choice.
+    # Which of several equal sets is meant is known only where there is no choice.
     return exact or (equal if len(equal) <= 2 else [])
 
 
