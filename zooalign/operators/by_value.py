@@ -100,11 +100,14 @@ def write_by_number(op: Operator) -> Result:
     if isinstance(source, Tensor) and source.ndim not in (0, x.ndim):
         return op.freeze("index", "written by number")
     written = source.axes if isinstance(source, Tensor) and source.ndim else ((),) * x.ndim
-    told_apart = (*op["index"].axes, x.axes[dim], written[dim]) if x.ndim else op["index"].axes
-    op.fix(told_apart, "index", "written by number")
-    axes = [op.same_axis(*pair) for pair in zip(x.axes, written, strict=True)]
-    if x.ndim:
-        axes[dim] = op.fixed_axis(x.shape[dim], "index", "written by number")
+    op.fix(op["index"].axes, "index", "written by number")
+    axes = list(x.axes)
+    for number in range(x.ndim):
+        if number == dim:
+            op.fix((axes[dim], written[dim]), "index", "written by number")
+            axes[dim] = op.fixed_axis(x.shape[dim], "index", "written by number")
+        else:
+            axes[number] = op.same_axis(axes[number], written[number])
     return op.tensor(axes)
 
 
