@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from zooalign.graph.capture import Capture
+from zooalign.graph.capture import Capture, writes
 from zooalign.graph.concrete import decides
 from zooalign.graph.decompose import decomposed
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
@@ -219,19 +219,14 @@ def _live(graph: fx.Graph) -> set[fx.Node]:
     live: set[fx.Node] = set()
     # What Python looked at has decided how the graph goes on.
     stack = [node for node in graph.nodes if node.op == "output" or decides(node)]
-    writes = [
-        node
-        for node in graph.nodes
-        if node.op == "call_function"
-        and getattr(getattr(node.target, "_schema", None), "is_mutable", False)
-    ]
+    changes = [node for node in graph.nodes if node.op == "call_function" and writes(node)]
     while stack:
         while stack:
             node = stack.pop()
             if node not in live:
                 live.add(node)
                 stack.extend(node.all_input_nodes)
-        stack = [w for w in writes if w not in live and _base(w) & live]
+        stack = [w for w in changes if w not in live and _base(w) & live]
     return live
 
 

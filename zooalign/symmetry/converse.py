@@ -8,20 +8,20 @@ nothing reads may change places too, and need no spec for it: their weights can 
 proportion. The test tells such pairs from symmetries by going only a part of the way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from zooalign.graph.index_sets import Cause
 from zooalign.symmetry.derive import Derived, members_of, parameter_boxes
 from zooalign.symmetry.groups import Group, Member
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.precision import LowestPrecision, relative_error, tolerance
 from zooalign.symmetry.spec import PermutationSpec
-from zooalign.symmetry.trial import outputs, random_inputs, random_state
+from zooalign.symmetry.trial import Trial
 
 __all__ = ["POSITIONAL", "Converse", "FrozenSet", "Unchanged", "converse", "frozen_sets"]
 
@@ -158,7 +158,11 @@ def converse(
     """
     all_frozen = frozen_sets(derived)
     chosen = _chosen(all_frozen, most)
-    first, again = (_Trial(module, example_inputs, seed + n) for n in (0, 1))
+
+    @cache
+    def trial(draw: int) -> Trial:
+        return Trial(module, example_inputs, seed + draw)
+
     generator = np.random.default_rng(seed)
     count, unchanged = 0, []
     for frozen in chosen:
@@ -166,12 +170,13 @@ def converse(
         for units in _pairs(frozen.group.size, pairs if frozen.hidden else 1, generator):
             count += 1
             moved = _transposition(opened, *units)
-            error = first.error(opened, moved)
-            if error <= first.limit:
-                error = max(error, again.error(opened, moved))
-            if error <= first.limit:
+            limit = trial(0).tolerance
+            error = _error(trial(0), opened, moved)
+            if error <= limit:
+                error = max(error, _error(trial(1), opened, moved))
+            if error <= limit:
                 size = frozen.group.size
-                mixable = first.error(opened, moved, share=_PART) <= first.limit
+                mixable = _error(trial(0), opened, moved, share=_PART) <= limit
                 unchanged.append(Unchanged(frozen.name, frozen.cause, size, units, error, mixable))
     return Converse(
         sets=len(all_frozen),
@@ -183,32 +188,15 @@ def converse(
     )
 
 
-class _Trial:
-    """A module with one draw of random values, which is run when first needed."""
-
-    def __init__(self, module: nn.Module, example_inputs: Sequence[Any], seed: int) -> None:
-        self._module, self._example, self._seed = module, example_inputs, seed
-        self._state: Mapping[str, Tensor] | None = None
-
-    def _start(self) -> None:
-        self._state = random_state(self._module, self._seed)
-        self._inputs = random_inputs(self._example, self._seed)
-        with LowestPrecision() as precision:
-            self._reference = outputs(self._module, self._state, self._inputs)
-        self.limit = tolerance(precision.lowest)
-
-    def error(self, spec: PermutationSpec, permutation: Permutation, share: float = 1.0) -> float:
-        """The relative change of the outputs under a permutation, or under a share of it."""
-        if self._state is None:
-            self._start()
-        assert self._state is not None
-        moved = spec.apply(permutation, self._state)
-        if share != 1.0:
-            moved = {
-                name: old.lerp(moved[name], share) if old.is_floating_point() else old
-                for name, old in self._state.items()
-            }
-        return relative_error(self._reference, outputs(self._module, moved, self._inputs))
+def _error(run: Trial, spec: PermutationSpec, moved: Permutation, share: float = 1.0) -> float:
+    """The relative change of the outputs under a permutation, or under a share of it."""
+    state = spec.apply(moved, run.state)
+    if share != 1.0:
+        state = {
+            name: old.lerp(state[name], share) if old.is_floating_point() else old
+            for name, old in run.state.items()
+        }
+    return run.error(state)
 
 
 def _transposition(spec: PermutationSpec, first: int, second: int) -> Permutation:

@@ -3,13 +3,13 @@
 import difflib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 import networkx as nx
 import numpy as np
 
 from zooalign.errors import SpecError
 from zooalign.graph.dependency import dependency_graph, set_node
+from zooalign.graph.index_sets import Cause
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.explanation import (
     AxisExplanation,
@@ -186,45 +186,33 @@ class _Source:
     # ------------------------------------------------------------------ frozen
 
     def _frozen(self, frozen: Frozen) -> FrozenPart:
-        reason = (frozen.kind, frozen.operator, frozen.detail)
+        reason = Cause(frozen.kind, frozen.operator, frozen.detail)
 
-        def stated(node: str) -> Iterator[tuple[str, dict[str, Any]]]:
-            for _, by, edge in self.graph.out_edges(node, data=True):
-                if edge["relation"] == "fixed":
-                    yield by, edge
+        def stated(node: str) -> dict[str, Cause]:
+            edges = self.graph.out_edges(node, data=True)
+            return {
+                by: Cause(e["cause_kind"], e["operator"], e["detail"])
+                for _, by, e in edges
+                if e["relation"] == "fixed"
+            }
 
-        def is_cause(node: str) -> bool:
-            return any(
-                (e["cause_kind"], e["operator"], e["detail"]) == reason for _, e in stated(node)
-            )
-
-        units = {
-            set_node(a)
-            for a in range(len(self.sets.sizes))
-            if (c := self.sets.fixed(a)) and (c.kind, c.operator, c.detail) == reason
-        }
+        units = {set_node(a) for a in range(len(self.sets.sizes)) if self.sets.fixed(a) == reason}
         starts = self._starts(frozen.parameter, frozen.axis)
         ways = Ways(self.graph, starts, units)
-        nearest = ways.nearest(is_cause)
-        steps: tuple[Step, ...] = ()
+        nearest = ways.nearest(lambda node: reason in stated(node).values())
         by = ""
         if nearest is None:
             steps = self._alone(frozen, starts)
         else:
-            cause = nearest[0]
-            by = next(
-                node
-                for node, e in stated(cause)
-                if (e["cause_kind"], e["operator"], e["detail"]) == reason
-            )
+            index_set, links = nearest
+            by = next(node for node, cause in stated(index_set).items() if cause == reason)
             words = f"{frozen.kind} ({frozen.detail})" if frozen.detail else frozen.kind
             name = operator_name(self.graph, by, frozen.operator)
-            last = Step("fixed", cause, by, by, name, words)
-            steps = (*self._steps(nearest[1]), last)
+            steps = (*self._steps(links), Step("fixed", index_set, by, by, name, words))
         also = dict.fromkeys(
-            operator_name(self.graph, node, e["operator"])
+            operator_name(self.graph, node, cause.operator)
             for other in ways.descended() & units
-            for node, e in stated(other)
+            for node, cause in stated(other).items()
             if node != by
         )
         return FrozenPart(

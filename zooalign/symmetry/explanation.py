@@ -1,8 +1,10 @@
 """The answer of :func:`zooalign.symmetry.explain.explain`: values, plain dicts, and text."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from zooalign.symmetry.groups import plain
 
 __all__ = ["AxisExplanation", "Explanation", "FrozenPart", "GroupPart", "Reached", "Step"]
 
@@ -146,8 +148,8 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as lists, dicts, strings and numbers; the names are the attributes' names."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        fields: dict[str, Any] = plain(self)
+        return fields
 
     def text(self) -> str:
         """For people."""
@@ -161,14 +163,6 @@ class Explanation:
         for axis in () if self.unused else self.axes:
             lines.extend(_axis(f"`{self.parameter}` axis {axis.axis}", axis))
         return "\n".join(lines)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
 
 
 def _axis(name: str, axis: AxisExplanation) -> Iterator[str]:

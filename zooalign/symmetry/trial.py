@@ -12,8 +12,16 @@ from zooalign.errors import SpecError
 from zooalign.graph.batches import Batch
 from zooalign.graph.module_runner import Runner, evaluating
 from zooalign.graph.outputs import named_tensors
+from zooalign.symmetry.precision import LowestPrecision, relative_error, tolerance
 
-__all__ = ["mixes_precisions", "named_outputs", "outputs", "random_inputs", "random_state"]
+__all__ = [
+    "Trial",
+    "mixes_precisions",
+    "named_outputs",
+    "outputs",
+    "random_inputs",
+    "random_state",
+]
 
 
 def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -110,6 +118,51 @@ def mixes_precisions(error: RuntimeError) -> bool:
     """
     text = str(error).lower()
     return ("double" in text and "float" in text) or "type float without overflow" in text
+
+
+class Trial:
+    """A module with random parameters and inputs, and what it computes with them.
+
+    It is run in float64, or in float32 where a part of it computes in float32 by name.
+
+    Attributes
+    ----------
+    state, inputs:
+        The random values.
+    reference:
+        The outputs with them.
+    lowest:
+        The lowest precision seen while the module ran.
+    """
+
+    def __init__(self, module: nn.Module, example_inputs: Sequence[Any], seed: int) -> None:
+        self.module = module
+        self.state = random_state(module, seed)
+        self.inputs = random_inputs(example_inputs, seed)
+        with LowestPrecision() as precision:
+            try:
+                self.reference = outputs(module, self.state, self.inputs)
+            except (RuntimeError, SpecError) as failure:
+                if isinstance(failure, RuntimeError) and not mixes_precisions(failure):
+                    raise
+                self.state = {name: _single(x) for name, x in self.state.items()}
+                self.inputs = tuple(_single(x) for x in self.inputs)
+                self.reference = outputs(module, self.state, self.inputs)
+        self.lowest = precision.lowest
+
+    @property
+    def tolerance(self) -> float:
+        """The relative error rounding may cause."""
+        return tolerance(self.lowest)
+
+    def error(self, state: Mapping[str, Tensor], inputs: tuple[Any, ...] | None = None) -> float:
+        """How far the outputs with another state dict (and inputs) are from the reference."""
+        others = outputs(self.module, state, self.inputs if inputs is None else inputs)
+        return relative_error(self.reference, others)
+
+
+def _single(x: Any) -> Any:
+    return x.float() if _is_floating(x) else x
 
 
 def _is_floating(x: Any) -> bool:

@@ -4,7 +4,7 @@ Parameters are randomised first: zero-initialised norms, 1e-6 layer scales and z
 mistakes. The module itself is run, not the captured graph, in float64.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zooalign.errors import SpecError
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.precision import LowestPrecision, relative_error, tolerance
 from zooalign.symmetry.spec import PermutationSpec, Permuted
-from zooalign.symmetry.trial import mixes_precisions, outputs, random_inputs, random_state
+from zooalign.symmetry.trial import Trial
 
 __all__ = ["Verification", "verify"]
 
@@ -91,38 +89,23 @@ def verify(
     SpecError
         If the module computes no finite floating output, so that nothing can be compared.
     """
-    state = random_state(module, seed)
-    inputs = random_inputs(example_inputs, seed)
-    with LowestPrecision() as precision:
-        try:
-            reference = outputs(module, state, inputs)
-        except (RuntimeError, SpecError) as failure:
-            if isinstance(failure, RuntimeError) and not mixes_precisions(failure):
-                raise
-            state = {name: _single(x) for name, x in state.items()}
-            inputs = tuple(_single(x) for x in inputs)
-            reference = outputs(module, state, inputs)
-    limit = tolerance(precision.lowest)
-    worst, largest = "all", 0.0
-    for trial in range(trials):
-        permutation = spec.random(seed + trial)
-        error = relative_error(reference, outputs(module, spec.apply(permutation, state), inputs))
-        largest = max(largest, error)
+    run = Trial(module, example_inputs, seed)
+    limit = run.tolerance
+    largest = max(
+        (run.error(spec.apply(spec.random(seed + trial), run.state)) for trial in range(trials)),
+        default=0.0,
+    )
+    worst = "all"
     chosen = _chosen(spec, alone)
     for name in chosen:
-        error = relative_error(
-            reference, outputs(module, spec.apply(_only(spec, name, seed), state), inputs)
-        )
+        error = run.error(spec.apply(_only(spec, name, seed), run.state))
         if error > largest or (worst == "all" and error > limit):
             worst = name  # a group that is wrong alone says more than all at once
         largest = max(largest, error)
-    if largest > limit:  # it may be that the module amplifies rounding
-        shaken = (_shaken(state, inputs, precision.lowest, seed + n) for n in range(3))
-        response = max(
-            relative_error(reference, outputs(module, *perturbed)) for perturbed in shaken
-        )
+    if largest > limit:  # perhaps the module amplifies rounding
+        response = max(run.error(*_shaken(run, seed + n)) for n in range(3))
         limit = max(limit, min(_MOST_AMPLIFIED, _AMPLIFIED * response))
-    sensitivity = _sensitivity(module, spec, state, inputs, reference, seed)
+    sensitivity = _sensitivity(run, spec, seed)
     able = sensitivity > 10 * limit or not spec.groups
     return Verification(
         ok=largest <= limit and able,
@@ -160,29 +143,20 @@ def _only(spec: PermutationSpec, name: str, seed: int) -> Permutation:
     return Permutation(spec.hash, {**still, name: _moving(spec, seed)[name]})
 
 
-def _shaken(
-    state: Mapping[str, Tensor], inputs: tuple[Any, ...], dtype: torch.dtype, seed: int
-) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
-    """State and inputs with a relative change of a few roundings of ``dtype`` everywhere."""
+def _shaken(run: Trial, seed: int) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
+    """State and inputs with a relative change of a few roundings everywhere."""
     generator = torch.Generator().manual_seed(seed)
 
     def shake(x: Any) -> Any:
         if not isinstance(x, Tensor) or not x.is_floating_point():
             return x
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-        return x * (1 + 4 * torch.finfo(dtype).eps * noise)
+        return x * (1 + 4 * torch.finfo(run.lowest).eps * noise)
 
-    return {name: shake(x) for name, x in state.items()}, tuple(shake(x) for x in inputs)
+    return {n: shake(x) for n, x in run.state.items()}, tuple(shake(x) for x in run.inputs)
 
 
-def _sensitivity(
-    module: nn.Module,
-    spec: PermutationSpec,
-    state: dict[str, Tensor],
-    inputs: tuple[Any, ...],
-    reference: list[Tensor],
-    seed: int,
-) -> float:
+def _sensitivity(run: Trial, spec: PermutationSpec, seed: int) -> float:
     """How much the output changes when a single tensor is permuted without the others.
 
     The largest of three tensors: one may stand where a saturated softmax hides it.
@@ -190,19 +164,12 @@ def _sensitivity(
     Where every group has a single member this shows nothing, so random noise on the tensors is
     used instead.
     """
-    permutation = Permutation(spec.hash, _moving(spec, seed))
+    permutation, state = Permutation(spec.hash, _moving(spec, seed)), run.state
     changed = [n for n in state if n in spec.by_parameter and spec.moves(permutation, n)]
     moved = Permuted(spec, permutation, state)
     tried = [changed[(2 * i + 1) * len(changed) // 6] for i in range(3)] if changed else []
-    error = 0.0
-    for name in tried:
-        half = {**state, name: moved[name]}
-        error = max(error, relative_error(reference, outputs(module, half, inputs)))
+    error = max((run.error({**state, name: moved[name]}) for name in tried), default=0.0)
     if error == 0.0 and tried:
         noise = {n: state[n] + torch.randn_like(state[n]) for n in tried}
-        error = relative_error(reference, outputs(module, {**state, **noise}, inputs))
+        error = run.error({**state, **noise})
     return error
-
-
-def _single(x: Any) -> Any:
-    return x.float() if isinstance(x, Tensor) and x.is_floating_point() else x
