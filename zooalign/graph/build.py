@@ -106,7 +106,7 @@ def _placeholder(
 def _constant_axes(
     sets: IndexSets, shape: tuple[int, ...], value: torch.Tensor | None, name: str
 ) -> list[Axis]:
-    """A constant pins the axes along which its values differ, and no others."""
+    """A constant tells apart the positions of the axes along which its values differ."""
     axes: list[Axis] = []
     for number, size in enumerate(shape):
         first = value.narrow(number, 0, 1) if value is not None and value.numel() else None
@@ -160,7 +160,7 @@ def _values(node: fx.Node, result: Result) -> Result:
 
 
 def _item(sets: IndexSets, node: fx.Node, source: Any, number: int) -> Any:
-    """One of several results; a rule that gives only the first says nothing of the others."""
+    """One of several results; those that a rule does not give are frozen."""
     if isinstance(source, (list, tuple)):
         return source[number]
     if number == 0:
@@ -215,9 +215,9 @@ def _flat(value: Any) -> list[Tensor]:
 
 
 def _live(graph: fx.Graph) -> set[fx.Node]:
-    """Nodes an output depends on; a write in place counts where what it writes to does."""
+    """Nodes an output depends on, with the writes in place into one of them."""
     live: set[fx.Node] = set()
-    # What Python looked at has decided how the graph goes on.
+    # Values that Python read have decided how the graph goes on.
     stack = [node for node in graph.nodes if node.op == "output" or decides(node)]
     changes = [node for node in graph.nodes if node.op == "call_function" and writes(node)]
     while stack:

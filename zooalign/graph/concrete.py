@@ -1,14 +1,14 @@
 """Capture a module's computation by running it once with values.
 
-``torch.export`` knows no values: it cannot follow a step that depends on some, such as a loop over
-the segments that a mask names. Here the module is run, and every operator is recorded as it is
-called, functional and not decomposed. What such steps decided holds for the example inputs, as
-their shapes do.
+``torch.export`` has no values: it cannot trace a step that depends on them, such as a loop over the
+segments that a mask names. Here the module is run, and every operator is recorded when it is
+called, functional and not decomposed. What such steps decide holds for the example inputs, as their
+shapes do.
 
-That is only right where constants and whole-number inputs decide (masks, lengths, grids): they are
-a part of the inputs' form. Where numbers decide that the network computed, or real numbers of its
-inputs, the graph would hold for this run alone, and it is refused. So is a run that chose its way
-and left parameters unread: on another way they may belong to a group.
+This is right only if constants and integer inputs decide (masks, lengths, grids): they belong to
+the form of the inputs. If values that the network computes, or real numbers of its inputs, decide,
+the graph would hold for this run alone, and it is refused. So is a run that took one of several
+ways and left parameters unread: on another way they may belong to a group.
 """
 
 import contextlib
@@ -129,7 +129,7 @@ def _values(tensors: Mapping[str, Tensor]) -> list[Tensor]:
 
 
 class _NoEscape(TorchFunctionMode):
-    """No value leaves torch unseen: lists are made number by number, arrays not at all."""
+    """Keep values inside torch: lists are read number by number, arrays are refused."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None

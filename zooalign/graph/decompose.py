@@ -26,9 +26,9 @@ _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
 def decomposed(captured: Capture, rules: Mapping[str, Rule]) -> Capture:
-    """The same computation, its operators without a rule in parts where all parts have one.
+    """The same computation, with operators without a rule replaced by parts that all have one.
 
-    ``captured`` is left as it is, and returned where there is nothing to do.
+    ``captured`` is not changed, and returned where there is nothing to do.
     """
     if not any(_unknown(node, rules) for node in captured.graph.nodes):
         return captured
@@ -48,7 +48,7 @@ def _unknown(node: fx.Node, rules: Mapping[str, Rule]) -> bool:
 def _parts(
     node: fx.Node, rules: Mapping[str, Rule], whole: tuple[OpOverload, ...]
 ) -> fx.Graph | None:
-    """What an operator is made of; None where that is not known, or not known whole.
+    """The parts of an operator; None where one of them is not known.
 
     ``whole`` are the operators that it is a part of.
     """
@@ -57,7 +57,7 @@ def _parts(
         return None
     for part in list(graph.nodes):
         if part.op == "get_attr" or part.target in (node.target, *whole) or writes(part):
-            return None  # a constant of its own, made of itself, or what another part reads changed
+            return None  # a constant, a part of itself, or a write that another part may read
         if _unknown(part, rules):
             parts = _parts(part, rules, (*whole, node.target))  # type: ignore[arg-type]
             if parts is None:
@@ -87,7 +87,7 @@ def _traced(node: fx.Node) -> fx.Graph | None:
         with torch.no_grad():
             # Tensors made on the way are functional too, which torch.func.functionalize misses.
             return make_fx(dispatch_functionalize(call, FunctionalTensorMode()))(given).graph
-    except Exception:  # any error of theirs: no decomposition for this use
+    except Exception:  # whatever it is, there is no decomposition for this use
         return None
 
 

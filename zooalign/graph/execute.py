@@ -11,7 +11,7 @@ from zooalign.graph.capture import Capture
 
 __all__ = ["evaluate", "lockstep", "steps"]
 
-# Checks of what was traced; they say nothing about the values.
+# Checks of what was traced, without an effect on values.
 _SKIPPED = {"aten._assert_tensor_metadata.default", "aten._assert_async.msg"}
 
 
@@ -39,8 +39,8 @@ def steps(
     Yields
     ------
     Each node and its value, placeholders first; the output node last, with a tuple.
-    A node that works in place may change a value later. The caller may write into a value that
-    the node made itself (not a view), before it asks for the next node: later nodes see it.
+    A node that works in place may change a value later. The caller may write into the value of a
+    node that is not a view before asking for the next node: later nodes see the change.
     """
     device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
     remaining = {node: len(node.users) for node in captured.graph.nodes}
@@ -57,7 +57,7 @@ def steps(
             args = fx.node.map_arg(node.args, lambda n: values[n])
             kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values[n])
             args, kwargs = _placed(args, dtype, device), _placed(kwargs, dtype, device)
-            with torch.no_grad():  # never across a yield: it would hold for the caller too
+            with torch.no_grad():  # not across a yield: it would apply to the caller too
                 value = node.target(*args, **kwargs)
         values[node] = value
         yield node, value

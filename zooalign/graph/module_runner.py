@@ -21,7 +21,7 @@ from zooalign.graph.batches import Batch
 
 __all__ = ["Runner", "call_module", "evaluating", "skeleton_of"]
 
-# Counts batches seen in training; several published checkpoints lack it, and it bears on no value.
+# Counts batches seen in training. Some published checkpoints lack it, and no value depends on it.
 _COUNTER = "num_batches_tracked"
 _NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})
 
@@ -34,7 +34,8 @@ def call_module(
 ) -> Any:
     """Call a module with other tensors, by name, in place of its parameters and buffers.
 
-    The module's modes are as they are, and gradients flow. Tensors it lacks are its own.
+    The training flags are those of the module, and gradients flow. Names that are not given keep
+    the module's tensors.
     """
     # A state dict holds a tensor for each of its names; tying them would want one for all.
     return functional_call(module, dict(tensors), args, dict(kwargs), tie_weights=False)
@@ -157,7 +158,7 @@ def skeleton_of(module: nn.Module) -> nn.Module:
     MergeError
         If the module cannot be copied.
     """
-    # Tensors in the memo are not copied; they are replaced at every call anyway.
+    # Tensors in the memo are not copied: they are replaced at every call.
     held = (t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor))
     shared = [*module.parameters(), *module.buffers(), *held]
     try:
@@ -165,7 +166,7 @@ def skeleton_of(module: nn.Module) -> nn.Module:
     except Exception as error:
         raise MergeError(
             f"{type(module).__name__} cannot be copied ({type(error).__name__}: {error}); "
-            "evaluation works on a copy so that the module stays as it is."
+            "it is run on a copy so that the module is not changed."
         ) from error
     return skeleton.eval()
 
@@ -193,7 +194,7 @@ def _bind(module: nn.Module, state: Mapping[str, Tensor]) -> tuple[dict[str, Ten
     if extra:
         raise MergeError(
             f"the state dict holds '{extra[0]}'{_more(extra)}, which {type(module).__name__} "
-            "lacks: it is of another architecture."
+            "lacks: it is for another architecture."
         )
     device = next((state[name].device for name in state if name in known), torch.device("cpu"))
     bound: dict[str, Tensor] = {}

@@ -15,12 +15,12 @@ __all__ = ["Operator", "Result", "Tensor"]
 class Tensor:
     """A tensor of the graph: its shape and, per axis, the index set its positions belong to.
 
-    The empty axis ``()`` says that the tensor does not vary along it (one position, an expanded
-    axis, a constant): such an axis is related to nothing.
+    The empty axis ``()`` means that the tensor does not vary along it (one position, an expanded
+    axis, a constant): it is related to nothing.
 
-    ``labels`` is the axis whose positions the values are numbers of, where they are: what ``topk``
-    chose. Permuting that axis changes these numbers, and an operator that does not know what to
-    do with them pins it.
+    ``labels`` is the axis whose positions the values are numbers of, if they are: what ``topk``
+    chose. Permuting that axis changes these numbers, and any operator without a rule for them
+    fixes it.
     """
 
     shape: tuple[int, ...]
@@ -103,11 +103,11 @@ class Operator:
         return Tensor(shape, self.sets.register(axes))
 
     def computed(self, axes: Sequence[Axis]) -> None:
-        """State that something with these axes is computed on the way."""
+        """State that a tensor with these axes is computed inside the operator."""
         self.sets.register(axes)
 
     def mixed(self, tensor: Tensor, number: int) -> None:
-        """State that positions along one axis are made of one another, in place.
+        """State that positions along one axis are computed from one another.
 
         Units cannot have a different order at each of them, though all tensors have both.
         """
@@ -334,7 +334,7 @@ class _Binding:
         alone = len(pattern.factors) == 1
         if factor.name in self.axes:
             axis = self.axes[factor.name]
-            if not axis and not alone:  # a factor that does not vary still takes its place
+            if not axis and not alone:  # a factor that does not vary is still a factor of the size
                 return self.sets.axis(self.sizes[factor.name])
             return axis
         if factor.name == "1":

@@ -96,7 +96,7 @@ def matmul(op: Operator) -> Tensor:
 
 @rule("aten.einsum")
 def einsum(op: Operator) -> Tensor:
-    """The equation says it all; an ellipsis is the batch axes."""
+    """By its equation; an ellipsis stands for the batch axes."""
     equation = op["equation"].replace(" ", "")
     left, _, right = equation.partition("->")
     operands = left.split(",")
@@ -147,10 +147,10 @@ def convolution(op: Operator) -> Result:
 
 
 def _in_groups(op: Operator, weight: Tensor, channels: int) -> None:
-    """State that groups belong to both channel axes, though they stand on the first.
+    """State that groups belong to both channel axes, though the weight has them on the first.
 
-    Where what a group reads and what it makes are one set, as in a residual, groups cannot have an
-    order for each of its units: it would not be said for which of the two.
+    If the inputs and outputs of a group are one set, as in a residual, groups cannot have an order
+    for each of its units: it is not known for which of the two.
     """
     groups, within = op.sets.factor(weight.axes[0], channels)
     if groups:
@@ -187,13 +187,13 @@ def attention(op: Operator) -> Tensor:
     queries, keys = ("*b (kv r)", "*b kv") if grouped else ("*b", "*b")
     if op["is_causal"]:
         q, k = (_ordered(op, x) for x in (q, k))
-    # The scores are a tensor of their own, though no node of the graph shows it.
+    # The scores are a tensor too, though they are not a node of the graph.
     inner = Operator(op.sets, op.name, op.node, op.arguments, [(*q.shape[:-1], k.shape[-2])])
     scores: Tensor = inner.relate(f"{queries} t d, {keys} s d -> {queries} t s", q, k, sizes=sizes)
     if mask is not None:
         scores = same(inner, scores, mask)
     op.computed(scores.axes[:-1])
-    # By the scores, not by queries and keys: a mask may differ where those are all equal.
+    # By the scores, not by queries and keys: a mask may vary where these do not.
     return op.relate(f"{queries} t s, {keys} s e -> {queries} t e", scores, v, sizes=sizes)
 
 

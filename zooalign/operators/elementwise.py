@@ -1,4 +1,4 @@
-"""Operators that work on each element alone: unit i of every operand is unit i of the result."""
+"""Operators on single elements: unit i of every operand is unit i of the result."""
 
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Tensor
@@ -47,7 +47,7 @@ def same(op: Operator, *tensors: Tensor) -> Tensor:
 
 @rule(*(f"aten.{name}" for name in _UNARY))
 def unary(op: Operator) -> Tensor:
-    """``*a -> *a``; further tensor arguments (a type, a device) do not matter."""
+    """``*a -> *a``; other tensor arguments (a type, a device) do not matter."""
     return same(op, op.tensors()[0])
 
 

@@ -49,7 +49,7 @@ def index_select(op: Operator) -> Tensor:
 
 
 def index(op: Operator) -> Tensor:
-    """Positions of several axes by number tables; the tables' axes come in their place."""
+    """Positions of several axes by tables of numbers, whose axes replace them."""
     x: Tensor = op["self"]
     tables = list(op["indices"]) + [None] * (x.ndim - len(op["indices"]))
     used = [n for n, table in enumerate(tables) if table is not None]
@@ -60,7 +60,7 @@ def index(op: Operator) -> Tensor:
     kept = [axis for n, axis in enumerate(x.axes) if n not in used]
     shape = op.results[0][place : place + count]
     new: list[Axis] = [op.fixed_axis(n, "index") for n in shape]
-    for number in used:  # a table that a hidden axis runs along stays tied to it
+    for number in used:
         table = tables[number]
         for axis, fresh in zip(table.axes[::-1], new[::-1], strict=False):
             if axis and fresh:
@@ -70,7 +70,7 @@ def index(op: Operator) -> Tensor:
 
 @rule("aten.gather")
 def gather(op: Operator) -> Tensor:
-    """Each result position reads along one axis by a number of its own."""
+    """Each position of the result reads one position along an axis."""
     x, table = op["self"], op["index"]
     dim = op["dim"] % max(x.ndim, 1)
     op.fix([x.axes[dim]], "index")
@@ -138,7 +138,7 @@ def one_hot(op: Operator) -> Tensor:
 
 @rule("aten.meshgrid")
 def meshgrid(op: Operator) -> Result:
-    """Each range along an axis of its own."""
+    """Each range along one axis of the grid."""
     return op.freeze("position", "a grid")
 
 

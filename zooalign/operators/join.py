@@ -23,7 +23,7 @@ def part(op: Operator, x: Tensor, number: int, low: int, high: int) -> list[Axis
 
 
 def _independent(op: Operator, x: Tensor, number: int) -> bool:
-    """Whether a cut matters to nothing: a fixed axis on which no other order depends."""
+    """Whether a cut changes nothing: a fixed axis on which no other order depends."""
     digits = op.sets.digits(x.axes[number])
     if not all(op.sets.fixed(d) for d in digits):
         return False
@@ -52,7 +52,7 @@ def slice_(op: Operator) -> Tensor:
         apart = _every(op, x, number, slice(low, high, step), count)
         if apart is not None:
             return op.tensor(apart)
-    # Explanations show what each operator states: of positions it is a fact.
+    # Explanations show the kind of reason: for positions it is a fact, not a limit.
     known = all(op.sets.fixed(d) for d in op.sets.digits(axes[number]))
     op.sets.fix(axes[number], op.cause("position" if known else LIMIT, "strided slice"))
     axes[number] = op.fixed_axis(count, "position")
@@ -60,9 +60,9 @@ def slice_(op: Operator) -> Tensor:
 
 
 def _every(op: Operator, x: Tensor, number: int, taken: slice, count: int) -> list[Axis] | None:
-    """The axes where blocks of ``step`` positions hold one each that is taken, or None.
+    """The axes if each block of ``step`` positions has one that is taken, else None.
 
-    Blocks of the whole axis, where it divides: another slice takes the others from the same ones.
+    The blocks are those of the whole axis if ``step`` divides it, so that other slices share them.
     """
     low, step, size = taken.start, taken.step, x.shape[number]
     if low < step and taken.stop == size and size % step == 0:
@@ -102,7 +102,7 @@ def select(op: Operator) -> Tensor:
 
 @rule("aten.unbind")
 def unbind(op: Operator) -> list[Tensor]:
-    """Every position apart."""
+    """Each position as a tensor."""
     x: Tensor = op["self"]
     number = op["dim"] % x.ndim
     results = []
@@ -137,7 +137,7 @@ def split(op: Operator) -> list[Tensor]:
 def joined(op: Operator, parts: Sequence[Tensor], number: int) -> list[Axis]:
     """The axes of tensors put side by side along axis ``number``."""
     sets = op.sets
-    # Of parts that are all empty, such as caches not yet filled, the first says it all.
+    # Empty parts (caches that are not filled yet) add nothing; of several, the first is enough.
     parts = [p for p in parts if p.shape[number] > 0] or list(parts[:1])
     if len(parts) == 1:
         return list(parts[0].axes)
@@ -240,7 +240,7 @@ def select_scatter(op: Operator) -> Tensor:
 
 
 def _replaced(op: Operator, x: Tensor, src: Tensor, number: int, low: int, high: int) -> list[Axis]:
-    """What is left of ``x`` before and after, with the new part between."""
+    """``x`` before and after the positions, with the new part between."""
     parts = []
     for start, stop, tensor in ((0, low, x), (low, high, src), (high, x.shape[number], x)):
         if stop > start:

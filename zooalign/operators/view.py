@@ -1,4 +1,4 @@
-"""Operators that lay the same values out anew: reshape, permute, expand, flip."""
+"""Operators that give the same values another layout: reshape, permute, expand, flip."""
 
 from collections.abc import Sequence
 from math import prod
@@ -22,13 +22,13 @@ __all__ = ["reshaped"]
     "aten._reshape_alias",
 )
 def reshape(op: Operator) -> Tensor:
-    """Row-major positions stay what they are; axes become products or factors of each other."""
+    """Row-major positions do not change; axes become products or factors of each other."""
     x = op.tensors()[0]
     return op.tensor(reshaped(op, x, op.results[0]))
 
 
 def reshaped(op: Operator, x: Tensor, shape: Sequence[int]) -> list[Axis]:
-    """The axes of ``x`` laid out in another shape of as many positions."""
+    """The axes of ``x`` in another shape with as many positions."""
     if 0 in shape:
         return [op.fixed_axis(n, "empty") for n in shape]
     axes: list[Axis] = []
@@ -107,7 +107,7 @@ def movedim(op: Operator) -> Tensor:
 
 @rule("aten.squeeze", "aten.unsqueeze")
 def squeeze(op: Operator) -> Tensor:
-    """Axes of one position come and go; the others keep their order."""
+    """Axes of one position are added or removed; the others keep their order."""
     x: Tensor = op["self"]
     kept = iter([axis for axis, size in zip(x.axes, x.shape, strict=True) if size != 1])
     return op.tensor([next(kept) if size != 1 else () for size in op.results[0]])
@@ -213,7 +213,7 @@ def channel_shuffle(op: Operator) -> Tensor:
 
 @rule("aten.unfold")
 def unfold(op: Operator) -> Tensor:
-    """Sliding windows along one axis: its positions are told apart."""
+    """Sliding windows along one axis tell its positions apart."""
     x: Tensor = op["self"]
     number = op["dimension"] % x.ndim
     axes = list(x.axes)
@@ -230,13 +230,13 @@ def unfold(op: Operator) -> Tensor:
 
 @rule("aten.view_as_complex")
 def as_complex(op: Operator) -> Tensor:
-    """The last axis holds two: the real part and the imaginary one."""
+    """The last axis has two positions: the real and the imaginary part."""
     return op.relate("*n r! -> *n", op["self"])
 
 
 @rule("aten.view_as_real")
 def as_real(op: Operator) -> Tensor:
-    """The real part and the imaginary one along a new axis."""
+    """The real and the imaginary part along a new axis."""
     return op.relate("*n -> *n r!", op["self"])
 
 
