@@ -13,7 +13,7 @@ from zooalign.matching import match
 from zooalign.matching.frank_wolfe import maximise_on_unit
 from zooalign.matching.relaxed import Relaxation
 from zooalign.symmetry import extract_spec
-from zooalign.symmetry.verify import random_state
+from zooalign.symmetry.trial import random_state
 from zooalign.testing.models import cifar_resnet20, modular_addition
 
 
