@@ -16,7 +16,7 @@ from zooalign.errors import (
 )
 from zooalign.gate.findings import Check, Finding, Problem, check
 from zooalign.graph.lazy_state import TensorInfo
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.hooks.hookspecs import hookimpl
 from zooalign.hooks.manager import PluginError
@@ -77,6 +77,7 @@ __all__ = [
     "Problem",
     "Reduction",
     "Reference",
+    "Result",
     "Solver",
     "SpecError",
     "StoredNames",
