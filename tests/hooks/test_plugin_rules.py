@@ -9,9 +9,13 @@ import zooalign
 from zooalign.errors import MergeError
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
-from zooalign.matching import match
+from zooalign.matching import match, pad_to
+from zooalign.merging.partial import partial_merge
+from zooalign.merging.zipping import zip_merge
 from zooalign.symmetry import extract_spec
 from zooalign.symmetry.extract import operator_rules
+from zooalign.symmetry.precision import relative_error
+from zooalign.symmetry.trial import outputs, random_state
 
 
 @torch.library.custom_op("zooalign_test::soften", mutates_args=())
@@ -34,9 +38,9 @@ RULES = {"zooalign_test.soften": soften_rule}
 
 
 class Net(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int = 12) -> None:
         super().__init__()
-        self.up, self.down = nn.Linear(5, 12), nn.Linear(12, 3)
+        self.up, self.down = nn.Linear(5, width), nn.Linear(width, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.down(soften(self.up(x)))
@@ -84,3 +88,50 @@ def test_the_public_functions_use_the_rules_of_plugins(install_plugin: Install) 
     assert all(
         torch.equal(aligned.state_dict[name], value) for name, value in net.state_dict().items()
     )
+
+
+GROUP = "up.weight:0"
+
+
+def _close(a: nn.Module, state_a: object, b: nn.Module, state_b: object) -> bool:
+    inputs = (DATA[0].double(),)
+    return relative_error(outputs(a, state_a, inputs), outputs(b, state_b, inputs)) < 1e-9
+
+
+def test_padding_knows_the_operators_of_plugins(install_plugin: Install) -> None:
+    narrow, wide = Net(7), Net()
+    state = random_state(narrow, 0)
+    with pytest.raises(MergeError, match="holds no interchangeable units"):
+        pad_to(narrow, wide, state, (DATA[0],))
+    install_plugin("soft", PLUGIN.format(tests=__name__))
+    padded = pad_to(narrow, wide, state, (DATA[0],))
+    assert padded.live[GROUP].sum() == 7
+    assert _close(narrow, state, wide, padded.state)
+
+
+def test_partial_merging_knows_the_operators_of_plugins(install_plugin: Install) -> None:
+    net = Net().double().eval()
+    a, b = random_state(net, 0), random_state(net, 1)
+    options = {"module": net, "example_inputs": (DATA[0],), "merged": {GROUP: 0.0}}
+    with pytest.raises(MergeError, match=f"no group '{GROUP}'"):
+        partial_merge(a, b, **options)
+    install_plugin("soft", PLUGIN.format(tests=__name__))
+    merged = partial_merge(a, b, **options)
+    assert merged.widths == {GROUP: (12, 24)}
+    inputs = (DATA[0].double(),)
+    sides = [outputs(net, state, inputs)[0] for state in (a, b)]
+    found = outputs(merged.module, merged.state, inputs)
+    assert relative_error([(sides[0] + sides[1]) / 2], found) < 1e-9
+
+
+def test_zipping_knows_the_operators_of_plugins(install_plugin: Install) -> None:
+    net = Net().double().eval()
+    a = random_state(net, 0)
+    spec = extract_spec(net, (DATA[0],), rules={**operator_rules(), **RULES})
+    b = spec.apply(spec.random(1), a)
+    batches = [batch.double() for batch in DATA]
+    frozen = zip_merge(a, b, module=net, data=batches)
+    assert not frozen.slots and not _close(net, a, frozen.module, frozen.state)
+    install_plugin("soft", PLUGIN.format(tests=__name__))
+    zipped = zip_merge(a, b, module=net, data=batches)
+    assert GROUP in zipped.slots and _close(net, a, zipped.module, zipped.state)

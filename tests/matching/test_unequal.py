@@ -13,7 +13,7 @@ from torch import nn
 
 import zooalign
 from zooalign.errors import MergeError
-from zooalign.matching.unequal import pad_to
+from zooalign.matching.widths import pad_to
 from zooalign.symmetry.precision import relative_error
 from zooalign.symmetry.trial import outputs, random_inputs, random_state
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import zooalign
 from zooalign.errors import MergeError
-from zooalign.matching.unequal import pad_to
+from zooalign.matching.widths import pad_to
 from zooalign.merging import average
 from zooalign.merging.pairs import pair_similarity
 from zooalign.merging.partial import PartialMerge, partial_merge

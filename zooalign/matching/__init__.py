@@ -15,7 +15,7 @@ from zooalign.matching.problem import MatchProblem, Options, Solver, option
 from zooalign.matching.result import Match
 from zooalign.matching.solvers import match, solvers
 from zooalign.matching.statistics import Moments, Statistics
-from zooalign.matching.unequal import Padded, pad_to
+from zooalign.matching.widths import Padded, pad_to
 
 __all__ = [
     "ManyMatch",

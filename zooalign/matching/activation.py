@@ -20,10 +20,10 @@ from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
 from zooalign.graph.execute import lockstep
 from zooalign.matching.assignment import assign, unit_order, whole
-from zooalign.matching.places import Place, activation_places, families
 from zooalign.matching.problem import MatchProblem, Options, Solver, option
 from zooalign.matching.result import Match
 from zooalign.matching.statistics import KINDS, Moments, Statistics
+from zooalign.matching.unit_views import UnitView, activation_views, families
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
 from zooalign.symmetry.permutation import Permutation
@@ -143,7 +143,7 @@ class Activations:
 
 
 def rounds(
-    spec: PermutationSpec, places: Mapping[str, Sequence[Place]]
+    spec: PermutationSpec, places: Mapping[str, Sequence[UnitView]]
 ) -> tuple[frozenset[str], ...]:
     """Which groups can be matched in which pass over the data.
 
@@ -270,9 +270,9 @@ class Graphs:
     ) -> None:
         self.spec, self.module, self.device = spec, module, device
         self.places = places
-        self._known: dict[Any, tuple[Derived, dict[str, list[Place]]]] = {}
+        self._known: dict[Any, tuple[Derived, dict[str, list[UnitView]]]] = {}
 
-    def __call__(self, batch: Batch) -> tuple[Derived, dict[str, list[Place]]]:
+    def __call__(self, batch: Batch) -> tuple[Derived, dict[str, list[UnitView]]]:
         """Derive the spec for a batch of this shape, and where its units are read."""
         if batch.kwargs:
             raise DataError("activation matching takes positional inputs only, not keywords")
@@ -286,13 +286,13 @@ class Graphs:
                     f"symmetries of spec {derived.spec.hash[:12]}, not of {self.spec.hash[:12]}: "
                     "extract the spec with inputs like the data"
                 )
-            self._known[key] = (derived, activation_places(derived, self.places))
+            self._known[key] = (derived, activation_views(derived, self.places))
         return self._known[key]
 
 
 def _moments(
     derived: Derived,
-    places: Mapping[str, Sequence[Place]],
+    places: Mapping[str, Sequence[UnitView]],
     problem: MatchProblem,
     inputs: tuple[Any, ...],
 ) -> Statistics:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from zooalign.matching.assignment import assign, unit_order, whole
-from zooalign.matching.places import families
 from zooalign.matching.samples import Samples
+from zooalign.matching.unit_views import families
 from zooalign.matching.weight import Family, WeightFamilies, inner, norm, power_of
 from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.permutation import Permutation

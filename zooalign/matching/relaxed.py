@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zooalign.matching.assignment import unit_order
-from zooalign.matching.places import Place, by_tensor, parameter_places
+from zooalign.matching.unit_views import UnitView, by_tensor, parameter_views
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -33,7 +33,7 @@ class Relaxation:
 
     def __init__(self, spec: PermutationSpec, names: Iterable[str]) -> None:
         self.spec = spec
-        places = parameter_places(spec, names)
+        places = parameter_views(spec, names)
         self.places = by_tensor(places)
         self.sizes = {g: spec.by_id[g].copies * spec.by_id[g].size for g in places}
 
@@ -72,7 +72,7 @@ class Relaxation:
         return max((len(found) for found in self.places.values()), default=0)
 
 
-def _apply(place: Place, matrix: Tensor, tensor: Tensor) -> Tensor:
+def _apply(place: UnitView, matrix: Tensor, tensor: Tensor) -> Tensor:
     axes = tuple(range(len(place.axes)))
     front = tensor.movedim(place.axes, axes)
     extent = prod(front.shape[: len(axes)])

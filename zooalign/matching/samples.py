@@ -19,7 +19,7 @@ from zooalign.errors import MergeError
 from zooalign.graph.batches import Batch, read_batches
 from zooalign.graph.execute import lockstep
 from zooalign.matching.activation import Graphs, rounds
-from zooalign.matching.places import Place
+from zooalign.matching.unit_views import UnitView
 from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -101,7 +101,7 @@ class SamplesReader:
         """Samples of some groups; in those of ``known`` the networks are in one order already."""
         states = [state for network in networks for state in network]
         kept: dict[tuple[str, int], list[list[Tensor]]] = {}
-        chosen: dict[tuple[str, int], Place] = {}
+        chosen: dict[tuple[str, int], UnitView] = {}
         count = 0
         for number, batch in enumerate(batches):
             derived, places = self._graphs(batch)
@@ -121,7 +121,7 @@ class SamplesReader:
             self._progress(number + 1)
         return self._standardised(kept, chosen, len(networks), count)
 
-    def _picked(self, place: Place, values: Sequence[Tensor], number: int) -> list[Tensor]:
+    def _picked(self, place: UnitView, values: Sequence[Tensor], number: int) -> list[Tensor]:
         """The same columns of every network's rows."""
         rows = [place.rows(value).float() for value in values]
         total = rows[0].shape[1]
@@ -134,7 +134,7 @@ class SamplesReader:
     def _standardised(
         self,
         kept: dict[tuple[str, int], list[list[Tensor]]],
-        chosen: Mapping[tuple[str, int], Place],
+        chosen: Mapping[tuple[str, int], UnitView],
         networks: int,
         count: int,
     ) -> Samples:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from zooalign.errors import MergeError
 from zooalign.matching.assignment import assign, unit_order, whole
-from zooalign.matching.places import Place, families, parameter_places
 from zooalign.matching.problem import MatchProblem, Options, Solver, option
 from zooalign.matching.result import Match
+from zooalign.matching.unit_views import UnitView, families, parameter_views
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -81,7 +81,7 @@ class WeightFamilies:
     def __init__(
         self, spec: PermutationSpec, names: Iterable[str], also: Iterable[str] = ()
     ) -> None:
-        self.places = parameter_places(spec, names)
+        self.places = parameter_views(spec, names)
         known = {*self.places, *also}
         self.families = [f for f in families(spec) if any(g in known for g in f)]
         self.touched: dict[Family, list[str]] = {}
@@ -216,7 +216,7 @@ class Descent:
             for g, m in (similarity or {}).items()
         }
         self.where = WeightFamilies(spec, target, self.extra)
-        self.kept: dict[Place, Tensor] = {}
+        self.kept: dict[UnitView, Tensor] = {}
 
     def objective(self) -> float:
         """The scaled inner product with the current source and the extra similarity, in float64."""
@@ -300,7 +300,7 @@ class Descent:
             for n, t in changed.items()
         )
 
-    def _similarity(self, places: list[Place]) -> np.ndarray:
+    def _similarity(self, places: list[UnitView]) -> np.ndarray:
         """Inner products of target and current units, over all their places."""
         total: Tensor | None = None
         vectors: list[tuple[Tensor, Tensor]] = []

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import MergeError
 from zooalign.matching.activation import collect
-from zooalign.matching.places import parameter_places
+from zooalign.matching.unit_views import parameter_views
 from zooalign.matching.weight import as_float32, tensors_matched
 from zooalign.merging.interpolate import check_names
 from zooalign.symmetry.spec import PermutationSpec
@@ -41,7 +41,7 @@ def pair_similarity(
         return {g: np.diagonal(m).copy() for g, m in correlations.items()}
     check_names(a, b, 1)
     result = {}
-    for group, places in parameter_places(spec, tensors_matched(spec, a, b)).items():
+    for group, places in parameter_views(spec, tensors_matched(spec, a, b)).items():
         products = np.zeros((3, len(places[0].positions)))
         for place in places:
             x, y = (place.rows(as_float32(state[place.tensor])).double() for state in (a, b))

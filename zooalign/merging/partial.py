@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from zooalign.errors import MergeError
 from zooalign.keywords import settings_of
-from zooalign.matching.places import activation_places
-from zooalign.matching.roles import MAKES, READS
-from zooalign.matching.unequal import Padded
-from zooalign.matching.wide import wide_shapes, widened
+from zooalign.matching.producers_consumers import CONSUMES, PRODUCES
+from zooalign.matching.unit_views import activation_views
+from zooalign.matching.widths import Padded, widen_module, widened_shapes
 from zooalign.merging.interpolate import normalised
 from zooalign.merging.pairs import merged_within, most_alike, pair_similarity
 from zooalign.merging.slot_merge import GroupSlots, merge_into_slots
-from zooalign.merging.widths import Widening, widening
+from zooalign.merging.widening import Widening, widening
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["PartialMerge", "PartialSettings", "partial_merge"]
@@ -180,7 +179,7 @@ def into(
     """The models merged into slots, with the module in the widths that takes."""
     spec, wider = plan.spec, plan.wide(slots).spec
     state = merge_into_slots(spec, wider, states, slots, plan.roles, weights)
-    holder = widened(plan.module, wider.shapes)
+    holder = widen_module(plan.module, wider.shapes)
     holder.load_state_dict(state, strict=False)
     count = _parameters(spec, wider.shapes) / _parameters(spec, spec.shapes)
     widths = {g: (spec.by_id[g].size, wider.by_id[g].size) for g in slots}
@@ -209,7 +208,7 @@ def _wanted(plan: Widening, settings: PartialSettings) -> dict[str, float]:
 def in_order(plan: Widening) -> list[str]:
     """Groups in the order in which the network computes their units."""
     seen: dict[str, None] = {}
-    for places in activation_places(plan.derived, "all").values():
+    for places in activation_views(plan.derived, "all").values():
         seen |= dict.fromkeys(p.group for p in places)
     return [*seen, *(g.id for g in plan.spec.groups if g.id not in seen)]
 
@@ -223,7 +222,7 @@ def _within(
 ) -> dict[str, np.ndarray]:
     def size(apart: Mapping[str, int]) -> int:
         widths = {g: plan.spec.by_id[g].size + more for g, more in apart.items()}
-        return _parameters(plan.spec, wide_shapes(plan.spec, widths))
+        return _parameters(plan.spec, widened_shapes(plan.spec, widths))
 
     most = budget * _parameters(plan.spec, plan.spec.shapes)
     if not most >= size({}):
@@ -241,7 +240,7 @@ def _parameters(spec: PermutationSpec, shapes: Mapping[str, tuple[int, ...]]) ->
 
 def _require_one_role(plan: Widening, group: str) -> None:
     for (name, other, _), role in plan.roles.items():
-        if other == group and {MAKES, READS} <= role:
+        if other == group and {PRODUCES, CONSUMES} <= role:
             raise MergeError(
                 f"'{name}' makes the units of '{group}' and reads them too: those without a "
                 "partner cannot stay as they are. Average the padded state dicts instead"

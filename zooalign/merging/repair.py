@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import Capture, capture
-from zooalign.matching.resize import first_slots, placements, tensor_places
-from zooalign.matching.unequal import Padded
+from zooalign.matching.axis_maps import axis_maps, first_slots, tensor_views
+from zooalign.matching.widths import Padded
 from zooalign.merging.affine_correction import (
     Norm,
     Target,
@@ -201,7 +201,7 @@ def _target(
 ) -> Target | None:
     """Statistics of the units in each slot of a layer, weighted as the units are."""
     name, axes = layer.weight, layer.weight_axes
-    places, wide_places = tensor_places(spec)[name], tensor_places(merge.spec)[name]
+    places, wide_places = tensor_views(spec)[name], tensor_views(merge.spec)[name]
     moved = [p for p in places if p.group in merge.slots and set(p.axes) & set(axes)]
     if moved and (len(axes) > 1 or layer.groups > 1):
         return None
@@ -214,10 +214,10 @@ def _target(
                 **{g: s[model] for g, s in merge.slots.items()},
             }
             shapes = (spec.shapes[name], merge.spec.shapes[name])
-            placed = placements(places, wide_places, *shapes, slots, name)
-            (placement,) = (p for p in placed if p.axes == axes)
-            index = placement.index
-            for at in placement.standing:
+            maps = axis_maps(places, wide_places, *shapes, slots, name)
+            (axis_map,) = (p for p in maps if p.axes == axes)
+            index = axis_map.index
+            for at in axis_map.occupancies:
                 if at.place.group in merge.slots:
                     factors = factors_of(merge.slots, model, merge.weights)[at.place.group]
                     factor = np.where(at.narrow < 0, factor, factors[at.narrow])

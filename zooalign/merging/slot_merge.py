@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
-from zooalign.matching.resize import Placement, first_slots, placements, spread, tensor_places
-from zooalign.matching.roles import MAKES, READS, Roles
+from zooalign.matching.axis_maps import AxisMap, axis_maps, first_slots, spread, tensor_views
+from zooalign.matching.producers_consumers import CONSUMES, PRODUCES, Roles
 from zooalign.merging.interpolate import check_names
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -34,13 +34,13 @@ def conflicts(spec: PermutationSpec, roles: Roles) -> dict[str, str]:
         if group.over or group.id in outer:
             reasons[group.id] = "its units are nested (heads, or the dims of heads)"
     for (name, group_id, _), role in roles.items():
-        if {MAKES, READS} <= role:
+        if {PRODUCES, CONSUMES} <= role:
             reasons.setdefault(
                 group_id, f"'{name}' makes its units and reads them too (a tied or shared tensor)"
             )
     made_along: dict[tuple[str, str], int] = {}
     for (name, group_id, _), role in roles.items():
-        if READS not in role:
+        if CONSUMES not in role:
             made_along[(name, group_id)] = made_along.get((name, group_id), 0) + 1
             if made_along[(name, group_id)] > 1:
                 reasons.setdefault(group_id, f"'{name}' makes its units along several axes")
@@ -77,7 +77,7 @@ def merge_into_slots(
     """
     for index, state in enumerate(states[1:], start=1):
         check_names(states[0], state, index)
-    narrow_places, wide_places = tensor_places(spec), tensor_places(wide)
+    narrow_places, wide_places = tensor_views(spec), tensor_views(wide)
     same = first_slots(spec, wide)
     slots_of = [{**same, **{g: found[m] for g, found in slots.items()}} for m in range(len(states))]
     factors = [factors_of(slots, m, weights) for m in range(len(states))]
@@ -97,13 +97,13 @@ def merge_into_slots(
         total: Tensor | None = None
         for m, state in enumerate(states):
             places = (narrow_places[name], wide_places[name])
-            placed = placements(*places, first.shape, wide.shapes[name], slots_of[m], name)
-            by_axes = _by_axes(name, placed, roles, factors[m], weights[m])
+            maps = axis_maps(*places, first.shape, wide.shapes[name], slots_of[m], name)
+            by_axes = _by_axes(name, maps, roles, factors[m], weights[m])
             tensor = state[name if name in state else _missing(name, m)].detach()
             tensor = tensor.to(device=first.device, dtype=torch.float64)
             if not by_axes:
                 tensor = tensor * weights[m]
-            term = spread(tensor, placed, by_axes)
+            term = spread(tensor, maps, by_axes)
             total = term if total is None else total.add_(term)
         assert total is not None
         result[name] = total.to(first.dtype)
@@ -131,19 +131,19 @@ def factors_of(slots: GroupSlots, model: int, weights: Sequence[float]) -> dict[
 
 def _by_axes(
     name: str,
-    placed: Sequence[Placement],
+    maps: Sequence[AxisMap],
     roles: Roles,
     factors: Mapping[str, np.ndarray],
     weight: float,
 ) -> dict[tuple[int, ...], np.ndarray]:
     """What each position counts along the axes where the tensor makes units that have slots."""
     by_axes: dict[tuple[int, ...], np.ndarray] = {}
-    for placement in placed:
-        for at in placement.standing:
+    for axis_map in maps:
+        for at in axis_map.occupancies:
             group = at.place.group
-            if group in factors and READS not in roles[(name, group, at.place.axes)]:
-                factor = by_axes.get(placement.axes, np.full(placement.index.size, weight))
-                by_axes[placement.axes] = np.where(at.narrow < 0, factor, factors[group][at.narrow])
+            if group in factors and CONSUMES not in roles[(name, group, at.place.axes)]:
+                factor = by_axes.get(axis_map.axes, np.full(axis_map.index.size, weight))
+                by_axes[axis_map.axes] = np.where(at.narrow < 0, factor, factors[group][at.narrow])
     if len(by_axes) > 1:
         raise MergeError(f"'{name}' makes units along several axes: {sorted(by_axes)}")
     return by_axes

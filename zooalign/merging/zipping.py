@@ -20,7 +20,7 @@ from zooalign.merging.interpolate import normalised
 from zooalign.merging.pairs import unit_similarity
 from zooalign.merging.partial import PartialMerge, in_order, into
 from zooalign.merging.slot_merge import conflicts
-from zooalign.merging.widths import apart, widening
+from zooalign.merging.widening import apart, widening
 
 __all__ = ["greedy_slots", "zip_merge"]
 

@@ -1,9 +1,10 @@
-"""Which tensors make the units of a group and which read them, found by trying.
+"""Which tensors produce the units of a group and which consume them, found by trial.
 
-A weight's rows, biases and norms make units; the columns of the next weight read them. Which is
-which decides how a unit is removed, doubled or merged with another. The graph is run once on
+A weight's rows, biases and norms produce units; the columns of the next weight consume them. This
+decides how a unit is removed, doubled or merged with another. The graph is run once on
 random parameters; then one unit's slice of a tensor is changed, and the operators that tensor goes
-into are run again. If only that unit of the result changes, the slice makes the unit.
+into are run again. If only that unit of the result changes, the slice
+produces the unit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +14,13 @@ import torch
 from torch import Tensor, fx
 
 from zooalign.graph.execute import steps
-from zooalign.matching.places import COPIES, Place, activation_places, base_name
-from zooalign.matching.resize import tensor_places
+from zooalign.matching.axis_maps import tensor_views
+from zooalign.matching.unit_views import COPIES, UnitView, activation_views, base_name
 from zooalign.symmetry.derive import Derived
 
-__all__ = ["MAKES", "READS", "Roles", "find_roles"]
+__all__ = ["CONSUMES", "PRODUCES", "Roles", "find_roles"]
 
-MAKES, READS = "makes", "reads"
+PRODUCES, CONSUMES = "produces", "consumes"
 # By (tensor, group, axes).
 Roles = Mapping[tuple[str, str, tuple[int, ...]], frozenset[str]]
 
@@ -41,13 +42,13 @@ def find_roles(derived: Derived, state: Mapping[str, Tensor], inputs: Sequence[A
 
     Returns
     -------
-    By (tensor, group, axes) a subset of ``makes`` and ``reads``: both for a tied tensor that is
-    used in two ways, none where no output shows a difference.
+    By (tensor, group, axes) a subset of ``produces`` and ``consumes``: both for a tied tensor that
+    is used in two ways, none where no output shows a difference.
     """
     trial = _Trial(derived, state, inputs)
     return {
         (name, place.group, place.axes): trial.role(name, place)
-        for name, places in tensor_places(derived.spec).items()
+        for name, places in tensor_views(derived.spec).items()
         for place in places
     }
 
@@ -59,7 +60,7 @@ class _Trial:
         self, derived: Derived, state: Mapping[str, Tensor], inputs: Sequence[Any]
     ) -> None:
         self.captured = derived.traced.captured
-        self.places = activation_places(derived, "all")
+        self.places = activation_views(derived, "all")
         self.state = state
         # Copies: operators that work in place change a value later.
         self.values: dict[fx.Node, Any] = {
@@ -73,7 +74,7 @@ class _Trial:
             if stored or (made and node.all_input_nodes):
                 self.weights.add(node)
 
-    def role(self, name: str, place: Place) -> frozenset[str]:
+    def role(self, name: str, place: UnitView) -> frozenset[str]:
         roots = self._placeholders(name)
         tried = range(min(len(place.positions), _MOST_TRIED))
         for unit in tried:
@@ -94,7 +95,7 @@ class _Trial:
             == root
         ]
 
-    def _seen(self, roots: Sequence[fx.Node], place: Place, unit: int) -> Iterator[str]:
+    def _seen(self, roots: Sequence[fx.Node], place: UnitView, unit: int) -> Iterator[str]:
         changed: dict[fx.Node, Any] = {
             node: _shaken(self.values[node], place, unit) for node in roots
         }
@@ -108,7 +109,7 @@ class _Trial:
             if node in self.weights:
                 changed[node] = value
             elif base_name(str(node.target)) in COPIES:
-                yield MAKES  # put beside data as it is
+                yield PRODUCES  # concatenated with data unchanged
             elif isinstance(value, Tensor):
                 difference = (value - self.values[node]).abs()
                 limit = _ROUNDING * float(self.values[node].abs().max())
@@ -134,11 +135,11 @@ class _Trial:
                 rows = place.rows(moved).any(1)
                 own = int(place.rows(moved).sum()) == int(moved.sum())
                 if own and rows.nonzero().flatten().tolist() == [unit]:
-                    return MAKES
-        return READS
+                    return PRODUCES
+        return CONSUMES
 
 
-def _shaken(value: Tensor, place: Place, unit: int) -> Tensor:
+def _shaken(value: Tensor, place: UnitView, unit: int) -> Tensor:
     """One unit's slice of a tensor, changed."""
     if not value.is_floating_point():
         return value

@@ -1,4 +1,10 @@
-"""The same module with other widths, and where its computation first differs from the narrow one's.
+"""Two widths of one architecture: where they first differ, and a narrow model padded to a wide one.
+
+A dead unit has zeros where it is produced and zeros where it is consumed, so the padded model
+computes what the narrow one did. It has the wide model's shapes and spec, and every method of
+matching and merging works on the pair. To a dead unit every unit has similarity zero: the best
+assignment of the padded pair is the best rectangular assignment of the narrow model's units to the
+wide one's.
 
 A forward pass that names no width runs on wider parameters as it is. Whether it then computes
 what it should is shown by running both, operator by operator, on random parameters in float64:
@@ -9,25 +15,47 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from zooalign.errors import MergeError
+from zooalign.errors import MergeError, TraceError
 from zooalign.graph.execute import steps
-from zooalign.matching.places import COPIES, Place, activation_places, base_name
-from zooalign.matching.resize import Slots, gather, placements, tensor_places
+from zooalign.matching.assignment import unit_order
+from zooalign.matching.axis_maps import (
+    AxisMap,
+    UnitMap,
+    axis_maps,
+    first_slots,
+    gather,
+    same_groups,
+    spread,
+    tensor_views,
+)
+from zooalign.matching.unit_views import COPIES, UnitView, activation_views, base_name
 from zooalign.symmetry.derive import Derived
+from zooalign.symmetry.extract import derive_spec
+from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
+from zooalign.symmetry.trial import random_inputs, random_state
 
-__all__ = ["Difference", "first_difference", "wide_shapes", "widened"]
+__all__ = [
+    "Padded",
+    "WidthDifference",
+    "first_difference",
+    "pad_to",
+    "widen_module",
+    "widened_shapes",
+]
 
 _RELATIVE = 1e-7
 
 
 @dataclass(frozen=True)
-class Difference:
+class WidthDifference:
     """The first operator that tells the wide model from the narrow one.
 
     Attributes
@@ -53,10 +81,10 @@ class Difference:
         return f"{self.operator}{where}{reads}"
 
 
-def wide_shapes(spec: PermutationSpec, widths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+def widened_shapes(spec: PermutationSpec, widths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
     """Shapes of the state dict with the named groups in other sizes (not nested ones)."""
     shapes = {name: list(shape) for name, shape in spec.shapes.items()}
-    for name, places in tensor_places(spec).items():
+    for name, places in tensor_views(spec).items():
         for place in places:
             if place.group in widths:
                 more = widths[place.group] - spec.by_id[place.group].size
@@ -64,7 +92,7 @@ def wide_shapes(spec: PermutationSpec, widths: Mapping[str, int]) -> dict[str, t
     return {name: tuple(shape) for name, shape in shapes.items()}
 
 
-def widened(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
+def widen_module(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
     """A copy of a module with parameters and buffers of other shapes, filled with zeros.
 
     Sizes that torch's own layers note down follow (``out_features``, ``groups`` of a depthwise
@@ -123,9 +151,9 @@ def first_difference(
     wide: Derived,
     state: Mapping[str, Tensor],
     wide_state: Mapping[str, Tensor],
-    slots: Slots,
+    slots: UnitMap,
     inputs: Sequence[Any],
-) -> Difference | None:
+) -> WidthDifference | None:
     """The first operator whose narrow units have other values in the wide model, or None.
 
     Both graphs run side by side in float64. Views and copies are passed over, and what cannot be
@@ -136,7 +164,7 @@ def first_difference(
     MergeError
         If the graphs are not of the same operators.
     """
-    sides = (activation_places(narrow, "all"), activation_places(wide, "all"))
+    sides = (activation_views(narrow, "all"), activation_views(wide, "all"))
     runs = (
         steps(narrow.traced.captured, state, inputs, dtype=torch.float64),
         steps(wide.traced.captured, wide_state, inputs, dtype=torch.float64),
@@ -157,13 +185,13 @@ def first_difference(
 
 
 def _same(
-    a: Tensor, b: Tensor, places: tuple[list[Place], list[Place]], slots: Slots, name: str
+    a: Tensor, b: Tensor, places: tuple[list[UnitView], list[UnitView]], slots: UnitMap, name: str
 ) -> bool:
     try:
-        placed = placements(*places, a.shape, b.shape, slots, name)
+        maps = axis_maps(*places, a.shape, b.shape, slots, name)
     except MergeError:
         return True
-    b = gather(b, placed, a.shape)
+    b = gather(b, maps, a.shape)
     if not a.is_floating_point():
         return bool((a == b).all())
     finite = a[torch.isfinite(a)]
@@ -172,8 +200,8 @@ def _same(
 
 
 def _difference(
-    narrow: Derived, wide: Derived, node: fx.Node, places: Mapping[str, Sequence[Place]]
-) -> Difference:
+    narrow: Derived, wide: Derived, node: fx.Node, places: Mapping[str, Sequence[UnitView]]
+) -> WidthDifference:
     resized = {
         g.id
         for g in narrow.spec.groups
@@ -190,7 +218,7 @@ def _difference(
                 found[place.group] = None
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     layer = str(stack[-1][0]) if stack else ""
-    return Difference(f"{node.target} '{node.name}'", layer, tuple(parameters), tuple(found))
+    return WidthDifference(f"{node.target} '{node.name}'", layer, tuple(parameters), tuple(found))
 
 
 def _sources(node: fx.Node) -> Iterator[fx.Node]:
@@ -211,3 +239,145 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, (list, tuple)):
         return [t for v in value for t in _tensors(v)]
     return []
+
+
+@dataclass(frozen=True, eq=False)
+class Padded:
+    """A model in the shapes of a wider one.
+
+    Attributes
+    ----------
+    state:
+        Its state dict: the given tensors, with zeros for the units that were added.
+    spec:
+        The wider architecture's.
+    live:
+        Per group a boolean for every unit (all contexts, row-major): False for dead ones.
+    """
+
+    state: Mapping[str, Tensor]
+    spec: PermutationSpec
+    live: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "live", MappingProxyType(dict(self.live)))
+
+    def permuted(self, permutation: Permutation) -> "Padded":
+        """The model with a permutation of the wider architecture's units applied."""
+        live = {g: kept[unit_order(self.spec, g, permutation)] for g, kept in self.live.items()}
+        return Padded(self.spec.apply(permutation, self.state), self.spec, live)
+
+
+def pad_to(
+    narrow: nn.Module,
+    wide: nn.Module,
+    state: Mapping[str, Tensor],
+    example_inputs: Sequence[Any],
+    *,
+    seed: int = 0,
+) -> Padded:
+    """A state dict of the narrow architecture in the shapes of the wide one, of the same function.
+
+    Parameters
+    ----------
+    narrow, wide:
+        The two architectures: the same graph, in which groups of units differ in size. Their own
+        values are not used (parameters may be on the meta device).
+    state:
+        The narrow model's; its dtypes and devices stay.
+    example_inputs:
+        Positional inputs both take; only shapes and dtypes matter.
+    seed:
+        For the random parameters of the check.
+
+    Raises
+    ------
+    MergeError
+        If the architectures differ in more than widths, a group is larger in the narrow one, or
+        dead units change what an operator computes: a norm or a softmax over units, the scale of
+        attention by its head dims. The operator and the layer are named.
+    TraceError
+        If an architecture cannot be traced.
+
+    Notes
+    -----
+    The check is numeric: both graphs run side by side on random parameters in float64, and every
+    unit of the narrow model must have the same values in both.
+    """
+    small, large = (derive_spec(m, tuple(example_inputs)) for m in (narrow, wide))
+    same_groups(small.spec, large.spec)
+    slots = first_slots(small.spec, large.spec)
+    maps = _placed(small.spec, large.spec, slots)
+    found = _first_trial_difference(narrow, small, large, slots, maps, example_inputs, seed)
+    if found is not None:
+        raise MergeError(_explained(found, small.spec, large.spec))
+    unknown = [name for name in state if name not in maps]
+    if unknown:
+        raise MergeError(
+            f"the state dict holds '{unknown[0]}', which {type(narrow).__name__} lacks: it is of "
+            "another architecture"
+        )
+    live = {}
+    for group in large.spec.groups:
+        kept = np.zeros(group.copies * group.size, dtype=bool)
+        kept[slots[group.id]] = True
+        live[group.id] = kept
+    return Padded(_spread_all(state, small.spec, maps), large.spec, live)
+
+
+def _placed(
+    small: PermutationSpec, large: PermutationSpec, slots: UnitMap
+) -> dict[str, tuple[AxisMap, ...]]:
+    narrow, wide = tensor_views(small), tensor_views(large)
+    return {
+        name: axis_maps(narrow[name], wide[name], shape, large.shapes[name], slots, name)
+        for name, shape in small.shapes.items()
+    }
+
+
+def _spread_all(
+    state: Mapping[str, Tensor],
+    spec: PermutationSpec,
+    maps: Mapping[str, Sequence[AxisMap]],
+) -> dict[str, Tensor]:
+    result = {}
+    for name in state:
+        tensor = state[name]
+        if tuple(tensor.shape) != spec.shapes[name]:
+            raise MergeError(
+                f"'{name}' has shape {tuple(tensor.shape)}, the narrow architecture has "
+                f"{spec.shapes[name]}"
+            )
+        result[name] = spread(tensor, maps[name])
+    return result
+
+
+def _first_trial_difference(
+    narrow: nn.Module,
+    small: Derived,
+    large: Derived,
+    slots: UnitMap,
+    maps: Mapping[str, Sequence[AxisMap]],
+    example_inputs: Sequence[Any],
+    seed: int,
+) -> WidthDifference | None:
+    state = random_state(narrow, seed)
+    inputs = random_inputs(example_inputs, seed)
+    padded = _spread_all(state, small.spec, maps)
+    try:
+        return first_difference(small, large, state, padded, slots, inputs)
+    except RuntimeError as error:
+        raise TraceError(f"the architectures cannot be run side by side: {error}") from error
+
+
+def _explained(found: WidthDifference, small: PermutationSpec, large: PermutationSpec) -> str:
+    sizes = [
+        f"'{g}' ({small.by_id[g].structure} against {large.by_id[g].structure})"
+        for g in found.groups[:3]
+    ]
+    what = ", ".join(sizes) or "the groups of other sizes"
+    return (
+        f"units of {what} cannot be padded: dead units change what {found} computes, because it "
+        "lets units of a group act on each other (a norm, a softmax, a mean over them, or a scale "
+        "by their number). Choose a pair of the same width there."
+    )

@@ -16,12 +16,12 @@ from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
     "COPIES",
-    "Place",
-    "activation_places",
+    "UnitView",
+    "activation_views",
     "base_name",
     "by_tensor",
     "families",
-    "parameter_places",
+    "parameter_views",
 ]
 
 # What these return is a tensor of the graph in another layout: reading it again adds nothing.
@@ -45,7 +45,7 @@ _RESCUE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class UnitView:
     """Units of one group in one tensor.
 
     ``positions`` has shape (units, repetitions) and counts in the row-major flattening of
@@ -81,9 +81,9 @@ class Place:
         return flat.reshape(self.positions.shape[0], -1)
 
 
-def parameter_places(spec: PermutationSpec, names: Iterable[str]) -> dict[str, list[Place]]:
+def parameter_views(spec: PermutationSpec, names: Iterable[str]) -> dict[str, list[UnitView]]:
     """Places in the named tensors of the state dict, by group."""
-    found: dict[str, list[Place]] = defaultdict(list)
+    found: dict[str, list[UnitView]] = defaultdict(list)
     for name in names:
         members = spec.by_parameter.get(name, ())
         for place in _innermost(members):
@@ -91,7 +91,7 @@ def parameter_places(spec: PermutationSpec, names: Iterable[str]) -> dict[str, l
     return dict(found)
 
 
-def activation_places(derived: Derived, which: str = "activations") -> dict[str, list[Place]]:
+def activation_views(derived: Derived, which: str = "activations") -> dict[str, list[UnitView]]:
     """Places in the tensors that operators compute, by the name of the node.
 
     Nothing has to be named by hand: wherever an index set of a group runs along an axis, its
@@ -104,7 +104,7 @@ def activation_places(derived: Derived, which: str = "activations") -> dict[str,
     boxes: dict[int, list[Box]] = defaultdict(list)
     for box in solution.boxes:
         boxes[box.tensor].append(box)
-    found: dict[str, list[Place]] = {}
+    found: dict[str, list[UnitView]] = {}
     for node in traced.captured.graph.nodes:
         value = traced.values.get(node.name)
         if node.op != "call_function" or base_name(str(node.target)) in COPIES:
@@ -125,7 +125,9 @@ def activation_places(derived: Derived, which: str = "activations") -> dict[str,
     return found if which == "all" else _behind_functions(derived, found)
 
 
-def _behind_functions(derived: Derived, places: dict[str, list[Place]]) -> dict[str, list[Place]]:
+def _behind_functions(
+    derived: Derived, places: dict[str, list[UnitView]]
+) -> dict[str, list[UnitView]]:
     functions = {
         node.name
         for node in derived.traced.captured.graph.nodes
@@ -133,7 +135,7 @@ def _behind_functions(derived: Derived, places: dict[str, list[Place]]) -> dict[
     }
     # A place that has to wait for another group's order is no reason to drop one that has not.
     served = {p.group for name in functions for p in places.get(name, ()) if not p.beside}
-    kept: dict[str, list[Place]] = {}
+    kept: dict[str, list[UnitView]] = {}
     rescued: set[str] = set()
     for name, at in places.items():
         chosen = [p for p in at if name in functions or p.group not in served]
@@ -154,7 +156,7 @@ def base_name(target: str) -> str:
     return target.split(".")[1] if "." in target else target
 
 
-def _innermost(members: Sequence[tuple[Group, Member]]) -> list[Place]:
+def _innermost(members: Sequence[tuple[Group, Member]]) -> list[UnitView]:
     """Each position once: where head and dim both stand, the dims compare, the heads do not."""
     places = []
     for group, member in members:
@@ -172,7 +174,7 @@ def _innermost(members: Sequence[tuple[Group, Member]]) -> list[Place]:
         kept = positions[:, ~np.isin(positions, covered).all(axis=0)]
         if kept.size:
             beside = frozenset(_beside(members, group, member, kept))
-            places.append(Place(group.id, member.parameter, member.axes, kept, beside))
+            places.append(UnitView(group.id, member.parameter, member.axes, kept, beside))
     return places
 
 
@@ -204,9 +206,9 @@ def families(spec: PermutationSpec) -> list[tuple[str, ...]]:
     return [tuple(names) for names in found.values()]
 
 
-def by_tensor(places: Mapping[str, Sequence[Place]]) -> dict[str, list[Place]]:
+def by_tensor(places: Mapping[str, Sequence[UnitView]]) -> dict[str, list[UnitView]]:
     """The same places, by the tensor they stand in."""
-    table: dict[str, list[Place]] = defaultdict(list)
+    table: dict[str, list[UnitView]] = defaultdict(list)
     for found in places.values():
         for place in found:
             table[place.tensor].append(place)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError, TraceError
-from zooalign.matching.resize import first_slots, placements, same_groups, spread, tensor_places
-from zooalign.matching.roles import READS, Roles, find_roles
-from zooalign.matching.wide import Difference, first_difference, wide_shapes, widened
+from zooalign.matching.axis_maps import axis_maps, first_slots, same_groups, spread, tensor_views
+from zooalign.matching.producers_consumers import CONSUMES, Roles, find_roles
+from zooalign.matching.widths import WidthDifference, first_difference, widen_module, widened_shapes
 from zooalign.merging.slot_merge import GroupSlots, conflicts, merge_into_slots
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
@@ -80,7 +80,7 @@ class Widening:
         return derived
 
     def refused(self, groups: Sequence[str]) -> dict[str, str]:
-        """Those of the groups that cannot be widened, with the reason."""
+        """Those of the groups that cannot be widen_module, with the reason."""
         known = conflicts(self.spec, self.roles)
         reasons = {g: known[g] for g in groups if g in known}
         waiting = [g for g in groups if g not in reasons]
@@ -109,9 +109,9 @@ class Widening:
         culprits = [g for g in found.groups if g in slots]
         return _explained(found, culprits or groups), culprits
 
-    def _trial(self, slots: GroupSlots) -> tuple[Derived, Difference | None]:
+    def _trial(self, slots: GroupSlots) -> tuple[Derived, WidthDifference | None]:
         widths = {g: n for g, by in slots.items() if (n := _count(by)) != self.spec.by_id[g].size}
-        module = widened(self.module, wide_shapes(self.spec, widths))
+        module = widen_module(self.module, widened_shapes(self.spec, widths))
         # Run before it is traced: where that fails, it does so sooner, and without torch's log.
         self._outputs(module, random_state(module, self.seed + 1))
         derived = derive_spec(module, self.example_inputs)
@@ -158,22 +158,22 @@ class Widening:
     ) -> dict[str, Tensor]:
         """The trial state with further units of random weights, which nothing reads."""
         state = random_state(module, self.seed + 1)
-        narrow_places, wide_places = tensor_places(self.spec), tensor_places(wide)
+        narrow_places, wide_places = tensor_views(self.spec), tensor_views(wide)
         slots = first_slots(self.spec, wide)
         for name, own in self.state.items():
             if not own.is_floating_point():
                 continue
             places = (narrow_places[name], wide_places[name])
-            placed = placements(*places, own.shape, wide.shapes[name], slots, name)
-            kept = spread(torch.ones_like(own), placed) > 0
+            maps = axis_maps(*places, own.shape, wide.shapes[name], slots, name)
+            kept = spread(torch.ones_like(own), maps) > 0
             extra = state[name].clone()
-            for placement in placed:
-                for at in placement.standing:
+            for axis_map in maps:
+                for at in axis_map.occupancies:
                     group = at.place.group
-                    if group in widths and READS in self.roles[(name, group, at.place.axes)]:
+                    if group in widths and CONSUMES in self.roles[(name, group, at.place.axes)]:
                         rest = (at.wide >= 0) & ~np.isin(at.wide, slots[group])
-                        extra = _cleared(extra, placement.axes, np.flatnonzero(rest))
-            state[name] = torch.where(kept, spread(own, placed), extra)
+                        extra = _cleared(extra, axis_map.axes, np.flatnonzero(rest))
+            state[name] = torch.where(kept, spread(own, maps), extra)
         return state
 
 
@@ -208,7 +208,7 @@ def _filled(by_model: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.where(where < 0, by_model[0], where) for where in by_model]
 
 
-def _explained(found: Difference, groups: Sequence[str]) -> str:
+def _explained(found: WidthDifference, groups: Sequence[str]) -> str:
     names = ", ".join(f"'{g}'" for g in groups[:3])
     return (
         f"another number of units of {names} changes what {found} computes: there the units act "

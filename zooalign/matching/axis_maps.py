@@ -12,38 +12,38 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
-from zooalign.matching.places import Place, parameter_places
+from zooalign.matching.unit_views import UnitView, parameter_views
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
-    "Placement",
-    "Slots",
+    "AxisMap",
+    "UnitMap",
+    "axis_maps",
     "first_slots",
-    "placements",
     "same_groups",
     "spread",
-    "tensor_places",
+    "tensor_views",
 ]
 
 # Per group and unit (all contexts, row-major) the slot it goes to, or -1 where it goes nowhere.
-Slots = Mapping[str, np.ndarray]
+UnitMap = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class Occupancy:
     """Which unit stands at each position of an axis (or several), -1 where none does.
 
     ``place`` is where the group stands in the narrow tensor, ``narrow`` and ``wide`` the units'
     numbers (all contexts, row-major) in either tensor.
     """
 
-    place: Place
+    place: UnitView
     narrow: np.ndarray
     wide: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class Placement:
+class AxisMap:
     """Where the positions along one axis (or several, flattened) of a tensor go.
 
     Attributes
@@ -54,14 +54,14 @@ class Placement:
         For each position of the narrow tensor its position in the wide one, -1 for none.
     extent:
         Sizes of the wide tensor's axes.
-    standing:
+    occupancies:
         The groups that stand there.
     """
 
     axes: tuple[int, ...]
     index: np.ndarray
     extent: tuple[int, ...]
-    standing: tuple[Standing, ...]
+    occupancies: tuple[Occupancy, ...]
 
 
 def same_groups(narrow: PermutationSpec, wide: PermutationSpec) -> None:
@@ -82,10 +82,10 @@ def same_groups(narrow: PermutationSpec, wide: PermutationSpec) -> None:
         raise MergeError("the architectures differ in the size of sets that do not move")
 
 
-def tensor_places(spec: PermutationSpec) -> dict[str, list[Place]]:
+def tensor_views(spec: PermutationSpec) -> dict[str, list[UnitView]]:
     """Places of all groups in every tensor of the state dict, by tensor, each position once."""
-    found: dict[str, list[Place]] = {name: [] for name in spec.shapes}
-    for places in parameter_places(spec, spec.shapes).values():
+    found: dict[str, list[UnitView]] = {name: [] for name in spec.shapes}
+    for places in parameter_views(spec, spec.shapes).values():
         for place in places:
             found[place.tensor].append(place)
     return found
@@ -107,14 +107,14 @@ def first_slots(narrow: PermutationSpec, wide: PermutationSpec) -> dict[str, np.
     return slots
 
 
-def placements(
-    narrow: Sequence[Place],
-    wide: Sequence[Place],
+def axis_maps(
+    narrow: Sequence[UnitView],
+    wide: Sequence[UnitView],
     shape: Sequence[int],
     wide_shape: Sequence[int],
-    slots: Slots,
+    slots: UnitMap,
     name: str,
-) -> tuple[Placement, ...]:
+) -> tuple[AxisMap, ...]:
     """How a tensor's axes lie in the wide tensor's: one entry for each axis that groups stand on.
 
     Raises
@@ -122,8 +122,8 @@ def placements(
     MergeError
         If the places do not correspond, or positions outside of groups differ in number.
     """
-    found = tuple(_placements(narrow, wide, shape, wide_shape, slots, name))
-    covered = {a for placement in found for a in placement.axes}
+    found = tuple(_axis_maps(narrow, wide, shape, wide_shape, slots, name))
+    covered = {a for axis_map in found for a in axis_map.axes}
     if len(shape) != len(wide_shape) or any(
         n != m for a, (n, m) in enumerate(zip(shape, wide_shape, strict=True)) if a not in covered
     ):
@@ -134,28 +134,28 @@ def placements(
     return found
 
 
-def _placements(
-    narrow: Sequence[Place],
-    wide: Sequence[Place],
+def _axis_maps(
+    narrow: Sequence[UnitView],
+    wide: Sequence[UnitView],
     shape: Sequence[int],
     wide_shape: Sequence[int],
-    slots: Slots,
+    slots: UnitMap,
     name: str,
-) -> Iterator[Placement]:
+) -> Iterator[AxisMap]:
     if [(p.group, p.axes) for p in narrow] != [(p.group, p.axes) for p in wide]:
         raise MergeError(f"the units of '{name}' stand along other axes in the wide model")
     pairs = list(zip(narrow, wide, strict=True))
     for axes in _components(narrow):
         small, large = ([s[a] for a in axes] for s in (shape, wide_shape))
         own = tuple(
-            Standing(p, _labels(p, axes, small), _labels(q, axes, large))
+            Occupancy(p, _labels(p, axes, small), _labels(q, axes, large))
             for p, q in pairs
             if set(p.axes) <= set(axes)
         )
-        yield Placement(axes, _index(own, slots, name), tuple(large), own)
+        yield AxisMap(axes, _index(own, slots, name), tuple(large), own)
 
 
-def _components(places: Sequence[Place]) -> list[tuple[int, ...]]:
+def _components(places: Sequence[UnitView]) -> list[tuple[int, ...]]:
     """Axes that some place ties together, in ascending order."""
     found: list[set[int]] = []
     for place in places:
@@ -164,7 +164,7 @@ def _components(places: Sequence[Place]) -> list[tuple[int, ...]]:
     return [tuple(sorted(c)) for c in found]
 
 
-def _labels(place: Place, axes: tuple[int, ...], extent: Sequence[int]) -> np.ndarray:
+def _labels(place: UnitView, axes: tuple[int, ...], extent: Sequence[int]) -> np.ndarray:
     """For each position of the flattened axes the unit that stands there, -1 for none."""
     sizes = dict(zip(axes, extent, strict=True))
     own = np.full(int(np.prod([sizes[a] for a in place.axes])), -1, dtype=np.int64)
@@ -173,14 +173,14 @@ def _labels(place: Place, axes: tuple[int, ...], extent: Sequence[int]) -> np.nd
     return np.broadcast_to(own.reshape(shape), extent).reshape(-1)
 
 
-def _index(standing: Sequence[Standing], slots: Slots, name: str) -> np.ndarray:
+def _index(occupancies: Sequence[Occupancy], slots: UnitMap, name: str) -> np.ndarray:
     """The wide position of each narrow one: that of the same units, and among these in order."""
-    count = len(standing[0].narrow)
-    goes = [_mapped(s, slots[s.place.group]) for s in standing]
-    both = _joint([np.concatenate([g, s.wide]) for g, s in zip(goes, standing, strict=True)])
+    count = len(occupancies[0].narrow)
+    goes = [_mapped(s, slots[s.place.group]) for s in occupancies]
+    both = _joint([np.concatenate([g, s.wide]) for g, s in zip(goes, occupancies, strict=True)])
     to, at = both[:count], both[count:]
     live = np.all([g >= -1 for g in goes], axis=0)
-    own = _joint([s.narrow for s in standing])
+    own = _joint([s.narrow for s in occupancies])
     depth = 1 + max(count, len(at))
     have = at * depth + _rank(at)
     want = to * depth + _rank(own)
@@ -193,10 +193,10 @@ def _index(standing: Sequence[Standing], slots: Slots, name: str) -> np.ndarray:
     return np.where(live, found, -1)
 
 
-def _mapped(standing: Standing, slots: np.ndarray) -> np.ndarray:
+def _mapped(occupancy: Occupancy, slots: np.ndarray) -> np.ndarray:
     """Slots in place of units; -1 where no unit stands, -2 where one has no slot."""
-    slot = slots[standing.narrow]
-    return np.where(standing.narrow < 0, -1, np.where(slot < 0, -2, slot))
+    slot = slots[occupancy.narrow]
+    return np.where(occupancy.narrow < 0, -1, np.where(slot < 0, -2, slot))
 
 
 def _joint(labels: Sequence[np.ndarray]) -> np.ndarray:
@@ -219,41 +219,41 @@ def _rank(code: np.ndarray) -> np.ndarray:
 
 def spread(
     tensor: Tensor,
-    placed: Sequence[Placement],
+    maps: Sequence[AxisMap],
     factors: Mapping[tuple[int, ...], np.ndarray] | None = None,
 ) -> Tensor:
     """The tensor at its places in a wide one, zero elsewhere; units in one slot are added up.
 
     ``factors`` multiplies, by axes, each position before it is added.
     """
-    for placement in placed:
-        axes = placement.axes
+    for axis_map in maps:
+        axes = axis_map.axes
         front = tuple(range(len(axes)))
         moved = tensor.movedim(axes, front)
         rest = moved.shape[len(axes) :]
-        rows = moved.reshape(placement.index.size, *rest)
+        rows = moved.reshape(axis_map.index.size, *rest)
         if factors is not None and axes in factors:
             factor = torch.from_numpy(factors[axes]).to(rows)
             rows = rows * factor.reshape(-1, *[1] * len(rest))
-        live = np.flatnonzero(placement.index >= 0)
-        if len(live) < len(placement.index):
+        live = np.flatnonzero(axis_map.index >= 0)
+        if len(live) < len(axis_map.index):
             rows = rows.index_select(0, torch.from_numpy(live).to(rows.device))
-        to = torch.from_numpy(placement.index[live]).to(rows.device)
-        size = int(np.prod(placement.extent))
+        to = torch.from_numpy(axis_map.index[live]).to(rows.device)
+        size = int(np.prod(axis_map.extent))
         wide = rows.new_zeros((size, *rest)).index_add_(0, to, rows)
-        tensor = wide.reshape(*placement.extent, *rest).movedim(front, axes).contiguous()
+        tensor = wide.reshape(*axis_map.extent, *rest).movedim(front, axes).contiguous()
     return tensor
 
 
-def gather(tensor: Tensor, placed: Sequence[Placement], shape: Sequence[int]) -> Tensor:
+def gather(tensor: Tensor, maps: Sequence[AxisMap], shape: Sequence[int]) -> Tensor:
     """The narrow tensor's positions read from a wide one. Units must all have slots."""
-    for placement in placed:
-        axes = placement.axes
+    for axis_map in maps:
+        axes = axis_map.axes
         front = tuple(range(len(axes)))
         moved = tensor.movedim(axes, front)
         rest = moved.shape[len(axes) :]
-        rows = moved.reshape(int(np.prod(placement.extent)), *rest)
-        taken = rows.index_select(0, torch.from_numpy(placement.index).to(rows.device))
+        rows = moved.reshape(int(np.prod(axis_map.extent)), *rest)
+        taken = rows.index_select(0, torch.from_numpy(axis_map.index).to(rows.device))
         own = [shape[a] for a in axes]
         tensor = taken.reshape(*own, *rest).movedim(front, axes)
     return tensor
