@@ -78,7 +78,7 @@ def _option(field: dataclasses.Field[Any], annotated: Any) -> Decorator:
     extra = meta.extra or {}
     flag: str = extra.get("flag") or f"--{field.name.replace('_', '-')}"
     if "methods" in extra:
-        return method_option(field.name, field.default, extra["methods"])
+        return method_option(field.name, str(field.default), extra["methods"])
     required = field.default is dataclasses.MISSING
     settings: dict[str, Any] = {"help": meta.description or None, "metavar": extra.get("metavar")}
     if type_ is bool:
