@@ -113,7 +113,7 @@ def test_a_record_may_not_run_code(copy: Path) -> None:
 
 def test_nothing_to_follow(copy: Path) -> None:
     (copy / PROVENANCE).write_text("{}")
-    with pytest.raises(SpecError, match="no provenance"):
+    with pytest.raises(SpecError, match="not a provenance"):
         reproduce(str(copy))
     (copy / PROVENANCE).unlink()
     with pytest.raises(SpecError, match="is missing"):

@@ -127,12 +127,12 @@ def _console() -> Any:
 
 
 def show_barriers(console: Any, curves: Any) -> None:
-    """Print the barriers of curves as dicts, by both definitions."""
+    """Print the barriers of curves by both definitions."""
     from rich.markup import escape
 
     for curve in curves or ():
-        for quantity, barrier in curve["barrier"].items():
+        for quantity, barrier in curve.barrier.items():
             console.print(
-                f"barrier ({escape(curve['label'])}, {quantity}): {barrier['over_line']:.4f} over "
-                f"the line, {barrier['over_mean']:.4f} over the mean"
+                f"barrier ({escape(curve.label)}, {quantity}): {barrier.over_line:.4f} over the "
+                f"line, {barrier.over_mean:.4f} over the mean"
             )

@@ -19,6 +19,7 @@ __all__ = ["command"]
 def command(a: str, b: str, settings: BarrierSettings) -> Result:
     """Measure the barrier between A and B by both definitions in use."""
     from zooalign.pipelines.barrier import barrier_models
+    from zooalign.release.curves import barrier_summary
 
     with progress_bar() as progress:
         report = barrier_models(a, b, settings, progress=progress)
@@ -37,7 +38,7 @@ def command(a: str, b: str, settings: BarrierSettings) -> Result:
                 "" if right is None else f"{right[index]:.4f}",
             )
         console.print(table)
-        show_barriers(console, [report.measured.to_dict()])
+        show_barriers(console, barrier_summary([report.measured]))
         if curve.statistics_reset:
             console.print("running statistics were reset between the ends")
         if report.aligned is not None:

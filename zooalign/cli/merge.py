@@ -39,8 +39,8 @@ def command(references: tuple[str, ...], output: str, settings: MergeSettings) -
         console.print(
             f"statistics: {'[red]STALE[/red]' if made.stale_statistics else made.statistics}"
         )
-        if made.score and made.score["accuracy"] is not None:
-            console.print(f"accuracy of the merge: {made.score['accuracy']:.4f}")
+        if made.score is not None and made.score.accuracy is not None:
+            console.print(f"accuracy of the merge: {made.score.accuracy:.4f}")
         show_barriers(console, made.barrier)
 
     return Result(report.to_dict(), show)

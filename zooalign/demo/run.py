@@ -203,8 +203,8 @@ def _curve_of(directory: Path) -> BarrierCurve:
 
 def _accuracy(merged: MergeReport) -> float:
     score = merged.provenance.score
-    assert score is not None and score["accuracy"] is not None
-    return float(score["accuracy"])
+    assert score is not None and score.accuracy is not None
+    return score.accuracy
 
 
 def _loaded(name: str) -> nn.Module:

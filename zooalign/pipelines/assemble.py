@@ -57,7 +57,7 @@ def write_release(
     config = release.like.model.config_files()
     extra = {
         layout.SPEC: to_json(release.spec).encode(),
-        layout.PROVENANCE: layout.json_bytes(release.provenance.to_dict()),
+        layout.PROVENANCE: layout.json_bytes(release.provenance),
     }
     for name, permutation in release.permutations.items():
         extra[name] = layout.json_bytes(permutation_to_dict(permutation))

@@ -23,7 +23,7 @@ from zooalign.release import layout
 from zooalign.release.calibration import FullBatches, scoring
 from zooalign.release.curves import barrier_summary
 from zooalign.release.opening import Family
-from zooalign.release.provenance import Provenance, noted_warnings
+from zooalign.release.provenance import Provenance, Score, noted_warnings
 from zooalign.release.settings import MergeSettings
 from zooalign.release.sources import source_of
 
@@ -172,13 +172,11 @@ def _require_equal_dtypes(family: Family) -> None:
                 )
 
 
-def _score(
-    inputs: Inputs, merged: Mapping[str, Tensor], device: str
-) -> dict[str, float | int | None] | None:
+def _score(inputs: Inputs, merged: Mapping[str, Tensor], device: str) -> Score | None:
     if inputs.scored is None:
         return None
     loss, metric = scoring(inputs.family.first)
-    found = score_of(
+    scores = score_of(
         inputs.family.module, float_state(merged, device), inputs.scored, loss=loss, metric=metric
     )
-    return {"loss": found.loss, "accuracy": found.accuracy, "count": found.count}
+    return Score(scores.loss, scores.accuracy, scores.count)

@@ -208,10 +208,10 @@ def _barriers(curves: Sequence[MeasuredCurve]) -> str:
 
 def _score(provenance: Provenance) -> str:
     score = provenance.score
-    text = f"On {score['count']} predictions the merge has loss {score['loss']:.4f}"
-    return text + (
-        f" and accuracy {score['accuracy']:.4f}." if score["accuracy"] is not None else "."
-    )
+    if score is None:
+        return ""
+    accuracy = "" if score.accuracy is None else f" and accuracy {score.accuracy:.4f}"
+    return f"On {score.count} predictions the merge has loss {score.loss:.4f}{accuracy}."
 
 
 def _reproduce(provenance: Provenance) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from zooalign.errors import MergeError
 from zooalign.merging.curve import BarrierCurve
 from zooalign.merging.plot import plot_barrier
+from zooalign.release.provenance import BarrierSummary
 
 __all__ = [
     "CurvesFile",
@@ -66,11 +67,9 @@ def curves_from_json(text: str) -> tuple[MeasuredCurve, ...]:
         raise MergeError(f"not a file of curves: {error}") from error
 
 
-def barrier_summary(curves: Sequence[MeasuredCurve]) -> list[dict[str, Any]] | None:
+def barrier_summary(curves: Sequence[MeasuredCurve]) -> tuple[BarrierSummary, ...] | None:
     """Barriers without the curves, for provenance; None without curves."""
-    kept = ("label", "a", "b", "align", "data", "count", "barrier", "statistics_reset")
-    whole = [curve.to_dict() for curve in curves]
-    return [{name: curve[name] for name in kept} for curve in whole] or None
+    return tuple(msgspec.convert(c.to_dict(), BarrierSummary) for c in curves) or None
 
 
 def render_plot(curves: Sequence[MeasuredCurve]) -> bytes | None:

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import msgspec
+
 __all__ = [
     "BARRIER",
     "CARD",
@@ -34,4 +36,5 @@ def permutation_name(number: int | None) -> str:
 
 def json_bytes(value: Any) -> bytes:
     """Indented JSON that ends with a newline; NaN and infinity are an error."""
+    value = msgspec.to_builtins(value)
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,10 +1,9 @@
 """Where a model of an operation comes from, and by what licence."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from zooalign.errors import SpecError
 from zooalign.release.front_matter import read_metadata
@@ -63,7 +62,7 @@ class Source:
     commit: str | None
     license: str | None
     files: tuple[FileFact, ...]
-    ancestors: tuple[Ancestor, ...] = field(default=())
+    ancestors: tuple[Ancestor, ...] = ()
 
     @property
     def repos(self) -> tuple[Ancestor, ...]:
@@ -79,25 +78,11 @@ class Source:
             return f"hub:{self.repo}@{self.commit}"
         return self.reference
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return {
-            **{k: v for k, v in vars(self).items() if k not in ("files", "ancestors")},
-            "files": [dict(vars(file)) for file in self.files],
-            "ancestors": [dict(vars(ancestor)) for ancestor in self.ancestors],
-        }
 
-    @classmethod
-    def from_dict(cls, body: Mapping[str, Any]) -> "Source":
-        """Read back; KeyError, TypeError or ValueError if it is malformed."""
-        texts = {name: _text(body[name]) for name in ("role", "reference", "kind")}
-        maybe = {
-            n: None if body[n] is None else _text(body[n]) for n in ("repo", "commit", "license")
-        }
-        files = tuple(
-            FileFact(_text(f["name"]), int(f["size"]), _text(f["sha256"])) for f in body["files"]
-        )
-        return cls(**texts, **maybe, files=files, ancestors=_ancestors(body["ancestors"]))  # type: ignore[arg-type]
+class _Recorded(msgspec.Struct):
+    """The part of a provenance that names its sources."""
+
+    sources: tuple[Source, ...]
 
 
 def source_of(model: Model, role: str) -> Source:
@@ -111,38 +96,12 @@ def source_of(model: Model, role: str) -> Source:
     facts = model.source
     files = tuple(FileFact(f["name"], f["size"], f["sha256"]) for f in facts.get("files", ()))
     if facts["kind"] == "hub":
-        return Source(
-            role,
-            model.reference,
-            "hub",
-            facts["repo"],
-            facts["commit"],
-            facts["license"],
-            files,
-        )
-    license_: str | None = None
-    ancestors: tuple[Ancestor, ...] = ()
-    if model.directory is not None:
-        license_ = _card_license(model.directory)
-        ancestors = _directory_ancestors(model.directory)
+        repo = (facts["repo"], facts["commit"], facts["license"])
+        return Source(role, model.reference, "hub", *repo, files)
+    if model.directory is None:
+        return Source(role, model.reference, "local", None, None, None, files)
+    license_, ancestors = _card_license(model.directory), _directory_ancestors(model.directory)
     return Source(role, model.reference, "local", None, None, license_, files, ancestors)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    return value
-
-
-def _ancestors(body: Any) -> tuple[Ancestor, ...]:
-    return tuple(
-        Ancestor(
-            _text(a["repo"]),
-            _text(a["commit"]),
-            None if a["license"] is None else _text(a["license"]),
-        )
-        for a in body
-    )
 
 
 def _card_license(directory: Path) -> str | None:
@@ -161,8 +120,7 @@ def _directory_ancestors(directory: Path) -> tuple[Ancestor, ...]:
     try:
         if not path.is_file() or path.stat().st_size > _MAX:
             return ()
-        body = json.loads(path.read_text(encoding="utf-8"))
-        sources = [Source.from_dict(entry) for entry in body["sources"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        sources = msgspec.json.decode(path.read_bytes(), type=_Recorded).sources
+    except (OSError, ValueError, RecursionError):
         return ()
     return tuple(dict.fromkeys(repo for source in sources for repo in source.repos))

@@ -9,6 +9,7 @@ from zooalign.gate.findings import Problem, check
 from zooalign.release import layout
 from zooalign.release.front_matter import body_of, read_metadata
 from zooalign.release.opened import OpenedRelease
+from zooalign.release.provenance import Provenance
 
 __all__ = ["metadata_of"]
 
@@ -137,7 +138,7 @@ def metrics(release: OpenedRelease, require: bool = False) -> Iterator[Problem]:
     text, metadata = _read(release)
     if not text:
         return
-    for name, value in _measured(provenance.barrier, provenance.score):
+    for name, value in _measured(provenance):
         if f"{value:.4f}" not in text:
             yield Problem(layout.CARD, f"does not give the {name}, {value:.4f}")
     stated = metadata.get("metrics") or metadata.get("model-index")
@@ -191,15 +192,12 @@ def _read(release: OpenedRelease) -> tuple[str, Metadata]:
         return "", {}
 
 
-def _measured(barriers: object, score: object) -> Iterator[tuple[str, float]]:
-    """Names and numbers of the measurements in a provenance, ignoring whatever is not one."""
-    for curve in barriers if isinstance(barriers, list) else ():
-        barrier = curve.get("barrier") if isinstance(curve, dict) else None
-        for quantity, heights in barrier.items() if isinstance(barrier, dict) else ():
-            value = heights.get("over_line") if isinstance(heights, dict) else None
-            if isinstance(value, float):
-                yield f"barrier ({quantity})", value
-    for name in ("loss", "accuracy"):
-        value = score.get(name) if isinstance(score, dict) else None
-        if isinstance(value, float):
-            yield name, value
+def _measured(provenance: Provenance) -> Iterator[tuple[str, float]]:
+    """Names and numbers of the measurements in a provenance."""
+    for summary in provenance.barrier or ():
+        for quantity, barrier in summary.barrier.items():
+            yield f"barrier ({quantity})", barrier.over_line
+    if provenance.score is not None:
+        yield "loss", provenance.score.loss
+        if provenance.score.accuracy is not None:
+            yield "accuracy", provenance.score.accuracy
