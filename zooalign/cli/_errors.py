@@ -5,6 +5,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -13,11 +14,27 @@ import click
 from zooalign.cli._output import print_error, print_json, print_note
 from zooalign.errors import ZooalignError, ZooalignWarning
 
-__all__ = ["COULD_NOT_RUN", "DEBUG", "FINDINGS", "FINE", "run_safely"]
+__all__ = ["COULD_NOT_RUN", "DEBUG", "FINDINGS", "FINE", "ErrorResult", "run_safely"]
 
 FINE, FINDINGS, COULD_NOT_RUN = 0, 1, 2
 _NO_MEMORY = "out of memory; nothing half-written was left behind"
 DEBUG = "ZOOALIGN_DEBUG"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a command could not run."""
+
+    type: str
+    message: str
+    hint: str | None
+
+
+@dataclass(frozen=True)
+class ErrorResult:
+    """The JSON of every command that could not run (``docs/cli.md``)."""
+
+    error: Failure
 
 
 def run_safely(run: Callable[[], Any], arguments: Sequence[str]) -> int:
@@ -55,7 +72,7 @@ def _failed(kind: str, message: str, json: bool, hint: str = "") -> int:
         traceback.print_exc()
     print_error(message, hint)
     if json:
-        print_json({"error": {"type": kind, "message": message, "hint": hint or None}})
+        print_json(ErrorResult(Failure(kind, message, hint or None)))
     return COULD_NOT_RUN
 
 

@@ -1,10 +1,9 @@
 """What commands print: JSON alone on stdout, or text for people; progress and notes on stderr."""
 
 import functools
-import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import click
 
 from zooalign.progress import Progress, silent
+from zooalign.release.results import json_text
 from zooalign.text import escape_json, printable
 
 __all__ = [
@@ -28,9 +28,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Result:
-    """What a command found: ``data`` for JSON, ``show`` to print it for people, the exit code."""
+    """What a command prints: ``data`` as JSON, ``show`` for people; and its exit code."""
 
-    data: Mapping[str, Any]
+    data: Any
     show: Callable[[Any], None]
     code: int = 0
 
@@ -61,7 +61,7 @@ def formatted(function: Callable[..., Result]) -> Callable[..., None]:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    click.echo(escape_json(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)))
+    click.echo(escape_json(json_text(value, indent=2)))
 
 
 def print_error(message: str, hint: str = "") -> None:

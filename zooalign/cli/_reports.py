@@ -1,6 +1,5 @@
 """Printing a check's report: for people, as JSON, SARIF or JUnit XML, to stdout or a file."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from zooalign.cli._output import _console, print_note
+from zooalign.release.results import json_text
 
 __all__ = ["FORMATS", "print_report", "show_findings"]
 
@@ -96,5 +96,5 @@ def _content(report: Any, format_: str) -> str:
 
     if format_ == "junit":
         return to_junit(report).decode()
-    body = to_sarif(report, all_checks()) if format_ == "sarif" else report.to_dict()
-    return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    body = to_sarif(report, all_checks()) if format_ == "sarif" else report
+    return json_text(body, indent=2) + "\n"

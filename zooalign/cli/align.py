@@ -50,4 +50,4 @@ def command(target: str, source: str, output: str, settings: AlignSettings) -> R
             console.print(f"{judged['starts']} starts, spread {judged['spread']:.4f}")
         show_barriers(console, report.provenance.barrier)
 
-    return Result(report.to_dict(), show)
+    return Result(report.result, show)

@@ -33,4 +33,4 @@ def command(parent: str, release: str, output: str, settings: ApplySettings) -> 
         console.print(f"[bold]{escape(report.output)}[/bold] written, {len(report.files)} files")
         console.print(f"every one of {report.tensors} tensors is the published one")
 
-    return Result(report.to_dict(), show)
+    return Result(report, show)

@@ -46,4 +46,4 @@ def command(a: str, b: str, settings: BarrierSettings) -> Result:
         if report.plot is not None:
             console.print(f"written: {escape(report.plot)}")
 
-    return Result(report.to_dict(), show)
+    return Result(report.result, show)

@@ -26,12 +26,12 @@ def command(reference: str, place: str, settings: OpenSettings) -> Result:
 
     parameter, axis = _place(place)
     derived = spec_for(reference, settings).derived
-    found = explain(derived, parameter, axis)
+    explanation = explain(derived, parameter, axis)
 
     def show(console: Any) -> None:
-        console.print(found.text(), markup=False)
+        console.print(explanation.text(), markup=False)
 
-    return Result(found.to_dict(), show)
+    return Result(explanation, show)
 
 
 def _place(text: str) -> tuple[str, int | None]:

@@ -43,4 +43,4 @@ def command(references: tuple[str, ...], output: str, settings: MergeSettings) -
             console.print(f"accuracy of the merge: {made.score.accuracy:.4f}")
         show_barriers(console, made.barrier)
 
-    return Result(report.to_dict(), show)
+    return Result(report.result, show)

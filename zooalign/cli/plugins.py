@@ -16,10 +16,10 @@ def command() -> Result:
 
     ZOOALIGN_PLUGINS is the allow-list of outside plugins. Exit code 1 if one fails.
     """
-    from zooalign.gate.plugin_states import plugin_states
+    from zooalign.gate.plugin_states import PluginsResult, plugin_states
 
     states = plugin_states()
-    data = {"plugins": [state.to_dict() for state in states]}
+    result = PluginsResult(tuple(state.result for state in states))
     failed = any(state.error and not state.left_out for state in states)
 
     def show(console: Any) -> None:
@@ -38,4 +38,4 @@ def command() -> Result:
             table.add_row(escape(info.name), origin, escape(info.version or ""), adds)
         console.print(table)
 
-    return Result(data, show, int(failed))
+    return Result(result, show, int(failed))

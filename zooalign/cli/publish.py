@@ -46,7 +46,7 @@ def command(
     except FaultyReleaseError as error:
         print_error(str(error))
         refused = error.report
-        return Result(refused.to_dict(), lambda console: show_findings(console, refused.check), 1)
+        return Result(refused, lambda console: show_findings(console, refused.check), 1)
 
     def show(console: Any) -> None:
         from rich.markup import escape
@@ -67,4 +67,4 @@ def command(
             if number.isdecimal():
                 console.print(f"to check it there: zooalign check {escape(repo)}@refs/pr/{number}")
 
-    return Result(report.to_dict(), show)
+    return Result(report, show)

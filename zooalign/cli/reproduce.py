@@ -30,8 +30,10 @@ def command(reference: str, settings: ReproduceSettings) -> Result:
 
         for found in report.differences:
             console.print(f"[red]differs[/red] {escape(found.where)}: {escape(found.message)}")
-        for name, (recorded, here) in report.versions.items():
-            console.print(f"{escape(name)}: recorded {escape(recorded)}, here {escape(here)}")
+        for name, version in report.versions.items():
+            console.print(
+                f"{escape(name)}: recorded {escape(version.recorded)}, here {escape(version.here)}"
+            )
         if report.extra:
             console.print(
                 f"not made by the operation, so not compared: {escape(', '.join(report.extra))}"
@@ -42,4 +44,4 @@ def command(reference: str, settings: ReproduceSettings) -> Result:
         else:
             console.print(f"{escape(report.reference)}: not the same; {escape(report.advice)}")
 
-    return Result(report.to_dict(), show, 0 if report.same else 1)
+    return Result(report, show, 0 if report.same else 1)

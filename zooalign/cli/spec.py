@@ -60,4 +60,4 @@ def command(
             if path is not None:
                 console.print(f"written: {escape(path)}")
 
-    return Result(report.to_dict(), show)
+    return Result(report.result, show)

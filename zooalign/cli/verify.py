@@ -20,24 +20,17 @@ def command(reference: str, settings: VerifySettings) -> Result:
 
     Exit code 1 if they differ by more than rounding.
     """
-    from zooalign.pipelines.spec import verify_model
+    from zooalign.pipelines.spec import VerifyResult, verify_model
+    from zooalign.release.results import merged_fields
 
     report, found = verify_model(reference, settings)
-    data = {
-        "ok": found.ok,
-        "max_relative_error": found.max_relative_error,
-        "tolerance": found.tolerance,
-        "groups": len(report.derived.spec.groups),
-        "log10_order": found.log10_order,
-        "groups_alone": found.groups,
-        "sensitivity": found.sensitivity,
-        "worst": found.worst,
-        "hash": report.derived.spec.hash,
-    }
+    spec = report.derived.spec
+    alone = {"groups": len(spec.groups), "groups_alone": found.groups, "hash": spec.hash}
+    result = merged_fields(VerifyResult, found, alone)
 
     def show(console: Any) -> None:
         word = "[green]holds[/green]" if found.ok else "[red]DOES NOT HOLD[/red]"
-        console.print(f"{word}: {data['groups']} groups, 10^{found.log10_order:.2f} permutations")
+        console.print(f"{word}: {result.groups} groups, 10^{found.log10_order:.2f} permutations")
         console.print(
             f"relative error {found.max_relative_error:.2e}, rounding explains "
             f"{found.tolerance:.2e}, a mistake causes {found.sensitivity:.2e}"
@@ -45,4 +38,4 @@ def command(reference: str, settings: VerifySettings) -> Result:
         if not found.ok:
             console.print(f"worst: {found.worst}", markup=False)
 
-    return Result(data, show, 0 if found.ok else 1)
+    return Result(result, show, 0 if found.ok else 1)

@@ -14,10 +14,26 @@ from zooalign.hooks.manager import (
     outside_allow_list,
 )
 from zooalign.matching.solvers import solver_name, solver_problem
+from zooalign.release.results import merged_fields
 from zooalign.symmetry.extract import rules_problem
 from zooalign.zoo.libraries import adapter_problem, failed_libraries
 
-__all__ = ["PluginState", "plugin_states"]
+__all__ = ["PluginResult", "PluginState", "PluginsResult", "plugin_states"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginResult(PluginInfo):
+    """A plugin in the JSON of ``zooalign plugins`` (``docs/cli.md``)."""
+
+    provides: tuple[str, ...]
+    left_out: bool
+
+
+@dataclass(frozen=True)
+class PluginsResult:
+    """The JSON of ``zooalign plugins``."""
+
+    plugins: tuple[PluginResult, ...]
 
 
 @dataclass(frozen=True)
@@ -32,15 +48,10 @@ class PluginState:
     error: str | None = None
     left_out: bool = False
 
-    def to_dict(self) -> dict[str, object]:
-        """The documented JSON (``docs/cli.md``)."""
-        return {
-            **vars(self.info),
-            "hooks": list(self.info.hooks),
-            "provides": list(self.provides),
-            "left_out": self.left_out,
-            "error": self.error,
-        }
+    @property
+    def result(self) -> PluginResult:
+        """Its JSON."""
+        return merged_fields(PluginResult, self.info, self)
 
 
 def plugin_states() -> tuple[PluginState, ...]:

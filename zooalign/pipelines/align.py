@@ -1,6 +1,7 @@
 """Align one model to another and write it as a directory."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,33 @@ from zooalign.pipelines.matching import align_members, open_inputs, require_data
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.curves import barrier_summary
-from zooalign.release.provenance import Provenance, noted_warnings
+from zooalign.release.provenance import BarrierSummary, Provenance, noted_warnings
+from zooalign.release.results import merged_fields, plain
 from zooalign.release.settings import AlignSettings
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
 
-__all__ = ["AlignReport", "align_models"]
+__all__ = ["AlignReport", "AlignResult", "align_models"]
+
+
+@dataclass(frozen=True)
+class AlignResult:
+    """The JSON of ``zooalign align`` (``docs/cli.md``)."""
+
+    output: str
+    method: str
+    groups: int
+    moved_fraction: float
+    objective_before: float
+    objective_after: float
+    max_relative_error: float
+    tolerance: float
+    spec_hash: str
+    log10_order: float
+    diagnosis: Mapping[str, Any]
+    barrier: tuple[BarrierSummary, ...] | None
+    warnings: tuple[str, ...]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -29,25 +51,15 @@ class AlignReport:
     provenance: Provenance
     seconds: float
 
+    @property
+    def result(self) -> AlignResult:
+        """Its JSON."""
+        record = self.provenance
+        return merged_fields(AlignResult, record, record.alignments[0], self)
+
     def to_dict(self) -> dict[str, Any]:
-        """The documented JSON (``docs/cli.md``)."""
-        record = self.provenance.alignments[0]
-        return {
-            "output": self.output,
-            "method": self.provenance.method,
-            "groups": self.groups,
-            "moved_fraction": record.moved_fraction,
-            "objective_before": record.objective_before,
-            "objective_after": record.objective_after,
-            "max_relative_error": record.max_relative_error,
-            "tolerance": record.tolerance,
-            "spec_hash": self.provenance.spec_hash,
-            "log10_order": self.provenance.log10_order,
-            "diagnosis": dict(record.diagnosis),
-            "barrier": self.provenance.barrier,
-            "warnings": list(self.provenance.warnings),
-            "seconds": self.seconds,
-        }
+        """The JSON as plain values."""
+        return plain(self.result)
 
 
 @captured_once()

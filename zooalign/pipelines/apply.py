@@ -31,7 +31,10 @@ __all__ = ["ApplyReport", "apply_permutation", "prove_parent"]
 
 @dataclass(frozen=True)
 class ApplyReport:
-    """What was written; ``tensors`` is how many were compared with their published SHA-256."""
+    """What was written, as in the JSON of ``zooalign apply`` (``docs/cli.md``).
+
+    ``tensors`` is how many were compared with their published SHA-256.
+    """
 
     output: str
     parent: str
@@ -39,10 +42,6 @@ class ApplyReport:
     files: tuple[str, ...]
     tensors: int
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """The documented JSON (``docs/cli.md``)."""
-        return {**vars(self), "files": list(self.files)}
 
 
 def apply_permutation(

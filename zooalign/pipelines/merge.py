@@ -23,17 +23,54 @@ from zooalign.release import layout
 from zooalign.release.calibration import FullBatches, scoring
 from zooalign.release.curves import barrier_summary
 from zooalign.release.opening import Family
-from zooalign.release.provenance import Provenance, Score, noted_warnings
+from zooalign.release.provenance import (
+    Alignment,
+    BarrierSummary,
+    Provenance,
+    Score,
+    Statistics,
+    noted_warnings,
+)
+from zooalign.release.results import merged_fields, plain
 from zooalign.release.settings import MergeSettings
 from zooalign.release.sources import source_of
 
-__all__ = ["MergeReport", "merge_models"]
+__all__ = ["MergeReport", "MergeResult", "merge_models"]
 
 STALE = (
     "the merged running statistics are STALE: they are the average of the parents', which does "
     "not fit the merged weights, and the model will work badly until they are recomputed. Give "
     "calibration data (--data) to have them reset. The output is marked"
 )
+
+
+@dataclass(frozen=True)
+class _Reference:
+    reference: str
+
+
+@dataclass(frozen=True)
+class AlignedParent(Alignment, _Reference):
+    """An alignment with the reference of the parent."""
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """The JSON of ``zooalign merge`` (``docs/cli.md``)."""
+
+    output: str
+    method: str
+    groups: int
+    weights: tuple[float, ...]
+    aligned: tuple[AlignedParent, ...]
+    statistics: Statistics
+    stale_statistics: bool
+    barrier: tuple[BarrierSummary, ...] | None
+    score: Score | None
+    spec_hash: str
+    log10_order: float
+    warnings: tuple[str, ...]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -45,27 +82,19 @@ class MergeReport:
     provenance: Provenance
     seconds: float
 
+    @property
+    def result(self) -> MergeResult:
+        """Its JSON."""
+        record = self.provenance
+        aligned = [
+            {"reference": record.sources[alignment.source].reference, **vars(alignment)}
+            for alignment in record.alignments
+        ]
+        return merged_fields(MergeResult, record, self, {"aligned": aligned})
+
     def to_dict(self) -> dict[str, Any]:
-        """The documented JSON (``docs/cli.md``)."""
-        made = self.provenance
-        return {
-            "output": self.output,
-            "method": made.method,
-            "groups": self.groups,
-            "weights": list(made.weights or ()),
-            "aligned": [
-                {"reference": made.sources[a.source].reference, **a.to_dict()}
-                for a in made.alignments
-            ],
-            "statistics": made.statistics,
-            "stale_statistics": made.stale_statistics,
-            "barrier": made.barrier,
-            "score": made.score,
-            "spec_hash": made.spec_hash,
-            "log10_order": made.log10_order,
-            "warnings": list(made.warnings),
-            "seconds": self.seconds,
-        }
+        """The JSON as plain values."""
+        return plain(self.result)
 
 
 @captured_once()

@@ -5,7 +5,7 @@ import re
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,46 +29,37 @@ _TITLE = re.compile(r"^# (?P<title>[^\s/\\.][^/\\\n]*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class ReproduceReport:
-    """What a second run gave.
+class OtherVersion:
+    """The version that a release was made with, and the one that is installed here."""
 
-    ``compared`` are the files that both have; ``extra`` those of the release that the operation
-    does not make. ``versions`` maps what runs here in another version to (recorded, here).
+    recorded: str
+    here: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceReport:
+    """What a second run gave, as in the JSON of ``zooalign reproduce`` (``docs/cli.md``).
+
+    ``same`` says that every byte that the operation makes is the same. ``compared`` are the files
+    that both have; ``extra`` those of the release that the operation does not make.
     """
 
     reference: str
     operation: str
+    same: bool
     differences: tuple[Difference, ...]
     compared: tuple[str, ...]
     extra: tuple[str, ...]
-    versions: dict[str, tuple[str, str]]
+    versions: Mapping[str, OtherVersion]
     seconds: float
-
-    @property
-    def same(self) -> bool:
-        """Whether every byte that the operation makes is the same."""
-        return not self.differences
 
     @property
     def advice(self) -> str:
         """What to try where something differs."""
         if not self.versions:
             return "the release was changed after it was made, or its record is wrong"
-        each = ", ".join(f"{n} {old} (here {new})" for n, (old, new) in self.versions.items())
+        each = ", ".join(f"{n} {v.recorded} (here {v.here})" for n, v in self.versions.items())
         return f"it was made with other versions; install {each} and try again"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The documented JSON (``docs/cli.md``)."""
-        return {
-            "reference": self.reference,
-            "operation": self.operation,
-            "same": self.same,
-            "differences": [dict(vars(found)) for found in self.differences],
-            "compared": list(self.compared),
-            "extra": list(self.extra),
-            "versions": {n: {"recorded": a, "here": b} for n, (a, b) in self.versions.items()},
-            "seconds": self.seconds,
-        }
 
 
 def reproduce(
@@ -118,19 +109,17 @@ def reproduce_opened(
         renamed = {s.pinned.removeprefix("hub:"): s.reference for s in recorded.sources}
         files = compare_files(release, output, renamed)
     here = versions()
-    changed = {
-        name: (value, here.get(name, "none"))
-        for name, value in recorded.versions.items()
-        if here.get(name) != value
-    }
     return ReproduceReport(
-        release.reference,
-        recorded.operation,
-        files.differences,
-        files.compared,
-        files.extra,
-        changed,
-        time.perf_counter() - start,
+        reference=release.reference,
+        operation=recorded.operation,
+        same=not files.differences,
+        **vars(files),
+        versions={
+            name: OtherVersion(version, here.get(name, "none"))
+            for name, version in recorded.versions.items()
+            if here.get(name) != version
+        },
+        seconds=time.perf_counter() - start,
     )
 
 

@@ -1,17 +1,49 @@
 """The spec of a referenced model, and its numeric verification."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from zooalign.release.opening import derive_for
+from zooalign.release.results import plain
 from zooalign.release.settings import OpenSettings, VerifySettings
 from zooalign.symmetry import Derived, Verification, verify
 from zooalign.zoo.models import Model, open_architecture
 
-__all__ = ["SpecReport", "spec_for", "verify_model"]
+__all__ = ["SpecReport", "SpecResult", "VerifyResult", "spec_for", "verify_model"]
 
 _BATCH = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecResult:
+    """The JSON of ``zooalign spec``: the spec (``docs/spec.md``), and how it was derived."""
+
+    architecture: str
+    log10_order: float
+    groups: tuple[Mapping[str, Any], ...]
+    frozen: tuple[Mapping[str, Any], ...]
+    unused: tuple[str, ...]
+    unknown_operators: Mapping[str, int]
+    by_values: bool
+    hash: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """The JSON of ``zooalign verify`` (``docs/cli.md``)."""
+
+    ok: bool
+    max_relative_error: float
+    tolerance: float
+    groups: int
+    log10_order: float
+    groups_alone: int
+    sensitivity: float
+    worst: str
+    hash: str
 
 
 @dataclass(frozen=True)
@@ -27,20 +59,25 @@ class SpecReport:
         """Whether a step depends on values of the inputs, so that a run was recorded."""
         return self.derived.traced.captured.by_values
 
-    def to_dict(self) -> dict[str, Any]:
-        """The documented JSON (``docs/cli.md``)."""
+    @property
+    def result(self) -> SpecResult:
+        """Its JSON."""
         spec = self.derived.spec
-        return {
-            "architecture": spec.architecture,
-            "log10_order": spec.log10_order,
-            "groups": [group.to_dict() for group in spec.groups],
-            "frozen": [entry.to_dict() for entry in spec.frozen],
-            "unused": list(spec.unused),
-            "unknown_operators": dict(spec.unknown_operators),
-            "by_values": self.by_values,
-            "hash": spec.hash,
-            "seconds": self.seconds,
-        }
+        return SpecResult(
+            architecture=spec.architecture,
+            log10_order=spec.log10_order,
+            groups=tuple(group.to_dict() for group in spec.groups),
+            frozen=tuple(entry.to_dict() for entry in spec.frozen),
+            unused=spec.unused,
+            unknown_operators=spec.unknown_operators,
+            by_values=self.by_values,
+            hash=spec.hash,
+            seconds=self.seconds,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON as plain values."""
+        return plain(self.result)
 
 
 def spec_for(reference: str, settings: OpenSettings | None = None) -> SpecReport:

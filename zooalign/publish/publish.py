@@ -4,7 +4,6 @@ import re
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi
 
@@ -33,7 +32,7 @@ _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*/[A-Za-z0-9][A-Za-z0-9._\-]*")
 
 @dataclass(frozen=True)
 class PublishReport:
-    """What was, or (``dry_run``) would be, published.
+    """What was, or (``dry_run``) would be, published, as in the JSON (``docs/cli.md``).
 
     ``commit`` and ``url`` are None for a dry run; ``pull_request`` is its address where one was
     opened. ``verified`` says that every file was read back at the commit and is the same.
@@ -41,27 +40,13 @@ class PublishReport:
 
     directory: str
     repo: str
-    files: tuple[PublishedFile, ...]
     dry_run: bool
+    files: tuple[PublishedFile, ...]
     check: CheckReport | None
     commit: str | None = None
     url: str | None = None
     pull_request: str | None = None
     verified: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """The documented JSON (``docs/cli.md``)."""
-        return {
-            "directory": self.directory,
-            "repo": self.repo,
-            "dry_run": self.dry_run,
-            "files": [dict(vars(file)) for file in self.files],
-            "check": None if self.check is None else self.check.to_dict(),
-            "commit": self.commit,
-            "url": self.url,
-            "pull_request": self.pull_request,
-            "verified": self.verified,
-        }
 
 
 class FaultyReleaseError(ZooalignError):
@@ -128,7 +113,7 @@ def publish(
     if not report.ok and not settings.force:
         raise FaultyReleaseError(
             _refusal(directory, report),
-            PublishReport(directory, repo, listed, settings.dry_run, report),
+            PublishReport(directory, repo, settings.dry_run, listed, report),
         )
     if unreachable is not None:
         raise unreachable
@@ -137,7 +122,7 @@ def publish(
     with stage as folder:
         files = list_files(folder) if settings.permutation_only else listed
         if settings.dry_run:
-            return PublishReport(directory, repo, files, True, report)
+            return PublishReport(directory, repo, True, files, report)
         head = head or create(api, repo, private=settings.private)
         require_no_other_weights(repo, head, [file.path for file in files])
         progress("upload", 0, len(files))
@@ -154,8 +139,8 @@ def publish(
     return PublishReport(
         directory,
         repo,
-        files,
         False,
+        files,
         report,
         commit=made.oid,
         url=str(made.commit_url),

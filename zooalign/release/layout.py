@@ -1,9 +1,8 @@
 """The files that zooalign puts beside a model's own: their names and their JSON."""
 
-import json
 from typing import Any
 
-import msgspec
+from zooalign.release.results import json_text
 
 __all__ = [
     "BARRIER",
@@ -36,5 +35,4 @@ def permutation_name(number: int | None) -> str:
 
 def json_bytes(value: Any) -> bytes:
     """Indented JSON that ends with a newline; NaN and infinity are an error."""
-    value = msgspec.to_builtins(value)
-    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json_text(value, indent=1) + "\n").encode()

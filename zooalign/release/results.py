@@ -1,0 +1,29 @@
+"""The JSON of operations and files: typed values, whose fields are the JSON's."""
+
+import json
+from typing import Any, TypeVar
+
+import msgspec
+
+__all__ = ["json_text", "merged_fields", "plain"]
+
+Result = TypeVar("Result")
+
+
+def plain(value: Any) -> Any:
+    """A typed value as dicts, lists, strings and numbers."""
+    # NumPy's numbers become Python's.
+    return msgspec.to_builtins(value, enc_hook=lambda number: number.item())
+
+
+def json_text(value: Any, *, indent: int) -> str:
+    """A typed value as indented JSON; NaN and infinity are an error."""
+    return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def merged_fields(kind: type[Result], *parts: Any) -> Result:
+    """A ``kind`` with the fields of ``parts``; of a field that several have the last counts."""
+    fields: dict[str, Any] = {}
+    for part in parts:
+        fields |= part if isinstance(part, dict) else vars(part)
+    return msgspec.convert(plain(fields), kind)
