@@ -19,11 +19,11 @@ __all__ = ["command"]
 def command(models: tuple[str, ...], settings: ConnectivitySettings) -> Result:
     """Measure barriers between A, B, ... by every way to permute them."""
     from zooalign.pipelines.connectivity import connectivity_models
+    from zooalign.release.results import plain
 
     with progress_bar() as progress:
         report = connectivity_models(models, settings, progress=progress)
-    body = report.to_dict()
-    return Result(body, lambda console: _show(console, body))
+    return Result(report.result, lambda console: _show(console, plain(report.result)))
 
 
 def _show(console: Any, body: dict[str, Any]) -> None:

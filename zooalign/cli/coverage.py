@@ -124,6 +124,9 @@ def command(
 
 
 def _result(totals: dict[str, Any], written: list[str]) -> Result:
+    from zooalign.coverage.summary import CoverageResult
+    from zooalign.release.results import merged_fields
+
     def show(console: Any) -> None:
         console.print(
             f"{totals['extracted']} of {totals['architectures']} architectures in "
@@ -136,4 +139,5 @@ def _result(totals: dict[str, Any], written: list[str]) -> Result:
         for path in written:
             console.print(f"written: {path}", markup=False)
 
-    return Result({**totals, "output": written}, show, 1 if totals["findings"] else 0)
+    result = merged_fields(CoverageResult, totals, {"output": written})
+    return Result(result, show, 1 if totals["findings"] else 0)

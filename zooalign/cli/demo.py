@@ -31,7 +31,7 @@ def command(output: str | None, settings: DemoSettings) -> Result:
         for line in _lines(report):
             console.print(line)
 
-    return Result(report.to_dict(), show, 0 if report.ok else 1)
+    return Result(report.result, show, 0 if report.ok else 1)
 
 
 def _lines(report: Any) -> list[Any]:

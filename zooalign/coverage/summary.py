@@ -1,14 +1,60 @@
 """Totals of a sweep."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from zooalign.coverage.reasons import MATHEMATICAL
 from zooalign.coverage.rows import Finding, Row
 
-__all__ = ["by_modality", "findings", "summarise", "unknown_operators"]
+__all__ = ["CoverageResult", "by_modality", "findings", "summarise", "unknown_operators"]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Classes of modules, and how many are in an architecture that was verified."""
+
+    all: int
+    verified: int
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median and maximum of a ratio; None where there is none."""
+
+    median: float | None
+    max: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratios(Ratio):
+    """Of all architectures; and of the medians of the families."""
+
+    families: Ratio
+
+
+@dataclass(frozen=True)
+class CoverageResult:
+    """The JSON of ``zooalign coverage`` (``docs/cli.md``)."""
+
+    architectures: int
+    families: int
+    extracted: int
+    verified: int
+    unsound: int
+    converse: int
+    missed: int
+    blocks: Blocks | None
+    unknown_operators: int
+    reasons: Mapping[str, int]
+    limits: int
+    seconds: Mapping[str, float]
+    after_over_export: Ratios
+    peak_bytes: int | None
+    findings: tuple[Finding, ...]
+    output: tuple[str, ...]
 
 
 def summarise(rows: Iterable[Row]) -> dict[str, Any]:

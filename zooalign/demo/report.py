@@ -1,5 +1,6 @@
 """What the demo found, as a value."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ from zooalign.demo.hub import RoundTrip
 from zooalign.gate.findings import CheckReport
 from zooalign.merging.curve import BarrierCurve
 from zooalign.release.provenance import Provenance
+from zooalign.release.results import merged_fields, plain
 from zooalign.symmetry import Verification
 
-__all__ = ["DemoReport", "Line"]
+__all__ = ["DemoReport", "DemoResult", "Line"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,79 @@ class Line:
             curve.train.loss[middle],
             curve.train.accuracy[middle],
         )
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of the trained networks."""
+
+    directory: str
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class SpecFacts:
+    """The symmetries, and their numeric proof."""
+
+    groups: int
+    log10_order: float
+    hash: str
+    max_relative_error: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class AlignFacts:
+    """The alignment, as of ``zooalign align``."""
+
+    method: str
+    moved_fraction: float
+    objective_before: float
+    objective_after: float
+    max_relative_error: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The merge, and what became of its running statistics."""
+
+    directory: str
+    accuracy: float
+    statistics: str
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """The download, and its relative error against the merge."""
+
+    directory: str
+    max_relative_error: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """The JSON of ``zooalign demo`` (``docs/cli.md``)."""
+
+    ok: bool
+    output: str
+    seed: int
+    architecture: str
+    parameters: int
+    rows: Mapping[str, int]
+    networks: tuple[Network, ...]
+    spec: SpecFacts
+    align: AlignFacts
+    before: Line
+    after: Line
+    merged: Merged
+    check: CheckReport
+    published: RoundTrip
+    downloaded: Downloaded
+    plots: tuple[str, ...]
+    commands: tuple[str, ...]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -76,50 +151,28 @@ class DemoReport:
         """The same report of the folder in its final place."""
         return replace(self, output=str(output))
 
+    @property
+    def result(self) -> DemoResult:
+        """Its JSON."""
+        proof, alignment = self.verification, self.merge.alignments[0]
+        return merged_fields(
+            DemoResult,
+            self,
+            {
+                "ok": self.ok,
+                "networks": [
+                    Network(*pair) for pair in zip(self.networks, self.accuracies, strict=True)
+                ],
+                "spec": {**vars(proof), "groups": self.groups, "hash": self.merge.spec_hash},
+                "align": {**vars(alignment), "method": self.merge.method},
+                "merged": Merged("merged", self.merged_accuracy, self.merge.statistics),
+                "published": self.hub,
+                "downloaded": Downloaded(
+                    "downloaded", self.downloaded_relative_error, self.downloaded_accuracy
+                ),
+            },
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """The documented JSON (``docs/cli.md``)."""
-        found = self.merge.alignments[0]
-        return {
-            "ok": self.ok,
-            "output": self.output,
-            "seed": self.seed,
-            "architecture": self.architecture,
-            "parameters": self.parameters,
-            "rows": self.rows,
-            "networks": [
-                {"directory": name, "accuracy": accuracy}
-                for name, accuracy in zip(self.networks, self.accuracies, strict=True)
-            ],
-            "spec": {
-                "groups": self.groups,
-                "log10_order": self.verification.log10_order,
-                "hash": self.merge.spec_hash,
-                "max_relative_error": self.verification.max_relative_error,
-                "tolerance": self.verification.tolerance,
-            },
-            "align": {
-                "method": self.merge.method,
-                "moved_fraction": found.moved_fraction,
-                "objective_before": found.objective_before,
-                "objective_after": found.objective_after,
-                "max_relative_error": found.max_relative_error,
-                "tolerance": found.tolerance,
-            },
-            "before": asdict(self.before),
-            "after": asdict(self.after),
-            "merged": {
-                "directory": "merged",
-                "accuracy": self.merged_accuracy,
-                "statistics": self.merge.statistics,
-            },
-            "check": self.check.to_dict(),
-            "published": asdict(self.hub),
-            "downloaded": {
-                "directory": "downloaded",
-                "max_relative_error": self.downloaded_relative_error,
-                "accuracy": self.downloaded_accuracy,
-            },
-            "plots": list(self.plots),
-            "commands": list(self.commands),
-            "seconds": self.seconds,
-        }
+        """The JSON as plain values."""
+        return dict(plain(self.result))

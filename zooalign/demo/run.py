@@ -84,7 +84,7 @@ def run_demo(
     with new_directory(target, needed=_NEEDED_BYTES) as folder, training.one_thread():
         with contextlib.chdir(folder):
             report = _run(settings, start, progress).at(target)
-        (folder / "demo.json").write_bytes(json_bytes(report.to_dict()))
+        (folder / "demo.json").write_bytes(json_bytes(report.result))
     return report
 
 

@@ -59,7 +59,7 @@ class AlignReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON as plain values."""
-        return plain(self.result)
+        return dict(plain(self.result))
 
 
 @captured_once()

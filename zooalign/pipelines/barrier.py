@@ -18,10 +18,28 @@ from zooalign.progress import Progress, silent, stage
 from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.curves import MeasuredCurve
 from zooalign.release.opening import Family, open_family
+from zooalign.release.results import merged_fields, plain
 from zooalign.release.settings import AlignSettings, BarrierSettings
 from zooalign.symmetry import Permuted
 
-__all__ = ["BarrierReport", "barrier_models", "measure_aligned"]
+__all__ = ["BarrierReport", "BarrierResult", "barrier_models", "measure_aligned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ends:
+    a: str
+    b: str
+    align: str
+    data: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarrierResult(BarrierCurve, _Ends):
+    """The JSON of ``zooalign barrier`` (``docs/cli.md``): a curve and what it is of."""
+
+    moved_fraction: float | None
+    diagnosis: Mapping[str, Any] | None
+    plot: str | None
 
 
 @dataclass(frozen=True)
@@ -32,19 +50,22 @@ class BarrierReport:
     aligned: Aligned | None
     plot: str | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The documented JSON (``docs/cli.md``)."""
-        body = self.measured.to_dict()
-        del body["label"]
-        found = self.aligned
-        return {
-            **body,
-            "moved_fraction": None if found is None else found.record("").moved_fraction,
+    @property
+    def result(self) -> BarrierResult:
+        """Its JSON."""
+        aligned = self.aligned
+        more = {
+            "moved_fraction": None if aligned is None else aligned.permutation.moved_fraction,
             "diagnosis": None
-            if found is None
-            else diagnosis_to_dict(found.diagnosis, found.outcome),
+            if aligned is None
+            else diagnosis_to_dict(aligned.diagnosis, aligned.outcome),
             "plot": self.plot,
         }
+        return merged_fields(BarrierResult, self.measured.to_dict(), more)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON as plain values."""
+        return dict(plain(self.result))
 
 
 def barrier_models(

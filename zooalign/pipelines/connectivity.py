@@ -7,14 +7,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zooalign.errors import MergeError, ModelReferenceError
 from zooalign.graph.lazy_state import float_state
 from zooalign.matching.many import WAYS
 from zooalign.merging.connecting import Connected, Matching, connect
-from zooalign.merging.connectivity import HOWS, Connectivity, spread_of
-from zooalign.merging.evaluate import Scoring
+from zooalign.merging.connectivity import HOWS, Connectivity, Spread, spread_of
+from zooalign.merging.curve import Barrier, BarrierCurve, Scores
+from zooalign.merging.evaluate import Score, Scoring
 from zooalign.merging.plot import plot_lines, plot_simplex
 from zooalign.merging.trajectory import BARRIERS, Trajectory, trajectory_summary
 from zooalign.progress import Progress, silent
@@ -22,6 +23,7 @@ from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.layout import json_bytes
 from zooalign.release.opening import open_family
 from zooalign.release.provenance import noted_warnings
+from zooalign.release.results import merged_fields, plain
 from zooalign.release.settings import ConnectivitySettings
 from zooalign.zoo.files import new_directory
 
@@ -30,6 +32,7 @@ __all__ = [
     "PAGE",
     "REPORT",
     "ConnectivityReport",
+    "ConnectivityResult",
     "along",
     "checkpoints_of",
     "connectivity_models",
@@ -227,6 +230,107 @@ _NEEDED_BYTES = 20_000_000
 
 
 @dataclass(frozen=True)
+class _Named:
+    reference: str
+    checkpoints: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class NetworkResult(Score, _Named):
+    """The score of a network; ``checkpoints`` is None without trajectories."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Of matching all at once, the mean over pairs; ``reference`` is whose order is kept."""
+
+    before: float
+    after: float
+    reference: int
+
+
+@dataclass(frozen=True)
+class Midpoint:
+    """The scores in the middle of a line."""
+
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    a: int
+    b: int
+    how: str
+    via: int | None
+    midpoint: Midpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairResult(BarrierCurve, _Pair):
+    """The curve of a pair of networks."""
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """The shares of units that permutations composed around three networks move."""
+
+    networks: tuple[int, int, int]
+    pairwise_moved: float
+    universe_moved: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimplexResult(Scores):
+    """Scores on a grid over the simplex of three networks."""
+
+    version: Literal[1]
+    weights: tuple[tuple[float, ...], ...]
+    barrier: Mapping[str, Barrier]  # type: ignore[assignment]
+    statistics_reset: bool
+
+
+Steps = tuple[Mapping[str, Barrier], ...]
+Spreads = Mapping[str, Mapping[str, Spread]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryResult:
+    """Barriers of a pair along its trainings, one a checkpoint."""
+
+    a: int
+    b: int
+    as_is: Steps
+    own: Steps
+    last: Steps
+    stacked: Steps
+    at_end: Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectivityResult:
+    """The JSON of ``zooalign connectivity`` (``docs/cli.md``)."""
+
+    networks: tuple[NetworkResult, ...]
+    method: str
+    through: str
+    data: str
+    objective: Objective
+    summary: Mapping[str, Spreads]
+    pairs: tuple[PairResult, ...]
+    cycles: tuple[Cycle, ...]
+    simplex: SimplexResult
+    merged: Score
+    statistics_reset: bool
+    trajectories: tuple[TrajectoryResult, ...] | None
+    trajectory_summary: Mapping[str, tuple[Spreads, ...]] | None
+    output: str | None
+    plots: tuple[str, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ConnectivityReport:
     """What ``zooalign connectivity`` measured.
 
@@ -243,38 +347,23 @@ class ConnectivityReport:
     warnings: tuple[str, ...]
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """The documented JSON (``docs/cli.md``)."""
-        measured = self.found.connectivity
-        body = measured.to_dict()
-        ends = body.pop("ends")
-        return {
-            "networks": [
-                {"reference": reference, "checkpoints": list(own) or None, **end}
-                for reference, own, end in zip(self.references, self.checkpoints, ends, strict=True)
-            ],
+    @property
+    def result(self) -> ConnectivityResult:
+        """Its JSON."""
+        measured, trajectories = self.found.connectivity, self.found.trajectories
+        along = {
             "method": self.matching.method,
             "through": measured.many.through,
-            "data": self.data,
-            **body,
-            "trajectories": [one.to_dict() for one in self.found.trajectories] or None,
-            "trajectory_summary": self._along(),
-            "output": self.output,
-            "plots": list(self.plots),
-            "warnings": list(self.warnings),
-            "seconds": self.seconds,
+            "networks": [
+                {"reference": reference, "checkpoints": own or None, **vars(end)}
+                for reference, own, end in zip(
+                    self.references, self.checkpoints, measured.ends, strict=True
+                )
+            ],
+            "trajectories": [one.to_dict() for one in trajectories] or None,
+            "trajectory_summary": trajectory_summary(trajectories) if trajectories else None,
         }
-
-    def _along(self) -> dict[str, Any] | None:
-        if not self.found.trajectories:
-            return None
-        return {
-            which: [
-                {q: {n: dict(vars(s)) for n, s in own.items()} for q, own in step.items()}
-                for step in steps
-            ]
-            for which, steps in trajectory_summary(self.found.trajectories).items()
-        }
+        return merged_fields(ConnectivityResult, self, measured.to_dict(), along)
 
 
 def checkpoints_of(folder: str) -> tuple[str, ...]:
@@ -387,9 +476,8 @@ def connectivity_models(
             time.perf_counter() - start,
         )
         if folder is not None:
-            body = report.to_dict()
-            (folder / REPORT).write_bytes(json_bytes(body))
-            (folder / PAGE).write_text(page(body), encoding="utf-8")
+            (folder / REPORT).write_bytes(json_bytes(report.result))
+            (folder / PAGE).write_text(page(plain(report.result)), encoding="utf-8")
     return report
 
 

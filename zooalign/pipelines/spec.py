@@ -3,32 +3,116 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from zooalign.release.opening import derive_for
-from zooalign.release.results import plain
+from zooalign.release.results import merged_fields, plain
 from zooalign.release.settings import OpenSettings, VerifySettings
 from zooalign.symmetry import Derived, Verification, verify
+from zooalign.symmetry.groups import Over
+from zooalign.symmetry.spec_file import to_dict
 from zooalign.zoo.models import Model, open_architecture
 
-__all__ = ["SpecReport", "SpecResult", "VerifyResult", "spec_for", "verify_model"]
+__all__ = [
+    "PermutationFile",
+    "SpecFile",
+    "SpecReport",
+    "SpecResult",
+    "VerifyResult",
+    "spec_for",
+    "verify_model",
+]
 
 _BATCH = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class SpecResult:
-    """The JSON of ``zooalign spec``: the spec (``docs/spec.md``), and how it was derived."""
+@dataclass(frozen=True)
+class BlockResult:
+    """Positions of consecutive units, as in the spec file (``docs/spec.md``)."""
 
+    first: int
+    count: int
+    offset: int
+    stride: int
+    over: tuple[Over, ...]
+    repeat: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """A place of a group's units, as in the spec file."""
+
+    parameter: str
+    axis: int
+    axes: tuple[int, ...]
+    positions: tuple[BlockResult, ...]
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """A group of interchangeable units, as in the spec file."""
+
+    id: str
+    size: int
+    structure: str
+    over: tuple[str, ...]
+    contexts: tuple[int, ...]
+    members: tuple[MemberResult, ...]
+
+
+@dataclass(frozen=True)
+class FrozenResult:
+    """An axis, or a part of one, that does not move, as in the spec file."""
+
+    parameter: str
+    axis: int
+    reason: str
+    kind: str
+    operator: str
+    detail: str
+    positions: tuple[tuple[int, int], ...] | None
+    partial: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Derived:
     architecture: str
     log10_order: float
-    groups: tuple[Mapping[str, Any], ...]
-    frozen: tuple[Mapping[str, Any], ...]
+    groups: tuple[GroupResult, ...]
+    frozen: tuple[FrozenResult, ...]
     unused: tuple[str, ...]
     unknown_operators: Mapping[str, int]
-    by_values: bool
     hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecResult(_Derived):
+    """The JSON of ``zooalign spec`` (``docs/cli.md``)."""
+
+    by_values: bool
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecFile(_Derived):
+    """The JSON of ``zooalign/spec.json`` (``docs/spec.md``)."""
+
+    format: Literal["zooalign.permutation-spec"]
+    version: Literal[1]
+    shapes: Mapping[str, tuple[int, ...]]
+    fixed_sets: Mapping[str, int]
+    buffers: tuple[str, ...]
+    tied: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PermutationFile:
+    """The JSON of ``zooalign/permutation.json``; a nested group has nested lists of units."""
+
+    format: Literal["zooalign.permutation"]
+    version: Literal[1]
+    spec_hash: str
+    indices: Mapping[str, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -63,21 +147,13 @@ class SpecReport:
     def result(self) -> SpecResult:
         """Its JSON."""
         spec = self.derived.spec
-        return SpecResult(
-            architecture=spec.architecture,
-            log10_order=spec.log10_order,
-            groups=tuple(group.to_dict() for group in spec.groups),
-            frozen=tuple(entry.to_dict() for entry in spec.frozen),
-            unused=spec.unused,
-            unknown_operators=spec.unknown_operators,
-            by_values=self.by_values,
-            hash=spec.hash,
-            seconds=self.seconds,
-        )
+        derived = {**to_dict(spec), "hash": spec.hash}
+        more = {"by_values": self.by_values, "seconds": self.seconds}
+        return merged_fields(SpecResult, derived, more)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON as plain values."""
-        return plain(self.result)
+        return dict(plain(self.result))
 
 
 def spec_for(reference: str, settings: OpenSettings | None = None) -> SpecReport:

@@ -11,8 +11,7 @@ Result = TypeVar("Result")
 
 
 def plain(value: Any) -> Any:
-    """A typed value as dicts, lists, strings and numbers."""
-    # NumPy's numbers become Python's.
+    """A typed value as dicts, tuples, strings and numbers; NumPy's numbers become Python's."""
     return msgspec.to_builtins(value, enc_hook=lambda number: number.item())
 
 
