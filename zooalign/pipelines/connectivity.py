@@ -286,7 +286,6 @@ class SimplexResult(Scores):
 
     version: Literal[1]
     weights: tuple[tuple[float, ...], ...]
-    barrier: Mapping[str, Barrier]  # type: ignore[assignment]
     statistics_reset: bool
 
 

@@ -54,7 +54,11 @@ TYPES: Mapping[str, Any] = {
 
 def generate() -> dict[str, str]:
     """The text of every schema, by its name."""
-    schemas = {name: msgspec.json.schema(type_) for name, type_ in TYPES.items()}
+    # The parameters of checks have types of their own.
+    schemas = {
+        name: msgspec.json.schema(type_, schema_hook=lambda _: {"description": "a parameter"})
+        for name, type_ in TYPES.items()
+    }
     policy = schemas["policy.file"]["$defs"]["Policy"]
     del policy["properties"]["source"]  # where it was read from
     policy["additionalProperties"] = False
