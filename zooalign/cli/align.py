@@ -1,4 +1,4 @@
-"""``zooalign align``: bring one model's units in the order of another's."""
+"""``zooalign align``: reorder one model's units to match another's."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from zooalign.release.settings import AlignSettings
 __all__ = ["command"]
 
 
-@click.command("align", short_help="Bring SOURCE's units in the order of TARGET's.")
+@click.command("align", short_help="Reorder SOURCE's units to match TARGET's.")
 @click.argument("target")
 @click.argument("source")
 @REQUIRED_OUTPUT
@@ -32,22 +32,22 @@ def command(target: str, source: str, output: str, settings: AlignSettings) -> R
     def show(console: Any) -> None:
         from rich.markup import escape
 
-        found = report.provenance.alignments[0]
+        alignment = report.provenance.alignments[0]
         console.print(f"[bold]{escape(report.output)}[/bold] written")
         console.print(
-            f"{found.moved_fraction:.1%} of units in {report.groups} groups moved; objective "
-            f"{found.objective_before:.4f} -> {found.objective_after:.4f}"
+            f"{alignment.moved_fraction:.1%} of units in {report.groups} groups moved; objective "
+            f"{alignment.objective_before:.4f} -> {alignment.objective_after:.4f}"
         )
         console.print(
-            f"same function as {escape(source)}: relative error {found.max_relative_error:.1e}, "
-            f"rounding explains {found.tolerance:.1e}"
+            f"same function as {escape(source)}: relative error "
+            f"{alignment.max_relative_error:.1e}, rounding explains {alignment.tolerance:.1e}"
         )
-        console.print(escape(str(found.diagnosis["verdict"])))
-        judged = found.diagnosis.get("outcome")
-        if judged and not found.diagnosis["nothing_to_align"]:
-            console.print(escape(str(judged["verdict"])))
-        if judged and judged["starts"] > 1:
-            console.print(f"{judged['starts']} starts, spread {judged['spread']:.4f}")
+        console.print(escape(str(alignment.diagnosis["verdict"])))
+        outcome = alignment.diagnosis.get("outcome")
+        if outcome and not alignment.diagnosis["nothing_to_align"]:
+            console.print(escape(str(outcome["verdict"])))
+        if outcome and outcome["starts"] > 1:
+            console.print(f"{outcome['starts']} starts, spread {outcome['spread']:.4f}")
         show_barriers(console, report.provenance.barrier)
 
     return Result(report.result, show)

@@ -40,18 +40,18 @@ def _show(console: Any, body: dict[str, Any]) -> None:
         )
     console.print(networks)
     table = Table("barriers over pairs", "quantity", "over the line", "over the mean")
-    for how, found in body["summary"].items():
-        for quantity, own in found.items():
+    for how, quantities in body["summary"].items():
+        for quantity, spreads in quantities.items():
             cells = [
-                f"{own[name]['mean']:.4f} ± {own[name]['std']:.4f} (most {own[name]['max']:.4f})"
-                for name in ("over_line", "over_mean")
+                f"{spread['mean']:.4f} ± {spread['std']:.4f} (most {spread['max']:.4f})"
+                for spread in (spreads["over_line"], spreads["over_mean"])
             ]
             table.add_row(how.replace("_", " "), quantity, *cells)
     console.print(table)
-    for name, found in body["simplex"]["barrier"].items():
+    for name, barrier in body["simplex"]["barrier"].items():
         console.print(
-            f"barrier (simplex, {name}): {found['over_line']:.4f} over the plane, "
-            f"{found['over_mean']:.4f} over the mean"
+            f"barrier (simplex, {name}): {barrier['over_line']:.4f} over the plane, "
+            f"{barrier['over_mean']:.4f} over the mean"
         )
     for cycle in body["cycles"]:
         console.print(
@@ -79,11 +79,11 @@ def _show_trainings(console: Any, body: dict[str, Any]) -> None:
 
     if body["trajectory_summary"] is None:
         return
-    shown = {which: own for which, own in body["trajectory_summary"].items() if own}
+    shown = {which: steps for which, steps in body["trajectory_summary"].items() if steps}
     quantity = "error" if "error" in shown["own"][0] else "loss"
     table = Table("checkpoint", *(LABELS[which] for which in shown))
     for step, name in enumerate(body["networks"][0]["checkpoints"]):
-        spreads = [own[step][quantity]["over_line"] for own in shown.values()]
+        spreads = [steps[step][quantity]["over_line"] for steps in shown.values()]
         cells = [
             f"{s['mean']:.4f}" + (f" ± {s['std']:.4f}" if s["count"] > 1 else "") for s in spreads
         ]

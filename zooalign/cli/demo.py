@@ -47,7 +47,7 @@ def _lines(report: Any) -> list[Any]:
         table.add_row(name, f"{line.midpoint_accuracy:.3f}", *both)
     first, second = report.accuracies
     train, test = report.rows.values()
-    found = report.merge.alignments[0]
+    alignment = report.merge.alignments[0]
     verdict = "[green]passed[/green]" if report.check.ok else "[red]FAILED[/red]"
     same = report.hub.same_bytes and report.downloaded_relative_error == 0
     return [
@@ -57,8 +57,8 @@ def _lines(report: Any) -> list[Any]:
         f"10^{report.verification.log10_order:.2f} permutations that change nothing (error "
         f"{report.verification.max_relative_error:.0e}, rounding explains "
         f"{report.verification.tolerance:.0e}).",
-        f"[bold]3. Align[/bold] by activations: {found.moved_fraction:.0%} of units move, and the "
-        f"function stays the same (error {found.max_relative_error:.0e}).",
+        f"[bold]3. Align[/bold] by activations: {alignment.moved_fraction:.0%} of units move, and "
+        f"the function stays the same (error {alignment.max_relative_error:.0e}).",
         table,
         "   Barriers over the line between the ends (in brackets: over their mean).",
         f"[bold]4. Merge[/bold]: accuracy {report.merged_accuracy:.3f}. Check: {verdict}, "

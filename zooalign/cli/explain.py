@@ -40,7 +40,7 @@ def _place(text: str) -> tuple[str, int | None]:
         return text, None
     if not axis.isdecimal():
         raise click.BadParameter(
-            f"{text!r}: {axis!r} is no axis; write PARAMETER:AXIS, e.g. conv1.weight:0",
+            f"{text!r}: {axis!r} is not an axis; write PARAMETER:AXIS, e.g. conv1.weight:0",
             param_hint="PARAMETER[:AXIS]",
         )
     return parameter, int(axis)

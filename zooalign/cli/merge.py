@@ -17,7 +17,7 @@ __all__ = ["command"]
 @settings_options(MergeSettings)
 @formatted
 def command(references: tuple[str, ...], output: str, settings: MergeSettings) -> Result:
-    """Average A, B, ... with every model brought in the order of A's units, and write DIR."""
+    """Average A, B, ... each with its units reordered to match A's, and write DIR."""
     from zooalign.pipelines.merge import merge_models
 
     with progress_bar() as progress:
@@ -28,19 +28,19 @@ def command(references: tuple[str, ...], output: str, settings: MergeSettings) -
     def show(console: Any) -> None:
         from rich.markup import escape
 
-        made = report.provenance
+        record = report.provenance
         console.print(f"[bold]{escape(report.output)}[/bold] written")
-        for found in made.alignments:
+        for alignment in record.alignments:
             console.print(
-                f"{escape(made.sources[found.source].reference)}: {found.moved_fraction:.1%} of "
-                f"units moved, objective {found.objective_before:.4f} -> "
-                f"{found.objective_after:.4f}. {escape(str(found.diagnosis['verdict']))}"
+                f"{escape(record.sources[alignment.source].reference)}: "
+                f"{alignment.moved_fraction:.1%} of units moved, objective {alignment.objective_before:.4f} -> "
+                f"{alignment.objective_after:.4f}. {escape(str(alignment.diagnosis['verdict']))}"
             )
         console.print(
-            f"statistics: {'[red]STALE[/red]' if made.stale_statistics else made.statistics}"
+            f"statistics: {'[red]STALE[/red]' if record.stale_statistics else record.statistics}"
         )
-        if made.score is not None and made.score.accuracy is not None:
-            console.print(f"accuracy of the merge: {made.score.accuracy:.4f}")
-        show_barriers(console, made.barrier)
+        if record.score is not None and record.score.accuracy is not None:
+            console.print(f"accuracy of the merge: {record.score.accuracy:.4f}")
+        show_barriers(console, record.barrier)
 
     return Result(report.result, show)

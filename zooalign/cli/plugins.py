@@ -1,4 +1,4 @@
-"""``zooalign plugins``: which plugins were found, and whether they work."""
+"""``zooalign plugins``: which plugins are installed, and whether they work."""
 
 from typing import Any
 

@@ -28,8 +28,10 @@ def command(reference: str, settings: ReproduceSettings) -> Result:
     def show(console: Any) -> None:
         from rich.markup import escape
 
-        for found in report.differences:
-            console.print(f"[red]differs[/red] {escape(found.where)}: {escape(found.message)}")
+        for difference in report.differences:
+            console.print(
+                f"[red]differs[/red] {escape(difference.where)}: {escape(difference.message)}"
+            )
         for name, version in report.versions.items():
             console.print(
                 f"{escape(name)}: recorded {escape(version.recorded)}, here {escape(version.here)}"

@@ -23,19 +23,19 @@ def command(reference: str, settings: VerifySettings) -> Result:
     from zooalign.pipelines.spec import VerifyResult, verify_model
     from zooalign.release.results import merged_fields
 
-    report, found = verify_model(reference, settings)
+    report, proof = verify_model(reference, settings)
     spec = report.derived.spec
-    alone = {"groups": len(spec.groups), "groups_alone": found.groups, "hash": spec.hash}
-    result = merged_fields(VerifyResult, found, alone)
+    alone = {"groups": len(spec.groups), "groups_alone": proof.groups, "hash": spec.hash}
+    result = merged_fields(VerifyResult, proof, alone)
 
     def show(console: Any) -> None:
-        word = "[green]holds[/green]" if found.ok else "[red]DOES NOT HOLD[/red]"
-        console.print(f"{word}: {result.groups} groups, 10^{found.log10_order:.2f} permutations")
+        word = "[green]holds[/green]" if proof.ok else "[red]DOES NOT HOLD[/red]"
+        console.print(f"{word}: {result.groups} groups, 10^{proof.log10_order:.2f} permutations")
         console.print(
-            f"relative error {found.max_relative_error:.2e}, rounding explains "
-            f"{found.tolerance:.2e}, a mistake causes {found.sensitivity:.2e}"
+            f"relative error {proof.max_relative_error:.2e}, rounding explains "
+            f"{proof.tolerance:.2e}, a mistake causes {proof.sensitivity:.2e}"
         )
-        if not found.ok:
-            console.print(f"worst: {found.worst}", markup=False)
+        if not proof.ok:
+            console.print(f"worst: {proof.worst}", markup=False)
 
-    return Result(result, show, 0 if found.ok else 1)
+    return Result(result, show, 0 if proof.ok else 1)

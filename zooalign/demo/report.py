@@ -1,4 +1,4 @@
-"""What the demo found, as a value."""
+"""The results of the demo, as a value."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -32,7 +32,7 @@ class Line:
         middle = min(range(len(curve.alphas)), key=lambda i: abs(curve.alphas[i] - 0.5))
         assert curve.train.accuracy is not None
         return cls(
-            {name: asdict(found) for name, found in curve.barrier.items()},
+            {name: asdict(barrier) for name, barrier in curve.barrier.items()},
             curve.train.loss[middle],
             curve.train.accuracy[middle],
         )

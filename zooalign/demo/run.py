@@ -91,7 +91,7 @@ def run_demo(
 def _free(name: str) -> str:
     """The first of ``name``, ``name-2``, ... that is not there."""
     names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-    return next(found for found in names if not Path(found).exists())
+    return next(name for name in names if not Path(name).exists())
 
 
 def _run(settings: DemoSettings, start: float, progress: Progress) -> DemoReport:

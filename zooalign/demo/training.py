@@ -100,12 +100,12 @@ def _steps(
     network.train()
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=generator)
-        for rows in order.split(_BATCH):
+        for rows in torch.split(order, _BATCH):
             if len(rows) < _BATCH:
                 continue
             loss = F.cross_entropy(network(images[rows]), labels[rows])
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
             yield

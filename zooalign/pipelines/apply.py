@@ -68,7 +68,7 @@ def apply_permutation(
     Raises
     ------
     SpecError
-        If the release is no alignment, or spec and permutation do not fit the parent.
+        If the release is not an alignment, or spec and permutation do not fit the parent.
     CheckpointError
         If the parent is not the recorded one, or what was made is not what was published; nothing
         is left behind.
@@ -145,7 +145,7 @@ def _alignment(release: OpenedRelease) -> Provenance:
     problem = release.provenance_problem or release.spec_problem
     if provenance is None or release.spec is None:
         reason = problem or f"{layout.PROVENANCE} or {layout.SPEC} is missing"
-        raise SpecError(f"{release.reference} is no release of a permutation: {reason}")
+        raise SpecError(f"{release.reference} is not a release of a permutation: {reason}")
     if provenance.operation != "align" or len(provenance.alignments) != 1:
         raise SpecError(
             f"{release.reference} is a {provenance.operation}; only an alignment is one parent "

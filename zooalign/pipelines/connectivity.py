@@ -57,12 +57,12 @@ _KINDS = {"over_line": "over the line", "over_mean": "over the mean"}
 Panels = dict[str, dict[str, list[tuple[float, list[float]]]]]
 
 
-def draw(found: Connected, checkpoints: Sequence[str], folder: Path) -> tuple[str, ...]:
+def draw(connected: Connected, checkpoints: Sequence[str], folder: Path) -> tuple[str, ...]:
     """Draw the pictures, each as SVG and PNG; their names.
 
     ``checkpoints`` are the first training's (empty without trajectories).
     """
-    measured, names = found.connectivity, []
+    measured, names = connected.connectivity, []
     for suffix in (".svg", ".png"):
         picture = folder / f"barriers{suffix}"
         plot_lines(_curves(measured), picture, x="α, from one network (0) to the other (1)")
@@ -71,10 +71,10 @@ def draw(found: Connected, checkpoints: Sequence[str], folder: Path) -> tuple[st
             labels = [f"{n + 1}" for n in range(3)]
             title = {LABELS["universe"]: measured.simplex}
             names.append(plot_simplex(title, labels, folder / f"simplex{suffix}").name)
-        if found.trajectories:
+        if connected.trajectories:
             label, at, ticks = along(checkpoints)
             picture = folder / f"trajectory{suffix}"
-            plot_lines(_trajectories(found.trajectories, at), picture, x=label, ticks=ticks)
+            plot_lines(_trajectories(connected.trajectories, at), picture, x=label, ticks=ticks)
             names.append(picture.name)
     return tuple(names)
 
@@ -85,8 +85,8 @@ def along(checkpoints: Sequence[str]) -> tuple[str, list[float], dict[float, str
     Steps, where the last numbers in the checkpoints' names rise; else they are counted.
     """
     stems = [Path(name).name.removesuffix(".safetensors") for name in checkpoints]
-    found = [re.fullmatch(r"(.*?)(\d+)\D*", stem) for stem in stems]
-    parts = [match.groups() for match in found if match is not None]
+    matches = [re.fullmatch(r"(.*?)(\d+)\D*", stem) for stem in stems]
+    parts = [match.groups() for match in matches if match is not None]
     numbers = [float(number) for _, number in parts]
     if len(numbers) == len(stems) and all(a < b for a, b in pairwise(numbers)):
         words = {re.split(r"[^A-Za-z]+", before.rstrip("-_=. "))[-1] for before, _ in parts}
@@ -106,8 +106,8 @@ def page(body: Mapping[str, Any]) -> str:
         _table(
             ["", "model", "loss", "accuracy"],
             [
-                [n + 1, _code(own["reference"]), f"{own['loss']:.4f}", _number(own["accuracy"])]
-                for n, own in enumerate(networks)
+                [n + 1, _code(one["reference"]), f"{one['loss']:.4f}", _number(one["accuracy"])]
+                for n, one in enumerate(networks)
             ]
             + [["", "the average of all, one permutation each", f"{body['merged']['loss']:.4f}",
                 _number(body["merged"]["accuracy"])]],
@@ -116,9 +116,9 @@ def page(body: Mapping[str, Any]) -> str:
         _table(
             ["", "quantity", *_KINDS.values()],
             [
-                [LABELS[how], quantity, *(_spread(own[name]) for name in _KINDS)]
-                for how, found in body["summary"].items()
-                for quantity, own in found.items()
+                [LABELS[how], quantity, *(_spread(spreads[name]) for name in _KINDS)]
+                for how, quantities in body["summary"].items()
+                for quantity, spreads in quantities.items()
             ],
         ),
         "![barriers](barriers.svg)",
@@ -151,7 +151,7 @@ def _of_three(body: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _of_trainings(body: Mapping[str, Any]) -> Iterable[str]:
-    summary = {which: own for which, own in body["trajectory_summary"].items() if own}
+    summary = {which: steps for which, steps in body["trajectory_summary"].items() if steps}
     names = [
         Path(name).name.removesuffix(".safetensors") for name in body["networks"][0]["checkpoints"]
     ]
@@ -164,7 +164,7 @@ def _of_trainings(body: Mapping[str, Any]) -> Iterable[str]:
         yield _table(
             [f"{quantity}, checkpoint", *(LABELS[which] for which in summary)],
             [
-                [name, *(_spread(own[step][quantity]["over_line"]) for own in summary.values())]
+                [name, *(_spread(steps[step][quantity]["over_line"]) for steps in summary.values())]
                 for step, name in enumerate(names)
             ],
         )
@@ -175,28 +175,29 @@ def _curves(measured: Connectivity) -> Panels:
     """Every way's curves, and its barrier in the legend."""
     panels: Panels = {}
     for how in HOWS:
-        own = [pair.curve for pair in measured.of(how)]
-        for quantity in own[0].barrier if own else ():
-            values = [getattr(curve.train, quantity) for curve in own]
-            spread = spread_of([curve.barrier[quantity].over_line for curve in own])
+        curves = [pair.curve for pair in measured.of(how)]
+        for quantity in curves[0].barrier if curves else ():
+            values = [getattr(curve.train, quantity) for curve in curves]
+            spread = spread_of([curve.barrier[quantity].over_line for curve in curves])
             text = f"{LABELS[how]}: {spread.mean:.3g}"
             text += f" ± {spread.std:.2g}" if spread.count > 1 else ""
             panels.setdefault(f"{quantity} (legend: barrier over the line)", {})[text] = [
-                (alpha, [v[at] for v in values]) for at, alpha in enumerate(own[0].alphas)
+                (alpha, [v[at] for v in values]) for at, alpha in enumerate(curves[0].alphas)
             ]
     return panels
 
 
-def _trajectories(found: Sequence[Trajectory], at: Sequence[float]) -> Panels:
+def _trajectories(trajectories: Sequence[Trajectory], at: Sequence[float]) -> Panels:
     return {
         f"{quantity} barrier over the line": {
             LABELS[which]: [
-                (x, [one.values(which, quantity)[t] for one in found]) for t, x in enumerate(at)
+                (x, [one.values(which, quantity)[t] for one in trajectories])
+                for t, x in enumerate(at)
             ]
             for which in BARRIERS
-            if found[0].barriers[which]
+            if trajectories[0].barriers[which]
         }
-        for quantity in found[0].barriers["own"][0]
+        for quantity in trajectories[0].barriers["own"][0]
     }
 
 
@@ -210,10 +211,10 @@ def _code(text: str) -> str:
     return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
 
 
-def _spread(own: Mapping[str, float]) -> str:
-    if own["count"] == 1:
-        return f"{own['mean']:.4f}"
-    return f"{own['mean']:.4f} ± {own['std']:.4f} ({own['max']:.4f})"
+def _spread(spread: Mapping[str, float]) -> str:
+    if spread["count"] == 1:
+        return f"{spread['mean']:.4f}"
+    return f"{spread['mean']:.4f} ± {spread['std']:.4f} ({spread['max']:.4f})"
 
 
 def _pairs(models: int) -> str:
@@ -340,7 +341,7 @@ class ConnectivityReport:
     checkpoints: tuple[tuple[str, ...], ...]
     matching: Matching
     data: str
-    found: Connected
+    connected: Connected
     output: str | None
     plots: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -349,13 +350,13 @@ class ConnectivityReport:
     @property
     def result(self) -> ConnectivityResult:
         """Its JSON."""
-        measured, trajectories = self.found.connectivity, self.found.trajectories
+        measured, trajectories = self.connected.connectivity, self.connected.trajectories
         along = {
             "method": self.matching.method,
             "through": measured.many.through,
             "networks": [
-                {"reference": reference, "checkpoints": own or None, **vars(end)}
-                for reference, own, end in zip(
+                {"reference": reference, "checkpoints": names or None, **vars(end)}
+                for reference, names, end in zip(
                     self.references, self.checkpoints, measured.ends, strict=True
                 )
             ],
@@ -379,17 +380,17 @@ def checkpoints_of(folder: str) -> tuple[str, ...]:
             f"'{folder}' is not a directory: a training is a directory with one subdirectory or "
             ".safetensors file a checkpoint"
         )
-    found = [
+    entries = [
         entry
         for entry in path.iterdir()
         if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix == ".safetensors")
     ]
-    if len(found) < 2:
+    if len(entries) < 2:
         raise ModelReferenceError(
-            f"'{folder}' holds {len(found)} checkpoints, and a training has two or more: "
+            f"'{folder}' holds {len(entries)} checkpoints, and a training has two or more: "
             "subdirectories, or .safetensors files (with --model)"
         )
-    return tuple(str(entry) for entry in sorted(found, key=lambda entry: _natural(entry.name)))
+    return tuple(str(entry) for entry in sorted(entries, key=lambda entry: _natural(entry.name)))
 
 
 def connectivity_models(
@@ -417,7 +418,7 @@ def connectivity_models(
     if matching.through not in WAYS:
         raise MergeError(f"no way '{matching.through}'; there are {', '.join(WAYS)}")
     checkpoints = [checkpoints_of(r) if settings.trajectories else () for r in references]
-    lengths = {len(own) for own in checkpoints}
+    lengths = {len(names) for names in checkpoints}
     if len(lengths) > 1:
         raise MergeError(
             f"trainings of {sorted(lengths)} checkpoints cannot be compared: give as many of each, "
@@ -437,7 +438,7 @@ def connectivity_models(
             )
         notes = stack.enter_context(noted_warnings())
         progress("open", 0, 1)
-        flat = [name for own in checkpoints for name in own] or list(references)
+        flat = [name for names in checkpoints for name in names] or list(references)
         family = open_family(flat, model=settings.model, allow_pickle=settings.allow_pickle)
         scored = open_for(family.first, settings.data, settings.loading)
         calibrating = scored
@@ -446,7 +447,7 @@ def connectivity_models(
         states = [float_state(member.state, settings.device) for member in family.members]
         size = max(1, len(checkpoints[0]))
         loss, metric = scoring(family.first)
-        found = connect(
+        connected = connect(
             Scoring(
                 family.module,
                 scored,
@@ -462,13 +463,13 @@ def connectivity_models(
             steps=settings.steps,
             progress=progress,
         )
-        plots = () if folder is None else draw(found, checkpoints[0], folder)
+        plots = () if folder is None else draw(connected, checkpoints[0], folder)
         report = ConnectivityReport(
             tuple(references),
             tuple(checkpoints),
             matching,
             settings.data,
-            found,
+            connected,
             settings.output,
             plots,
             notes(),

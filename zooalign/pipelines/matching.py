@@ -32,31 +32,31 @@ _MANY = ManyOptions.options().keys() - {"method", "through", "references"}
 
 @dataclass(frozen=True)
 class Aligned:
-    """One member of a family, brought in the order of the first.
+    """A member of a family, with the permutation that makes its units match the first one's.
 
-    ``found`` is None where nothing was matched (method ``none``).
+    ``match`` is None where nothing was matched (method ``none``).
     """
 
     index: int
     permutation: Permutation
-    found: Match | None
+    match: Match | None
     diagnosis: Diagnosis
     comparison: Comparison
     outcome: Outcome | None = None
 
     def record(self, file: str) -> Alignment:
         """For provenance; ``file`` is the permutation's name."""
-        found = self.found
+        match = self.match
         return Alignment(
             source=self.index,
             permutation=file,
             moved_fraction=self.permutation.moved_fraction,
-            objective_before=found.objective_before if found else 0.0,
-            objective_after=found.objective_after if found else 0.0,
+            objective_before=match.objective_before if match else 0.0,
+            objective_after=match.objective_after if match else 0.0,
             max_relative_error=self.comparison.max_relative_error,
             tolerance=self.comparison.tolerance,
             diagnosis=diagnosis_to_dict(self.diagnosis, self.outcome),
-            details=dict(found.details) if found else {},
+            details=dict(match.details) if match else {},
         )
 
 
@@ -162,11 +162,11 @@ def align_members(
     how |= _judged_by(family, _takes_a_loss(method), batches, options)
     aligned = []
     for index, member in enumerate(family.members[1:], start=1):
-        source, found = dict(member.state), None
+        source, solution = dict(member.state), None
         if method != "none":
             states = [float_state(state, device) for state in (target, source)]
-            found = match(family.spec, *states, **how)
-        aligned.append(_proved(family, index, (target, source), found, progress, device))
+            solution = match(family.spec, *states, **how)
+        aligned.append(_proved(family, index, (target, source), solution, progress, device))
     return aligned
 
 
@@ -174,28 +174,28 @@ def _proved(
     family: Family,
     index: int,
     states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
-    found: Match | None,
+    solution: Match | None,
     progress: Progress,
     device: str,
 ) -> Aligned:
     spec, (target, source) = family.spec, states
-    permutation = spec.identity() if found is None else found.permutation
+    permutation = spec.identity() if solution is None else solution.permutation
     diagnosis = diagnose(
         target,
         CastLike(source, target),
-        moved_fraction=None if found is None else permutation.moved_fraction,
+        moved_fraction=None if solution is None else permutation.moved_fraction,
         free_groups=len(spec.groups),
     )
     judged = None
-    if found is not None:
+    if solution is not None:
         floats = float_state(target, device), float_state(source, device)
-        judged = outcome(spec, found, *floats, diagnosis)
+        judged = outcome(spec, solution, *floats, diagnosis)
     progress("proof", 0, 1)
     name = family.members[index].reference
     inputs = family.first.example_inputs()
     comparison = prove(family.module, spec, permutation, source, inputs, name=name)
     progress("proof", 1, 1)
-    return Aligned(index, permutation, found, diagnosis, comparison, judged)
+    return Aligned(index, permutation, solution, diagnosis, comparison, judged)
 
 
 def _takes_a_loss(method: str) -> bool:

@@ -1,4 +1,4 @@
-"""Comparing a release with what its operation made again."""
+"""Comparing a release with what its operation written again."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class SameFiles:
-    """Files that were compared, what differs, and files that were not made again."""
+    """Files that were compared, what differs, and files that were not written again."""
 
     compared: tuple[str, ...]
     differences: tuple[Difference, ...]
@@ -41,10 +41,10 @@ def compare_files(release: OpenedRelease, again: Path, renamed: Mapping[str, str
     versions that a record and a card mention are left out of the comparison, and so is the plot,
     which depends on a library that draws it.
     """
-    made = [entry.name for entry in LocalContents.of(again).entries]
-    made.sort(key=lambda name: (not name.endswith(".safetensors"), name))
+    written = [entry.name for entry in LocalContents.of(again).entries]
+    written.sort(key=lambda name: (not name.endswith(".safetensors"), name))
     compared, differences = [], []
-    for name in made:
+    for name in written:
         if name not in release.names:
             differences.append(Difference(name, name, "is made again, and is not in the release"))
             continue
@@ -52,10 +52,12 @@ def compare_files(release: OpenedRelease, again: Path, renamed: Mapping[str, str
             continue
         compared.append(name)
         differences.extend(_compare(release, name, again / name, renamed))
-    extra = [n for n in release.names if n not in made]
+    extra = [n for n in release.names if n not in written]
     for name in extra:
         if name.endswith(".safetensors"):
-            differences.append(Difference(name, name, "is in the release, and is not made again"))
+            differences.append(
+                Difference(name, name, "is in the release, and is not written again")
+            )
     return SameFiles(tuple(compared), tuple(differences), tuple(extra))
 
 
@@ -73,7 +75,7 @@ def _compare(
         elif name == layout.CARD:
             yield from _card(release, name, again, renamed)
         else:
-            yield Difference(name, name, "has other bytes than when it is made again")
+            yield Difference(name, name, "has other bytes than when it is written again")
     except (CheckpointError, SpecError, OSError) as error:
         yield Difference(name, name, f"cannot be compared: {error}")
 
@@ -84,7 +86,9 @@ def _tensors(name: str, path: Path, again: Path) -> Difference:
         if key not in ours:
             return Difference(name, key, "is made again, and is not in the release")
         if ours.info(key) != theirs.info(key) or digest_of(ours[key]) != digest_of(theirs[key]):
-            return Difference(name, key, f"has other values in {name} than when it is made again")
+            return Difference(
+                name, key, f"has other values in {name} than when it is written again"
+            )
     return Difference(name, name, "has the same tensors, stored in other bytes")
 
 
@@ -95,7 +99,7 @@ def _record(
     theirs: dict[str, Any] = json.loads(_put_back(again.read_text(encoding="utf-8"), renamed))
     for key in theirs:
         if key not in ("versions", "warnings") and ours.get(key) != theirs[key]:
-            yield Difference(name, f"{name}: {key}", "is another when the release is made again")
+            yield Difference(name, f"{name}: {key}", "is another when the release is written again")
 
 
 def _card(
@@ -107,7 +111,7 @@ def _card(
     for number in range(max(len(ours), len(theirs))):
         one, other = (lines[number : number + 1] for lines in (ours, theirs))
         if one != other and not (one and one[0].startswith(seed)):
-            message = "has another text than when it is made again"
+            message = "has another text than when it is written again"
             yield Difference(name, f"{name}: line {number + 1}", message)
             return
 

@@ -132,7 +132,7 @@ class VerifyResult:
 
 @dataclass(frozen=True)
 class SpecReport:
-    """What ``zooalign spec`` found; ``seconds`` is the time to build, trace and solve."""
+    """What ``zooalign spec`` derived; ``seconds`` is the time to build, trace and solve."""
 
     model: Model
     derived: Derived
@@ -184,7 +184,7 @@ def verify_model(
     """
     settings = settings or VerifySettings()
     report = spec_for(reference, settings)
-    found = verify(
+    verification = verify(
         report.model.build(),
         report.derived.spec,
         report.model.example_inputs(_BATCH),
@@ -192,4 +192,4 @@ def verify_model(
         alone=settings.alone,
         trials=settings.trials,
     )
-    return report, found
+    return report, verification

@@ -93,7 +93,7 @@ def publish(
         something else than was sent.
     """
     if not _REPO.fullmatch(repo):
-        raise ModelReferenceError(f"{repo!r} is no repo name; write org/name")
+        raise ModelReferenceError(f"{repo!r} is not a repo name; write org/name")
     settings = settings or PublishSettings()
     listed = list_files(Path(directory))
     api = HfApi(endpoint=endpoint(), token=token)
@@ -108,8 +108,8 @@ def publish(
             unreachable = error  # what the gate finds is said first; it needs no hub
     progress("check", 0, 1)
     # A path like a repo's name would be taken for one.
-    here = directory if directory.startswith((".", "/")) else f"./{directory}"
-    report = check(here, request, policy=policy)
+    reference = directory if directory.startswith((".", "/")) else f"./{directory}"
+    report = check(reference, request, policy=policy)
     if not report.ok and not settings.force:
         raise FaultyReleaseError(
             _refusal(directory, report),
@@ -126,7 +126,7 @@ def publish(
         head = head or create(api, repo, private=settings.private)
         require_no_other_weights(repo, head, [file.path for file in files])
         progress("upload", 0, len(files))
-        made = upload(
+        commit = upload(
             api,
             repo,
             folder,
@@ -135,16 +135,16 @@ def publish(
             message=settings.message or "Publish with zooalign",
             pull_request=settings.pull_request,
         )
-        read_back(api, repo, made.oid, files, progress)
+        read_back(api, repo, commit.oid, files, progress)
     return PublishReport(
         directory,
         repo,
         False,
         files,
         report,
-        commit=made.oid,
-        url=str(made.commit_url),
-        pull_request=made.pr_url,
+        commit=commit.oid,
+        url=str(commit.commit_url),
+        pull_request=commit.pr_url,
         verified=True,
     )
 

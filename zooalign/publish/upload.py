@@ -89,10 +89,10 @@ def require_head(repo: str, head: Head | None, *, private: bool, expected: str |
         None), or the repo is public and ``private`` was asked for.
     """
     if expected is not None:
-        found = "missing" if head is None else head.commit
-        if len(expected) < 7 or not found.startswith(expected):
+        current = "missing" if head is None else head.commit
+        if len(expected) < 7 or not current.startswith(expected):
             raise HubError(
-                f"{repo}: its head is {found}, not {expected} as given; nothing was published. "
+                f"{repo}: its head is {current}, not {expected} as given; nothing was published. "
                 "Look at what is there, and name the commit you have looked at"
             )
     if private and head is not None and not head.private:
@@ -105,10 +105,10 @@ def require_head(repo: str, head: Head | None, *, private: bool, expected: str |
 def require_no_other_weights(repo: str, head: Head, ours: Sequence[str]) -> None:
     """Raise HubError where the repo holds weights that would be mixed with ``ours``."""
     weights = (".safetensors", ".safetensors.index.json", ".bin")
-    found = [name for name in head.names if name not in ours and name.endswith(weights)]
-    if found:
+    foreign = [name for name in head.names if name not in ours and name.endswith(weights)]
+    if foreign:
         raise HubError(
-            f"{repo} holds weights that are not part of this release ({', '.join(found[:3])}), "
+            f"{repo} holds weights that are not part of this release ({', '.join(foreign[:3])}), "
             "and both would be mixed; delete them there first, or publish to another repo"
         )
 
@@ -166,13 +166,13 @@ def upload(
 
 
 def _operation(directory: Path, file: PublishedFile) -> CommitOperationAdd:
-    made = CommitOperationAdd(path_in_repo=file.path, path_or_fileobj=directory / file.path)
-    if made.upload_info.sha256.hex() != file.sha256:
+    operation = CommitOperationAdd(path_in_repo=file.path, path_or_fileobj=directory / file.path)
+    if operation.upload_info.sha256.hex() != file.sha256:
         raise CheckpointError(
             f"{directory / file.path}: has changed since it was checked; nothing was published. "
             "Publish again when nothing writes to it"
         )
-    return made
+    return operation
 
 
 def read_back(
@@ -196,9 +196,9 @@ def read_back(
                 endpoint=endpoint(),
                 cache_dir=cache,
             )
-            found = hash_file(Path(path))
-        if found != file.sha256:
+            digest = hash_file(Path(path))
+        if digest != file.sha256:
             raise HubError(
                 f"{repo}@{commit}: {file.path} read back is not what was sent (SHA-256 "
-                f"{found[:16]} instead of {file.sha256[:16]}); publish again"
+                f"{digest[:16]} instead of {file.sha256[:16]}); publish again"
             )

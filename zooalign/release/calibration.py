@@ -35,9 +35,9 @@ class FullBatches:
     def __iter__(self) -> Iterator[Batch]:
         shapes = None
         for inputs, targets in self.batches:
-            found = [tuple(x.shape) for x in inputs]
-            shapes = shapes or found
-            if found == shapes:
+            batch_shapes = [tuple(x.shape) for x in inputs]
+            shapes = shapes or batch_shapes
+            if batch_shapes == shapes:
                 yield inputs, targets
 
 
@@ -60,10 +60,10 @@ def open_for(model: Model, text: str, loading: Loading) -> Batches:
 
 def scoring(model: Model) -> tuple[Measure, Measure]:
     """Loss and metric of a model's answers: its adapter's, or cross-entropy and accuracy."""
-    found = None
+    functions = None
     if isinstance(model.adapter, OwnData):
-        found = model.adapter.scoring(model.architecture)
-    return found or (cross_entropy, correct)
+        functions = model.adapter.scoring(model.architecture)
+    return functions or (cross_entropy, correct)
 
 
 def _keeping(make: Callable[[], Iterator[Batch]]) -> Callable[[], Iterator[Batch]]:
@@ -76,15 +76,15 @@ def _keeping(make: Callable[[], Iterator[Batch]]) -> Callable[[], Iterator[Batch
         if complete:
             yield from kept
             return
-        found: list[Batch] | None = []
+        passed: list[Batch] | None = []
         size = 0
         for batch in make():
-            if found is not None:
+            if passed is not None:
                 size += sum(x.nbytes for x in batch[0])
-                found = [*found, batch] if size <= _KEPT_BYTES else None
+                passed = [*passed, batch] if size <= _KEPT_BYTES else None
             yield batch
-        if found is not None and not complete:
-            kept.extend(found)
+        if passed is not None and not complete:
+            kept.extend(passed)
             complete = True
 
     return again

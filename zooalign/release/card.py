@@ -73,8 +73,8 @@ def card_license(sources: Iterable[Source]) -> tuple[str, str]:
     stated: dict[str, str | None] = {}
     for source in sources:
         behind = source.repos or (Ancestor(source.reference, "", source.license),)
-        for found in behind:
-            stated[found.repo] = found.license or source.license
+        for ancestor in behind:
+            stated[ancestor.repo] = ancestor.license or source.license
     known = set(stated.values())
     if len(known) == 1 and None not in known:
         licence = str(known.pop())
@@ -101,14 +101,14 @@ def _summary(provenance: Provenance) -> str:
     if provenance.operation == "align":
         source, target = provenance.sources[1].reference, provenance.sources[0].reference
         return (
-            f"`{source}` ({name}) with its units permuted into the order of `{target}`, {how}. It "
+            f"`{source}` ({name}) with its units reordered to match those of `{target}`, {how}. It "
             "computes the same function as before; its weights can be averaged with those of "
             f"`{target}`."
         )
     weights = ", ".join(f"{w:.3g}" for w in provenance.weights or ())
     return (
         f"The average (weights {weights}) of {len(provenance.sources)} networks of architecture "
-        f"{name}, brought in the order of the first one's units ({how}). "
+        f"{name}, with units reordered to match the first one's ({how}). "
         + {
             "reset": "Running statistics were recomputed on calibration data.",
             "repaired": "Activation statistics were repaired (REPAIR, arXiv 2211.08403).",
@@ -160,10 +160,10 @@ def _parents(provenance: Provenance) -> str:
             f"| {_cell(source.license or 'none stated')} | {hashes} |"
         )
     for source in provenance.sources:
-        for found in source.ancestors:
+        for ancestor in source.ancestors:
             lines.append(
-                f"| behind {_cell(source.reference)} | {_cell(found.repo)} | `{found.commit}` "
-                f"| {_cell(found.license or 'none stated')} | |"
+                f"| behind {_cell(source.reference)} | {_cell(ancestor.repo)} "
+                f"| `{ancestor.commit}` | {_cell(ancestor.license or 'none stated')} | |"
             )
     return "\n".join(lines)
 
@@ -176,11 +176,11 @@ def _alignments(provenance: Provenance) -> str:
         "| parent | units moved | objective before | after | error of function | allowed |",
         "|---|---|---|---|---|---|",
     ]
-    for found in provenance.alignments:
+    for alignment in provenance.alignments:
         lines.append(
-            f"| {_cell(provenance.sources[found.source].reference)} | {found.moved_fraction:.1%} "
-            f"| {found.objective_before:.4f} | {found.objective_after:.4f} "
-            f"| {found.max_relative_error:.1e} | {found.tolerance:.1e} |"
+            f"| {_cell(provenance.sources[alignment.source].reference)} "
+            f"| {alignment.moved_fraction:.1%} | {alignment.objective_before:.4f} | {alignment.objective_after:.4f} "
+            f"| {alignment.max_relative_error:.1e} | {alignment.tolerance:.1e} |"
         )
     verdicts = [str(a.diagnosis.get("verdict", "")) for a in provenance.alignments]
     return "\n".join([*lines, "", *(v for v in verdicts if v)])

@@ -74,7 +74,7 @@ class Contents(Protocol):
 
 @dataclass(frozen=True)
 class LocalContents:
-    """A directory; hidden files are no part of a release, as they are not published."""
+    """A directory; hidden files are not published and so not part of it."""
 
     directory: Path
     entries: tuple[Entry, ...]
@@ -83,14 +83,16 @@ class LocalContents:
     @classmethod
     def of(cls, directory: Path) -> "LocalContents":
         """List a directory."""
-        found = []
+        entries = []
         for path in sorted(directory.rglob("*")):
             name = path.relative_to(directory)
             if any(part.startswith(".") for part in name.parts):
                 continue
             if path.is_symlink() or path.is_file():
-                found.append(Entry(name.as_posix(), path.stat().st_size if path.exists() else None))
-        return cls(directory, tuple(found))
+                entries.append(
+                    Entry(name.as_posix(), path.stat().st_size if path.exists() else None)
+                )
+        return cls(directory, tuple(entries))
 
     def path(self, name: str) -> Path:
         """Return where a file lies; links out of the directory are refused."""
@@ -98,7 +100,7 @@ class LocalContents:
         if not is_inside(self.directory, path):
             raise CheckpointError(f"{name} is a link out of the directory, and is not read")
         if path.exists() and not path.is_file():
-            raise CheckpointError(f"{name} is no ordinary file, and is not read")
+            raise CheckpointError(f"{name} is not an ordinary file, and is not read")
         return path
 
     def here(self, name: str) -> Path | None:
@@ -161,7 +163,7 @@ class HubContents:
             self.repo.repo_id, name, revision=self.repo.commit, endpoint=hub.endpoint()
         )
         asked = {"range": f"bytes=0-{count - 1}", "accept-encoding": "identity"}
-        found = bytearray()
+        content = bytearray()
         with (
             hub.hub_errors(self.repo.repo_id, self.repo.commit),
             http_stream_backoff(
@@ -171,10 +173,10 @@ class HubContents:
             hf_raise_for_status(response)
             # A server that knows no ranges sends everything: read no more than was asked for.
             for chunk in response.iter_raw():
-                found += chunk
-                if len(found) >= count:
+                content += chunk
+                if len(content) >= count:
                     break
-        return bytes(found[:count])
+        return bytes(content[:count])
 
 
 def heads(contents: Contents, names: Sequence[str], count: int) -> dict[str, bytes]:
@@ -208,10 +210,10 @@ def open_repo(repo_id: str, revision: str | None) -> tuple[hub.HubRepo, Contents
         except OfflineModeIsEnabled:
             info = None
     if info is None:
-        found = try_to_load_from_cache(repo_id, "config.json", revision=repo.commit)
-        if not isinstance(found, str):
+        cached = try_to_load_from_cache(repo_id, "config.json", revision=repo.commit)
+        if not isinstance(cached, str):
             raise HubError(f"{repo_id}: not in the local cache, and HF_HUB_OFFLINE is set")
-        return repo, LocalContents.of(Path(found).parent)
+        return repo, LocalContents.of(Path(cached).parent)
     entries, unsafe = [], []
     for sibling in sorted(info.siblings or [], key=lambda s: s.rfilename):
         try:
@@ -241,12 +243,12 @@ def list_files(directory: Path) -> tuple[PublishedFile, ...]:
     Raises
     ------
     CheckpointError
-        If it is no directory or holds nothing, or a link leads out of it.
+        If it is not a directory or holds nothing, or a link leads out of it.
     """
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: there is no such directory")
     root = directory.resolve()
-    found = []
+    files = []
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory)
         if any(part.startswith(".") for part in name.parts):
@@ -257,10 +259,10 @@ def list_files(directory: Path) -> tuple[PublishedFile, ...]:
                 "replace it by the file itself"
             )
         if path.is_file():
-            found.append(PublishedFile(name.as_posix(), path.stat().st_size, hash_file(path)))
-    if not found:
+            files.append(PublishedFile(name.as_posix(), path.stat().st_size, hash_file(path)))
+    if not files:
         raise CheckpointError(f"{directory}: holds no files to publish")
-    return tuple(found)
+    return tuple(files)
 
 
 def hash_file(path: Path) -> str:

@@ -31,7 +31,7 @@ class _Plain(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, (str, int, float, bool, type(None))):
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: a key is no text")
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: a key is not text")
             if key in seen:
                 raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: {key!r} is there twice")
             seen.add(key)
@@ -44,7 +44,7 @@ def read_metadata(text: str) -> dict[str, Any]:
     Raises
     ------
     SpecError
-        If the block is no YAML mapping, uses tags or aliases, names a key twice, or is huge.
+        If the block is not a YAML mapping, uses tags or aliases, names a key twice, or is huge.
     """
     if len(text) > _MAX_CARD:
         raise SpecError(f"the card is over {_MAX_CARD} characters")
@@ -57,15 +57,15 @@ def read_metadata(text: str) -> dict[str, Any]:
     if _bracket_depth(block) > _MAX_DEPTH:
         raise SpecError(f"its metadata cannot be read: brackets are nested over {_MAX_DEPTH} deep")
     try:
-        found = yaml.load(block, Loader=_Plain)
+        metadata = yaml.load(block, Loader=_Plain)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SpecError(f"its metadata cannot be read: {reason[:300]}") from error
-    if found is None:
+    if metadata is None:
         return {}
-    if not isinstance(found, dict):
-        raise SpecError("its metadata is no mapping of keys to values")
-    return {str(key): value for key, value in found.items()}
+    if not isinstance(metadata, dict):
+        raise SpecError("its metadata is not a mapping of keys to values")
+    return {str(key): value for key, value in metadata.items()}
 
 
 def _bracket_depth(text: str) -> int:

@@ -65,7 +65,7 @@ def make_mirror(contents: Contents, folder: Path) -> None:
         stated = known[name].size
         size = len(head) if stated is None else stated
         if size > _MAX_SIZE:
-            raise CheckpointError(f"{name}: the hub says it has {size} bytes, which is no shard")
+            raise CheckpointError(f"{name}: the hub says it has {size} bytes, which is not a shard")
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
@@ -90,11 +90,11 @@ def headers_only(checkpoint: Checkpoint) -> Checkpoint:
 
 def faults_of(root: Path, names: tuple[str, ...]) -> tuple[Fault, ...]:
     """What is wrong with the safetensors files among ``names``, each file by itself."""
-    found = []
+    faults = []
     for name in names:
         if name.endswith(".safetensors"):
             try:
                 read_header(root / name)
             except CheckpointError as error:
-                found.append(Fault(name, str(error).removeprefix(f"{root / name}: ")))
-    return tuple(found)
+                faults.append(Fault(name, str(error).removeprefix(f"{root / name}: ")))
+    return tuple(faults)

@@ -210,7 +210,7 @@ class OpenedRelease:
 
     @property
     def spec_problem(self) -> str | None:
-        """Why the spec file is no valid spec, None if it is one."""
+        """Why the spec file is not a valid spec, None if it is one."""
         return self._spec_read[1]
 
     @property
@@ -294,10 +294,10 @@ class OpenedRelease:
         ZooalignError
             If one cannot be opened, or does not fit the architecture.
         """
-        found: list[Parent] = []
+        parents: list[Parent] = []
         for reference in self.parent_references:
-            found.append(self._parent(reference, {parent.index for parent in found}))
-        return tuple(found)
+            parents.append(self._parent(reference, {parent.index for parent in parents}))
+        return tuple(parents)
 
     def _parent(self, reference: str, taken: set[int | None]) -> Parent:
         opened = open_model(

@@ -78,20 +78,20 @@ def open_family(
     first = opened[0]
     module = first.build()
     derived = derive_for(first, module)
-    members = tuple(_member(found, first, module) for found in opened)
-    for found in opened[1:]:
-        _require_same_computation(first, derived.spec, found)
+    members = tuple(_member(model, first, module) for model in opened)
+    for other in opened[1:]:
+        _require_same_computation(first, derived.spec, other)
     return Family(members, module, derived)
 
 
 def _with_weights(reference: str, model: str | None, allow_pickle: bool) -> Model:
-    found = open_model(reference, model=model, allow_pickle=allow_pickle)
-    if found.checkpoint is None:
+    opened = open_model(reference, model=model, allow_pickle=allow_pickle)
+    if opened.checkpoint is None:
         raise ModelReferenceError(
             f"'{reference}' names an architecture without weights; give a hub repo, a directory "
             "or a .safetensors file"
         )
-    return replace(found, checkpoint=_finite(found.checkpoint, reference))
+    return replace(opened, checkpoint=_finite(opened.checkpoint, reference))
 
 
 def _finite(checkpoint: Checkpoint, reference: str) -> Checkpoint:
@@ -111,18 +111,18 @@ def _finite(checkpoint: Checkpoint, reference: str) -> Checkpoint:
     return checkpoint.read_through(check)
 
 
-def _member(found: Model, first: Model, module: nn.Module) -> Member:
-    assert found.checkpoint is not None
+def _member(model: Model, first: Model, module: nn.Module) -> Member:
+    assert model.checkpoint is not None
     try:
-        state = state_dict_for(module, found.checkpoint, where=found.reference)
+        state = state_dict_for(module, model.checkpoint, where=model.reference)
     except CheckpointError as error:
-        if found is first:
+        if model is first:
             raise
         raise MergeError(
-            f"'{found.reference}' ({found.architecture.name}) and '{first.reference}' "
+            f"'{model.reference}' ({model.architecture.name}) and '{first.reference}' "
             f"({first.architecture.name}) are not of one architecture: {error}"
         ) from error
-    return Member(found, found.checkpoint, state)
+    return Member(model, model.checkpoint, state)
 
 
 def _require_same_computation(first: Model, spec: PermutationSpec, other: Model) -> None:

@@ -48,7 +48,7 @@ class DataUse:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How one source was brought in the first one's order.
+    """How the units of one source were reordered to match the first one's.
 
     ``source`` counts in ``Provenance.sources``; ``permutation`` is the file's name. Objectives
     are those of :class:`zooalign.matching.result.Match`.
@@ -189,13 +189,13 @@ _PACKAGES = ("zooalign", "torch", "timm", "safetensors", "numpy", "scipy", "hugg
 
 def versions() -> dict[str, str]:
     """Versions of Python, the platform (no host name) and the packages that bear on results."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:  # run from a source tree that is not installed
-            found[name] = "unknown"
-    return found | {"platform": f"{platform.system()} {platform.machine()}"}
+            installed[name] = "unknown"
+    return installed | {"platform": f"{platform.system()} {platform.machine()}"}
 
 
 @contextmanager
@@ -217,5 +217,5 @@ def noted_warnings() -> Iterator[Callable[[], tuple[str, ...]]]:
 
 
 def _messages(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
-    found = (str(w.message) for w in caught if issubclass(w.category, ZooalignWarning))
-    return tuple(dict.fromkeys(found))
+    messages = (str(w.message) for w in caught if issubclass(w.category, ZooalignWarning))
+    return tuple(dict.fromkeys(messages))

@@ -138,7 +138,7 @@ class MergeSettings(AlignSettings):
 
     ``weights`` are divided by their sum. ``through`` is ``reference`` (each model is matched to
     the first alone) or one of :data:`zooalign.matching.many.WAYS` (all at once, by
-    ``activation`` or ``weight``, in the order of the first one's units).
+    ``activation`` or ``weight``, to the order of the first one's units).
     """
 
     method: Annotated[str, _method("none")] = DEFAULT_METHOD
