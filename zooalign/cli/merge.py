@@ -31,10 +31,11 @@ def command(references: tuple[str, ...], output: str, settings: MergeSettings) -
         record = report.provenance
         console.print(f"[bold]{escape(report.output)}[/bold] written")
         for alignment in record.alignments:
+            reference = record.sources[alignment.source].reference
             console.print(
-                f"{escape(record.sources[alignment.source].reference)}: "
-                f"{alignment.moved_fraction:.1%} of units moved, objective {alignment.objective_before:.4f} -> "
-                f"{alignment.objective_after:.4f}. {escape(str(alignment.diagnosis['verdict']))}"
+                f"{escape(reference)}: {alignment.moved_fraction:.1%} of units moved, objective "
+                f"{alignment.objective_before:.4f} -> {alignment.objective_after:.4f}. "
+                f"{escape(str(alignment.diagnosis['verdict']))}"
             )
         console.print(
             f"statistics: {'[red]STALE[/red]' if record.stale_statistics else record.statistics}"

@@ -177,9 +177,10 @@ def _alignments(provenance: Provenance) -> str:
         "|---|---|---|---|---|---|",
     ]
     for alignment in provenance.alignments:
+        before, after = alignment.objective_before, alignment.objective_after
         lines.append(
             f"| {_cell(provenance.sources[alignment.source].reference)} "
-            f"| {alignment.moved_fraction:.1%} | {alignment.objective_before:.4f} | {alignment.objective_after:.4f} "
+            f"| {alignment.moved_fraction:.1%} | {before:.4f} | {after:.4f} "
             f"| {alignment.max_relative_error:.1e} | {alignment.tolerance:.1e} |"
         )
     verdicts = [str(a.diagnosis.get("verdict", "")) for a in provenance.alignments]
