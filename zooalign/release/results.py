@@ -1,7 +1,7 @@
 """The JSON of operations and files: typed values, whose fields are the JSON's."""
 
 import json
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
@@ -25,4 +25,5 @@ def merged_fields(kind: type[Result], *parts: Any) -> Result:
     fields: dict[str, Any] = {}
     for part in parts:
         fields |= part if isinstance(part, dict) else vars(part)
-    return msgspec.convert(plain(fields), kind)
+    names = get_type_hints(kind)
+    return msgspec.convert(plain({n: v for n, v in fields.items() if n in names}), kind)
