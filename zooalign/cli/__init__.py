@@ -1,4 +1,4 @@
-"""The command line: one small module per command, which calls :mod:`zooalign.release`.
+"""The command line: one small module per command, which calls :mod:`zooalign.pipelines`.
 
 Importing this package is cheap: torch and the libraries are imported when a command runs.
 """

@@ -100,7 +100,7 @@ def _run(settings: DemoSettings, start: float, progress: Progress) -> DemoReport
     parameters = _train((2 * seed, 2 * seed + 1), settings.epochs, progress)
     progress("verify the symmetries", 0, 1)
     spec, verification = verify_model(f"./{A}", VerifySettings(seed=seed))
-    calibration = f"{digits.TRAIN}?slice=0:{settings.calibration}"
+    calibration = _calibration(settings)
     before = barrier_models(
         f"./{A}",
         f"./{B}",
@@ -121,16 +121,8 @@ def _run(settings: DemoSettings, start: float, progress: Progress) -> DemoReport
     after = _curve_of(Path(MERGED))
     for name in PLOTS:
         plot_barrier({"as they are": before, "aligned": after}, name)
-    gate = check(
-        f"./{MERGED}",
-        CheckRequest(
-            parents=(
-                f"./{A}",
-                f"./{B}",
-            )
-        ),
-        progress=progress,
-    )
+    request = CheckRequest(parents=(f"./{A}", f"./{B}"))
+    gate = check(f"./{MERGED}", request, progress=progress)
     progress("publish and download", 0, 1)
     hub = round_trip(MERGED, "digits-merged", DOWNLOADED)
     error, accuracy = _compare(_loaded(MERGED), _loaded(DOWNLOADED))
@@ -154,15 +146,24 @@ def _run(settings: DemoSettings, start: float, progress: Progress) -> DemoReport
         downloaded_relative_error=error,
         downloaded_accuracy=accuracy,
         plots=PLOTS,
-        commands=(
-            f"zooalign verify ./{A} --seed {seed}",
-            f"zooalign barrier ./{A} ./{B} --data {digits.TEST} --calibration '{calibration}' "
-            f"--alphas {alphas}",
-            merge_command,
-            f"zooalign check ./{MERGED} --parent ./{A} --parent ./{B}",
-            f"zooalign publish {MERGED} --to {hub.repo}",
-        ),
+        commands=_commands(settings, merge_command, hub.repo),
         seconds=time.perf_counter() - start,
+    )
+
+
+def _calibration(settings: DemoSettings) -> str:
+    return f"{digits.TRAIN}?slice=0:{settings.calibration}"
+
+
+def _commands(settings: DemoSettings, merge_command: str, repo: str) -> tuple[str, ...]:
+    """The command lines that do the steps one by one."""
+    return (
+        f"zooalign verify ./{A} --seed {settings.seed}",
+        f"zooalign barrier ./{A} ./{B} --data {digits.TEST} "
+        f"--calibration '{_calibration(settings)}' --alphas {settings.alphas}",
+        merge_command,
+        f"zooalign check ./{MERGED} --parent ./{A} --parent ./{B}",
+        f"zooalign publish {MERGED} --to {repo}",
     )
 
 

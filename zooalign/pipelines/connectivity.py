@@ -438,31 +438,7 @@ def connectivity_models(
             )
         notes = stack.enter_context(noted_warnings())
         progress("open", 0, 1)
-        flat = [name for names in checkpoints for name in names] or list(references)
-        family = open_family(flat, model=settings.model, allow_pickle=settings.allow_pickle)
-        scored = open_for(family.first, settings.data, settings.loading)
-        calibrating = scored
-        if settings.calibration is not None:
-            calibrating = open_for(family.first, settings.calibration, settings.loading)
-        states = [float_state(member.state, settings.device) for member in family.members]
-        size = max(1, len(checkpoints[0]))
-        loss, metric = scoring(family.first)
-        connected = connect(
-            Scoring(
-                family.module,
-                scored,
-                reset=FullBatches(calibrating) if settings.reset else None,
-                loss=loss,
-                metric=metric,
-            ),
-            family.spec,
-            [states[n : n + size] for n in range(0, len(states), size)],
-            calibration=calibrating,
-            matching=matching,
-            alphas=settings.alphas,
-            steps=settings.steps,
-            progress=progress,
-        )
+        connected = _measured(references, checkpoints, settings, matching, progress)
         plots = () if folder is None else draw(connected, checkpoints[0], folder)
         report = ConnectivityReport(
             tuple(references),
@@ -479,6 +455,40 @@ def connectivity_models(
             (folder / REPORT).write_bytes(json_bytes(report.result))
             (folder / PAGE).write_text(page(plain(report.result)), encoding="utf-8")
     return report
+
+
+def _measured(
+    references: Sequence[str],
+    checkpoints: Sequence[Sequence[str]],
+    settings: ConnectivitySettings,
+    matching: Matching,
+    progress: Progress,
+) -> Connected:
+    flat = [name for names in checkpoints for name in names] or list(references)
+    family = open_family(flat, model=settings.model, allow_pickle=settings.allow_pickle)
+    scored = open_for(family.first, settings.data, settings.loading)
+    calibrating = scored
+    if settings.calibration is not None:
+        calibrating = open_for(family.first, settings.calibration, settings.loading)
+    states = [float_state(member.state, settings.device) for member in family.members]
+    size = max(1, len(checkpoints[0]))
+    loss, metric = scoring(family.first)
+    return connect(
+        Scoring(
+            family.module,
+            scored,
+            reset=FullBatches(calibrating) if settings.reset else None,
+            loss=loss,
+            metric=metric,
+        ),
+        family.spec,
+        [states[n : n + size] for n in range(0, len(states), size)],
+        calibration=calibrating,
+        matching=matching,
+        alphas=settings.alphas,
+        steps=settings.steps,
+        progress=progress,
+    )
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

@@ -14,6 +14,7 @@ from zooalign.gate.policy import Policy
 from zooalign.progress import Progress, silent
 from zooalign.publish.permutation_only import permutation_release
 from zooalign.publish.upload import (
+    Head,
     create,
     look_up,
     read_back,
@@ -97,15 +98,10 @@ def publish(
     settings = settings or PublishSettings()
     listed = list_files(Path(directory))
     api = HfApi(endpoint=endpoint(), token=token)
-    head = None
-    unreachable: HubError | None = None
+    head, unreachable = None, None
     if not settings.dry_run:
         progress("head", 0, 1)
-        try:
-            head = look_up(api, repo)
-            require_head(repo, head, private=settings.private, expected=settings.parent_commit)
-        except HubError as error:
-            unreachable = error  # what the gate finds is said first; it needs no hub
+        head, unreachable = _head(api, repo, settings)
     progress("check", 0, 1)
     # A path like a repo's name would be taken for one.
     reference = directory if directory.startswith((".", "/")) else f"./{directory}"
@@ -147,6 +143,16 @@ def publish(
         pull_request=commit.pr_url,
         verified=True,
     )
+
+
+def _head(api: HfApi, repo: str, settings: PublishSettings) -> tuple[Head | None, HubError | None]:
+    """The repo's head, or why it cannot be used: what the gate finds is said before it."""
+    try:
+        head = look_up(api, repo)
+        require_head(repo, head, private=settings.private, expected=settings.parent_commit)
+    except HubError as error:
+        return None, error
+    return head, None
 
 
 def _refusal(directory: str, report: CheckReport) -> str:
