@@ -100,7 +100,7 @@ def test_other_versions_are_said(copy: Path) -> None:
     edit_json(copy / PROVENANCE, versions=made["versions"] | {"torch": "1.0"})
     tamper(copy, "head.bias")
     report = reproduce(str(copy))
-    assert report.versions["torch"][0] == "1.0" and "torch 1.0" in report.advice
+    assert report.versions["torch"].recorded == "1.0" and "torch 1.0" in report.advice
     assert {found.where for found in report.differences} == {"head.bias"}
 
 

@@ -89,9 +89,9 @@ class Score:
 
 
 class _Header(msgspec.Struct):
-    format: str
-    version: int
-    settings: dict[str, Any]  # made from Python it may be left out, in a file it may not
+    format: str = ""
+    version: int = 0
+    settings: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +172,8 @@ class Provenance:
                 raise SpecError(f"{where} is not a provenance (its 'format' is not '{cls.format}')")
             if header.version != cls.version:
                 raise SpecError(f"{where} has version {header.version}, {cls.version} is known")
+            if header.settings is None:  # which only Python may leave out
+                raise SpecError(f"{where} is incomplete or malformed: `settings` is missing")
             return msgspec.json.decode(text, type=cls)
         except msgspec.ValidationError as error:
             raise SpecError(f"{where} is incomplete or malformed: {error}") from error
