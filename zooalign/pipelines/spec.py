@@ -9,7 +9,7 @@ from zooalign.release.opening import derive_for
 from zooalign.release.results import merged_fields, plain
 from zooalign.release.settings import OpenSettings, VerifySettings
 from zooalign.symmetry import Derived, Verification, verify
-from zooalign.symmetry.groups import Over
+from zooalign.symmetry.groups import Member
 from zooalign.symmetry.spec_file import to_dict
 from zooalign.zoo.models import Model, open_architecture
 
@@ -27,28 +27,6 @@ _BATCH = 2
 
 
 @dataclass(frozen=True)
-class BlockResult:
-    """Positions of consecutive units, as in the spec file (``docs/spec.md``)."""
-
-    first: int
-    count: int
-    offset: int
-    stride: int
-    over: tuple[Over, ...]
-    repeat: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class MemberResult:
-    """A place of a group's units, as in the spec file."""
-
-    parameter: str
-    axis: int
-    axes: tuple[int, ...]
-    positions: tuple[BlockResult, ...]
-
-
-@dataclass(frozen=True)
 class GroupResult:
     """A group of interchangeable units, as in the spec file."""
 
@@ -57,7 +35,7 @@ class GroupResult:
     structure: str
     over: tuple[str, ...]
     contexts: tuple[int, ...]
-    members: tuple[MemberResult, ...]
+    members: tuple[Member, ...]
 
 
 @dataclass(frozen=True)
