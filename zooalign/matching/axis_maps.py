@@ -67,15 +67,15 @@ class AxisMap:
 def same_groups(narrow: PermutationSpec, wide: PermutationSpec) -> None:
     """Raise MergeError unless the specs differ in nothing but the sizes of groups."""
     if list(narrow.shapes) != list(wide.shapes):
-        odd = sorted(narrow.shapes.keys() ^ wide.shapes.keys())
+        unshared = sorted(narrow.shapes.keys() ^ wide.shapes.keys())
         raise MergeError(
-            f"the architectures differ in more than widths: {odd[:3] or 'order of tensors'} "
+            f"the architectures differ in more than widths: {unshared[:3] or 'order of tensors'} "
             "is in one of them only"
         )
     if [(g.id, g.over) for g in narrow.groups] != [(g.id, g.over) for g in wide.groups]:
-        odd = sorted(narrow.by_id.keys() ^ wide.by_id.keys())
+        unshared = sorted(narrow.by_id.keys() ^ wide.by_id.keys())
         raise MergeError(
-            f"the architectures have different groups of units: {odd[:3]} in one of them only. "
+            f"the architectures have different groups of units: {unshared[:3]} in one of them only. "
             "Their widths may differ, not which units are tied to each other"
         )
     if dict(narrow.fixed_sets) != dict(wide.fixed_sets):
@@ -84,11 +84,11 @@ def same_groups(narrow: PermutationSpec, wide: PermutationSpec) -> None:
 
 def tensor_views(spec: PermutationSpec) -> dict[str, list[UnitView]]:
     """Places of all groups in every tensor of the state dict, by tensor, each position once."""
-    found: dict[str, list[UnitView]] = {name: [] for name in spec.shapes}
+    views: dict[str, list[UnitView]] = {name: [] for name in spec.shapes}
     for places in parameter_views(spec, spec.shapes).values():
         for place in places:
-            found[place.tensor].append(place)
-    return found
+            views[place.tensor].append(place)
+    return views
 
 
 def first_slots(narrow: PermutationSpec, wide: PermutationSpec) -> dict[str, np.ndarray]:
@@ -122,8 +122,8 @@ def axis_maps(
     MergeError
         If the places do not correspond, or positions outside of groups differ in number.
     """
-    found = tuple(_axis_maps(narrow, wide, shape, wide_shape, slots, name))
-    covered = {a for axis_map in found for a in axis_map.axes}
+    maps = tuple(_axis_maps(narrow, wide, shape, wide_shape, slots, name))
+    covered = {a for axis_map in maps for a in axis_map.axes}
     if len(shape) != len(wide_shape) or any(
         n != m for a, (n, m) in enumerate(zip(shape, wide_shape, strict=True)) if a not in covered
     ):
@@ -131,7 +131,7 @@ def axis_maps(
             f"'{name}' has shape {tuple(shape)} in one model and {tuple(wide_shape)} in the other, "
             "and differs along an axis that holds no interchangeable units"
         )
-    return found
+    return maps
 
 
 def _axis_maps(
@@ -157,11 +157,11 @@ def _axis_maps(
 
 def _components(places: Sequence[UnitView]) -> list[tuple[int, ...]]:
     """Axes that some place ties together, in ascending order."""
-    found: list[set[int]] = []
+    components: list[set[int]] = []
     for place in places:
-        joined = set(place.axes).union(*(c for c in found if c & set(place.axes)))
-        found = [*(c for c in found if not c & joined), joined]
-    return [tuple(sorted(c)) for c in found]
+        joined = set(place.axes).union(*(c for c in components if c & set(place.axes)))
+        components = [*(c for c in components if not c & joined), joined]
+    return [tuple(sorted(c)) for c in components]
 
 
 def _labels(place: UnitView, axes: tuple[int, ...], extent: Sequence[int]) -> np.ndarray:
@@ -185,12 +185,12 @@ def _index(occupancies: Sequence[Occupancy], slots: UnitMap, name: str) -> np.nd
     have = at * depth + _rank(at)
     want = to * depth + _rank(own)
     order = np.argsort(have)
-    found = order[np.searchsorted(have[order], want).clip(max=len(have) - 1)]
+    matched = order[np.searchsorted(have[order], want).clip(max=len(have) - 1)]
     sizes = np.bincount(at, minlength=int(both.max()) + 1)
-    fits = (have[found] == want) & (np.bincount(own)[own] == sizes[to])
+    fits = (have[matched] == want) & (np.bincount(own)[own] == sizes[to])
     if not fits[live].all():
         raise MergeError(f"the units of '{name}' lie otherwise in the wide model")
-    return np.where(live, found, -1)
+    return np.where(live, matched, -1)
 
 
 def _mapped(occupancy: Occupancy, slots: np.ndarray) -> np.ndarray:

@@ -110,8 +110,8 @@ def match_masks(
     targets, sources = ([m] if isinstance(m, Mapping) else list(m) for m in (target, source))
     for mask in (*targets, *sources):
         if mask.keys() != targets[0].keys():
-            odd = sorted(mask.keys() ^ targets[0].keys())
-            raise MergeError(f"the masks are of different tensors: {odd[:5]}")
+            unshared = sorted(mask.keys() ^ targets[0].keys())
+            raise MergeError(f"the masks are of different tensors: {unshared[:5]}")
     centred = ([_centred(m) for m in masks] for masks in (targets, sources))
     return match_stacked(spec, *centred, method="weight", **options)
 
@@ -136,5 +136,5 @@ def mask_overlap(a: Mask, b: Mask) -> MaskOverlap:
 
 
 def _centred(mask: Mask) -> dict[str, Tensor]:
-    wide = {name: kept.to(torch.float32) for name, kept in mask.items()}
-    return {name: kept - kept.mean() for name, kept in wide.items()}
+    numbers = {name: kept.to(torch.float32) for name, kept in mask.items()}
+    return {name: kept - kept.mean() for name, kept in numbers.items()}

@@ -70,8 +70,8 @@ class _Trial:
         self.weights: set[fx.Node] = set()  # computed from the state dict alone
         for node in self.captured.graph.nodes:
             stored = node.op == "placeholder" and node.name not in self.captured.inputs
-            made = node.op == "call_function" and set(node.all_input_nodes) <= self.weights
-            if stored or (made and node.all_input_nodes):
+            computed = node.op == "call_function" and set(node.all_input_nodes) <= self.weights
+            if stored or (computed and node.all_input_nodes):
                 self.weights.add(node)
 
     def role(self, name: str, place: UnitView) -> frozenset[str]:

@@ -39,16 +39,16 @@ class Relaxation:
 
     def matrices(self, permutation: Permutation, like: Tensor) -> dict[str, Tensor]:
         """The 0-1 matrices of a permutation, in the dtype and on the device of ``like``."""
-        found = {}
+        matrices = {}
         for name, size in self.sizes.items():
             order = torch.from_numpy(unit_order(self.spec, name, permutation))
-            found[name] = like.new_zeros(size, size)
-            found[name][torch.arange(size), order.to(like.device)] = 1.0
-        return found
+            matrices[name] = like.new_zeros(size, size)
+            matrices[name][torch.arange(size), order.to(like.device)] = 1.0
+        return matrices
 
     def uniform(self, like: Tensor) -> dict[str, Tensor]:
         """The mean of all permutations; it takes no side."""
-        found = {}
+        means = {}
         for name in self.sizes:
             group = self.spec.by_id[name]
             matrix = like.new_ones(1, 1)
@@ -57,8 +57,8 @@ class Relaxation:
                 fixed = outer in self.spec.fixed_sets
                 block = torch.eye(count) if fixed else torch.full((count, count), 1 / count)
                 matrix = torch.kron(matrix, block.to(like))
-            found[name] = matrix
-        return found
+            means[name] = matrix
+        return means
 
     def moved(self, matrices: Mapping[str, Tensor], name: str, tensor: Tensor) -> Tensor:
         """One tensor under the matrices; differentiable in both."""
@@ -69,7 +69,7 @@ class Relaxation:
     @property
     def degree(self) -> int:
         """Of the polynomials that tensors become where all matrices move along a line."""
-        return max((len(found) for found in self.places.values()), default=0)
+        return max((len(views) for views in self.places.values()), default=0)
 
 
 def _apply(place: UnitView, matrix: Tensor, tensor: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def softened(
     Sinkhorn's normalisation of ``exp(scores / temperature)``. Nested groups: within each pair of
     contexts first; what the pair then scores decides how the contexts pair up.
     """
-    found = {}
+    soft = {}
     for name, matrix in scores.items():
         group = spec.by_id[name]
         copies, size = group.copies, group.size
@@ -107,8 +107,8 @@ def softened(
                 allowed = torch.kron(allowed, block.to(pairs))
             pairs = (pairs / temperature).masked_fill(allowed == 0, -torch.inf)
             inside = inside * _sinkhorn(pairs, rounds)[:, :, None, None]
-        found[name] = inside.transpose(1, 2).reshape(matrix.shape)
-    return found
+        soft[name] = inside.transpose(1, 2).reshape(matrix.shape)
+    return soft
 
 
 def _sinkhorn(scores: Tensor, rounds: int) -> Tensor:

@@ -10,7 +10,7 @@ __all__ = ["Match"]
 
 @dataclass(frozen=True)
 class Match:
-    """A permutation of the source that brings its units in the target's order.
+    """A permutation that reorders the source's units to match the target's.
 
     Attributes
     ----------

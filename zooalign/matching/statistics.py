@@ -103,11 +103,11 @@ class Statistics:
 
         ``kind`` is ``correlation`` or ``covariance``.
         """
-        found: dict[str, list[Tensor]] = {}
+        by_group: dict[str, list[Tensor]] = {}
         for (group, _), moments in self.moments.items():
             matrix = moments.correlation() if kind == "correlation" else moments.covariance()
-            found.setdefault(group, []).append(matrix * moments.weight)
-        return {group: reduce(torch.add, matrices) for group, matrices in found.items()}
+            by_group.setdefault(group, []).append(matrix * moments.weight)
+        return {group: reduce(torch.add, matrices) for group, matrices in by_group.items()}
 
     @property
     def units(self) -> float:

@@ -83,12 +83,11 @@ class UnitView:
 
 def parameter_views(spec: PermutationSpec, names: Iterable[str]) -> dict[str, list[UnitView]]:
     """Places in the named tensors of the state dict, by group."""
-    found: dict[str, list[UnitView]] = defaultdict(list)
+    by_group: dict[str, list[UnitView]] = defaultdict(list)
     for name in names:
-        members = spec.by_parameter.get(name, ())
-        for place in _innermost(members):
-            found[place.group].append(place)
-    return dict(found)
+        for view in _innermost(spec.by_parameter.get(name, ())):
+            by_group[view.group].append(view)
+    return dict(by_group)
 
 
 def activation_views(derived: Derived, which: str = "activations") -> dict[str, list[UnitView]]:
@@ -104,7 +103,7 @@ def activation_views(derived: Derived, which: str = "activations") -> dict[str, 
     boxes: dict[int, list[Box]] = defaultdict(list)
     for box in solution.boxes:
         boxes[box.tensor].append(box)
-    found: dict[str, list[UnitView]] = {}
+    by_node: dict[str, list[UnitView]] = {}
     for node in traced.captured.graph.nodes:
         value = traced.values.get(node.name)
         if node.op != "call_function" or base_name(str(node.target)) in COPIES:
@@ -121,8 +120,8 @@ def activation_views(derived: Derived, which: str = "activations") -> dict[str, 
         ]
         places = _innermost(members)
         if places:
-            found[node.name] = places
-    return found if which == "all" else _behind_functions(derived, found)
+            by_node[node.name] = places
+    return by_node if which == "all" else _behind_functions(derived, by_node)
 
 
 def _behind_functions(
@@ -133,7 +132,7 @@ def _behind_functions(
         for node in derived.traced.captured.graph.nodes
         if base_name(str(node.target)).removesuffix("_") in _FUNCTIONS
     }
-    # A place that has to wait for another group's order is no reason to drop one that has not.
+    # A place that waits for another group's order is not a reason to drop one that need not.
     served = {p.group for name in functions for p in places.get(name, ()) if not p.beside}
     kept: dict[str, list[UnitView]] = {}
     rescued: set[str] = set()
@@ -200,16 +199,16 @@ def families(spec: PermutationSpec) -> list[tuple[str, ...]]:
         root[group.id] = outer[0] if outer else group.id
         for other in outer[1:]:  # nested over two independent groups: all one family
             root = {g: outer[0] if r == other else r for g, r in root.items()}
-    found: dict[str, list[str]] = defaultdict(list)
+    nests: dict[str, list[str]] = defaultdict(list)
     for group in spec.groups:
-        found[root[group.id]].append(group.id)
-    return [tuple(names) for names in found.values()]
+        nests[root[group.id]].append(group.id)
+    return [tuple(names) for names in nests.values()]
 
 
 def by_tensor(places: Mapping[str, Sequence[UnitView]]) -> dict[str, list[UnitView]]:
     """The same places, by the tensor they stand in."""
     table: dict[str, list[UnitView]] = defaultdict(list)
-    for found in places.values():
-        for place in found:
-            table[place.tensor].append(place)
+    for views in places.values():
+        for view in views:
+            table[view.tensor].append(view)
     return dict(table)
