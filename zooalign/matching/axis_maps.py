@@ -75,8 +75,8 @@ def same_groups(narrow: PermutationSpec, wide: PermutationSpec) -> None:
     if [(g.id, g.over) for g in narrow.groups] != [(g.id, g.over) for g in wide.groups]:
         unshared = sorted(narrow.by_id.keys() ^ wide.by_id.keys())
         raise MergeError(
-            f"the architectures have different groups of units: {unshared[:3]} in one of them only. "
-            "Their widths may differ, not which units are tied to each other"
+            f"the architectures have different groups of units: {unshared[:3]} in one of them "
+            "only. Their widths may differ, not which units are tied to each other"
         )
     if dict(narrow.fixed_sets) != dict(wide.fixed_sets):
         raise MergeError("the architectures differ in the size of sets that do not move")
