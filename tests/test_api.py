@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 import torch
+from sample_models.small import TwoLayers
 from torch import Tensor, nn
 
 import zooalign
@@ -127,23 +128,12 @@ def test_align_says_what_is_missing() -> None:
 
 def test_wrong_spec_is_caught() -> None:
     """The proof is a proof: a spec that is too generous is refused."""
-
-    class Ordered(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.last = nn.Linear(6, 24), nn.Linear(24, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.last(self.first(x).relu() * torch.arange(24))
-
-    class Free(Ordered):
-        def forward(self, x: Tensor) -> Tensor:
-            return self.last(self.first(x).relu())
+    sizes = (6, 24, 3)
 
     torch.manual_seed(0)
-    spec = zooalign.extract_spec(Free(), torch.zeros(2, 6))
+    spec = zooalign.extract_spec(TwoLayers(torch.relu, sizes), torch.zeros(2, 6))
     torch.manual_seed(1)
-    a, b = Ordered(), Ordered()
+    a, b = (TwoLayers(lambda h: h.relu() * torch.arange(24), sizes) for _ in range(2))
     with pytest.raises(SpecError, match="something else"):
         zooalign.align(a, to=b, spec=spec, method="weight", example_inputs=torch.randn(2, 6))
 

@@ -197,7 +197,7 @@ def test_what_cannot_be_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_outputs_are_reported_one_by_one(tmp_path: Path) -> None:
-    two = "py:tied_models:TwoOutputs?input=4"
+    two = "py:sample_models.small:TwoOutputs?input=4"
     model = open_model(two)
     for seed in (0, 1):
         write_model(

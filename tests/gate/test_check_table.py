@@ -25,7 +25,7 @@ from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 
 State = dict[str, torch.Tensor]
-TIED = "py:tied_models:Tied?input=4"
+TIED = "py:sample_models.small:TiedLayers?input=4"
 MODEL = "model.safetensors"
 NAME = "blocks.1.attn.proj.weight"
 

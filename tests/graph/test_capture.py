@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from sample_models import CASES
+from sample_models.small import TwoLayers
 from torch import Tensor, nn
 
 from zooalign.errors import TraceError
@@ -165,16 +166,6 @@ def test_writes_that_only_reductions_saw_before_need_no_other_graph(
     assert verify(module, spec, inputs).ok
 
 
-class _Constant(nn.Module):
-    def __init__(self, value: Tensor, persistent: bool = False) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
-        self.register_buffer("value", value, persistent=persistent)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.b(self.a(x) * self.value)
-
-
 @pytest.mark.parametrize(
     ("value", "order"),
     [
@@ -188,52 +179,37 @@ class _Constant(nn.Module):
     ],
 )
 def test_constants_pin_where_they_vary_and_only_there(value: Tensor, order: float) -> None:
-    module, inputs = _Constant(value), (torch.zeros(2, 4),)
+    module, inputs = TwoLayers(torch.mul, persistent=False, other=value), (torch.zeros(2, 4),)
     spec = extract_spec(module, inputs)
     assert spec.log10_order == pytest.approx(order)
     assert verify(module, spec, inputs).ok
 
 
 def test_a_persistent_buffer_moves_with_its_units() -> None:
-    module, inputs = _Constant(torch.arange(6.0), persistent=True), (torch.zeros(2, 4),)
+    module, inputs = TwoLayers(torch.mul, other=torch.arange(6.0)), (torch.zeros(2, 4),)
     spec = extract_spec(module, inputs)
     assert spec.log10_order == pytest.approx(L(6))
-    assert "value" in {m.parameter for m in spec.groups[0].members}
+    assert "other" in {m.parameter for m in spec.groups[0].members}
     assert verify(module, spec, inputs).ok
 
 
 def test_integer_buffers_are_numbers_of_positions() -> None:
-    class Table(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
-            self.register_buffer("order", torch.tensor([1, 0, 3, 2, 5, 4]))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.b(self.a(x)[:, self.order])
-
-    module, inputs = Table(), (torch.zeros(2, 4),)
+    order = torch.tensor([1, 0, 3, 2, 5, 4])
+    module, inputs = TwoLayers(lambda h, order: h[:, order], order=order), (torch.zeros(2, 4),)
     spec = extract_spec(module, inputs)
     assert spec.log10_order == 0.0
     reasons = {(f.parameter, f.axis): f.kind for f in spec.frozen}
-    assert reasons["order", 0] == reasons["a.weight", 0] == "index"
+    assert reasons["order", 0] == reasons["first.weight", 0] == "index"
     moved = spec.apply(spec.random(0), module.state_dict())
-    assert torch.equal(moved["order"], module.order)
+    assert torch.equal(moved["order"], order)
 
 
 def test_a_buffer_the_module_updates_is_no_output() -> None:
-    class Counting(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
-            self.register_buffer("seen", torch.zeros(6))
+    def count(hidden: Tensor, seen: Tensor) -> Tensor:
+        seen.add_(hidden.mean(0))
+        return hidden
 
-        def forward(self, x: Tensor) -> Tensor:
-            hidden = self.a(x)
-            self.seen.add_(hidden.mean(0))
-            return self.b(hidden)
-
-    spec = extract_spec(Counting(), (torch.zeros(2, 4),))
+    spec = extract_spec(TwoLayers(count, seen=torch.zeros(6)), (torch.zeros(2, 4),))
     assert spec.log10_order == pytest.approx(L(6))
 
 

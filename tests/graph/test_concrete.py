@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from sample_models import L
+from sample_models.small import TwoLayers
 from torch import Tensor, nn
 
 from zooalign.errors import TraceError
@@ -19,17 +20,9 @@ MASK = torch.tensor([[1, 1, 0], [1, 1, 1]])
 INPUTS = (torch.arange(24.0).reshape(2, 3, 4), MASK)
 
 
-class Net(nn.Module):
-    """Two layers and a step between them."""
-
-    def __init__(self, step: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.step = step
-        self.first = nn.Linear(4, 8)
-        self.last = nn.Linear(8, 2)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return self.last(self.step(self.first(x).relu(), mask))
+def two_layers(step: Callable[[Tensor, Tensor], Tensor]) -> TwoLayers:
+    """A step between two layers that gets the hidden units and the mask."""
+    return TwoLayers(lambda y, mask: step(y.relu(), mask), (4, 8, 2))
 
 
 def by_lengths(y: Tensor, mask: Tensor) -> Tensor:
@@ -56,7 +49,7 @@ FOLLOWED = [by_lengths, by_condition, by_mask, by_writing]
 
 @pytest.mark.parametrize("step", FOLLOWED, ids=lambda step: step.__name__)
 def test_what_inputs_decide_is_followed(step: Callable[[Tensor, Tensor], Tensor]) -> None:
-    module = Net(step).eval()
+    module = two_layers(step).eval()
     captured = capture(module, INPUTS)
     assert captured.by_values
     assert set(captured.parameters.values()) == set(module.state_dict())
@@ -69,15 +62,15 @@ def test_what_inputs_decide_is_followed(step: Callable[[Tensor, Tensor], Tensor]
 
 
 def test_parameters_may_be_on_meta() -> None:
-    real = Net(by_lengths).eval()
+    real = two_layers(by_lengths).eval()
     with torch.device("meta"):
-        meta = Net(by_lengths).eval()
+        meta = two_layers(by_lengths).eval()
     assert extract_spec(meta, INPUTS) == extract_spec(real, INPUTS)
     assert all(p.is_meta for p in meta.parameters())
 
 
 def test_the_module_and_the_random_state_are_left_alone() -> None:
-    module = Net(by_writing)
+    module = two_layers(by_writing)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     state = torch.get_rng_state()
     capture(module, INPUTS)
@@ -108,7 +101,7 @@ WEIGHED = [computed_condition, computed_mask, computed_list, computed_places]
 @pytest.mark.parametrize("step", WEIGHED, ids=lambda step: step.__name__)
 def test_what_weights_decide_is_refused(step: Callable[[Tensor, Tensor], Tensor]) -> None:
     with pytest.raises(TraceError, match="depends on values that the network computes"):
-        capture(Net(step), INPUTS)
+        capture(two_layers(step), INPUTS)
 
 
 class Chooses(nn.Module):
@@ -159,21 +152,21 @@ def test_what_leaves_torch_is_refused() -> None:
         return y * float(mask.numpy().sum())
 
     with pytest.raises(TraceError, match=r"leaves torch: Tensor\.numpy"):
-        capture(Net(through_numpy), INPUTS)
+        capture(two_layers(through_numpy), INPUTS)
 
 
 def test_a_large_module_is_not_run() -> None:
     with torch.device("meta"):
-        module = Net(by_lengths)
+        module = two_layers(by_lengths)
         module.extra = nn.Linear(20_000, 20_000)
-    with pytest.raises(TraceError, match=r"torch\.export cannot trace Net"):
+    with pytest.raises(TraceError, match=r"torch\.export cannot trace TwoLayers"):
         capture(module, INPUTS)
 
 
 def test_both_ways_give_one_spec() -> None:
     """The same network, once with a step that only a run can follow."""
-    plain = Net(lambda y, mask: y + 1)
-    run = Net(by_condition)
+    plain = two_layers(lambda y, mask: y + 1)
+    run = two_layers(by_condition)
     assert extract_spec(plain, INPUTS).hash == extract_spec(run, INPUTS).hash
     assert random_state(plain, 0).keys() == random_state(run, 0).keys()
 
@@ -181,5 +174,5 @@ def test_both_ways_give_one_spec() -> None:
 def test_a_report_says_that_a_run_was_recorded() -> None:
     report = spec_for("timm:test_resnet?num_classes=3")
     assert report.by_values is False is report.to_dict()["by_values"]
-    recorded = dataclasses.replace(report, derived=derive_spec(Net(by_mask).eval(), INPUTS))
+    recorded = dataclasses.replace(report, derived=derive_spec(two_layers(by_mask).eval(), INPUTS))
     assert recorded.to_dict()["by_values"] is True

@@ -1,6 +1,5 @@
 """The networkx graph says what was traced, and survives GraphML."""
 
-from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import networkx as nx
 import pytest
 import timm
 import torch
+from sample_models.small import Wrapped
 from torch import Tensor, nn
 
 from zooalign.errors import ZooalignError
@@ -190,16 +190,8 @@ def test_a_failed_write_leaves_the_file_that_was_there(tmp_path: Path) -> None:
 
 
 def test_operators_without_a_rule_are_named() -> None:
-    class Odd(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(4, 4)
-            self.odd: Callable[[Tensor], Tensor] = torch.linalg.cholesky
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.odd(self.layer(x)) @ torch.ones(4)
-
-    traced = _traced(Odd(), 4, 4)
+    module = Wrapped(nn.Linear(4, 4), lambda layer, x: torch.linalg.cholesky(layer(x)))
+    traced = _traced(module, 4, 4)
     assert traced.unknown_operators
     graph = dependency_graph(traced)
     culprits = {

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from installed_plugins import Install
+from sample_models.small import TwoLayers
 from torch import nn
 
 import zooalign
@@ -37,13 +38,8 @@ def soften_rule(op: Operator) -> Tensor:
 RULES = {"zooalign_test.soften": soften_rule}
 
 
-class Net(nn.Module):
-    def __init__(self, width: int = 12) -> None:
-        super().__init__()
-        self.up, self.down = nn.Linear(5, width), nn.Linear(width, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.down(soften(self.up(x)))
+def softened(width: int = 12) -> TwoLayers:
+    return TwoLayers(lambda hidden: soften(hidden), (5, width, 3))
 
 
 PLUGIN = """
@@ -64,7 +60,7 @@ DATA = [torch.randn(64, 5, generator=torch.Generator().manual_seed(n)) for n in 
 
 def test_activation_matching_uses_the_rules_of_plugins(install_plugin: Install) -> None:
     torch.manual_seed(0)
-    net = Net()
+    net = softened()
     assert not extract_spec(net, (DATA[0],)).groups
     spec = extract_spec(net, (DATA[0],), rules={**operator_rules(), **RULES})
     planted = spec.random(1)
@@ -80,7 +76,7 @@ def test_activation_matching_uses_the_rules_of_plugins(install_plugin: Install) 
 def test_the_public_functions_use_the_rules_of_plugins(install_plugin: Install) -> None:
     install_plugin("soft", PLUGIN.format(tests=__name__))
     torch.manual_seed(0)
-    net, other = Net(), Net()
+    net, other = softened(), softened()
     spec = zooalign.extract_spec(net, DATA[0])
     assert [group.size for group in spec.groups] == [12]
     other.load_state_dict(spec.apply(spec.random(1), net.state_dict()))
@@ -90,7 +86,7 @@ def test_the_public_functions_use_the_rules_of_plugins(install_plugin: Install) 
     )
 
 
-GROUP = "up.weight:0"
+GROUP = "first.weight:0"
 
 
 def _close(a: nn.Module, state_a: object, b: nn.Module, state_b: object) -> bool:
@@ -99,7 +95,7 @@ def _close(a: nn.Module, state_a: object, b: nn.Module, state_b: object) -> bool
 
 
 def test_padding_knows_the_operators_of_plugins(install_plugin: Install) -> None:
-    narrow, wide = Net(7), Net()
+    narrow, wide = softened(7), softened()
     state = random_state(narrow, 0)
     with pytest.raises(MergeError, match="holds no interchangeable units"):
         pad_to(narrow, wide, state, (DATA[0],))
@@ -110,7 +106,7 @@ def test_padding_knows_the_operators_of_plugins(install_plugin: Install) -> None
 
 
 def test_partial_merging_knows_the_operators_of_plugins(install_plugin: Install) -> None:
-    net = Net().double().eval()
+    net = softened().double().eval()
     a, b = random_state(net, 0), random_state(net, 1)
     options = {"module": net, "example_inputs": (DATA[0],), "merged": {GROUP: 0.0}}
     with pytest.raises(MergeError, match=f"no group '{GROUP}'"):
@@ -125,7 +121,7 @@ def test_partial_merging_knows_the_operators_of_plugins(install_plugin: Install)
 
 
 def test_zipping_knows_the_operators_of_plugins(install_plugin: Install) -> None:
-    net = Net().double().eval()
+    net = softened().double().eval()
     a = random_state(net, 0)
     spec = extract_spec(net, (DATA[0],), rules={**operator_rules(), **RULES})
     b = spec.apply(spec.random(1), a)

@@ -5,26 +5,15 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from sample_models.attention import Fused
 
 from zooalign.matching.assignment import assign, linear, unit_order, whole
 from zooalign.symmetry import PermutationSpec, extract_spec
 
 
-class _Heads(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.qkv, self.out = nn.Linear(4, 18), nn.Linear(6, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = self.qkv(x).reshape(*x.shape[:2], 3, 2, 3).permute(2, 0, 3, 1, 4).unbind(0)
-        y = nn.functional.scaled_dot_product_attention(q, k, v)
-        return self.out(y.transpose(1, 2).flatten(2))
-
-
 @pytest.fixture(scope="module")
 def spec() -> PermutationSpec:
-    found = extract_spec(_Heads(), (torch.zeros(1, 5, 4),))
+    found = extract_spec(Fused("3hd", stream=4, heads=2, dims=3), (torch.zeros(1, 5, 4),))
     assert [(g.size, g.contexts) for g in found.groups] == [(2, ()), (3, (2,)), (3, (2,))]
     return found
 

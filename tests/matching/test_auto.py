@@ -1,7 +1,10 @@
 """Several solvers, judged by the midpoint on the calibration data."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from sample_models.small import Wrapped
 from torch import nn
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
@@ -61,28 +64,22 @@ def test_data_that_is_read_once_is_kept() -> None:
     assert once.permutation == match(SPEC, A, B, method="auto", data=DATA).permutation
 
 
-class Scores(nn.Module):
+def scores(net: nn.Module) -> nn.Module:
     """Gives its outputs in a form in which no logits are found."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: torch.Tensor) -> object:
-        return {"scores": [self.net(x)]}
+    return Wrapped(net, lambda net, x: {"scores": [net(x)]})
 
 
 @pytest.mark.parametrize(
     ("wrap", "data", "reason"),
     [
-        (Scores, DATA, "no outputs are found"),
+        (scores, DATA, "no outputs are found"),
         (nn.Sequential, [(x, y[:, None].expand(-1, 7)) for x, y in DATA], "no cross-entropy"),
         (nn.Sequential, [(x, y[:-1]) for x, y in DATA], "rows of inputs"),
     ],
     ids=["outputs", "targets", "rows"],
 )
 def test_what_cannot_be_judged_is_matched_by_activations(
-    wrap: type[nn.Module], data: list, reason: str
+    wrap: Callable[[nn.Module], nn.Module], data: list, reason: str
 ) -> None:
     a, b = wrap(A), wrap(B)
     spec = extract_spec(a, (X[:2],))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_models.streams import AttentionAndMLP
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
@@ -16,25 +17,6 @@ from zooalign.matching.many import METHODS, WAYS, ManyMatch, match_many
 from zooalign.symmetry import PermutationSpec, extract_spec
 
 DATA = [torch.randn(60, 6, generator=torch.Generator().manual_seed(n)) for n in range(3)]
-
-
-class Heads(nn.Module):
-    """Attention and an MLP on a stream: groups nested in groups, and one on two axes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Linear(6, 8)
-        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
-        self.mix = nn.Linear(8, 8, bias=False)
-        self.up, self.down = nn.Linear(8, 12), nn.Linear(12, 8)
-        self.last = nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.embed(x).unsqueeze(1)
-        h = h + self.attention(h, h, h, need_weights=False)[0]
-        h = h + self.mix(h)
-        h = h + self.down(torch.relu(self.up(h)))
-        return self.last(h.squeeze(1))
 
 
 def mlp() -> nn.Module:
@@ -67,7 +49,8 @@ def test_planted_orders_are_undone(method: str, through: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "through"), [(mlp, "reference"), (mlp, "mean"), (mlp, "universe"), (Heads, "universe")]
+    ("make", "through"),
+    [(mlp, "reference"), (mlp, "mean"), (mlp, "universe"), (AttentionAndMLP, "universe")],
 )
 @pytest.mark.parametrize("method", METHODS)
 def test_cycles_close_to_the_bit(make: object, method: str, through: str) -> None:
@@ -86,7 +69,7 @@ def test_cycles_close_to_the_bit(make: object, method: str, through: str) -> Non
         assert all(torch.equal(there[name], other[name]) for name in there)
 
 
-@pytest.mark.parametrize("make", [mlp, Heads])
+@pytest.mark.parametrize("make", [mlp, AttentionAndMLP])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_universe_is_never_worse_than_its_references(make: object, method: str) -> None:
     module, spec, states = networks(make, 4)
@@ -120,7 +103,7 @@ def test_two_networks_are_a_pair(method: str) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**31), st.sampled_from([mlp, Heads]))
+@given(st.integers(0, 2**31), st.sampled_from([mlp, AttentionAndMLP]))
 def test_the_gain_of_a_step_is_the_change_of_the_objective(seed: int, make: object) -> None:
     _, spec, states = networks(make, 3)
     at = [spec.random(seed + n) for n in range(3)]

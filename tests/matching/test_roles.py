@@ -1,6 +1,7 @@
 """Which tensors make units and which read them, by trying."""
 
 import torch
+from sample_models.small import TiedEmbedding
 from sample_models.widths import Attention, Mixed, convolutions, mlp
 from torch import Tensor, nn
 
@@ -52,14 +53,5 @@ def test_attention_reads_heads_by_the_last_projection() -> None:
 
 
 def test_a_tied_tensor_does_both() -> None:
-    class Tied(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.table, self.head = nn.Embedding(7, 6), nn.Linear(6, 7, bias=False)
-            self.head.weight = self.table.weight
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.table(x).tanh())
-
-    found = roles(Tied(), torch.arange(4)[None])
+    found = roles(TiedEmbedding(), torch.arange(4)[None])
     assert all(value == {PRODUCES, CONSUMES} for value in found.values()) and found

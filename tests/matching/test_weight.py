@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sample_models.streams import ResidualBlocks
 from torch import nn
 
 from zooalign.errors import MergeError
@@ -9,26 +10,9 @@ from zooalign.matching import match
 from zooalign.symmetry import extract_spec
 
 
-class _Residual(nn.Module):
-    """Two residual blocks on one stream: the example on which one start often fails."""
-
-    def __init__(self, width: int = 6, hidden: int = 10) -> None:
-        super().__init__()
-        self.first = nn.Linear(4, width)
-        self.up = nn.ModuleList(nn.Linear(width, hidden) for _ in range(2))
-        self.down = nn.ModuleList(nn.Linear(hidden, width) for _ in range(2))
-        self.last = nn.Linear(width, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = self.first(x)
-        for up, down in zip(self.up, self.down, strict=True):
-            h = h + down(torch.relu(up(h)))
-        return self.last(h)
-
-
 def _pair(seed: int) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(seed)
-    return _Residual(), _Residual()
+    return ResidualBlocks(), ResidualBlocks()
 
 
 @pytest.mark.parametrize("scale", ["plain", "balanced", "cosine"])

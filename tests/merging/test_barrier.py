@@ -5,22 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from sample_models.small import Constant
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.merging import Barrier, BarrierCurve, average, barrier, evaluate, excess
 from zooalign.merging.statistics import reset_statistics
-
-
-class Value(nn.Module):
-    """Computes its one parameter, whatever the input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.value = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.value.expand(len(x))
 
 
 def value(number: float) -> dict[str, Tensor]:
@@ -41,7 +31,7 @@ DATA = [(torch.zeros(4), torch.zeros(4)), (torch.zeros(3), torch.zeros(3))]
 
 def test_both_definitions_in_closed_form() -> None:
     # v = 2 alpha - 1: the loss is 4 alpha (1 - alpha) + alpha, over a line from 0 to 1.
-    curve = barrier(Value(), value(-1.0), value(1.0), DATA, alphas=41, loss=bump, metric=near)
+    curve = barrier(Constant(), value(-1.0), value(1.0), DATA, alphas=41, loss=bump, metric=near)
     assert curve.alphas[0] == 0 and curve.alphas[-1] == 1 and len(curve.alphas) == 41
     assert curve.train.loss[10] == pytest.approx(4 * 0.25 * 0.75 + 0.25, abs=1e-6)
     found = curve.barrier["loss"]
@@ -103,7 +93,7 @@ def test_json_round_trip() -> None:
     ],
 )
 def test_malformed_curves_are_refused(change: dict[str, Any], message: str) -> None:
-    curve = barrier(Value(), value(-1.0), value(1.0), DATA, alphas=3, loss=bump, metric=near)
+    curve = barrier(Constant(), value(-1.0), value(1.0), DATA, alphas=3, loss=bump, metric=near)
     with pytest.raises(MergeError, match=message):
         BarrierCurve.from_dict({**curve.to_dict(), **change})
 
@@ -136,7 +126,7 @@ def test_a_correction_is_applied_between_the_endpoints() -> None:
         return value(7.0)
 
     curve = barrier(
-        Value(),
+        Constant(),
         value(-1.0),
         value(1.0),
         DATA,
@@ -151,7 +141,7 @@ def test_a_correction_is_applied_between_the_endpoints() -> None:
 
 
 def test_errors() -> None:
-    module, a, b = Value(), value(-1.0), value(1.0)
+    module, a, b = Constant(), value(-1.0), value(1.0)
     with pytest.raises(DataError, match="no batch"):
         barrier(module, a, b, [], loss=bump)
     with pytest.raises(DataError, match=r"test is a .*iterator.*list of batches"):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from sample_models.small import TiedLayers, TwoLayers
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
@@ -90,21 +91,14 @@ def test_inputs_follow_the_dtype_of_the_parameters() -> None:
 
 
 def test_tied_weights_may_be_given_once_or_twice() -> None:
-    class Tied(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
-            self.b.weight = self.a.weight
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.b(self.a(x))
-
-    module = Tied()
-    batches = [(torch.randn(9, 3), torch.randint(3, (9,)))]
-    weight = torch.randn(3, 3)
-    once = evaluate(module, {"a.weight": weight}, batches)
-    assert evaluate(module, {"b.weight": weight}, batches) == once
-    assert evaluate(module, {"a.weight": weight, "b.weight": weight.clone()}, batches) == once
+    module = TiedLayers()
+    batches = [(torch.randn(9, 4), torch.randint(3, (9,)))]
+    weight = torch.randn(4, 4)
+    twice = {**module.state_dict(), "first.weight": weight, "second.weight": weight.clone()}
+    scores = evaluate(module, twice, batches)
+    for tied in ("first.weight", "second.weight"):
+        once = {name: tensor for name, tensor in twice.items() if name != tied}
+        assert evaluate(module, once, batches) == scores
 
 
 def test_a_missing_counter_is_no_error() -> None:
@@ -131,18 +125,13 @@ def test_errors_name_what_does_not_fit() -> None:
 
 
 def test_a_constant_without_values_is_named() -> None:
-    class Table(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.line = nn.Linear(5, 3)
-            self.register_buffer("table", torch.ones(3), persistent=False)
+    def scaled() -> TwoLayers:
+        table = torch.ones(4)
+        return TwoLayers(lambda h, table: h * table, (5, 4, 3), persistent=False, table=table)
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.line(x) * self.table
-
-    state = Table().state_dict()
+    state = scaled().state_dict()
     with torch.device("meta"):
-        module = Table()
+        module = scaled()
     with pytest.raises(MergeError, match=r"buffer 'table'.*meta device"):
         evaluate(module, state, [data()])
 

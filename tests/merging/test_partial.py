@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_models.small import TiedEmbedding
 from sample_models.widths import Attention, Mixed, convolutions, mlp, normed
 from torch import Tensor, nn
 
@@ -195,19 +196,10 @@ def test_units_without_a_partner_stay_as_they_are() -> None:
 
 
 def test_a_tied_tensor_is_refused() -> None:
-    class Tied(nn.Module):
-        def __init__(self, size: int = 6) -> None:
-            super().__init__()
-            self.table, self.head = nn.Embedding(7, size), nn.Linear(size, 7, bias=False)
-            self.head.weight = self.table.weight
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.table(x).tanh())
-
-    module, example = Tied().eval(), (torch.arange(4)[None],)
+    module, example = TiedEmbedding().eval(), (torch.arange(4)[None],)
     found = partial_merge(*pair(module), module=module, example_inputs=example, merged=0.5)
     assert not found.widths and all("reads them too" in why for why in found.refused.values())
-    narrow = Tied(4).eval()
+    narrow = TiedEmbedding(width=4).eval()
     padded = pad_to(narrow, module, random_state(narrow, 0), example)
     with pytest.raises(MergeError, match="without a partner cannot stay"):
         partial_merge(random_state(module, 1), padded, module=module, example_inputs=example)

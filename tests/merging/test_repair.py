@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from sample_models.streams import NormedResidual
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
@@ -37,25 +38,11 @@ def conv_net() -> nn.Sequential:
     )
 
 
-class Residual(nn.Module):
-    """A residual stream with the three-axis inputs of a transformer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inside = nn.Linear(6, 10)
-        self.outside = nn.Linear(10, 6)
-        self.norm = nn.LayerNorm(6)
-        self.head = nn.Linear(6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.norm(x + self.outside(self.inside(x).tanh())))
-
-
-SHAPES = {mlp: (32, 7), conv_net: (16, 3, 9, 9), Residual: (8, 5, 6)}
+SHAPES = {mlp: (32, 7), conv_net: (16, 3, 9, 9), NormedResidual: (8, 5, 6)}
 REPAIRED = {
     mlp: ("0.weight", "2.weight"),
     conv_net: ("0.weight", "2.weight", "5.weight", "7.weight"),
-    Residual: ("inside.weight", "outside.weight"),
+    NormedResidual: ("inside.weight", "outside.weight"),
 }
 
 
@@ -88,7 +75,7 @@ def moments(
     return {name: (rows.mean(1), rows.std(1, correction=0)) for name, rows in joined.items()}
 
 
-@pytest.mark.parametrize("build", [mlp, conv_net, Residual])
+@pytest.mark.parametrize("build", [mlp, conv_net, NormedResidual])
 @pytest.mark.parametrize("weights", [(0.5, 0.5), (1.0, 2.0, 1.0)])
 def test_units_get_the_average_of_their_parents_statistics(
     build: type, weights: tuple[float, ...]
@@ -120,7 +107,7 @@ def test_units_get_the_average_of_their_parents_statistics(
     assert torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("build", [mlp, conv_net, Residual])
+@pytest.mark.parametrize("build", [mlp, conv_net, NormedResidual])
 def test_equal_parents_change_nothing(build: type) -> None:
     (state,) = states(build, 1)
     data = batches(SHAPES[build])

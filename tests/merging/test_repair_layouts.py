@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
+from sample_models.layouts import RawWeights
+from sample_models.streams import PreActivation
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -45,47 +46,6 @@ def group_norm() -> nn.Module:
         nn.Conv2d(3, 6, 3), nn.GroupNorm(2, 6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.InstanceNorm2d(4),
         nn.ReLU(), nn.Flatten(), nn.Linear(16, 2),
     )  # fmt: skip
-
-
-class PreActivation(nn.Module):
-    """Normalisation, activation, convolution, added to the stream: no norm right behind a layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 6, 3, 1, 1)
-        self.norms = nn.ModuleList([nn.BatchNorm2d(6), nn.BatchNorm2d(6)])
-        self.layers = nn.ModuleList([nn.Conv2d(6, 6, 3, 1, 1, bias=n > 0) for n in range(2)])
-        self.head = nn.Linear(6, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for norm, layer in zip(self.norms, self.layers, strict=True):
-            x = x + layer(F.relu(norm(x)))
-        return self.head(x.mean((2, 3)))
-
-
-class Raw(nn.Module):
-    """Weights that are no layer's: einsum, matrix products either way round, experts, biases."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heads = nn.Parameter(torch.randn(3, 4, 6))
-        self.heads_bias = nn.Parameter(torch.randn(3, 1, 4))
-        self.mixed = nn.Parameter(torch.randn(12, 7))
-        self.bias = nn.Parameter(torch.randn(7))
-        self.turned = nn.Parameter(torch.randn(5, 7))
-        self.experts = nn.Parameter(torch.randn(4, 6, 5))
-        self.left = nn.Parameter(torch.randn(3, 6))
-        self.out = nn.Parameter(torch.randn(3, 2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.einsum("btd,hed->bhte", x, self.heads) + self.heads_bias
-        x = x.tanh().transpose(1, 2).flatten(2)
-        x = F.gelu(x @ self.mixed + self.bias)
-        x = F.relu(x @ self.turned.T)
-        x = torch.bmm(x.transpose(0, 1), self.experts.transpose(1, 2)).relu()
-        x = torch.matmul(self.left, x.transpose(1, 2)).transpose(1, 2).tanh()
-        return x @ self.out
 
 
 LAYOUTS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], tuple[str, ...], int]] = {
@@ -217,8 +177,8 @@ def test_folded_norms_get_the_statistics_the_norms_had() -> None:
 
 
 def test_weights_in_any_product_are_repaired() -> None:
-    parents, data = [trained_looking(Raw, seed) for seed in (0, 1)], batches(TOKENS)
-    captured = capture(Raw().double(), (data[0],))
+    parents, data = [trained_looking(RawWeights, seed) for seed in (0, 1)], batches(TOKENS)
+    captured = capture(RawWeights().double(), (data[0],))
     result = repair(captured, average(parents), parents, None, data)
     assert result.repaired == ("heads", "mixed", "turned", "experts", "left")
     assert result.scale_only == ("turned", "experts", "left")

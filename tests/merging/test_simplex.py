@@ -5,24 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from sample_models.small import Constant
+from torch import Tensor
 
 from zooalign.errors import DataError, MergeError
 from zooalign.merging import barrier
 from zooalign.merging.evaluate import Scoring
 from zooalign.merging.plot import plot_lines, plot_simplex
 from zooalign.merging.simplex import Simplex, simplex
-
-
-class Vector(nn.Module):
-    """Computes its parameter, whatever the input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.value = nn.Parameter(torch.zeros(3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.value.expand(len(x), 3)
 
 
 def corner(number: int) -> dict[str, Tensor]:
@@ -40,7 +30,7 @@ def sharp(outputs: Tensor, targets: Tensor) -> Tensor:
 
 DATA = [(torch.zeros(4), torch.zeros(4))]
 STATES = [corner(n) for n in range(3)]
-SCORING = Scoring(Vector(), DATA, loss=hill, metric=sharp)
+SCORING = Scoring(Constant(3), DATA, loss=hill, metric=sharp)
 
 
 def measured(steps: int = 6) -> Simplex:
@@ -67,7 +57,7 @@ def test_both_definitions_in_closed_form() -> None:
 
 def test_an_edge_is_a_curve() -> None:
     edge = simplex(SCORING, STATES[1:], steps=4)
-    curve = barrier(Vector(), *STATES[1:], DATA, alphas=5, loss=hill, metric=sharp)
+    curve = barrier(Constant(3), *STATES[1:], DATA, alphas=5, loss=hill, metric=sharp)
     assert edge.scores.loss == curve.train.loss
     assert edge.barrier == curve.barrier
 
@@ -76,7 +66,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="two networks and a step"):
         simplex(SCORING, STATES[:1])
     with pytest.raises(DataError, match="at every point"):
-        simplex(Scoring(Vector(), iter(DATA)), STATES)
+        simplex(Scoring(Constant(3), iter(DATA)), STATES)
     with pytest.raises(MergeError, match="not finite"):
         simplex(SCORING, [*STATES[:2], {"value": torch.full((3,), torch.inf)}])
     edge = simplex(SCORING, STATES[1:], steps=2)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from operator_cases import INDEX, SIX, TWO_THREE, Between, OperatorCase, case
 from sample_models import L
 from sample_models.mutants import caught, mutants
+from sample_models.small import Function
 from torch import nn
 
 from zooalign.graph.capture import capture, writes
@@ -90,13 +91,12 @@ def test_a_mistake_is_caught(found: tuple[OperatorCase, Between, Derived]) -> No
         assert caught(module, wrong, INPUTS), f"{what}: not caught"
 
 
-class _Layer(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.hstack([x, x.tanh()])
+def joined_layer() -> Function:
+    return Function(lambda x: torch.hstack([x, x.tanh()]))
 
 
 def test_parts_belong_to_the_layer_and_the_capture_is_left_alone() -> None:
-    module = nn.Sequential(nn.Linear(5, 6), _Layer())
+    module = nn.Sequential(nn.Linear(5, 6), joined_layer())
     captured = capture(module, INPUTS)
     before = str(captured.graph)
     after = decomposed(captured, operator_rules())
@@ -117,6 +117,6 @@ def test_an_operator_with_an_unknown_part_stays_whole_frozen_and_named() -> None
 
 
 def test_with_a_rule_an_operator_stays_whole() -> None:
-    captured = capture(nn.Sequential(nn.Linear(5, 6), _Layer()), INPUTS)
+    captured = capture(nn.Sequential(nn.Linear(5, 6), joined_layer()), INPUTS)
     rules = {**operator_rules(), "aten.hstack": lambda op: op.freeze("position")}
     assert decomposed(captured, rules) is captured

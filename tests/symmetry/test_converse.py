@@ -7,6 +7,7 @@ import pytest
 import torch
 from sample_models.attention import CASES as ATTENTION
 from sample_models.layouts import CASES as LAYOUTS
+from sample_models.small import TwoLayers
 from torch import Tensor, nn
 
 from zooalign.symmetry import Derived, derive_spec
@@ -58,20 +59,12 @@ def test_a_group_that_is_held_frozen_is_seen() -> None:
     assert seen > 4
 
 
-class Gathered(nn.Module):
-    """The first two of four hidden units are picked by a table, and meet the same."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
-        self.register_buffer("table", torch.tensor([0, 1, 2, 3]), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.b(self.a(x)[:, self.table])
-
-
 def test_a_reason_is_given() -> None:
-    module, inputs = Gathered(), (torch.zeros(2, 3),)
+    """Hidden units are picked by a table."""
+    module = TwoLayers(
+        lambda h, table: h[:, table], (3, 4, 2), persistent=False, table=torch.arange(4)
+    )
+    inputs = (torch.zeros(2, 3),)
     derived = derive_spec(module, inputs)
     sets = frozen_sets(derived)
     assert {s.cause.kind for s in sets} >= {"input", "output"}
@@ -80,24 +73,18 @@ def test_a_reason_is_given() -> None:
     assert found.hidden == sum(s.hidden for s in sets)
 
 
-class Copied(nn.Module):
+def test_copies_are_no_missed_symmetry() -> None:
     """A layer reads every unit twice, and padding that holds nothing."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Linear(3, 4), nn.Linear(11, 2)
+    def copied(h: Tensor) -> Tensor:
+        h = torch.tanh(h).cumsum(1)
+        return torch.nn.functional.pad(torch.cat([h, h], 1), (0, 3))
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = torch.tanh(self.a(x)).cumsum(1)
-        return self.b(torch.nn.functional.pad(torch.cat([h, h], 1), (0, 3)))
-
-
-def test_copies_are_no_missed_symmetry() -> None:
-    module, inputs = Copied(), (torch.zeros(5, 3),)
+    module, inputs = TwoLayers(copied, (3, 4, 2), reads=11), (torch.zeros(5, 3),)
     derived = derive_spec(module, inputs)
     found = converse(module, derived, inputs, pairs=60)
     assert found.ok
-    pairs = {pair.units for pair in found.unchanged if pair.name == "b.weight:1"}
+    pairs = {pair.units for pair in found.unchanged if pair.name == "last.weight:1"}
     assert pairs == {(0, 4), (1, 5), (2, 6), (3, 7)}
     assert [group.size for group in derived.spec.groups] == [3]  # the padding
     assert all(pair.mixable for pair in found.unchanged)

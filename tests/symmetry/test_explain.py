@@ -8,8 +8,9 @@ import networkx as nx
 import pytest
 import timm
 import torch
+from sample_models.attention import Fused
+from sample_models.small import Function, TiedEmbedding
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zooalign.errors import SpecError
 from zooalign.graph.dependency import RELATIONS, dependency_graph
@@ -19,30 +20,13 @@ from zooalign.symmetry.explanation import Explanation, Step
 from zooalign.symmetry.extract import derive_spec
 
 
-class Attention(nn.Module):
-    """Fused query, key and value; 2 heads of 4."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.qkv = nn.Linear(6, 24)
-        self.proj = nn.Linear(8, 6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).reshape(*x.shape[:2], 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(y.transpose(1, 2).flatten(2))
-
-
 class Counted(nn.Module):
     """A hidden axis whose order matters to an operator in a layer of its own."""
 
-    class Sum(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.cumsum(-1)
-
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.total, self.last = nn.Linear(4, 8), self.Sum(), nn.Linear(8, 8)
+        self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 8)
+        self.total = Function(lambda x: x.cumsum(-1))
         self.head = nn.Linear(8, 2)
         self.spare = nn.Linear(2, 2)
 
@@ -56,7 +40,7 @@ def _derive(module: nn.Module, *shape: int) -> Derived:
 
 @pytest.fixture(scope="module")
 def attention() -> Derived:
-    return _derive(Attention(), 1, 5, 6)
+    return _derive(Fused("3hd", stream=6, heads=2, dims=4), 1, 5, 6)
 
 
 @pytest.fixture(scope="module")
@@ -246,19 +230,9 @@ def test_unknown_names_and_axes(vit: Derived) -> None:
 
 
 def test_unused_scalar_and_tied() -> None:
-    class Tied(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embed = nn.Embedding(10, 6)
-            self.norm = nn.BatchNorm1d(6)
-            self.head = nn.Linear(6, 10, bias=False)
-            self.head.weight = self.embed.weight
-            self.spare = nn.Linear(2, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.norm(self.embed(x)))
-
-    derived = derive_spec(Tied(), (torch.zeros(3, dtype=torch.long),))
+    module = TiedEmbedding(10, normed=True)
+    module.spare = nn.Linear(2, 2)
+    derived = derive_spec(module, (torch.zeros(3, dtype=torch.long),))
     tied = explain(derived, "head.weight", 1)
     assert tied.tied == ("embed.weight",)
     (group,) = tied.axes[0].groups

@@ -1,6 +1,7 @@
 """The way from a module to its spec."""
 
 import torch
+from sample_models.small import TwoLayers
 from torch import nn
 
 from zooalign.symmetry import verify
@@ -28,19 +29,9 @@ def test_an_empty_parameter_moves_with_nothing() -> None:
 
 
 def test_a_module_that_cannot_run_in_float64_is_verified_in_float32() -> None:
-    class Single(nn.Module):
-        """A part of it names float32 itself."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = nn.Linear(3, 5)
-            self.last = nn.Linear(5, 2)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.last(torch.tanh(self.first(x)).float())  # type: ignore[no-any-return]
-
-    inputs = (torch.randn(4, 3),)
-    spec = extract_spec(Single(), inputs)
-    found = verify(Single(), spec, inputs)
+    """A part of it names float32 itself."""
+    module, inputs = TwoLayers(lambda h: h.tanh().float(), (3, 5, 2)), (torch.randn(4, 3),)
+    spec = extract_spec(module, inputs)
+    found = verify(module, spec, inputs)
     assert found.ok
     assert 1e-9 < found.tolerance < 1e-3

@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from sample_models import L
+from sample_models.small import Wrapped
 from torch import Tensor, nn
 
 from zooalign.symmetry import PermutationSpec, extract_spec, verify
@@ -58,22 +59,15 @@ def test_pooling_of_tokens(pool: str) -> None:
     assert spec.log10_order - usual.log10_order == pytest.approx(own)
 
 
-class _BothHeads(nn.Module):
+def test_two_heads() -> None:
     """A distilled model gives two outputs in training; here both are asked for."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = timm.create_model(
-            "deit_tiny_distilled_patch16_224", img_size=32, depth=2, num_classes=5
-        )
+    def both(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = net.forward_features(x)
+        return net.head(tokens[:, 0]), net.head_dist(tokens[:, 1])
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self.body.forward_features(x)
-        return self.body.head(tokens[:, 0]), self.body.head_dist(tokens[:, 1])
-
-
-def test_two_heads() -> None:
-    module, inputs = _BothHeads(), (torch.zeros(1, 3, 32, 32),)
+    body = timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, depth=2, num_classes=5)
+    module, inputs = Wrapped(body, both), (torch.zeros(1, 3, 32, 32),)
     spec = extract_spec(module, inputs)
     assert verify(module, spec, inputs, alone=True).ok
     block = L(768) + L(3) + 6 * L(64)
@@ -84,15 +78,6 @@ def test_a_head_that_is_not_asked_for_is_unused() -> None:
     module = timm.create_model("test_vit")
     body = nn.Sequential(module.patch_embed, module.pos_drop)
     assert extract_spec(body, (torch.zeros(1, 3, 160, 160),)).log10_order == 0
-    features = extract_spec(_Features(module), (torch.zeros(1, 3, 160, 160),))
-    assert {"body.head.weight", "body.head.bias"} <= set(features.unused)
-
-
-class _Features(nn.Module):
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.body.forward_features(x)  # type: ignore[operator]
-        return found
+    body = Wrapped(module, lambda net, x: net.forward_features(x))
+    features = extract_spec(body, (torch.zeros(1, 3, 160, 160),))
+    assert {"net.head.weight", "net.head.bias"} <= set(features.unused)

@@ -8,6 +8,7 @@ import torch
 from msgspec import structs
 from sample_models import CASES
 from sample_models.mutants import caught, mutants
+from sample_models.small import TwoLayers, Wrapped
 from torch import Tensor, nn
 
 from zooalign.errors import SpecError
@@ -76,15 +77,8 @@ def test_the_tolerance_follows_the_lowest_precision() -> None:
 
 
 def test_a_check_that_can_see_nothing_does_not_pass() -> None:
-    class Blind(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = nn.Linear(4, 6)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x + 0 * self.inner(x).sum()
-
-    module, inputs = Blind(), (torch.zeros(2, 4),)
+    module = Wrapped(nn.Linear(4, 6), lambda layer, x: x + 0 * layer(x).sum())
+    inputs = (torch.zeros(2, 4),)
     spec = extract_spec(module, inputs)
     assert spec.groups
     proof = verify(module, spec, inputs)
@@ -152,22 +146,16 @@ def test_an_output_that_is_not_finite_proves_nothing() -> None:
         verify(module, extract_spec(module, inputs), inputs)
 
 
-class _Chaotic(nn.Module):
+def logistic(hidden: Tensor) -> Tensor:
     """A logistic map: each step doubles what rounding did."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner, self.outer = nn.Linear(4, 64), nn.Linear(64, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean = torch.sigmoid(self.inner(x)).mean(-1, keepdim=True)
-        for _ in range(24):
-            mean = 4 * mean * (1 - mean)
-        return self.outer(mean * self.inner(x))
+    mean = torch.sigmoid(hidden).mean(-1, keepdim=True)
+    for _ in range(24):
+        mean = 4 * mean * (1 - mean)
+    return mean * hidden
 
 
 def test_a_module_that_amplifies_rounding_is_no_mistake() -> None:
-    module, inputs = _Chaotic(), (torch.zeros(8, 4),)
+    module, inputs = TwoLayers(logistic, (4, 64, 2)), (torch.zeros(8, 4),)
     spec = extract_spec(module, inputs)
     proof = verify(module, spec, inputs)
     assert proof.ok, proof
@@ -177,24 +165,12 @@ def test_a_module_that_amplifies_rounding_is_no_mistake() -> None:
     assert not verify(module, wrong, inputs).ok
 
 
-class Clamped(nn.Module):
-    """Bounds that are infinite until a checkpoint sets them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.last = nn.Linear(3, 6), nn.Linear(6, 2)
-        self.register_buffer("low", torch.tensor(-torch.inf))
-        self.register_buffer("high", torch.tensor(torch.inf))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.last(self.first(x).clamp(self.low, self.high))
-
-
 def test_bounds_stay_bounds() -> None:
     """Random bounds in the wrong order would let nothing through, and hide every mistake."""
-    module, inputs = Clamped(), (torch.zeros(4, 3),)
+    bounds = {"min": torch.tensor(-torch.inf), "max": torch.tensor(torch.inf)}
+    module, inputs = TwoLayers(torch.clamp, (3, 6, 2), **bounds), (torch.zeros(4, 3),)
     for seed in range(20):
         state = random_state(module, seed)
-        assert state["low"] < -2 and state["high"] > 2
+        assert state["min"] < -2 and state["max"] > 2
     proof = verify(module, extract_spec(module, inputs), inputs)
     assert proof.ok and proof.sensitivity > 0.01

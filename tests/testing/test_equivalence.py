@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from sample_models.small import Wrapped
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, ZooalignError
@@ -47,13 +48,8 @@ def permuted(net: Net) -> Net:
     return other
 
 
-class Logits(nn.Module):
-    def __init__(self, net: Net) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        return OrderedDict(logits=self.net(x).logits)
+def logits(net: Net) -> Wrapped:
+    return Wrapped(net, lambda net, x: OrderedDict(logits=net(x).logits))
 
 
 @pytest.fixture
@@ -76,21 +72,21 @@ def test_the_same_model(net, x) -> None:
 
 def test_permutation_passes_where_the_function_is_the_same(net, x) -> None:
     other = permuted(net)
-    assert assert_equivalent(Logits(net), Logits(other), x) < 1e-6
+    assert assert_equivalent(logits(net), logits(other), x) < 1e-6
     with pytest.raises(AssertionError, match=r"output\.hidden\[0\] .* max rel error"):
         assert_equivalent(net, other, x)
 
 
 def test_state_dict(net, x) -> None:
     state = {f"net.{k}": v for k, v in permuted(net).state_dict().items()}
-    assert assert_equivalent(Logits(net), state, x) < 1e-6
+    assert assert_equivalent(logits(net), state, x) < 1e-6
     state["net.b.bias"] = state["net.b.bias"] + 1e-3
     with pytest.raises(AssertionError, match=r"output\['logits'\] of shape \(5, 3\)"):
-        assert_equivalent(Logits(net), state, x)
+        assert_equivalent(logits(net), state, x)
     del state["net.b.bias"]
     with pytest.raises(AssertionError, match=r"lacks \['net.b.bias'\]"):
-        assert_equivalent(Logits(net), state, x)
-    assert_equivalent(Logits(net), Logits(net), x)  # the module itself is as it was
+        assert_equivalent(logits(net), state, x)
+    assert_equivalent(logits(net), logits(net), x)  # the module itself is as it was
 
 
 def test_the_message_has_the_numbers(x) -> None:
@@ -115,9 +111,9 @@ def test_tolerance_follows_the_lowest_precision() -> None:
 
 def test_other_precision(net, x) -> None:
     half = copy.deepcopy(net).to(torch.bfloat16)
-    assert 0 < assert_equivalent(Logits(net), Logits(half), x) < 0.04
+    assert 0 < assert_equivalent(logits(net), logits(half), x) < 0.04
     with pytest.raises(AssertionError):
-        assert_equivalent(Logits(net), Logits(half), x, rtol=1e-5)
+        assert_equivalent(logits(net), logits(half), x, rtol=1e-5)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -137,7 +133,7 @@ def test_nothing_finite_to_compare(x, value) -> None:
 
 def test_structure(net, x) -> None:
     with pytest.raises(AssertionError, match="structure"):
-        assert_equivalent(net, Logits(net), x)
+        assert_equivalent(net, logits(net), x)
     with pytest.raises(AssertionError, match="against"):
         assert_equivalent(nn.Linear(4, 2), nn.Linear(4, 3), x)
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sample_models.small import TiedEmbedding
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError
@@ -10,13 +11,8 @@ from zooalign.zoo.building import assign_state_dict, build_on_meta
 from zooalign.zoo.fitting import state_dict_for
 
 
-class Tied(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(5, 3)
-        self.norm = nn.BatchNorm1d(3)
-        self.head = nn.Linear(3, 5, bias=False)
-        self.head.weight = self.embed.weight
+def tied() -> TiedEmbedding:
+    return TiedEmbedding(5, 3, normed=True)
 
 
 def lazy(tensors: dict[str, Tensor]) -> LazyTensors:
@@ -26,22 +22,22 @@ def lazy(tensors: dict[str, Tensor]) -> LazyTensors:
 
 def stored() -> dict[str, Tensor]:
     torch.manual_seed(0)
-    return {key: tensor.clone() for key, tensor in Tied().state_dict().items()}
+    return {key: tensor.clone() for key, tensor in tied().state_dict().items()}
 
 
 def test_order_is_the_modules() -> None:
     tensors = stored()
     shuffled = dict(sorted(tensors.items(), reverse=True))
-    assert list(state_dict_for(Tied(), lazy(shuffled))) == list(Tied().state_dict())
+    assert list(state_dict_for(tied(), lazy(shuffled))) == list(tied().state_dict())
 
 
 @pytest.mark.parametrize("missing", ["embed.weight", "head.weight"])
 def test_a_tie_stored_once(missing: str) -> None:
     tensors = stored()
     del tensors[missing]
-    found = state_dict_for(build_on_meta(Tied), lazy(tensors))
+    found = state_dict_for(build_on_meta(tied), lazy(tensors))
     assert torch.equal(found["embed.weight"], found["head.weight"])
-    module = assign_state_dict(build_on_meta(Tied), found)
+    module = assign_state_dict(build_on_meta(tied), found)
     assert module.embed.weight is module.head.weight
 
 
@@ -49,13 +45,13 @@ def test_ties_with_different_values_are_refused() -> None:
     tensors = stored()
     tensors["head.weight"] = tensors["head.weight"] + 1
     with pytest.raises(CheckpointError, match=r"tied.*embed\.weight and head\.weight"):
-        state_dict_for(Tied(), lazy(tensors))
+        state_dict_for(tied(), lazy(tensors))
 
 
 def test_missing_counter_is_zero() -> None:
     tensors = stored()
     del tensors["norm.num_batches_tracked"]
-    found = state_dict_for(Tied(), lazy(tensors))
+    found = state_dict_for(tied(), lazy(tensors))
     assert found["norm.num_batches_tracked"].dtype == torch.int64
     assert found["norm.num_batches_tracked"] == 0
 
@@ -66,16 +62,16 @@ def test_all_problems_in_one_error() -> None:
     tensors["extra"] = torch.ones(1)
     tensors["norm.weight"] = torch.ones(4)
     with pytest.raises(CheckpointError) as caught:
-        state_dict_for(Tied(), lazy(tensors), where="a/b")
+        state_dict_for(tied(), lazy(tensors), where="a/b")
     assert str(caught.value) == (
-        "a/b does not fit Tied: 1 missing: norm.bias; 1 unexpected: extra; "
+        "a/b does not fit TiedEmbedding: 1 missing: norm.bias; 1 unexpected: extra; "
         "1 of another shape: norm.weight (4,) instead of (3,)"
     )
 
 
 def test_long_lists_are_cut() -> None:
     with pytest.raises(CheckpointError, match="7 unexpected: x0, x1, x2, x3, x4 and 2 more"):
-        state_dict_for(Tied(), lazy({**stored(), **{f"x{i}": torch.ones(1) for i in range(7)}}))
+        state_dict_for(tied(), lazy({**stored(), **{f"x{i}": torch.ones(1) for i in range(7)}}))
 
 
 def test_a_saved_buffer_that_is_computed_now_is_left_out() -> None:

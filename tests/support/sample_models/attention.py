@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .case import Case, L
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "Fused"]
 
 D, H, E, T = 12, 3, 4, 5  # stream, heads, head dims, tokens
 
@@ -31,30 +31,39 @@ class _Block(nn.Module):
         return self.head(x + (y if self.gamma is None else y * self.gamma))
 
 
-class _Fused(nn.Module):
+class Fused(nn.Module):
     """One projection for query, key and value, heads outside or inside the three."""
 
-    def __init__(self, layout: str, written_out: bool = False) -> None:
+    def __init__(
+        self,
+        layout: str,
+        written_out: bool = False,
+        *,
+        stream: int = D,
+        heads: int = H,
+        dims: int = E,
+    ) -> None:
         super().__init__()
-        self.layout, self.written_out = layout, written_out
-        self.qkv, self.proj = nn.Linear(D, 3 * H * E), nn.Linear(H * E, D)
+        self.layout, self.written_out, self.heads, self.dims = layout, written_out, heads, dims
+        self.qkv, self.proj = nn.Linear(stream, 3 * heads * dims), nn.Linear(heads * dims, stream)
 
     def forward(self, x: Tensor) -> Tensor:
         b, t, _ = x.shape
+        heads, dims = self.heads, self.dims
         x = self.qkv(x)
         if self.layout == "3hd":
-            q, k, v = x.reshape(b, t, 3, H, E).permute(2, 0, 3, 1, 4).unbind(0)
+            q, k, v = x.reshape(b, t, 3, heads, dims).permute(2, 0, 3, 1, 4).unbind(0)
         elif self.layout == "h3d":
-            q, k, v = x.view(b, t, H, 3, E).permute(3, 0, 2, 1, 4).unbind(0)
+            q, k, v = x.view(b, t, heads, 3, dims).permute(3, 0, 2, 1, 4).unbind(0)
         elif self.layout == "h(3d)":
-            q, k, v = x.view(b, t, H, 3 * E).transpose(1, 2).chunk(3, -1)
+            q, k, v = x.view(b, t, heads, 3 * dims).transpose(1, 2).chunk(3, -1)
         else:
-            q, k, v = (p.view(b, t, H, E).transpose(1, 2) for p in x.split(H * E, -1))
+            q, k, v = (p.view(b, t, heads, dims).transpose(1, 2) for p in x.split(heads * dims, -1))
         if self.written_out:
-            out = (q * E**-0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
+            out = (q * dims**-0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
         else:
             out = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(out.transpose(1, 2).reshape(b, t, H * E))
+        return self.proj(out.transpose(1, 2).reshape(b, t, heads * dims))
 
 
 class _Raw(nn.Module):
@@ -199,7 +208,7 @@ class _Registers(nn.Module):
         self.cls = nn.Parameter(torch.zeros(1, 1, D))
         self.registers = nn.Parameter(torch.zeros(1, 4, D))
         self.positions = nn.Parameter(torch.zeros(1, T, D))
-        self.norm, self.attention = nn.LayerNorm(D), _Fused("3hd")
+        self.norm, self.attention = nn.LayerNorm(D), Fused("3hd")
         self.inner, self.outer = nn.Linear(D, 8), nn.Linear(8, D)
         self.head = nn.Linear(D, 3)
 
@@ -220,7 +229,7 @@ class _Tied(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(11, D)
         self.positions = nn.Embedding(T, D)
-        self.block = _Fused("3hd")
+        self.block = Fused("3hd")
         self.unembed = nn.Linear(D, 11, bias=False)
         self.unembed.weight = self.embed.weight
 
@@ -269,7 +278,7 @@ _GROUPED = L(2) + 2 * L(2) + 4 * L(E)
 CASES: dict[str, Case] = {
     **{
         f"attention_{layout}{'_written_out' if written_out else ''}": _case(
-            lambda layout=layout, written_out=written_out: _Fused(layout, written_out), _HEADS
+            lambda layout=layout, written_out=written_out: Fused(layout, written_out), _HEADS
         )
         for layout in ("3hd", "h3d", "h(3d)", "split")
         for written_out in (False, True)
@@ -290,7 +299,7 @@ CASES: dict[str, Case] = {
     "relative_bias": _case(_BiasTable, _HEADS),
     # Heads before, between and after the mixing are three sets.
     "talking_heads": _case(_TalkingHeads, 3 * L(H) + 2 * H * L(E)),
-    "layer_scale": _case(lambda: _Fused("3hd"), _HEADS, scale=True),
+    "layer_scale": _case(lambda: Fused("3hd"), _HEADS, scale=True),
     **{
         f"gated_{style}": _case(lambda style=style: _Gated(style), L(8))
         for style in ("chunk", "glu", "slices")

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from .case import Case, L
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "RawWeights"]
 
 
 def _mlp() -> nn.Module:
@@ -153,6 +153,30 @@ class _Flip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x)
         return self.last(torch.tanh(x + x.flip(-1)))
+
+
+class RawWeights(nn.Module):
+    """Weights that are no layer's: einsum, matrix products either way round, experts, biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.Parameter(torch.randn(3, 4, 6))
+        self.heads_bias = nn.Parameter(torch.randn(3, 1, 4))
+        self.mixed = nn.Parameter(torch.randn(12, 7))
+        self.bias = nn.Parameter(torch.randn(7))
+        self.turned = nn.Parameter(torch.randn(5, 7))
+        self.experts = nn.Parameter(torch.randn(4, 6, 5))
+        self.left = nn.Parameter(torch.randn(3, 6))
+        self.out = nn.Parameter(torch.randn(3, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.einsum("btd,hed->bhte", x, self.heads) + self.heads_bias
+        x = x.tanh().transpose(1, 2).flatten(2)
+        x = F.gelu(x @ self.mixed + self.bias)
+        x = F.relu(x @ self.turned.T)
+        x = torch.bmm(x.transpose(0, 1), self.experts.transpose(1, 2)).relu()
+        x = torch.matmul(self.left, x.transpose(1, 2)).transpose(1, 2).tanh()
+        return x @ self.out
 
 
 def _rows(width: int = 4) -> tuple[Tensor]:
