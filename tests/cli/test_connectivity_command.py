@@ -92,5 +92,5 @@ def test_what_does_not_fit_is_refused(call: Call, pairs: Pairs, tmp_path: Path) 
     (tmp_path / "one" / "step1").mkdir(parents=True)
     assert "holds 1 checkpoints" in error(str(tmp_path / "one"), str(tmp_path), "--trajectories")
     assert "not a directory" in error(str(tmp_path / "no"), str(tmp_path), "--trajectories")
-    assert "--starts is for --method auto, weight" in error(*pairs.vit, "--starts", "2")
+    assert "--starts is for --method auto, blend, frank-wolfe" in error(*pairs.vit, "--starts", "2")
     assert listing(tmp_path) == ["one", "one/step1"]

@@ -16,8 +16,7 @@ from zooalign.gate.checks import BUILT_IN, all_checks
 from zooalign.gate.plugin_states import plugin_states
 from zooalign.hooks import manager as plugins
 from zooalign.hooks.manager import PluginError
-from zooalign.matching.solvers import BUILT_IN as SOLVERS
-from zooalign.matching.solvers import solvers
+from zooalign.matching.solvers import built_in, solvers
 from zooalign.pipelines.align import align_models
 from zooalign.release.settings import AlignSettings
 
@@ -122,7 +121,7 @@ def test_a_solver(
     install_plugin: Install, pairs: Pairs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install_plugin("solver", SOLVER)
-    assert set(solvers()) - set(SOLVERS) == {"reversed"}
+    assert set(solvers()) - set(built_in()) == {"reversed"}
     out = str(tmp_path / "out")
     words = ["align", *pairs.vit, "--method", "reversed", "-o", out, "--format", "json"]
     assert main([*words, "--set", "most=1000"], standalone_mode=False) == 0

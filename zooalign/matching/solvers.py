@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 from types import MappingProxyType
 from typing import Any
 
@@ -11,21 +14,15 @@ from torch import Tensor, nn
 from zooalign.errors import MergeError
 from zooalign.graph.capture import captured_once
 from zooalign.hooks.manager import hook_failed, items_of
-from zooalign.matching.activation import ActivationMatching
-from zooalign.matching.auto import AutoMatching
-from zooalign.matching.blend import BlendedMatching, RefinedMatching
 from zooalign.matching.certificate import certify
-from zooalign.matching.frank_wolfe import FrankWolfeMatching
-from zooalign.matching.learned import LearnedMatching
 from zooalign.matching.problem import MatchProblem, Solver
 from zooalign.matching.result import Match
-from zooalign.matching.weight import WeightMatching
 from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
-    "BUILT_IN",
     "DEFAULT",
+    "built_in",
     "match",
     "solver_name",
     "solver_named",
@@ -37,20 +34,23 @@ __all__ = [
 DEFAULT = "auto"
 _HOOK = "zooalign_solvers"
 
-BUILT_IN: Mapping[str, type[Solver]] = MappingProxyType(
-    {
-        solver.name: solver
-        for solver in (
-            AutoMatching,
-            ActivationMatching,
-            WeightMatching,
-            RefinedMatching,
-            BlendedMatching,
-            FrankWolfeMatching,
-            LearnedMatching,
-        )
+
+@cache
+def built_in() -> Mapping[str, type[Solver]]:
+    """The methods of this package by name: every named :class:`Solver` in one of its modules.
+
+    A new module with such a class is a new method. They are in the order of their names.
+    """
+    package = __name__.rpartition(".")[0]
+    path = import_module(package).__path__
+    modules = [import_module(f"{package}.{info.name}") for info in iter_modules(path)]
+    methods = {
+        item.name: item
+        for module in modules
+        for item in vars(module).values()
+        if isinstance(item, type) and issubclass(item, Solver) and hasattr(item, "name")
     }
-)
+    return MappingProxyType(dict(sorted(methods.items())))
 
 
 def solvers() -> dict[str, type[Solver]]:
@@ -61,7 +61,7 @@ def solvers() -> dict[str, type[Solver]]:
     PluginError
         If a plugin gives something else than solver classes, or a name that is there already.
     """
-    table = dict(BUILT_IN)
+    table = dict(built_in())
     for info, solver in items_of(_HOOK, solver_problem):
         if solver.name in table:
             raise hook_failed(info, _HOOK, f"a method named {solver.name!r} is there already")
@@ -92,7 +92,7 @@ def solver_problem(item: Any) -> str | None:
         )
     if not isinstance(getattr(item, "name", None), str):
         return f"{item.__name__} has no `name`"
-    taken = BUILT_IN.get(item.name, item) is not item
+    taken = built_in().get(item.name, item) is not item
     return f"a method named {item.name!r} is there already" if taken else None
 
 
