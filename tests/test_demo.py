@@ -16,6 +16,8 @@ from zooalign.cli.demo import _lines
 from zooalign.demo import DemoReport, DemoSettings, digits, run_demo, training
 from zooalign.errors import CheckpointError, ZooalignError
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 

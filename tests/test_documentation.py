@@ -23,6 +23,7 @@ def test_links(page: Path) -> None:
     assert [t for t in local if not (page.parent / t).exists()] == []
 
 
+@pytest.mark.slow
 def test_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     page = ROOT / "docs" / "python.md"
     code = blocks(page, "python")
@@ -35,6 +36,7 @@ def test_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "example_inputs" in shown
 
 
+@pytest.mark.slow
 def test_readme_example_runs() -> None:
     (code,) = blocks(ROOT / "README.md", "python")
     setup = blocks(ROOT / "docs" / "python.md", "python")[0]

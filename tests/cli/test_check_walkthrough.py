@@ -13,6 +13,8 @@ from served_hub import served_hub
 
 from zooalign.testing import LoopbackHub
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "checks.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -10,6 +10,8 @@ from released_pairs import Pairs, tamper
 
 from zooalign.symmetry.spec_file import from_json
 
+pytestmark = pytest.mark.slow
+
 
 def test_spec(call: Call, pairs: Pairs, tmp_path: Path) -> None:
     spec_file, graph = tmp_path / "spec.json", tmp_path / "graph.graphml"

@@ -4,11 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from cli_calls import Call, listing
 from documented_fields import documented
 from released_pairs import Pairs
 
 from zooalign.pipelines.connectivity import along
+
+pytestmark = pytest.mark.slow
 
 FEW = ("--alphas", "2", "--steps", "1", "--limit", "24", "--method", "weight")
 

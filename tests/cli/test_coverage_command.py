@@ -5,8 +5,11 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from cli_calls import Call, finish, start
 from documented_fields import DOCS, documented
+
+pytestmark = pytest.mark.slow
 
 CODE = "from zooalign.cli import main\nif __name__ == '__main__': main()"
 

@@ -14,6 +14,8 @@ from released_pairs import Pairs, rewrite
 from zooalign.cli import COMMANDS, main
 from zooalign.testing import LoopbackHub
 
+pytestmark = pytest.mark.slow
+
 RUN = "import sys; from zooalign.cli import main; main(sys.argv[1:])"
 
 

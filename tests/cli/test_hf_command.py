@@ -12,6 +12,8 @@ from released_pairs import Pairs, tamper
 from zooalign.pipelines.align import align_models
 from zooalign.release.settings import AlignSettings
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 
 

@@ -14,6 +14,8 @@ from released_pairs import Pairs, tamper
 from zooalign.pipelines.align import align_models
 from zooalign.release.settings import AlignSettings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 ENV = os.environ | {

@@ -64,6 +64,7 @@ def commands(pairs: Pairs, out: Path) -> Iterator[tuple[str, list[str]]]:
     yield "error", ["spec", "./none"]
 
 
+@pytest.mark.slow
 def test_every_command_and_file(call: Call, pairs: Pairs, tmp_path: Path) -> None:
     seen = {"apply", "demo"}  # below, and in tests/test_demo.py
     for name, arguments in commands(pairs, tmp_path):

@@ -11,6 +11,8 @@ from zooalign.coverage.summary import findings, summarise
 from zooalign.coverage.sweep import Plan, sweep
 from zooalign.errors import ModelReferenceError
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("test_vit", "test_resnet", "test_efficientnet")
 
 

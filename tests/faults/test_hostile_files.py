@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 
 from zooalign.cli import main
 
+pytestmark = pytest.mark.slow
+
 EVIL_NAME = "a\x1b[2J\u202egpj\r"
 
 

@@ -10,6 +10,8 @@ from released_pairs import Pairs, edit_json
 
 from zooalign.cli import main
 
+pytestmark = pytest.mark.slow
+
 GROUP = "blocks.0.mlp.fc1.weight:0"
 
 

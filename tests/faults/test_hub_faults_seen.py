@@ -32,6 +32,8 @@ from zooalign.testing import (
 )
 from zooalign.zoo.models import open_model
 
+pytestmark = pytest.mark.slow
+
 STATUSES = {
     401: "does not accept the token; check HF_TOKEN",
     403: "forbids this to the token's user",

@@ -16,7 +16,10 @@ from zooalign.pipelines.assemble import require_output
 from zooalign.zoo import crash_recovery
 from zooalign.zoo.files import atomic_write, new_directory
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="fork and SIGKILL")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="fork and SIGKILL"),
+]
 PROGRAM = Path(killing_program.__file__)
 
 

@@ -19,7 +19,10 @@ from zooalign.zoo.checkpoint import open_checkpoint
 from zooalign.zoo.files import new_directory
 from zooalign.zoo.writer import write_model
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="resource limits, users")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="resource limits, users"),
+]
 
 
 def listing(folder: Path) -> list[str]:

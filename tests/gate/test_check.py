@@ -19,6 +19,8 @@ from zooalign.release.settings import AlignSettings
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def released(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -21,6 +21,8 @@ from zooalign.release.settings import AlignSettings, PublishSettings
 from zooalign.testing import Fault, LoopbackHub, Reply
 from zooalign.zoo.writer import write_model
 
+pytestmark = pytest.mark.slow
+
 SHARDS = 100
 
 

@@ -24,6 +24,8 @@ from zooalign.testing import LoopbackHub
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 
+pytestmark = pytest.mark.slow
+
 State = dict[str, torch.Tensor]
 TIED = "py:sample_models.small:TiedLayers?input=4"
 MODEL = "model.safetensors"

@@ -15,6 +15,8 @@ from zooalign.graph.build import Traced
 from zooalign.graph.dependency import RELATIONS, dependency_graph, set_node, write_graph
 from zooalign.symmetry.extract import derive_spec
 
+pytestmark = pytest.mark.slow
+
 
 class Gated(nn.Module):
     """Two halves of one layer, multiplied; a weight under two names and one that is not used."""

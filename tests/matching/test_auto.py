@@ -12,6 +12,8 @@ from zooalign.matching import match
 from zooalign.matching.auto import CANDIDATES
 from zooalign.symmetry import extract_spec
 
+pytestmark = pytest.mark.slow
+
 
 def _net(seed: int) -> nn.Module:
     torch.manual_seed(seed)

@@ -11,6 +11,8 @@ from zooalign.matching.relaxed import Relaxation, softened
 from zooalign.symmetry import extract_spec
 from zooalign.testing.models import modular_addition
 
+pytestmark = pytest.mark.slow
+
 
 def _net(seed: int) -> nn.Module:
     torch.manual_seed(seed)

@@ -16,6 +16,8 @@ from zooalign.matching.joint import WeightObjective
 from zooalign.matching.many import METHODS, WAYS, ManyMatch, match_many
 from zooalign.symmetry import PermutationSpec, extract_spec
 
+pytestmark = pytest.mark.slow
+
 DATA = [torch.randn(60, 6, generator=torch.Generator().manual_seed(n)) for n in range(3)]
 
 

@@ -19,6 +19,8 @@ from zooalign.symmetry import extract_spec
 from zooalign.symmetry.trial import random_state
 from zooalign.testing.models import cifar_convnet, cifar_resnet20
 
+pytestmark = pytest.mark.slow
+
 
 def _timm(name: str, **options: object) -> Callable[[], nn.Module]:
     return lambda: timm.create_model(name, num_classes=7, **options)

@@ -17,6 +17,8 @@ from zooalign.matching.widths import pad_to
 from zooalign.symmetry.precision import relative_error
 from zooalign.symmetry.trial import outputs, random_inputs, random_state
 
+pytestmark = pytest.mark.slow
+
 INPUTS = {
     mlp: (torch.zeros(4, 5),),
     convolutions: (torch.zeros(2, 3, 6, 6),),

@@ -10,6 +10,8 @@ from zooalign.merging.connectivity import HOWS, spread_of
 from zooalign.merging.evaluate import Scoring
 from zooalign.merging.trajectory import BARRIERS, trajectory
 
+pytestmark = pytest.mark.slow
+
 MODULE = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
 INPUTS = torch.randn(2, 64, 6, generator=torch.Generator().manual_seed(0))
 

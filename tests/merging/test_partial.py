@@ -20,6 +20,8 @@ from zooalign.merging.partial import PartialMerge, partial_merge
 from zooalign.symmetry.precision import relative_error
 from zooalign.symmetry.trial import outputs, random_inputs, random_state
 
+pytestmark = pytest.mark.slow
+
 State = dict[str, Tensor]
 
 CASES: list[tuple[Any, tuple[Tensor, ...]]] = [

@@ -74,6 +74,7 @@ def test_errors_leave_nothing_behind(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["folder.svg"]
 
 
+@pytest.mark.slow
 def test_without_matplotlib_the_command_is_named(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['matplotlib'] = None\n"

@@ -15,9 +15,13 @@ DATA = Path(os.environ.get("ZOOALIGN_DATA", Path(__file__).parents[3] / "shared"
 IMAGES = DATA / "cifar10_jpg_test2000.npz"
 PAIR = DATA / "cifar10_convnet"
 
-pytestmark = pytest.mark.skipif(
-    not (IMAGES.exists() and PAIR.exists()), reason=f"no real checkpoints at {DATA} (ZOOALIGN_DATA)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (IMAGES.exists() and PAIR.exists()),
+        reason=f"no real checkpoints at {DATA} (ZOOALIGN_DATA)",
+    ),
+]
 
 
 class ConvNet(nn.Module):

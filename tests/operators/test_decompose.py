@@ -18,6 +18,8 @@ from zooalign.graph.registry import lookup
 from zooalign.symmetry import Derived, derive_spec, verify
 from zooalign.symmetry.extract import operator_rules
 
+pytestmark = pytest.mark.slow
+
 INPUTS = (torch.zeros(2, 5),)
 CASES: list[OperatorCase] = [
     case("aten.hstack.default", lambda x, p: torch.hstack([x.softmax(1), x * p]), SIX, p=(6,)),

@@ -55,12 +55,14 @@ def case(
     yield name, *derived[name]
 
 
+@pytest.mark.slow
 def test_the_operator_is_in_the_graph(case: tuple[str, Between, Derived]) -> None:
     name, _, found = case
     operators = {str(node.target) for node in found.traced.captured.graph.nodes}
     assert CASES_BY_NAME[name].operator in operators
 
 
+@pytest.mark.slow
 def test_order_is_the_true_one_and_verified(case: tuple[str, Between, Derived]) -> None:
     name, module, found = case
     proof = verify(module, found.spec, INPUTS, alone=True, trials=3)
@@ -71,12 +73,14 @@ def test_order_is_the_true_one_and_verified(case: tuple[str, Between, Derived]) 
     assert expected <= case_.order
 
 
+@pytest.mark.slow
 def test_a_mistake_is_caught(case: tuple[str, Between, Derived]) -> None:
     name, module, found = case
     for what, wrong in mutants(found.spec, freed=not CASES_BY_NAME[name].missed):
         assert caught(module, wrong, INPUTS), f"{what}: not caught"
 
 
+@pytest.mark.slow
 def test_frozen_units_are_told_apart(case: tuple[str, Between, Derived]) -> None:
     """Converse: a transposition of two units of a frozen set changes the output."""
     name, module, found = case

@@ -16,6 +16,8 @@ from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo.checkpoint import open_checkpoint
 from zooalign.zoo.models import open_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def aligned(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> AlignReport:

@@ -14,6 +14,8 @@ from zooalign.pipelines.reproduce import reproduce
 from zooalign.release.settings import Loading, MergeSettings
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 
+pytestmark = pytest.mark.slow
+
 
 def test_statistics_are_reset_on_data(pairs: Pairs, tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -20,6 +20,8 @@ from zooalign.release.settings import AlignSettings, Loading, MergeSettings, Rep
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict, to_json
 from zooalign.zoo.writer import digest_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def aligned(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -80,6 +80,7 @@ def test_the_whole_round(hub: LoopbackHub, pairs: Pairs, tmp_path: Path) -> None
     assert publish(str(out), "tester/aligned").commit == report.commit
 
 
+@pytest.mark.slow
 def test_as_a_pull_request_to_a_repo_of_others(hub: LoopbackHub, released: Path) -> None:
     main = hub.add_repo("other/model", {"notes.txt": b"theirs"})
     report = publish(str(released), "other/model", PublishSettings(pull_request=True))
@@ -105,6 +106,7 @@ def test_a_dry_run_asks_the_hub_nothing(hub: LoopbackHub, released: Path) -> Non
     assert sizes["config.json"] == (released / "config.json").stat().st_size
 
 
+@pytest.mark.slow
 def test_a_faulty_directory_is_refused_unless_forced(
     hub: LoopbackHub, pairs: Pairs, tmp_path: Path
 ) -> None:
@@ -117,6 +119,7 @@ def test_a_faulty_directory_is_refused_unless_forced(
     assert publish(str(out), "tester/x", PublishSettings(force=True)).verified
 
 
+@pytest.mark.slow
 def test_what_the_hub_refuses(hub: LoopbackHub, released: Path, monkeypatch) -> None:
     with pytest.raises(HubError, match="forbids"):
         publish(str(released), "other/new")
@@ -136,6 +139,7 @@ def test_what_the_hub_refuses(hub: LoopbackHub, released: Path, monkeypatch) -> 
     assert "HF_TOKEN" in str(caught.value) and "wrong_token_of_mine" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_is_read_back_is_compared(hub: LoopbackHub, released: Path) -> None:
     hub.inject(Fault(Corrupt(), path=r"/resolve/.*config\.json$", method="GET", times=None))
     with pytest.raises(HubError, match=r"config\.json read back is not what was sent"):
@@ -146,6 +150,7 @@ def test_what_is_read_back_is_compared(hub: LoopbackHub, released: Path) -> None
         publish(str(released), "tester/y")
 
 
+@pytest.mark.slow
 def test_names_and_directories(tmp_path: Path, released: Path) -> None:
     with pytest.raises(ModelReferenceError, match="org/name"):
         publish(str(released), "name")

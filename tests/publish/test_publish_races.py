@@ -27,6 +27,8 @@ from zooalign.testing import Drop, Fault, LoopbackHub, Reply, Slow
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 
+pytestmark = pytest.mark.slow
+
 PART = 50_000
 
 

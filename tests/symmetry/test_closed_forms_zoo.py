@@ -13,6 +13,8 @@ from sample_models import L
 from zooalign.symmetry import extract_spec
 from zooalign.zoo.building import build_on_meta
 
+pytestmark = pytest.mark.slow
+
 
 def _heads(heads: int, dims: int, values: int | None = None) -> float:
     """Heads, and in each one order for query and key dims and one for value dims."""

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from zooalign.symmetry import Derived, derive_spec
 from zooalign.symmetry.converse import converse, frozen_sets
 
+pytestmark = pytest.mark.slow
+
 CASES = {**ATTENTION, **LAYOUTS}
 
 

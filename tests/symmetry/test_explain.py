@@ -19,6 +19,8 @@ from zooalign.symmetry.explain import explain
 from zooalign.symmetry.explanation import Explanation, Step
 from zooalign.symmetry.extract import derive_spec
 
+pytestmark = pytest.mark.slow
+
 
 class Counted(nn.Module):
     """A hidden axis whose order matters to an operator in a layer of its own."""

@@ -19,6 +19,8 @@ from zooalign.errors import SpecError
 from zooalign.symmetry import PermutationSpec, extract_spec, verify
 from zooalign.symmetry.spec_file import from_json, to_json
 
+pytestmark = pytest.mark.slow
+
 _ALL = list(HealthCheck)
 
 settings.register_profile(

@@ -16,6 +16,8 @@ from zooalign.symmetry import extract_spec
 from zooalign.symmetry.spec_file import permutation_to_dict, to_json
 from zooalign.symmetry.trial import random_state
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "spec.md"
 
 

@@ -27,6 +27,7 @@ def _spec(name: str) -> PermutationSpec:
     return extract_spec(CASES[name].build(), CASES[name].inputs(), architecture=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_round_trip(name: str) -> None:
     spec = _spec(name)

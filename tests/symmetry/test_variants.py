@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from zooalign.symmetry import PermutationSpec, extract_spec, verify
 
+pytestmark = pytest.mark.slow
+
 
 def _proven(name: str, size: int = 64, channels: int = 3, **arguments: Any) -> PermutationSpec:
     module = timm.create_model(name, **arguments)

@@ -19,6 +19,7 @@ ARCHITECTURES = ["resnet18", "vit_tiny_patch16_224", "convnext_atto"]
 SAMPLES = ["cifar_resnet20", "grouped_query_expand", "experts_einsum", "densenet", "res2net"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
 def test_one_axis_tied_wrongly_is_caught(name: str) -> None:
     """Each member dropped or turned, each nested group flattened, each frozen axis freed."""
@@ -30,6 +31,7 @@ def test_one_axis_tied_wrongly_is_caught(name: str) -> None:
         assert caught(module, wrong, inputs, seeds=10), what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_one_axis_tied_wrongly_is_caught_in_real_architectures(name: str) -> None:
     module = timm.create_model(name)

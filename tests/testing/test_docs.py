@@ -11,6 +11,8 @@ import pytest
 
 import zooalign
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs" / "testing.md"
 
 

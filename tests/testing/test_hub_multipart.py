@@ -11,6 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from zooalign.testing import EndlessPages, Fault, LoopbackHub, Reply, Shorten
 
+pytestmark = pytest.mark.slow
+
 try:  # huggingface_hub's HTTP library since 2.0
     import httpx2 as httpx
 except ImportError:

@@ -14,6 +14,8 @@ import pytest
 import zooalign
 from zooalign.testing import LoopbackHub
 
+pytestmark = pytest.mark.slow
+
 ROUND_TRIP = """
 import os, pathlib
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download, whoami
