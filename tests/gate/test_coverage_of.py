@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from msgspec import structs
 
 from zooalign.gate.checks.permutation import permutation_gaps
 from zooalign.pipelines.spec import spec_for
@@ -27,7 +28,7 @@ def test_a_forgotten_member(spec: PermutationSpec) -> None:
     first = max(spec.groups, key=lambda group: len(group.members))
     member = first.members[3]
     kept = tuple(m for m in first.members if m != member)
-    others = tuple(dataclasses.replace(g, members=kept) if g is first else g for g in spec.groups)
+    others = tuple(structs.replace(g, members=kept) if g is first else g for g in spec.groups)
     found = said(dataclasses.replace(spec, groups=others), spec)
     assert list(found) == [member.parameter] and "nothing moves it" in found[member.parameter]
 
@@ -42,8 +43,8 @@ def test_a_forgotten_group_and_one_too_many(spec: PermutationSpec) -> None:
 
 def test_one_group_as_two(spec: PermutationSpec) -> None:
     group = next(g for g in spec.groups if "mlp.fc1.weight" in g.members[0].parameter)
-    head = dataclasses.replace(group, members=group.members[:1])
-    tail = dataclasses.replace(group, id="other", members=group.members[1:])
+    head = structs.replace(group, members=group.members[:1])
+    tail = structs.replace(group, id="other", members=group.members[1:])
     at = spec.groups.index(group)
     split = (*spec.groups[:at], head, tail, *spec.groups[at + 1 :])
     found = said(dataclasses.replace(spec, groups=split), spec)
@@ -53,7 +54,7 @@ def test_one_group_as_two(spec: PermutationSpec) -> None:
 
 def test_an_axis_that_is_moved_twice(spec: PermutationSpec) -> None:
     group = next(g for g in spec.groups if "mlp.fc1.weight" in g.members[0].parameter)
-    twice = dataclasses.replace(spec, groups=(*spec.groups, dataclasses.replace(group, id="again")))
+    twice = dataclasses.replace(spec, groups=(*spec.groups, structs.replace(group, id="again")))
     found = list(permutation_gaps(twice, spec))
     moved = {gap.parameter for gap in found if "moved twice" in gap.message}
     assert moved == {m.parameter for m in group.members}
