@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 from served_hub import served_hub
 
@@ -106,7 +107,7 @@ def without_group(folder: Path) -> None:
 
     spec = from_json((folder / SPEC).read_text())
     group = spec.groups[0]
-    less = dataclasses.replace(group, members=group.members[:-1])
+    less = structs.replace(group, members=group.members[:-1])
     wrong = dataclasses.replace(spec, groups=(less, *spec.groups[1:]))
     (folder / SPEC).write_text(to_json(wrong))
     edit_json(folder / PROVENANCE, spec_hash=wrong.hash)
