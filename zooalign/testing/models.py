@@ -64,7 +64,8 @@ class CifarResNet(nn.Module):
         x = F.relu(self.bn1(self.conv1(x)))
         for stage in (1, 2, 3):
             x = self.get_submodule(f"layer{stage}")(x)
-        return self.linear(x.mean((2, 3)))
+        logits: Tensor = self.linear(x.mean((2, 3)))
+        return logits
 
     def example_inputs(self, batch_size: int = 1) -> tuple[Tensor]:
         """Inputs of the right size."""
@@ -101,7 +102,8 @@ class _Convnet(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))
+        logits: Tensor = self.classifier(self.features(x))
+        return logits
 
     def example_inputs(self, batch_size: int = 1) -> tuple[Tensor]:
         """Inputs of the right size."""
@@ -145,16 +147,19 @@ class ModularAddition(nn.Module):
     def __init__(self, p: int = 59, width: int = 128, heads: int = 4, hidden: int = 512) -> None:
         super().__init__()
         dim = width // heads
-        make = lambda *shape: nn.Parameter(torch.randn(*shape) / math.sqrt(shape[-1]))  # noqa: E731
-        self.embed = nn.ParameterDict({"W_E": make(width, p)})
-        self.pos_embed = nn.ParameterDict({"W_pos": make(2, width)})
-        attention = nn.ParameterDict({f"W_{n}": make(heads, dim, width) for n in "QKV"})
-        attention["W_O"] = make(width, width)
+
+        def weight(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(*shape) / math.sqrt(shape[-1]))
+
+        self.embed = nn.ParameterDict({"W_E": weight(width, p)})
+        self.pos_embed = nn.ParameterDict({"W_pos": weight(2, width)})
+        attention = nn.ParameterDict({f"W_{n}": weight(heads, dim, width) for n in "QKV"})
+        attention["W_O"] = weight(width, width)
         attention.register_buffer("mask", torch.tril(torch.ones(2, 2)))
-        mlp = nn.ParameterDict({"W_in": make(hidden, width), "b_in": make(hidden)})
-        mlp["W_out"], mlp["b_out"] = make(width, hidden), make(width)
+        mlp = nn.ParameterDict({"W_in": weight(hidden, width), "b_in": weight(hidden)})
+        mlp["W_out"], mlp["b_out"] = weight(width, hidden), weight(width)
         self.blocks = nn.ModuleList([nn.ModuleDict({"attn": attention, "mlp": mlp})])
-        self.unembed = nn.ParameterDict({"W_U": make(width, p)})
+        self.unembed = nn.ParameterDict({"W_U": weight(width, p)})
         self.p = p
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -168,7 +173,8 @@ class ModularAddition(nn.Module):
         x = x + torch.einsum("df,bqf->bqd", attn["W_O"], z)
         hidden = F.relu(torch.einsum("md,bpd->bpm", mlp["W_in"], x) + mlp["b_in"])
         x = x + torch.einsum("dm,bpm->bpd", mlp["W_out"], hidden) + mlp["b_out"]
-        return (x @ self.unembed["W_U"])[:, -1]
+        logits: Tensor = (x @ self.unembed["W_U"])[:, -1]
+        return logits
 
     def _weights(self, scores: Tensor, mask: Tensor) -> Tensor:
         masked = torch.tril(scores) - 1e10 * (1 - mask)

@@ -103,7 +103,8 @@ def _freeze(value: Any) -> Value:
         raise ValueError("a JSON object is not supported; use numbers, strings or lists")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("the number is too large")
-    return value
+    scalar: Value = value
+    return scalar
 
 
 def _thaw(value: Value) -> Any:

@@ -120,7 +120,8 @@ class TimmAdapter(BaseAdapter):
 
     def load(self, directory: Path) -> nn.Module:
         try:
-            return timm.create_model(f"local-dir:{directory}", pretrained=True).eval()
+            module: nn.Module = timm.create_model(f"local-dir:{directory}", pretrained=True)
+            return module.eval()
         except Exception as error:
             raise CheckpointError(
                 f"timm {timm.__version__} does not load {directory}: {type(error).__name__}: "
@@ -168,13 +169,16 @@ def _require_sensible(value: Any, where: str) -> None:
 
 def _create(architecture: Architecture) -> nn.Module:
     config = architecture.config
+    module: nn.Module
     try:
         if "pretrained_cfg" not in config:
-            return timm.create_model(config["architecture"], **config.get("model_args", {}))
+            module = timm.create_model(config["architecture"], **config.get("model_args", {}))
+            return module
         # timm reads its config from a directory only; its own reader knows every past layout.
         with tempfile.TemporaryDirectory() as directory:
             (Path(directory) / "config.json").write_text(json.dumps(config))
-            return timm.create_model(f"local-dir:{directory}", pretrained=False)
+            module = timm.create_model(f"local-dir:{directory}", pretrained=False)
+            return module
     except Exception as error:
         raise ModelReferenceError(
             f"timm {timm.__version__} cannot build {architecture.name!r}: "
