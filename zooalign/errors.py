@@ -46,7 +46,7 @@ class MergeError(ZooalignError):
 
 
 class HubError(ZooalignError):
-    """The hub refused, is unreachable, or holds something else than was written."""
+    """The hub refused, is unreachable, or holds something other than was written."""
 
 
 class ZooalignWarning(UserWarning):

@@ -10,8 +10,8 @@ __all__ = ["settings_and_options", "settings_of"]
 T = TypeVar("T")
 
 
-def settings_of(kind: type[T], given: Mapping[str, Any], function: str, **others: Any) -> T:
-    """``kind(**others, **given)``, where ``given`` are the keywords a caller of ``function`` gave.
+def settings_of(kind: type[T], keywords: Mapping[str, Any], function: str, **others: Any) -> T:
+    """``kind(**others, **keywords)``, where ``keywords`` come from a caller of ``function``.
 
     Raises
     ------
@@ -19,16 +19,16 @@ def settings_of(kind: type[T], given: Mapping[str, Any], function: str, **others
         If one is not a field; it names the field that was probably meant.
     """
     names = [name for name in signature(kind).parameters if name not in others]
-    for name in given:
+    for name in keywords:
         if name not in names:
             near = get_close_matches(name, names, n=1)
             known = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
             raise TypeError(f"{function}() has no argument '{name}'; {known}")
-    return kind(**others, **given)
+    return kind(**others, **keywords)
 
 
-def settings_and_options(kind: type[T], given: Mapping[str, Any]) -> tuple[T, dict[str, Any]]:
+def settings_and_options(kind: type[T], keywords: Mapping[str, Any]) -> tuple[T, dict[str, Any]]:
     """Keywords that are fields of ``kind``, and the others: options of a matching method."""
     names = signature(kind).parameters
-    options = {name: value for name, value in given.items() if name not in names}
-    return kind(**{n: v for n, v in given.items() if n in names}), options
+    options = {name: value for name, value in keywords.items() if name not in names}
+    return kind(**{n: v for n, v in keywords.items() if n in names}), options

@@ -39,12 +39,12 @@ from zooalign.zoo.adapters import (
     Reduction,
 )
 from zooalign.zoo.building import build_initialised, build_on_meta
+from zooalign.zoo.converted_checkpoint import Part, StoredNames
 from zooalign.zoo.data import Batch, Batches, DataReference, image_batches
 from zooalign.zoo.files import new_directory
 from zooalign.zoo.images import Preprocess
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.references import Reference
-from zooalign.zoo.stored import Part, StoredNames
 
 __all__ = [
     "CARD",

@@ -98,8 +98,8 @@ def test_a_directory_needs_its_architecture_named(module: str, tmp_path: Path) -
         ("number", "returned int, not an nn.Module"),
         ("net?fail=true", "failed: ValueError: asked to fail"),
         ("net?height=3", "failed: TypeError.*height"),
-        ("net?input=3xx2", "'3xx2' is no shape"),
-        ("net?input=0", "'0' is no shape"),
+        ("net?input=3xx2", "'3xx2' is not a shape"),
+        ("net?input=0", "'0' is not a shape"),
     ],
 )
 def test_refused(module: str, call: str, says: str) -> None:

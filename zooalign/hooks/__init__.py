@@ -1,1 +1,1 @@
-"""What plugins are made of: the hooks, and which plugins are installed, allowed and loaded."""
+"""Plugins: the hooks, and which plugins are installed, allowed and loaded."""

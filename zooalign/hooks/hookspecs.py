@@ -51,7 +51,8 @@ def zooalign_solvers() -> Sequence[Any]:
 def zooalign_checks() -> Sequence[Any]:
     """Further checks of the release gate (``zooalign check``).
 
-    Each is made by :func:`zooalign.gate.findings.check`. Ids are ``family.name`` with a
-    family of one's own; a policy file can turn them off, set their severity and their parameters.
+    Each is a function decorated with :func:`zooalign.gate.findings.check`. Ids are
+    ``family.name`` with a family of the plugin's own; a policy file can turn them off, set their
+    severity and their parameters.
     """
     return []

@@ -24,11 +24,9 @@ __all__ = [
     "PluginError",
     "PluginInfo",
     "hook_failed",
-    "implementations",
     "items_of",
     "loaded_plugins",
     "outside_allow_list",
-    "plugin_manager",
     "warn_left_out",
 ]
 
@@ -62,30 +60,15 @@ class _Loaded:
     infos: tuple[PluginInfo, ...]
 
 
-def plugin_manager() -> pluggy.PluginManager:
-    """The manager with every plugin registered; loaded once per value of the allow-list."""
-    return _load(os.environ.get(ALLOW_LIST)).manager
-
-
 def loaded_plugins() -> tuple[PluginInfo, ...]:
-    """All plugins that were found, with their hooks or the error that keeps them out."""
+    """All installed and allowed plugins, with their hooks or the error that keeps them out."""
     return _load(os.environ.get(ALLOW_LIST)).infos
-
-
-def implementations(hook: str) -> list[tuple[PluginInfo, Callable[[], Any]]]:
-    """The plugins that implement a hook, built-in ones first, each with its own function."""
-    loaded = _load(os.environ.get(ALLOW_LIST))
-    return [
-        (info, getattr(loaded.manager.get_plugin(info.name), hook))
-        for info in loaded.infos
-        if info.error is None and hook in info.hooks
-    ]
 
 
 def items_of(
     hook: str, problem_of: Callable[[Any], str | None], only: str | None = None
 ) -> list[tuple[PluginInfo, Any]]:
-    """Every item that plugins give for a hook, each with its plugin.
+    """Every item that plugins give for a hook, built-in ones first, each with its plugin.
 
     Each plugin is called by itself, so that what fails has a name.
 
@@ -104,18 +87,19 @@ def items_of(
         If a plugin fails, or gives an item that has a problem. A release gate must not pass
         because one of its checks is missing.
     """
+    loaded = _load(os.environ.get(ALLOW_LIST))
     items: list[tuple[PluginInfo, Any]] = []
-    for info, call in implementations(hook):
-        if only not in (None, info.name):
+    for info in loaded.infos:
+        if hook not in info.hooks or only not in (None, info.name):
             continue
         try:
-            given = list(call())
-            problems = [problem for item in given if (problem := problem_of(item))]
+            provided = list(getattr(loaded.manager.get_plugin(info.name), hook)())
+            problems = [problem for item in provided if (problem := problem_of(item))]
         except Exception as error:
             raise hook_failed(info, hook, f"{type(error).__name__}: {error}") from error
         if problems:
             raise hook_failed(info, hook, problems[0])
-        items.extend((info, item) for item in given)
+        items.extend((info, item) for item in provided)
     return items
 
 
@@ -139,23 +123,23 @@ def warn_left_out(info: PluginInfo, reason: str) -> None:
 
 def outside_allow_list() -> tuple[PluginInfo, ...]:
     """Plugins that are installed and that the allow-list keeps out; they are not imported."""
-    allowed = os.environ.get(ALLOW_LIST)
-    if allowed is None:
-        return ()
-    names = {name.strip() for name in allowed.split(",")}
-    found = sorted(entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name)
-    return tuple(_outside_info(entry) for entry in found if entry.name not in names)
+    allowed = _allowed_names(os.environ.get(ALLOW_LIST))
+    return tuple(
+        _outside_info(entry)
+        for entry in _installed()
+        if allowed is not None and entry.name not in allowed
+    )
 
 
 @lru_cache(maxsize=8)
-def _load(allowed: str | None) -> _Loaded:
+def _load(allow_list: str | None) -> _Loaded:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     infos = []
     for name, module in BUILT_IN.items():
-        info = PluginInfo(name, "built-in", "zooalign", _own_version(), (), module=module)
+        info = PluginInfo(name, "built-in", "zooalign", _zooalign_version(), (), module=module)
         infos.append(_register(manager, info, partial(importlib.import_module, module)))
-    for entry in _outside(allowed):
+    for entry in _outside(allow_list):
         infos.append(_register(manager, _outside_info(entry), entry.load))
     for info in infos:
         if info.error:
@@ -163,18 +147,28 @@ def _load(allowed: str | None) -> _Loaded:
     return _Loaded(manager, tuple(infos))
 
 
-def _outside(allowed: str | None) -> list[EntryPoint]:
-    found = sorted(entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name)
+def _installed() -> list[EntryPoint]:
+    return sorted(entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name)
+
+
+def _allowed_names(allow_list: str | None) -> set[str] | None:
+    if allow_list is None:
+        return None
+    return {name.strip() for name in allow_list.split(",") if name.strip()}
+
+
+def _outside(allow_list: str | None) -> list[EntryPoint]:
+    installed = _installed()
+    allowed = _allowed_names(allow_list)
     if allowed is None:
-        return found
-    names = {name.strip() for name in allowed.split(",") if name.strip()}
-    for name in sorted(names - {entry.name for entry in found}):
+        return installed
+    for name in sorted(allowed - {entry.name for entry in installed}):
         warnings.warn(
             f"{ALLOW_LIST} allows the plugin {name!r}, which is not installed",
             ZooalignWarning,
             stacklevel=4,
         )
-    return [entry for entry in found if entry.name in names]
+    return [entry for entry in installed if entry.name in allowed]
 
 
 def _outside_info(entry: EntryPoint) -> PluginInfo:
@@ -185,16 +179,11 @@ def _outside_info(entry: EntryPoint) -> PluginInfo:
     )
 
 
-def _own_version() -> str | None:
+def _zooalign_version() -> str | None:
     try:
         return version("zooalign")
     except PackageNotFoundError:  # run from a source tree that is not installed
         return None
-
-
-def _failed(info: PluginInfo, error: BaseException | str) -> PluginInfo:
-    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-    return replace(info, hooks=(), error=text)
 
 
 def _register(
@@ -203,18 +192,15 @@ def _register(
     """Load and register one plugin; whatever it raises becomes its recorded error."""
     try:
         if manager.has_plugin(info.name):
-            return _failed(info, "another plugin has the same name")
+            return replace(info, error="another plugin has the same name")
         plugin = load()
         manager.register(plugin, name=info.name)
     except (Exception, SystemExit) as error:
-        return _failed(info, error)
+        return replace(info, error=f"{type(error).__name__}: {error}")
     callers = manager.get_hookcallers(plugin) or []
     unknown = [caller.name for caller in callers if not caller.has_spec()]
-    if unknown or not callers:
-        manager.unregister(plugin)
-        what = (
-            f"it implements unknown hooks: {', '.join(unknown)}" if unknown else "it has no hooks"
-        )
-        return _failed(info, what)
-    names = tuple(sorted(caller.name for caller in callers))
-    return replace(info, hooks=names)
+    if callers and not unknown:
+        return replace(info, hooks=tuple(sorted(caller.name for caller in callers)))
+    manager.unregister(plugin)
+    problem = f"it implements unknown hooks: {', '.join(unknown)}" if unknown else "it has no hooks"
+    return replace(info, error=problem)

@@ -26,12 +26,12 @@ from zooalign.release.sources import source_of
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo import hub
+from zooalign.zoo.building import state_dict_for
 from zooalign.zoo.checkpoint import Checkpoint, open_checkpoint, open_pickle
-from zooalign.zoo.fitting import state_dict_for
+from zooalign.zoo.converted_checkpoint import as_architecture
 from zooalign.zoo.layout import CONFIG_NAME
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.references import PICKLE_SUFFIXES, parse_reference
-from zooalign.zoo.stored import as_architecture
 
 __all__ = ["OpenedRelease", "Parent", "open_release"]
 

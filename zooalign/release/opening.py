@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from zooalign.errors import CheckpointError, MergeError, ModelReferenceError
 from zooalign.graph.lazy_state import LazyTensors
 from zooalign.symmetry import Derived, PermutationSpec, derive_spec
+from zooalign.zoo.building import state_dict_for
 from zooalign.zoo.checkpoint import Checkpoint, is_finite
-from zooalign.zoo.fitting import state_dict_for
 from zooalign.zoo.models import Model, open_model
 
 __all__ = ["Family", "Member", "derive_for", "open_family"]

@@ -28,11 +28,11 @@ def validate(content: str) -> tuple[list[str], list[str]]:
     Checked: that it parses, is a mapping, and that the fields the Hub knows have the right type.
     Not checked: the Hub's lists of known licences, languages and tasks.
     """
-    found = _FRONT.match(content)
-    if found is None:
+    block = _FRONT.match(content)
+    if block is None:
         return [], ["empty or missing yaml metadata in repo card"]
     try:
-        value = _load(found.group(1))
+        value = _load(block.group(1))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         return [f"YAML parse error: {error}"], []
     if value is None:
@@ -60,11 +60,11 @@ def validate(content: str) -> tuple[list[str], list[str]]:
 
 def metadata(content: str) -> dict[str, Any]:
     """The YAML block as a dictionary; empty when there is none or it is not valid."""
-    found = _FRONT.match(content)
-    if found is None:
+    block = _FRONT.match(content)
+    if block is None:
         return {}
     try:
-        value = _load(found.group(1))
+        value = _load(block.group(1))
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return _plain(value) if isinstance(value, dict) else {}

@@ -34,18 +34,18 @@ class Change:
         Refusal
             404 EntryNotFound, when there is nothing of that name.
         """
-        found = set()
+        deleted = set()
         for path in self.deleted_files:
             if path not in files:
                 raise Refusal(404, f"{path} does not exist and cannot be deleted", "EntryNotFound")
-            found.add(path)
+            deleted.add(path)
         for folder in self.deleted_folders:
             inside = {path for path in files if path.startswith(f"{folder}/")}
             if not inside:
                 message = f"{folder}/ does not exist and cannot be deleted"
                 raise Refusal(404, message, "EntryNotFound")
-            found |= inside
-        return found
+            deleted |= inside
+        return deleted
 
 
 def parse(raw: bytes, regular: Callable[[bytes], Entry], large: Callable[[str], Entry]) -> Change:

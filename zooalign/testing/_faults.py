@@ -100,7 +100,7 @@ class RedirectLoop:
 class Drop:
     """Close the connection without an answer.
 
-    With ``handled`` the request takes effect first: the commit is made, its answer is lost.
+    With ``handled`` the request takes effect first: the commit is stored, its answer is lost.
     """
 
     handled: bool = False

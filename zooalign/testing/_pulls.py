@@ -37,9 +37,9 @@ def start(
 def open_pull(store: Store, repo: Repo, title: str, text: str, user: str, base: str) -> Discussion:
     """A new pull request (a draft) whose ref points to commit ``base``."""
     with store.lock:
-        made = _new(repo, title, text, user, "draft", True)
-        store.advance(repo, f"refs/pr/{made.num}", repo.commits[base])
-        return _save(store, repo, made)
+        pull = _new(repo, title, text, user, "draft", True)
+        store.advance(repo, f"refs/pr/{pull.num}", repo.commits[base])
+        return _save(store, repo, pull)
 
 
 def _new(
@@ -48,8 +48,8 @@ def _new(
     if not title.strip():
         raise Refusal(400, "a discussion needs a title")
     num = max(repo.discussions, default=0) + 1
-    made = Discussion(num, title, user, now(), status, pull_request)
-    return made.with_event("comment", user, _comment(text))
+    opened = Discussion(num, title, user, now(), status, pull_request)
+    return opened.with_event("comment", user, _comment(text))
 
 
 def _comment(text: str) -> dict[str, object]:
@@ -131,11 +131,11 @@ def merge(store: Store, repo: Repo, num: int, user: str) -> Discussion:
         item = find(repo, num)
         if not item.is_pull_request or item.status != "open":
             raise Refusal(400, f"#{num} is not an open pull request (it is {item.status})")
-        if found := conflicts(repo, num):
-            raise Refusal(409, f"conflicts with main in {', '.join(found)}")
+        if paths := conflicts(repo, num):
+            raise Refusal(409, f"conflicts with main in {', '.join(paths)}")
         base, _, head = _sides(repo, num)
         changes = _changes(base.files, head.files)
-        made = store.commit(
+        merge = store.commit(
             repo,
             MAIN,
             f"{item.title} (#{num})",
@@ -144,7 +144,7 @@ def merge(store: Store, repo: Repo, num: int, user: str) -> Discussion:
             {path: entry for path, entry in changes.items() if entry is not None},
             [path for path, entry in changes.items() if entry is None],
         )
-        changed = replace(item, status="merged", merge_commit=made.oid)
+        changed = replace(item, status="merged", merge_commit=merge.oid)
         return _save(store, repo, changed.with_event("status-change", user, {"status": "merged"}))
 
 

@@ -37,7 +37,7 @@ def list_discussions(context: Context, request: Request, parts: Parts) -> Respon
     kind, status, author = (request.arg(name) for name in ("type", "status", "author"))
     with context.store.lock:
         newest_first = sorted(repo.discussions.values(), key=lambda item: -item.num)
-    found = [
+    matching = [
         item
         for item in newest_first
         if kind in ("", "all", "pull_request" if item.is_pull_request else "discussion")
@@ -46,8 +46,8 @@ def list_discussions(context: Context, request: Request, parts: Parts) -> Respon
     ]
     raw = request.arg("p", "0")
     first = _PAGE * (int(raw) if raw.isdecimal() else 0)
-    shown = [_summary(repo, item) for item in found[first : first + _PAGE]]
-    return json_response({"count": len(found), "start": first, "discussions": shown})
+    shown = [_summary(repo, item) for item in matching[first : first + _PAGE]]
+    return json_response({"count": len(matching), "start": first, "discussions": shown})
 
 
 def create(context: Context, request: Request, parts: Parts) -> Response:
@@ -55,7 +55,7 @@ def create(context: Context, request: Request, parts: Parts) -> Response:
     repo = context.repo(request, parts["kind"], parts["repo"])
     user = context.signed_in(request)
     value = request.json()
-    made = _pulls.start(
+    started = _pulls.start(
         context.store,
         repo,
         str(value.get("title") or ""),
@@ -63,7 +63,7 @@ def create(context: Context, request: Request, parts: Parts) -> Response:
         user,
         pull_request=bool(value.get("pullRequest")),
     )
-    return json_response(_summary(repo, made) | {"pullRequest": made.is_pull_request})
+    return json_response(_summary(repo, started) | {"pullRequest": started.is_pull_request})
 
 
 def details(context: Context, request: Request, parts: Parts) -> Response:

@@ -45,16 +45,16 @@ def whoami(context: Context, request: Request, parts: Parts) -> Response:
 def list_repos(context: Context, request: Request, parts: Parts) -> Response:
     """Repositories, filtered by ``author``, ``search`` and ``filter`` (tags)."""
     author, search = request.arg("author"), request.arg("search").lower()
-    wanted = set(request.query.get("filter", ()))
-    found = []
+    tags = set(request.query.get("filter", ()))
+    listed = []
     for repo in context.store.repos(parts["kind"]):
         visible = not repo.private or context.owns(request.user, repo.namespace)
         if not visible or (author and repo.namespace != author) or search not in repo.id.lower():
             continue
         value = _describe(context, repo, repo.commit("main"), blobs=False)
-        if wanted <= set(value["tags"]):
-            found.append(value)
-    return page(request, context.endpoint, found, context.page_size)
+        if tags <= set(value["tags"]):
+            listed.append(value)
+    return page(request, context.endpoint, listed, context.page_size)
 
 
 def repo_info(context: Context, request: Request, parts: Parts) -> Response:
@@ -165,8 +165,8 @@ def _file(
     value: dict[str, Any] = {"type": "file", "path": path, "size": entry.size, "oid": entry.oid}
     if entry.lfs:
         value["lfs"] = {"oid": entry.sha256} | _lfs_sizes(entry)
-        if context.xet is not None and (found := context.xet.hash_of(entry.sha256)):
-            value["xetHash"] = found
+        if context.xet is not None and (xet_hash := context.xet.hash_of(entry.sha256)):
+            value["xetHash"] = xet_hash
     if expand:
         last = commit
         for older in repo.history(commit.parent):
@@ -227,9 +227,9 @@ def resolve(context: Context, request: Request, parts: Parts) -> Response:
         return send_blob(context, request, entry.sha256, headers)
     headers["X-Linked-Etag"] = f'"{entry.etag}"'
     headers["X-Linked-Size"] = str(entry.size)
-    if context.xet is not None and (found := context.xet.hash_of(entry.sha256)):
+    if context.xet is not None and (xet_hash := context.xet.hash_of(entry.sha256)):
         token = f"{context.endpoint}/api/{repo.kind}/{quote(repo.id)}/xet-read-token/{commit.oid}"
-        headers["X-Xet-Hash"] = found
+        headers["X-Xet-Hash"] = xet_hash
         headers["Link"] = f'<{token}>; rel="xet-auth"'
     headers["Location"] = context.sign("get", entry.sha256)
     return Response(302, headers, b"Found. Redirecting")
@@ -242,10 +242,10 @@ def send_blob(
     path = context.store.blob(sha256)
     size = path.stat().st_size
     extra = {"Content-Type": "application/octet-stream"} | dict(headers)
-    found = byte_range(request.headers.get("Range"), size)
-    if found is None:
+    requested = byte_range(request.headers.get("Range"), size)
+    if requested is None:
         return Response(200, extra, FileSlice(path, 0, size))
-    start, count = found
+    start, count = requested
     extra["Content-Range"] = f"bytes {start}-{start + count - 1}/{size}"
     return Response(206, extra, FileSlice(path, start, count))
 

@@ -127,13 +127,13 @@ def _delete_ref(context: Context, request: Request, parts: Parts, ref: str) -> R
 def preupload(context: Context, request: Request, parts: Parts) -> Response:
     """Which files go to LFS, and what the hub has under each name."""
     repo = context.writable(request, parts["kind"], parts["repo"], parts["rev"])
-    here = repo.commit(parts["rev"]).files
+    existing = repo.commit(parts["rev"]).files
     answers = []
     for file in request.json().get("files") or ():
         path = str(file.get("path"))
         answer = {"path": path, "uploadMode": _mode(file), "shouldIgnore": False}
-        if path in here:
-            answer["oid"] = here[path].etag
+        if path in existing:
+            answer["oid"] = existing[path].etag
         answers.append(answer)
     return json_response({"files": answers})
 
@@ -185,13 +185,13 @@ def commit(context: Context, request: Request, parts: Parts) -> Response:
                     400, f"{parts['rev']!r} is not a branch: nothing can be committed to it"
                 )
         gone = change.gone(repo.commits[repo.refs[ref]].files)
-        made = store.commit(
+        committed = store.commit(
             repo, ref, change.title, change.message, user, change.files, gone, parent
         )
         if ref.startswith("refs/pr/"):
-            _pulls.add_commit(store, repo, int(ref.rpartition("/")[2]), made)
-    answer["commitOid"] = made.oid
-    answer["commitUrl"] = f"{context.endpoint}{repo.url_path}/commit/{made.oid}"
+            _pulls.add_commit(store, repo, int(ref.rpartition("/")[2]), committed)
+    answer["commitOid"] = committed.oid
+    answer["commitUrl"] = f"{context.endpoint}{repo.url_path}/commit/{committed.oid}"
     return json_response(answer)
 
 

@@ -51,7 +51,7 @@ class Context:
         return f"{self.cdn}/lfs/{action}/{sha256}?sig={self._signature(action, sha256)}"
 
     def check_signature(self, action: str, sha256: str, request: Request) -> None:
-        """Raise 403 unless the address was made by :meth:`sign`."""
+        """Raise 403 unless the address was signed by :meth:`sign`."""
         if not hmac.compare_digest(request.arg("sig"), self._signature(action, sha256)):
             raise Refusal(403, "the signature of this address is wrong")
 
@@ -128,10 +128,10 @@ class Route:
         """The decoded parts of the path, or None; HEAD is answered by GET routes."""
         if self.method != ("GET" if method == "HEAD" else method):
             return None
-        found = self.pattern.fullmatch(path)
-        if found is None:
+        matched = self.pattern.fullmatch(path)
+        if matched is None:
             return None
-        parts = {name: unquote(value or "") for name, value in found.groupdict().items()}
+        parts = {name: unquote(value or "") for name, value in matched.groupdict().items()}
         if "page" in parts:
             parts["kind"] = parts["page"].rstrip("/") or "models"
         return parts

@@ -149,7 +149,7 @@ class _Sockets(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):  # a client that went away is no news
+        if not isinstance(sys.exception(), OSError):  # a client that went away is expected
             super().handle_error(request, client_address)
 
 
@@ -208,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
             return refusal.response()
         except ConnectionError:
             raise
-        except Exception as error:  # the hub's own mistake must be seen in the test that met it
+        except Exception as error:  # a mistake of the hub must be seen in the test that met it
             traceback.print_exc()
             return Refusal(500, f"error in the loopback hub: {error!r}").response()
 
@@ -218,9 +218,9 @@ class _Handler(BaseHTTPRequestHandler):
         total = length(response.body)
         response = replace(response, headers=dict(response.headers))
         if isinstance(action, EndlessPages):
-            here = f"http://127.0.0.1:{self.hub.port}{self.path}"
+            address = f"http://127.0.0.1:{self.hub.port}{self.path}"
             response = replace(
-                response, headers={**response.headers, "Link": f'<{here}>; rel="next"'}
+                response, headers={**response.headers, "Link": f'<{address}>; rel="next"'}
             )
         self.send_response(response.status)
         for name, value in response.headers.items():

@@ -67,15 +67,15 @@ class Store:
             with os.fdopen(handle, "wb") as file:
                 write(file)
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if sha256 not in (None, found):
-                raise Refusal(400, f"the content has sha256 {found}, not {sha256}")
-            target = self.blob(found)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if sha256 not in (None, digest):
+                raise Refusal(400, f"the content has sha256 {digest}, not {sha256}")
+            target = self.blob(digest)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         finally:
             path.unlink(missing_ok=True)
-        return found
+        return digest
 
     def regular(self, data: bytes) -> Entry:
         """Store the content of a regular file."""
@@ -181,9 +181,9 @@ class Store:
                 raise Refusal(412, "A commit has happened since. Please refresh and try again.")
             gone = set(deleted)
             files = {path: entry for path, entry in head.files.items() if path not in gone}
-            made = Commit.make({**files, **changed}, title, message, author, head.oid)
-            self.advance(repo, ref, made)
-        return made
+            new = Commit.make({**files, **changed}, title, message, author, head.oid)
+            self.advance(repo, ref, new)
+        return new
 
     def _folder(self, repo: Repo) -> Path:
         return self.root / "repos" / repo.kind / repo.id

@@ -1,7 +1,7 @@
 """Xet storage without a storage service: folders that hf_xet's ``local://`` client uses.
 
 hf_xet opens a folder exclusively, so every upload and every download gets one of its own. An
-upload is found again by its sha256 in the shards the client left behind, read back through
+upload is located by its sha256 in the shards the client left behind, read back through
 hf_xet, checked, and stored as a blob like any other.
 """
 
@@ -76,15 +76,15 @@ class XetStore:
     def new_download(self, blobs: list[str]) -> str:
         """Address of a storage folder with those of the blobs that came by Xet."""
         folder = self._folder("down")
-        found = [sha256 for sha256 in blobs if self.hash_of(sha256)]
-        if found:
+        from_xet = [sha256 for sha256 in blobs if self.hash_of(sha256)]
+        if from_xet:
             commit = _session().new_upload_commit(**_access(folder))
             with commit:
                 handles = [
                     commit.start_upload_file(str(self._store.blob(sha256)), sha256=sha256)
-                    for sha256 in found
+                    for sha256 in from_xet
                 ]
-            for sha256, handle in zip(found, handles, strict=True):
+            for sha256, handle in zip(from_xet, handles, strict=True):
                 if handle.result().xet_info.hash != self.hash_of(sha256):
                     raise Refusal(500, f"hf_xet gives blob {sha256} another hash than at upload")
         return _address(folder)
@@ -92,10 +92,10 @@ class XetStore:
     def ingest(self, sha256: str) -> None:
         """Make a blob of what a client uploaded by Xet; nothing happens if there is none."""
         with self._lock:
-            found = self._find(sha256)
-            if found is None:
+            shard = self._find(sha256)
+            if shard is None:
                 return
-            source, xet_hash = found
+            source, xet_hash = shard
             folder = self._folder("in")
             try:
                 self._read(source, folder, sha256, xet_hash)

@@ -69,15 +69,16 @@ def assert_equivalent(
     AssertionError
         Naming the output, its maximum absolute and relative error.
     DataError
-        When there are no inputs and none can be made.
+        When there are no inputs and none can be derived.
     ZooalignError
         When a named model cannot be opened.
     """
     __tracebackhide__ = True  # pytest shows the line that asks, and not this one
-    first, made = _opened(a, model)
-    second, others = _opened(b, model)
-    given = next((found for found in (inputs, made, others) if found is not None), None)
-    return _compared(first, second, given, rtol)
+    first, inputs_of_a = _opened(a, model)
+    second, inputs_of_b = _opened(b, model)
+    candidates = (inputs, inputs_of_a, inputs_of_b)
+    chosen = next((value for value in candidates if value is not None), None)
+    return _compared(first, second, chosen, rtol)
 
 
 def _compared(
@@ -87,12 +88,12 @@ def _compared(
     first = list(a.parameters())
     second = list(b.parameters() if isinstance(b, nn.Module) else b.values())
     tolerance = default_rtol([*first, *second]) if rtol is None else rtol
-    given = _inputs(a) if inputs is None else inputs
+    inputs = _inputs(a) if inputs is None else inputs
     with evaluating(a), torch.no_grad():
-        args, kwargs = _arguments(_adapted(given, first))
+        args, kwargs = _arguments(_adapted(inputs, first))
         ours = a(*args, **kwargs)
     with evaluating(b if isinstance(b, nn.Module) else a), torch.no_grad():
-        args, kwargs = _arguments(_adapted(given, second))
+        args, kwargs = _arguments(_adapted(inputs, second))
         theirs = _callable(a, b)(*args, **kwargs)
     left, right = dict(_leaves(ours)), dict(_leaves(theirs))
     if left.keys() != right.keys():
@@ -109,8 +110,8 @@ def _opened(value: Any, model: str | None) -> tuple[Any, Any]:
         return value, None
     from zooalign.zoo.models import open_model
 
-    found = open_model(str(value), model=model)
-    return found.module(), found.example_inputs()
+    opened = open_model(str(value), model=model)
+    return opened.module(), opened.example_inputs()
 
 
 def _callable(a: nn.Module, b: nn.Module | Mapping[str, Tensor]) -> Callable[..., Any]:
@@ -203,8 +204,8 @@ def _compare(name: str, a: Any, b: Any, rtol: float) -> float:
             count = int((a != b).sum())
             raise AssertionError(f"{name}: {count} of {a.numel()} values of {a.dtype} differ")
         return 0.0
-    wide = torch.complex128 if a.is_complex() else torch.float64
-    x, y = a.detach().cpu().to(wide), b.detach().cpu().to(wide)
+    double = torch.complex128 if a.is_complex() else torch.float64
+    x, y = a.detach().cpu().to(double), b.detach().cpu().to(double)
     if bool(torch.isnan(x).any()) or bool(torch.isnan(y).any()):
         raise AssertionError(f"{name}: NaN, which proves nothing either way")
     infinite = torch.isinf(x) | torch.isinf(y)

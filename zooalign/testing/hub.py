@@ -160,7 +160,7 @@ class LoopbackHub:
             deleted with it. Give a new folder for a cold cache.
         xet:
             Whether large files travel by Xet (if ``hf_xet`` is installed) or by LFS; None: as the
-            hub was made.
+            hub was created.
         """
         base = Path(home) if home is not None else self._temp / "home"
         use_xet = self.xet if xet is None else xet and self.xet

@@ -1,9 +1,9 @@
-"""What a model library has to offer so that zooalign can use its models."""
+"""What a plugin provides for a model library so that zooalign can use its models."""
 
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -34,19 +34,15 @@ class Architecture:
 
     def to_json(self) -> dict[str, Any]:
         """A new JSON-able dict: ``library``, ``name``, ``config``."""
-        return {
-            "library": self.library,
-            "name": self.name,
-            "config": copy.deepcopy(dict(self.config)),
-        }
+        return asdict(self)
 
 
 @runtime_checkable
 class LibraryAdapter(Protocol):
     """A library's side: from a reference or a config file to modules, inputs and files.
 
-    An adapter keeps no state. :class:`zooalign.zoo.adapters.BaseAdapter` has the ``build``
-    methods for one that can construct a module.
+    An adapter keeps no state. :class:`BaseAdapter` has the ``build`` methods for one that can
+    construct a module.
     """
 
     @property
@@ -90,7 +86,7 @@ class LibraryAdapter(Protocol):
         ...
 
     def preprocess(self, architecture: Architecture) -> Preprocess:
-        """From an image to the model's input (C, H, W), as the model's own config says."""
+        """From an image to the model's input (C, H, W), as the model's config says."""
         ...
 
     def config_files(self, architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
@@ -101,7 +97,7 @@ class LibraryAdapter(Protocol):
         ...
 
     def load(self, directory: Path) -> nn.Module:
-        """The model in ``directory`` by the library's own way of loading it, in eval mode."""
+        """The model in ``directory`` as its library loads it, in eval mode."""
         ...
 
 
@@ -120,7 +116,7 @@ class Reduction:
 
 @runtime_checkable
 class Catalogue(Protocol):
-    """What an adapter may offer besides: the list of its library's architectures.
+    """An optional part of an adapter: the list of its library's architectures.
 
     An adapter with these methods can be swept by ``zooalign coverage``. It may also have
     ``modality(name)``, a word for what an architecture takes: the table counts by it.
@@ -135,7 +131,7 @@ class Catalogue(Protocol):
         ...
 
     def parameters(self, architecture: Architecture) -> int:
-        """Number of parameters, by the cheapest way: the smallest of a family is found by it."""
+        """Number of parameters, by the cheapest way; used to choose the smallest of a family."""
         ...
 
     def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:
@@ -145,7 +141,7 @@ class Catalogue(Protocol):
 
 @runtime_checkable
 class OwnData(Protocol):
-    """What an adapter may offer besides: data by a model's own tokenizer or processor."""
+    """An optional part of an adapter: data by a model's own tokenizer or processor."""
 
     def open_data(
         self,
@@ -170,7 +166,7 @@ class OwnData(Protocol):
 
 
 class BaseAdapter(ABC):
-    """What a :class:`~zooalign.zoo.adapters.LibraryAdapter` may inherit: the three builds."""
+    """What a :class:`LibraryAdapter` may inherit: the three builds."""
 
     @abstractmethod
     def create(self, architecture: Architecture) -> nn.Module:

@@ -1,7 +1,7 @@
-"""Building modules without weights, and giving them weights: shared by all adapters."""
+"""Modules without weights, and the weights of a checkpoint fitted to them; for all adapters."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -11,11 +11,20 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from zooalign.errors import CheckpointError, ModelReferenceError
+from zooalign.graph.lazy_state import LazyTensors, TensorInfo, same_bytes
+
+__all__ = [
+    "assign_state_dict",
+    "build_initialised",
+    "build_on_meta",
+    "state_dict_for",
+    "tied_names",
+]
 
 # A configuration may ask for a billion layers. The largest published models have some 100,000.
 _MOST_PARAMETERS = 2**17
-
-__all__ = ["assign_state_dict", "build_initialised", "build_on_meta", "tied_names"]
+_COUNTER = "num_batches_tracked"
+_SHOWN = 5
 
 
 def build_on_meta(make: Callable[[], nn.Module]) -> nn.Module:
@@ -141,10 +150,9 @@ def assign_state_dict(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
 ) -> nn.Module:
-    """``module`` with the tensors of ``state_dict`` in place of its own, in eval mode.
+    """``module`` with the tensors of ``state_dict`` as its parameters and buffers, in eval mode.
 
-    Nothing is copied on the CPU if ``dtype`` is None. Parameters that were one before are one
-    after.
+    Nothing is copied on the CPU if ``dtype`` is None. Tied parameters stay tied.
 
     Raises
     ------
@@ -164,3 +172,78 @@ def assign_state_dict(
             path, _, name = other.rpartition(".")
             setattr(module.get_submodule(path), name, parameter)
     return module.to(device=device, dtype=dtype).eval()
+
+
+def state_dict_for(module: nn.Module, checkpoint: LazyTensors, *, where: str = "") -> LazyTensors:
+    """The tensors of ``checkpoint`` under the keys of ``module``, lazily and in its order.
+
+    A tied parameter may be stored under one of its names only. A missing
+    ``num_batches_tracked`` (checkpoints older than PyTorch 0.4.1) is 0. Buffers that the module
+    computes and does not save may be there, and are left out. Dtypes are the
+    checkpoint's. ``where`` names the checkpoint in messages.
+
+    Raises
+    ------
+    CheckpointError
+        Keys are missing or unexpected, shapes differ, or tied parameters are stored with different
+        values; one message with all of it.
+    """
+    expected = {k: v for k, v in module.state_dict().items() if isinstance(v, Tensor)}
+    ties = tied_names(module)
+    aliases = {name: group for group in ties for name in group}
+    origin: dict[str, str | None] = {}
+    missing = []
+    for key in expected:
+        stored = [name for name in (key, *aliases.get(key, ())) if name in checkpoint]
+        if stored:
+            origin[key] = stored[0]
+        elif key.rpartition(".")[2] == _COUNTER:
+            origin[key] = None
+        else:
+            missing.append(key)
+    problems = _listed("missing", missing)
+    # Older versions of a library saved some buffers that the module computes today.
+    computed = {name for name, _ in module.named_buffers()}
+    unexpected = [key for key in checkpoint if key not in expected and key not in computed]
+    problems += _listed("unexpected", unexpected)
+    misshapen = [
+        f"{key} {checkpoint.info(name).shape} instead of {tuple(expected[key].shape)}"
+        for key, name in origin.items()
+        if name is not None and checkpoint.info(name).shape != tuple(expected[key].shape)
+    ]
+    problems += _listed("of another shape", misshapen)
+    problems += _listed("tied, but stored with different values", _untied(ties, checkpoint))
+    if problems:
+        raise CheckpointError(
+            f"{where or 'the checkpoint'} does not fit {type(module).__name__}: "
+            f"{'; '.join(problems)}"
+        )
+    infos = {
+        key: TensorInfo((), torch.int64) if name is None else checkpoint.info(name)
+        for key, name in origin.items()
+    }
+
+    def read(key: str) -> Tensor:
+        name = origin[key]
+        return torch.zeros((), dtype=torch.int64) if name is None else checkpoint[name]
+
+    return LazyTensors(infos, read)
+
+
+def _listed(what: str, items: Sequence[str]) -> list[str]:
+    if not items:
+        return []
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return [f"{len(items)} {what}: {', '.join(items[:_SHOWN])}{more}"]
+
+
+def _untied(ties: Sequence[tuple[str, ...]], checkpoint: LazyTensors) -> list[str]:
+    """Pairs of tied parameters that are stored with different values."""
+    pairs = []
+    for group in ties:
+        first, *others = [name for name in group if name in checkpoint] or [""]
+        for other in others:
+            same = checkpoint.info(first) == checkpoint.info(other)
+            if not same or not same_bytes(checkpoint[first], checkpoint[other]):
+                pairs.append(f"{first} and {other}")
+    return pairs

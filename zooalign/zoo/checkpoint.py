@@ -1,19 +1,19 @@
 """Checkpoints read lazily: shapes and dtypes from headers, one tensor at a time from the map."""
 
 import errno
-import json
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
 from zooalign.errors import CheckpointError
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo
-from zooalign.zoo.headers import Header, no_key_twice, read_header
+from zooalign.zoo.headers import Header, read_header
+from zooalign.zoo.json_files import converted, read_object
 
 __all__ = [
     "INDEX_NAME",
@@ -28,6 +28,10 @@ __all__ = [
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 _MAX_INDEX = 100_000_000
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
 
 
 class Checkpoint(LazyTensors):
@@ -158,19 +162,8 @@ def _open_index(path: Path) -> Checkpoint:
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    try:
-        if path.stat().st_size > _MAX_INDEX:
-            raise CheckpointError(f"{path}: an index over {_MAX_INDEX} bytes is not read")
-        content: Any = json.loads(
-            path.read_text(encoding="utf-8"), object_pairs_hook=no_key_twice(str(path))
-        )
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not JSON: {error}") from None
-    weight_map = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
-        raise CheckpointError(f"{path}: it has no weight_map from keys to file names")
+    index = read_object(path, _MAX_INDEX, CheckpointError, unique=True)
+    weight_map = converted(index, _Index, f"{path}:", CheckpointError).weight_map
     if not weight_map:
         raise CheckpointError(f"{path}: its weight_map is empty")
     return weight_map
@@ -179,7 +172,7 @@ def _read_index(path: Path) -> dict[str, str]:
 def _inside(index: Path, name: str, key: str) -> Path:
     """The path of a shard; it may not leave the index's directory by any means.
 
-    The hub's own cache is the exception: its snapshots consist of links to ``../../blobs``.
+    The hub's cache is the exception: its snapshots consist of links to ``../../blobs``.
     """
     pure = PurePosixPath(name)
     directory = index.parent
@@ -192,7 +185,9 @@ def _inside(index: Path, name: str, key: str) -> Path:
         (directory / name).is_file()
     except (OSError, ValueError) as error:  # too long, or half a character
         short = repr(name[:100])
-        raise CheckpointError(f"{index}: {key} is placed in {short}, no name of a file") from error
+        raise CheckpointError(
+            f"{index}: {key} is placed in {short}, not a name of a file"
+        ) from error
     allowed = [directory.resolve()]
     if directory.resolve().parent.name == "snapshots":
         allowed.append(directory.resolve().parent.parent / "blobs")
@@ -210,7 +205,7 @@ def _reader(
         if info.nbytes == 0:
             return torch.empty(info.shape, dtype=info.dtype)
         try:
-            # A private map of its own for each tensor: tensors of one map, as safetensors gives
+            # A private map for each tensor: tensors of one map, as safetensors gives
             # them, see what is written to each other, and a module in training mode writes.
             raw = np.memmap(shards[name], np.uint8, mode="c", offset=offset, shape=(info.nbytes,))
         except (OSError, ValueError) as error:

@@ -39,7 +39,7 @@ def replaced_name(name: str) -> str:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold a lock on a file or directory; the value is whether it was got.
+    """Hold a lock on a file or directory; the value is whether it was free.
 
     Without ``wait``, a lock that another process holds is not waited for; nor is that of something
     half-written, which is held by who writes it, perhaps this very process. A file system
@@ -51,12 +51,12 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        got = True
+        free = True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
-            got = False
-        yield got
+            free = False
+        yield free
     finally:
         os.close(descriptor)
 
@@ -73,16 +73,16 @@ def recover(path: Path) -> None:
         return  # nobody was killed while replacing something in it
     with locked(path.parent, wait=True):
         for kind in (_REPLACED, _PARTIAL):
-            for found in _left(path, kind):
-                with contextlib.suppress(OSError), locked(found) as free:
+            for leftover in _leftovers(path, kind):
+                with contextlib.suppress(OSError), locked(leftover) as free:
                     if not free:
                         continue
                     if kind == _REPLACED and not path.exists():
-                        found.rename(path)
-                    elif found.is_dir():
-                        shutil.rmtree(found, ignore_errors=True)
+                        leftover.rename(path)
+                    elif leftover.is_dir():
+                        shutil.rmtree(leftover, ignore_errors=True)
                     else:
-                        found.unlink()
+                        leftover.unlink()
 
 
 def _half_written(path: Path) -> bool:
@@ -94,14 +94,15 @@ def _hidden(name: str, kind: str) -> str:
     return f".{name}.{os.getpid()}-{secrets.token_hex(4)}.{kind}"
 
 
-def _left(path: Path, kind: str) -> list[Path]:
+def _leftovers(path: Path, kind: str) -> list[Path]:
     pattern = re.compile(rf"\.{re.escape(path.name)}\.([0-9]+)-[0-9a-f]{{8}}\.{kind}")
-    found = []
-    for entry in sorted(path.parent.iterdir()):
-        match = pattern.fullmatch(entry.name)
-        if match and not entry.is_symlink() and not _alive(int(match[1])):
-            found.append(entry)
-    return found
+    return [
+        entry
+        for entry in sorted(path.parent.iterdir())
+        if (match := pattern.fullmatch(entry.name))
+        and not entry.is_symlink()
+        and not _alive(int(match[1]))
+    ]
 
 
 def _alive(process: int) -> bool:
@@ -110,5 +111,5 @@ def _alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):  # another user's
-        return True
+        pass
     return True

@@ -102,9 +102,9 @@ def open_data(
     preprocess:
         Of the model; images need it.
     batch_size:
-        Rows a batch; a callable's batches are taken as they come.
+        Batch size; a callable's batches are taken as they come.
     limit:
-        At most so many rows.
+        Maximum number of rows.
 
     Raises
     ------
@@ -115,9 +115,6 @@ def open_data(
         raise DataError(f"{text!r}: batch_size and limit must be at least 1")
     reference = DataReference.parse(text)
     if reference.path.startswith("py:"):
-        for name in ("normalize", "slice"):
-            if name in reference.options:
-                raise DataError(f"{text!r}: {name} is not for py: data, which comes as it is")
         return _from_callable(reference, limit)
     reference.require_options("normalize", "slice")
     start, stop = reference.rows(limit)
@@ -137,7 +134,14 @@ def open_data(
     x, y = x[start:stop], None if y is None else y[start:stop]
     if len(x) == 0:
         raise DataError(f"{text!r}: no rows are left of it")
-    return _from_arrays(text, x, y, _converter(text, x, preprocess, normalize), batch_size)
+    convert = _converter(text, x, preprocess, normalize)
+    targets = None if y is None else torch.from_numpy(y.astype(np.int64))
+
+    def batches() -> Iterator[Batch]:
+        for rows in _chunks(len(x), batch_size):
+            yield (convert(x[rows]),), None if targets is None else targets[rows]
+
+    return Batches(text, len(x), targets is not None, batches)
 
 
 def image_batches(
@@ -152,13 +156,13 @@ def image_batches(
     """
     folder = open_image_folder(Path(reference.path)).part(*reference.rows(limit))
 
-    def make() -> Iterator[Batch]:
+    def batches() -> Iterator[Batch]:
         for rows in _chunks(len(folder.files), batch_size):
             images = [folder.read(index, preprocess) for index in range(rows.start, rows.stop)]
             targets = None if folder.targets is None else torch.tensor(folder.targets[rows])
             yield (_stack(images, reference.text),), targets
 
-    return Batches(reference.text, len(folder.files), folder.targets is not None, make)
+    return Batches(reference.text, len(folder.files), folder.targets is not None, batches)
 
 
 def _normalised(text: str, base: Preprocess, normalize: Any) -> Preprocess:
@@ -222,22 +226,6 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return x, y
 
 
-def _from_arrays(
-    text: str,
-    x: np.ndarray,
-    y: np.ndarray | None,
-    convert: Callable[[np.ndarray], Tensor],
-    batch_size: int,
-) -> Batches:
-    targets = None if y is None else torch.from_numpy(y.astype(np.int64))
-
-    def make() -> Iterator[Batch]:
-        for rows in _chunks(len(x), batch_size):
-            yield (convert(x[rows]),), None if targets is None else targets[rows]
-
-    return Batches(text, len(x), y is not None, make)
-
-
 def _converter(
     text: str, x: np.ndarray, preprocess: Preprocess | None, normalize: Any
 ) -> Callable[[np.ndarray], Tensor]:
@@ -270,9 +258,12 @@ def _from_callable(reference: DataReference, limit: int | None) -> Batches:
     text, target = reference.text, reference.path.removeprefix("py:")
     if not re.fullmatch(r"[^:]+:[^:]+", target):
         raise DataError(f"{text!r}: write py:package.module:callable")
+    for name in ("normalize", "slice"):
+        if name in reference.options:
+            raise DataError(f"{text!r}: {name} is not for py: data, which comes as it is")
     function = import_object(target, DataError)
 
-    def make() -> Iterator[Batch]:
+    def read() -> Iterator[Batch]:
         with working_directory_importable():
             try:
                 batches = function(**reference.options)
@@ -284,21 +275,18 @@ def _from_callable(reference: DataReference, limit: int | None) -> Batches:
             )
         return _limited(text, batches, limit)
 
-    return Batches(text, None, None, make)
+    return Batches(text, None, None, read)
 
 
 def _limited(text: str, batches: Iterable[Any], limit: int | None) -> Iterator[Batch]:
-    left = limit
     count = 0
     for batch in batches:
         inputs, targets = _as_batch(text, batch)
-        if left is not None:
-            inputs = tuple(item[:left] for item in inputs)
-            targets = None if targets is None else targets[:left]
-            left -= len(inputs[0])
+        rows = slice(None if limit is None else limit - count)
+        inputs = tuple(item[rows] for item in inputs)
         count += len(inputs[0])
-        yield inputs, targets
-        if left == 0:
+        yield inputs, None if targets is None else targets[rows]
+        if count == limit:
             return
     if count == 0:
         raise DataError(f"{text!r}: gave no rows")

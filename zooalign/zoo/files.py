@@ -48,7 +48,7 @@ def new_directory(
 ) -> Iterator[Path]:
     """A directory to fill, which becomes ``path`` when the block ends without an error.
 
-    It lies beside ``path`` until then, and is removed, with every parent that was made for it,
+    It lies beside ``path`` until then, and is removed, with every parent that was created for it,
     on any error and on Ctrl-C. With ``overwrite`` an existing directory is replaced at the end;
     if that fails it is put back. What a process that was killed left beside ``path`` is put back
     or removed first (:mod:`zooalign.zoo.crash_recovery`).

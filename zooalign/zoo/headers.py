@@ -7,17 +7,19 @@ that name the file and the key; files come from strangers.
 
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 
 from zooalign.errors import CheckpointError
 from zooalign.graph.lazy_state import TensorInfo
+from zooalign.zoo.json_files import converted, parse_object
 
-__all__ = ["Header", "make_header", "no_key_twice", "read_header"]
+__all__ = ["Header", "make_header", "read_header"]
 
 # The limit of the safetensors library itself.
 _MAX_HEADER = 100_000_000
@@ -48,6 +50,14 @@ _CODES: dict[str, torch.dtype] = {
 }
 _NAMES = {dtype: code for code, dtype in _CODES.items()}
 
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    dtype: str
+    shape: Annotated[tuple[_Size, ...], msgspec.Meta(max_length=_MOST_AXES)]
+    data_offsets: tuple[_Size, _Size]
+
 
 @dataclass(frozen=True)
 class Header:
@@ -71,7 +81,7 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             prefix = file.read(_LENGTH.size)
             if len(prefix) < _LENGTH.size:
-                raise CheckpointError(f"{path}: truncated: {size} bytes are no safetensors file")
+                raise CheckpointError(f"{path}: truncated: {size} bytes are not a safetensors file")
             (length,) = _LENGTH.unpack(prefix)
             if length > _MAX_HEADER:
                 raise CheckpointError(
@@ -88,12 +98,11 @@ def read_header(path: Path) -> Header:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
     entries = _parse(path, raw)
     metadata = entries.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise CheckpointError(f"{path}: __metadata__ must map strings to strings")
+    metadata = converted(metadata, dict[str, str], f"{path}: __metadata__", CheckpointError)
     for text in (*entries, *metadata, *metadata.values()):
         if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
             # JSON can write half a character (\ud800), and nothing can store it.
-            raise CheckpointError(f"{path}: {text!r}: holds half a character, which is no text")
+            raise CheckpointError(f"{path}: {text!r}: holds half a character, which is not text")
     return _checked(path, entries, metadata, data_start=_LENGTH.size + length, size=size)
 
 
@@ -134,44 +143,16 @@ def make_header(
 
 
 def _parse(path: Path, raw: bytes) -> dict[str, Any]:
-    entries: Any
     # Counted before it is parsed, as a header bomb makes gigabytes of small objects.
-    if raw.count(b'"data_offsets"') > _MOST_TENSORS:
-        raise _too_many(path, raw.count(b'"data_offsets"'))
-    unique = no_key_twice(f"{path}: in its header")
-    try:
-        entries = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its header is not JSON: {error}") from None
-    if not isinstance(entries, dict):
-        raise CheckpointError(f"{path}: its header is not a JSON object")
-    if len(entries) > _MOST_TENSORS:
-        raise _too_many(path, len(entries))
+    count = raw.count(b'"data_offsets"')
+    if count <= _MOST_TENSORS:
+        entries = parse_object(raw, f"{path}: its header", CheckpointError, unique=True)
+        count = len(entries)
+    if count > _MOST_TENSORS:
+        raise CheckpointError(
+            f"{path}: its header lists {count} tensors, the limit is {_MOST_TENSORS}"
+        )
     return entries
-
-
-def _too_many(path: Path, count: int) -> CheckpointError:
-    return CheckpointError(
-        f"{path}: its header lists {count} tensors, the limit is {_MOST_TENSORS}"
-    )
-
-
-def no_key_twice(where: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
-    """An ``object_pairs_hook`` for ``json.loads`` that refuses an object with one key twice."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            seen: set[str] = set()
-            key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise CheckpointError(f"{where}: the key {key!r} is there twice")
-        return found
-
-    return unique
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def _checked(
@@ -179,31 +160,22 @@ def _checked(
 ) -> Header:
     spans = []
     tensors = {}
-    for name, entry in entries.items():
-        where = f"{path}: {name}"
-        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise CheckpointError(f"{where}: its entry is not dtype, shape and data_offsets")
-        dtype = _CODES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
-        if dtype is None:
-            raise CheckpointError(f"{where}: dtype {entry['dtype']!r} is not supported")
-        shape, span = entry["shape"], entry["data_offsets"]
-        if not isinstance(shape, list) or len(shape) > _MOST_AXES:
-            raise CheckpointError(f"{where}: its shape is no list of at most {_MOST_AXES} sizes")
-        if not all(map(_is_count, shape)):
-            raise CheckpointError(f"{where}: {shape!r} is no shape")
-        if not isinstance(span, list) or len(span) != 2 or not all(map(_is_count, span)):
-            raise CheckpointError(f"{where}: {span!r} are no offsets")
-        begin, end = span
+    for name, value in entries.items():
+        where = f"{path}: {name}:"
+        entry = converted(value, _Entry, f"{where} its entry", CheckpointError)
+        if entry.dtype not in _CODES:
+            raise CheckpointError(f"{where} dtype {entry.dtype!r} is not supported")
+        begin, end = entry.data_offsets
         if data_start + end > size:
             raise CheckpointError(
-                f"{where}: truncated or out of range: its bytes end at {data_start + end}, the "
+                f"{where} truncated or out of range: its bytes end at {data_start + end}, the "
                 f"file at {size}"
             )
-        info = TensorInfo(tuple(shape), dtype)
+        info = TensorInfo(entry.shape, _CODES[entry.dtype])
         if end - begin != info.nbytes:
             raise CheckpointError(
-                f"{where}: shape {shape} of {entry['dtype']} needs {info.nbytes} bytes, its "
-                f"offsets give {end - begin}"
+                f"{where} shape {list(entry.shape)} of {entry.dtype} needs {info.nbytes} bytes, "
+                f"its offsets give {end - begin}"
             )
         tensors[name] = info
         spans.append((begin, end, name))

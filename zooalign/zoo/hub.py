@@ -32,7 +32,7 @@ class HubRepo:
     """A repo at one commit.
 
     ``hashes`` are the sha256 that the hub states for large files, ``blobs`` git's ids of the
-    others; ``revision`` is what was asked for, None for the main branch.
+    others; ``revision`` is the requested one, None for the main branch.
     """
 
     repo_id: str
@@ -204,7 +204,7 @@ def _http(error: Exception, at: str) -> str:
 
 
 def without_token(text: str) -> str:
-    """What the hub says, should it repeat what it was sent."""
+    """``text`` from the hub without the token, should it repeat what it was sent."""
     for token in (get_token(), os.environ.get("HF_TOKEN")):
         if token:
             text = text.replace(token, "***")

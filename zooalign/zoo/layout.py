@@ -1,15 +1,15 @@
 """Which of a directory's or repo's files hold the weights."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from zooalign.errors import CheckpointError, ModelReferenceError
 from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME
+from zooalign.zoo.json_files import read_object
 from zooalign.zoo.references import PICKLE_SUFFIXES
 
-__all__ = ["CONFIG_NAME", "choose_weights", "read_config"]
+__all__ = ["CONFIG_NAME", "choose_weights", "kept_config", "read_config"]
 
 CONFIG_NAME = "config.json"
 _MAX_CONFIG = 50_000_000
@@ -33,13 +33,13 @@ def choose_weights(names: Iterable[str], *, where: str, allow_pickle: bool) -> s
         return INDEX_NAME
     safe = [name for name in top if name.endswith(".safetensors")]
     pickles = [name for name in top if name.endswith(PICKLE_SUFFIXES)]
-    found = safe or (pickles if allow_pickle else [])
-    if len(found) == 1:
-        return found[0]
-    if found:
+    candidates = safe or (pickles if allow_pickle else [])
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
         raise CheckpointError(
-            f"{where}: which of these holds the weights is not clear: {', '.join(found)}; name "
-            "the file itself, with the model's architecture beside it"
+            f"{where}: which of these holds the weights is not clear: {', '.join(candidates)}; "
+            "name the file itself, with the model's architecture beside it"
         )
     if pickles:
         raise CheckpointError(
@@ -49,25 +49,20 @@ def choose_weights(names: Iterable[str], *, where: str, allow_pickle: bool) -> s
     raise CheckpointError(f"{where}: has no weights ({WEIGHTS_NAME} or {INDEX_NAME})")
 
 
+def kept_config(directory: Path | None) -> dict[str, bytes]:
+    """The ``config.json`` of the directory a model came from, by name; empty without one."""
+    if directory is None or not (directory / CONFIG_NAME).is_file():
+        return {}
+    return {CONFIG_NAME: (directory / CONFIG_NAME).read_bytes()}
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``.
 
     Raises
     ------
     ModelReferenceError
-        It is missing or no JSON object.
+        It is missing or not a JSON object.
     """
-    try:
-        if path.stat().st_size > _MAX_CONFIG:
-            raise ModelReferenceError(f"{path}: a config over {_MAX_CONFIG} bytes is not read")
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelReferenceError(
-            f"{path}: cannot be read: {error.strerror or error}; without a config.json the "
-            "architecture has to be named (model)"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise ModelReferenceError(f"{path}: not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise ModelReferenceError(f"{path}: not a JSON object")
-    return config
+    hint = "; without a config.json the architecture has to be named (model)"
+    return read_object(path, _MAX_CONFIG, ModelReferenceError, hint=hint)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from zooalign.errors import CheckpointError, HubError, ModelReferenceError
 from zooalign.zoo import hub
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
+from zooalign.zoo.building import state_dict_for
 from zooalign.zoo.checkpoint import INDEX_NAME, Checkpoint, open_checkpoint, open_pickle
-from zooalign.zoo.fitting import state_dict_for
+from zooalign.zoo.converted_checkpoint import as_architecture
 from zooalign.zoo.layout import CONFIG_NAME, choose_weights, read_config
 from zooalign.zoo.libraries import adapter_named, library_adapters
 from zooalign.zoo.references import PICKLE_SUFFIXES, Reference, parse_reference
-from zooalign.zoo.stored import as_architecture
 
 __all__ = ["Model", "open_architecture", "open_model"]
 
@@ -63,14 +63,18 @@ class Model:
             source["license"] = self.repo.license
         else:
             source["path"] = str(self.directory)
-        source["files"] = [_file_facts(path) for path in self.checkpoint.files]
         stated = dict(self.repo.hashes) if self.repo is not None else {}
-        for file in source["files"]:
-            if stated.get(file["name"], file["sha256"]) != file["sha256"]:
+        source["files"] = []
+        for path in self.checkpoint.files:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if stated.get(path.name, digest) != digest:
                 raise HubError(
-                    f"{self.reference}: {file['name']} in the cache is not the file the hub "
+                    f"{self.reference}: {path.name} in the cache is not the file the hub "
                     "states (sha256 differs); delete it from the cache and try again"
                 )
+            size = path.stat().st_size
+            source["files"].append({"name": path.name, "size": size, "sha256": digest})
         return source
 
     def build(self) -> nn.Module:
@@ -78,7 +82,7 @@ class Model:
         return self.adapter.build(self.architecture)
 
     def state_dict(self, seed: int = 0) -> Mapping[str, Tensor]:
-        """The tensors in the architecture's key order, each read when asked for.
+        """The tensors in the architecture's key order, each read on access.
 
         Without a checkpoint they are the library's initial values under ``seed``, in memory.
 
@@ -129,10 +133,9 @@ class Model:
         Of a hub repo, those its adapter wants beside ``config.json`` (``files_beside``, such as a
         tokenizer's) are fetched now.
         """
-        wanted = getattr(self.adapter, "files_beside", None)
-        if self.repo is not None and wanted is not None:
-            names = sorted(wanted(self.repo.names))
-            hub.fetch(self.repo, names)
+        files_beside = getattr(self.adapter, "files_beside", None)
+        if self.repo is not None and files_beside is not None:
+            hub.fetch(self.repo, sorted(files_beside(self.repo.names)))
         return self.adapter.config_files(self.architecture, self.directory)
 
 
@@ -155,11 +158,11 @@ def open_model(
     allow_pickle:
         Read ``.bin``, ``.pth``, ``.pt`` (with ``weights_only=True``).
     revision:
-        Of a hub repo, as behind the ``@``.
+        Revision of a hub repo, as behind the ``@``.
     token:
-        Of the hub; default is the client's own (``HF_TOKEN``).
+        Token for the hub; default is the client's (``HF_TOKEN``).
     cache_dir:
-        Of the hub's client; default is its own.
+        Cache of the hub's client; default is the client's.
 
     Raises
     ------
@@ -203,7 +206,7 @@ def open_architecture(
     token: str | None = None,
     cache_dir: Path | None = None,
 ) -> Model:
-    """As :func:`open_model`, for those who need no weights: none are downloaded from a hub.
+    """As :func:`open_model`, but no weights are downloaded from a hub.
 
     A local directory's weights are opened where there are some; it may hold a config alone.
 
@@ -262,14 +265,14 @@ def _recognise(
         architecture = adapter.recognise(config, names)
         if architecture is not None:
             recognised.append((adapter, architecture))
-    if len(recognised) == 1:
-        return recognised[0]
     if not recognised:
         known = ", ".join(adapter.name for adapter in library_adapters())
         raise ModelReferenceError(
             f"'{where}': no library knows its config.json (asked: {known}); install the plugin of "
             "its library, or name the architecture (model)"
         )
+    if len(recognised) == 1:
+        return recognised[0]
     claimed = ", ".join(adapter.name for adapter, _ in recognised)
     raise ModelReferenceError(
         f"'{where}': several libraries claim its config.json ({claimed}); name the architecture "
@@ -278,11 +281,15 @@ def _recognise(
 
 
 def _fetch_config(repo: hub.HubRepo) -> Path:
+    _require_config(repo)
+    return hub.fetch(repo, [CONFIG_NAME])[0]
+
+
+def _require_config(repo: hub.HubRepo) -> None:
     if CONFIG_NAME not in repo.names:
         raise ModelReferenceError(
             f"{repo.repo_id}@{repo.commit} has no config.json; name its architecture (model)"
         )
-    return hub.fetch(repo, [CONFIG_NAME])[0]
 
 
 def _holds_no_weights(directory: Path) -> bool:
@@ -305,16 +312,13 @@ def _download(repo: hub.HubRepo, model: str | None, allow_pickle: bool) -> tuple
     """Fetch the config and the weights' files, and no others."""
     where = f"{repo.repo_id}@{repo.commit}"
     weights = choose_weights(repo.names, where=where, allow_pickle=allow_pickle)
-    wanted = [weights]
-    if CONFIG_NAME in repo.names:
-        wanted.insert(0, CONFIG_NAME)
-    elif model is None:
-        raise ModelReferenceError(f"{where} has no config.json; name its architecture (model)")
-    path = hub.fetch(repo, wanted)[-1]
+    if model is None:
+        _require_config(repo)
+    path = hub.fetch(repo, [name for name in (CONFIG_NAME, weights) if name in repo.names])[-1]
     if weights == INDEX_NAME:
         weight_map = read_config(path).get("weight_map")
         shards = set(weight_map.values()) if isinstance(weight_map, dict) else set()
-        # Only names in the repo are asked for; open_checkpoint reports all others exactly.
+        # Only names in the repo are fetched; open_checkpoint reports all others exactly.
         hub.fetch(repo, sorted(shards & set(repo.names)))
     return path.parent, path
 
@@ -343,9 +347,3 @@ def _local_file(reference: Reference, model: str | None, allow_pickle: bool) -> 
             "timm:resnet18?num_classes=10 or py:package.module:callable"
         )
     return path.parent, path
-
-
-def _file_facts(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"name": path.name, "size": path.stat().st_size, "sha256": digest}

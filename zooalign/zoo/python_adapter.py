@@ -1,4 +1,4 @@
-"""One's own models as a plugin: ``py:package.module:callable?option=value``.
+"""The user's models as a plugin: ``py:package.module:callable?option=value``.
 
 The callable is called with the options as keyword arguments and returns an ``nn.Module``. Two
 attributes are looked for on the callable, then on its module (``example_inputs`` last on the
@@ -24,6 +24,7 @@ from zooalign.errors import ModelReferenceError, ZooalignError
 from zooalign.hooks.hookspecs import hookimpl
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter
 from zooalign.zoo.images import Preprocess, to_unit_range
+from zooalign.zoo.layout import CONFIG_NAME, kept_config
 from zooalign.zoo.references import (
     Reference,
     import_object,
@@ -62,7 +63,23 @@ class PythonAdapter(BaseAdapter):
         )
 
     def create(self, architecture: Architecture) -> nn.Module:
-        return _create(architecture)
+        reference = _reference(architecture)
+        options = {name: value for name, value in reference.kwargs.items() if name != "input"}
+        try:
+            with working_directory_importable():
+                module = _callable_of(reference)(**options)
+        except ZooalignError:
+            raise
+        except Exception as error:
+            raise ModelReferenceError(
+                f"'{reference}': calling {reference.target} failed: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(module, nn.Module):
+            raise ModelReferenceError(
+                f"'{reference}': {reference.target} returned {type(module).__name__}, not an "
+                "nn.Module"
+            )
+        return module
 
     def example_inputs(
         self, architecture: Architecture, batch_size: int, device: torch.device | str = "cpu"
@@ -96,13 +113,13 @@ class PythonAdapter(BaseAdapter):
 
     def preprocess(self, architecture: Architecture) -> Preprocess:
         reference = _reference(architecture)
-        own = _beside(reference, "preprocess")
-        if own is not None:
-            if not isinstance(own, Preprocess):
+        preprocess = _beside(reference, "preprocess")
+        if preprocess is not None:
+            if not isinstance(preprocess, Preprocess):
                 raise ModelReferenceError(
                     f"'{reference}': preprocess must be a zooalign.zoo.images.Preprocess"
                 )
-            return own
+            return preprocess
         shapes = _input_shapes(reference)
         if shapes and len(shapes[0]) == 3:
             channels, height, width = shapes[0]
@@ -111,11 +128,8 @@ class PythonAdapter(BaseAdapter):
 
     def config_files(self, architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
         """The source's ``config.json``, or one that names the reference, as a note for people."""
-        if source_dir is not None and (source_dir / "config.json").is_file():
-            return {"config.json": (source_dir / "config.json").read_bytes()}
-        return {
-            "config.json": (json.dumps({_MARK: architecture.config["reference"]}) + "\n").encode()
-        }
+        note = json.dumps({_MARK: architecture.config["reference"]}) + "\n"
+        return kept_config(source_dir) or {CONFIG_NAME: note.encode()}
 
     def load(self, directory: Path) -> nn.Module:
         raise ModelReferenceError(
@@ -129,18 +143,18 @@ def _reference(architecture: Architecture) -> Reference:
 
 
 def _callable_of(reference: Reference) -> Any:
-    found = import_object(reference.target, ModelReferenceError)
-    if not callable(found):
+    function = import_object(reference.target, ModelReferenceError)
+    if not callable(function):
         raise ModelReferenceError(f"'{reference}': {reference.target} is not callable")
-    return found
+    return function
 
 
 def _beside(reference: Reference, attribute: str) -> Any:
     """``attribute`` of the callable, or of the module it is named in."""
-    found = getattr(_callable_of(reference), attribute, None)
-    if found is None:
-        found = getattr(sys.modules[reference.target.partition(":")[0]], attribute, None)
-    return found
+    value = getattr(_callable_of(reference), attribute, None)
+    if value is not None:
+        return value
+    return getattr(sys.modules[reference.target.partition(":")[0]], attribute, None)
 
 
 def _input_shapes(reference: Reference) -> tuple[tuple[int, ...], ...]:
@@ -149,25 +163,6 @@ def _input_shapes(reference: Reference) -> tuple[tuple[int, ...], ...]:
     for text in texts:
         if not _SHAPE.fullmatch(text):
             raise ModelReferenceError(
-                f"'{reference}': input={text!r} is no shape; write e.g. input=3x32x32 (no batch)"
+                f"'{reference}': input={text!r} is not a shape; write e.g. input=3x32x32 (no batch)"
             )
     return tuple(tuple(int(size) for size in text.split("x")) for text in texts)
-
-
-def _create(architecture: Architecture) -> nn.Module:
-    reference = _reference(architecture)
-    options = {name: value for name, value in reference.kwargs.items() if name != "input"}
-    try:
-        with working_directory_importable():
-            module = _callable_of(reference)(**options)
-    except ZooalignError:
-        raise
-    except Exception as error:
-        raise ModelReferenceError(
-            f"'{reference}': calling {reference.target} failed: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(module, nn.Module):
-        raise ModelReferenceError(
-            f"'{reference}': {reference.target} returned {type(module).__name__}, not an nn.Module"
-        )
-    return module

@@ -68,9 +68,8 @@ def format_query(options: Options) -> str:
 
 def _quoted(text: str) -> str:
     # A space at the end of a reference would be taken for one around it.
-    found = quote(text, safe=_SAFE)
-    end = found.rstrip(" ")
-    return end + "%20" * (len(found) - len(end))
+    quoted = quote(text, safe=_SAFE)
+    return quoted.rstrip(" ") + "%20" * (len(quoted) - len(quoted.rstrip(" ")))
 
 
 def options_to_json(options: Options) -> dict[str, Any]:
@@ -82,18 +81,18 @@ def _not_json(word: str) -> Any:
     raise ValueError(word)
 
 
-def _loads(text: str) -> tuple[bool, Any]:
+def _json_or_text(text: str) -> object:
+    """The JSON value that ``text`` is; ``text`` itself if it is not JSON."""
     try:
-        return True, json.loads(text, parse_constant=_not_json)
+        return json.loads(text, parse_constant=_not_json)
     except (ValueError, RecursionError):
-        return False, None
+        return text
 
 
 def _parse_value(text: str) -> Value:
     if text in _PYTHON_WORDS:
         raise ValueError(f"write {_PYTHON_WORDS[text]}, or '\"{text}\"' for the string")
-    is_json, value = _loads(text)
-    return _freeze(value) if is_json else text
+    return _freeze(_json_or_text(text))
 
 
 def _freeze(value: Any) -> Value:
@@ -112,9 +111,9 @@ def _thaw(value: Value) -> Any:
 
 
 def _format_value(value: Value) -> str:
-    if isinstance(value, str) and value not in _PYTHON_WORDS and not _loads(value)[0]:
+    if isinstance(value, str) and value not in _PYTHON_WORDS and _json_or_text(value) is value:
         return value
-    return json.dumps(_thaw(value), separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"))
 
 
 @contextmanager
@@ -138,7 +137,7 @@ def import_object(target: str, error: type[ZooalignError]) -> Any:
     module_name, _, attribute = target.partition(":")
     try:
         with working_directory_importable():
-            found = importlib.import_module(module_name)
+            value: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as problem:
         raise error(
             f"py:{target}: {problem}; modules are looked for in the environment and in the "
@@ -149,10 +148,10 @@ def import_object(target: str, error: type[ZooalignError]) -> Any:
             f"py:{target}: importing {module_name} failed: {type(problem).__name__}: {problem}"
         ) from problem
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             raise error(f"py:{target}: {module_name} has no {attribute!r}")
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 PICKLE_SUFFIXES = (".bin", ".pth", ".pt")
@@ -269,7 +268,7 @@ def _hub(text: str, whole: str) -> Reference:
         raise ModelReferenceError(f"{whole!r}: a hub repo's name holds no '..' and no '--'")
     if at and (not _REVISION.fullmatch(revision) or ".." in revision or revision.endswith("/")):
         raise ModelReferenceError(
-            f"{whole!r}: {revision!r} is no revision; give a branch, a tag, a commit hash or "
+            f"{whole!r}: {revision!r} is not a revision; give a branch, a tag, a commit hash or "
             "refs/pr/N behind the '@'"
         )
     return Reference("hub", repo, revision=revision if at else None)
@@ -286,7 +285,7 @@ def _registry(library: str, rest: str, whole: str) -> Reference:
             )
     elif not _NAME.fullmatch(name):
         raise ModelReferenceError(
-            f"{whole!r}: {name!r} is no architecture name; write {library}:NAME?option=value"
+            f"{whole!r}: {name!r} is not an architecture name; write {library}:NAME?option=value"
         )
     return Reference("registry", name, library=library, options=options)
 

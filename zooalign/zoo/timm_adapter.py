@@ -22,6 +22,7 @@ from zooalign.hooks.hookspecs import hookimpl
 from zooalign.zoo import building
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter, Reduction
 from zooalign.zoo.images import Preprocess
+from zooalign.zoo.layout import CONFIG_NAME, kept_config
 from zooalign.zoo.references import Reference
 
 __all__ = ["TimmAdapter"]
@@ -32,6 +33,7 @@ _RESERVED = frozenset(
 )
 # Entries of a pretrained_cfg that say where its weights come from, or name the architecture again.
 _WEIGHTS_ENTRIES = {"url", "file", "hf_hub_id", "hf_hub_filename", "source", "state_dict"}
+_DATA_ENTRIES = ("input_size", "mean", "std", "interpolation", "crop_pct", "crop_mode")
 _NOT_WRITTEN = _WEIGHTS_ENTRIES | {"custom_load", "architecture", "label_offset", "tag"}
 # Sides of images: most strides and windows of timm's models divide one of the first.
 _SIDES = (64, 96, 128, 160, 192, 224, 256, 288, 384, 448, 512)
@@ -103,20 +105,18 @@ class TimmAdapter(BaseAdapter):
 
     def preprocess(self, architecture: Architecture) -> Preprocess:
         config = _data_config(architecture)
-        # normalize=False ends timm's own resizing and cropping with a uint8 tensor.
+        # normalize=False ends timm's resizing and cropping with a uint8 tensor.
         spatial = timm.data.create_transform(**config, is_training=False, normalize=False)
         return Preprocess(
             spatial, config["input_size"][0], tuple(config["mean"]), tuple(config["std"])
         )
 
     def config_files(self, architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
-        if source_dir is not None and (source_dir / "config.json").is_file():
-            return {"config.json": (source_dir / "config.json").read_bytes()}
-        if "pretrained_cfg" in architecture.config:
-            config = dict(architecture.config)
-        else:
-            config = _hub_config(architecture)
-        return {"config.json": (json.dumps(config, indent=2) + "\n").encode()}
+        if kept := kept_config(source_dir):
+            return kept
+        whole = "pretrained_cfg" in architecture.config
+        config = architecture.config if whole else _hub_config(architecture)
+        return {CONFIG_NAME: (json.dumps(config, indent=2) + "\n").encode()}
 
     def load(self, directory: Path) -> nn.Module:
         try:
@@ -174,7 +174,7 @@ def _create(architecture: Architecture) -> nn.Module:
         if "pretrained_cfg" not in config:
             module = timm.create_model(config["architecture"], **config.get("model_args", {}))
             return module
-        # timm reads its config from a directory only; its own reader knows every past layout.
+        # timm reads its config from a directory only, and its reader knows every past layout.
         with tempfile.TemporaryDirectory() as directory:
             (Path(directory) / "config.json").write_text(json.dumps(config))
             module = timm.create_model(f"local-dir:{directory}", pretrained=False)
@@ -205,15 +205,15 @@ def _resolve_data_config(module: nn.Module, config: Mapping[str, Any]) -> dict[s
     """
     resolved = timm.data.resolve_model_data_config(module)
     channels, *size = resolved["input_size"]
-    asked = config.get("model_args", {}).get("img_size")
-    if asked is not None:
-        size = [asked, asked] if isinstance(asked, int) else list(asked)
+    img_size = config.get("model_args", {}).get("img_size")
+    if img_size is not None:
+        size = [img_size, img_size] if isinstance(img_size, int) else list(img_size)
     elif getattr(getattr(module, "patch_embed", None), "img_size", None) is not None:
         size = list(module.patch_embed.img_size)  # type: ignore[union-attr, arg-type]
     channels = config.get("model_args", {}).get("in_chans", getattr(module, "in_chans", channels))
     for key in ("mean", "std"):
         values = resolved[key]
-        if not isinstance(values, list | tuple) or not all(map(_is_number, values)) or not values:
+        if not isinstance(values, list | tuple) or not values or not all(map(_is_finite, values)):
             raise ModelReferenceError(f"{key} of the images is {values!r}, not a list of numbers")
         values = tuple(values)
         if len(values) not in (1, channels):
@@ -227,7 +227,7 @@ def _resolve_data_config(module: nn.Module, config: Mapping[str, Any]) -> dict[s
     return {**resolved, "input_size": shape}
 
 
-def _is_number(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
@@ -240,8 +240,7 @@ def _hub_config(architecture: Architecture) -> dict[str, Any]:
         if value is not None and key not in _NOT_WRITTEN
     }
     data = _resolve_data_config(module, architecture.config)
-    pretrained |= {key: data[key] for key in ("input_size", "mean", "std")}
-    pretrained |= {key: data[key] for key in ("interpolation", "crop_pct", "crop_mode")}
+    pretrained |= {key: data[key] for key in _DATA_ENTRIES}
     if pretrained.get("fixed_input_size"):
         pretrained.pop("test_input_size", None)
     pretrained["num_classes"] = module.num_classes
@@ -298,8 +297,9 @@ def _fewer_layers(module: nn.Module) -> dict[str, Any]:
     options = _options(module)
     if "depth" in options:
         return {"depth": _LAYERS}
-    if _is_tuple_of_ints(options.get("stages")):  # Hiera names its numbers of layers so
-        return {"stages": [_LAYERS] * len(options["stages"])}
+    counts = options.get("stages")  # Hiera names its numbers of layers so
+    if isinstance(counts, tuple) and all(isinstance(count, int) for count in counts):
+        return {"stages": [_LAYERS] * len(counts)}
     stages = getattr(module, "stages", None) or getattr(module, "layers", None)
     for name in ("depths", "layers"):
         if name in options and isinstance(stages, (nn.Sequential, nn.ModuleList)):
@@ -313,14 +313,11 @@ def _options(module: nn.Module) -> dict[str, Any]:
     A class that takes its configuration as ``cfg`` and any other options beside it reads those in
     place of fields.
     """
-    given = inspect.signature(type(module)).parameters
-    options = {name: option.default for name, option in given.items()}
-    kind = given["cfg"].annotation if "cfg" in given and "kwargs" in given else None
+    parameters = inspect.signature(type(module)).parameters
+    options = {name: parameter.default for name, parameter in parameters.items()}
+    takes_config = "cfg" in parameters and "kwargs" in parameters
+    kind = parameters["cfg"].annotation if takes_config else None
     for candidate in (kind, *get_args(kind)):
         if is_dataclass(candidate):
             options |= {field.name: field.default for field in fields(candidate)}
     return options
-
-
-def _is_tuple_of_ints(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(number, int) for number in value)

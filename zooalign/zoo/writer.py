@@ -12,13 +12,13 @@ from torch import Tensor
 from zooalign.errors import CheckpointError
 from zooalign.graph.lazy_state import StateView, TensorInfo, info_of
 from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME, Checkpoint
+from zooalign.zoo.converted_checkpoint import ConvertedCheckpoint
 from zooalign.zoo.files import new_directory, safe_name
 from zooalign.zoo.headers import Header, make_header
-from zooalign.zoo.stored import ConvertedCheckpoint
 
 __all__ = ["digest_of", "write_model"]
 
-# Files by name, made from the SHA-256 of every tensor once all are written.
+# Files by name, computed from the SHA-256 of every tensor once all are written.
 FilesOfDigests = Callable[[Mapping[str, str]], Mapping[str, bytes]]
 
 
@@ -49,16 +49,16 @@ def write_model(
     Parameters
     ----------
     tensors:
-        Each is asked for once, when its turn comes; a lazy state dict is not read before.
+        Each is read once, when it is written.
     config_files:
         Files beside the weights, by name; so are ``extra_files``. A function is called once all
         tensors are written, with the SHA-256 of each (:func:`digest_of`): it gives the files, or
         raises, and then nothing is left behind.
     max_shard_size:
-        Bytes a file; without it, one ``model.safetensors``, which is the only layout that timm
+        Maximum bytes per file; without it, one ``model.safetensors``, the only layout that timm
         reads.
     metadata:
-        Of each file, beside ``format: pt``.
+        Metadata of each file, beside ``format: pt``.
     layout_like:
         Keep this checkpoint's division into files; keys it does not have go to the last one. One
         that is converted when it is read is written as it is stored.
@@ -85,8 +85,10 @@ def write_model(
     metadata = {"format": "pt", **(layout_like.metadata if layout_like else {}), **(metadata or {})}
     shards = _plan(infos, metadata, max_shard_size, layout_like)
     files = {**_index(shards, infos), **(config_files or {})}
-    if not callable(extra_files):
-        files = _merged(files, extra_files or {})
+    if extra_files is not None and not callable(extra_files):
+        if twice := sorted(set(files) & set(extra_files)):
+            raise CheckpointError(f"{twice[0]} is given both as config and as extra file")
+        files |= extra_files
     taken = {*files, *(shard.name for shard in shards)}
     if len(taken) < len(files) + len(shards):
         raise CheckpointError(f"{output_dir}: two of its files have one name: {sorted(taken)}")
@@ -120,13 +122,6 @@ class _Hashed(StateView):
         return tensor
 
 
-def _merged(files: Mapping[str, bytes], extra_files: Mapping[str, bytes]) -> dict[str, bytes]:
-    for name in extra_files:
-        if name in files:
-            raise CheckpointError(f"{name} is given both as config and as extra file")
-    return {**files, **extra_files}
-
-
 def _plan(
     infos: Mapping[str, TensorInfo],
     metadata: Mapping[str, str],
@@ -135,23 +130,22 @@ def _plan(
 ) -> list[_Shard]:
     if not infos:
         raise CheckpointError("there are no tensors to write")
-    parts: list[dict[str, TensorInfo]]
-    if layout_like is not None and len(set(layout_like.layout.values())) > 1:
-        names = sorted(set(layout_like.layout.values()))
-        parts = [{} for _ in names]
+    layout = layout_like.layout if layout_like is not None else {}
+    names = sorted(set(layout.values()))
+    parts: dict[str, dict[str, TensorInfo]] = {name: {} for name in names}
+    if len(names) > 1:
         for key, info in infos.items():
-            parts[names.index(layout_like.layout.get(key, names[-1]))][key] = info
-        names = [name for name, part in zip(names, parts, strict=True) if part]
-        parts = [part for part in parts if part]
+            parts[layout.get(key, names[-1])][key] = info
+        parts = {name: part for name, part in parts.items() if part}
     else:
-        parts = _split(infos, max_shard_size)
-        count = len(parts)
-        names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+        pieces = _split(infos, max_shard_size)
+        parts = {
+            f"model-{number:05d}-of-{len(pieces):05d}.safetensors": piece
+            for number, piece in enumerate(pieces, start=1)
+        }
     if len(parts) == 1:
-        names = [WEIGHTS_NAME]
-    return [
-        _Shard(safe_name(n), *make_header(p, metadata)) for n, p in zip(names, parts, strict=True)
-    ]
+        parts = {WEIGHTS_NAME: dict(infos)}
+    return [_Shard(safe_name(name), *make_header(part, metadata)) for name, part in parts.items()]
 
 
 def _split(

@@ -13,8 +13,8 @@ from zooalign.pipelines.align import align_models
 from zooalign.pipelines.merge import merge_models
 from zooalign.release.opening import derive_for
 from zooalign.release.settings import AlignSettings, MergeSettings
+from zooalign.zoo.converted_checkpoint import ConvertedCheckpoint
 from zooalign.zoo.models import open_model
-from zooalign.zoo.stored import ConvertedCheckpoint
 from zooalign.zoo.writer import write_model
 
 from zooalign_transformers.building import transformers_model

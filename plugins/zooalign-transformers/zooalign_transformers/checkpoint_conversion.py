@@ -159,18 +159,18 @@ def _part(rules: _Rules, target: str, group: _Group, infos: Infos) -> Part:
             f"'{target}' is stored in {len(stored)} pieces, which are not those that transformers "
             f"stores it in: look at '{other[0]}'"
         )
-    own = {name: TensorInfo(tuple(t.shape), t.dtype) for name, t in whole.items()}
-    return Part(stored, own, forward, backward)
+    loaded = {name: TensorInfo.of(tensor) for name, tensor in whole.items()}
+    return Part(stored, loaded, forward, backward)
 
 
 def _computed(name: str) -> Part:
     return Part((name,), {}, lambda pieces: {}, lambda whole: {})
 
 
-def _renamed(stored: str, own: str, info: TensorInfo) -> Part:
+def _renamed(stored: str, loaded: str, info: TensorInfo) -> Part:
     return Part(
         (stored,),
-        {own: info},
-        lambda pieces: {own: pieces[stored]},
-        lambda whole: {stored: whole[own]},
+        {loaded: info},
+        lambda pieces: {loaded: pieces[stored]},
+        lambda whole: {stored: whole[loaded]},
     )

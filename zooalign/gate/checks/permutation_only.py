@@ -13,7 +13,7 @@ from zooalign.release.opened import OpenedRelease
 from zooalign.release.opening import derive_for
 from zooalign.release.sources import source_of
 from zooalign.symmetry.same_function import compare_functions
-from zooalign.zoo.fitting import state_dict_for
+from zooalign.zoo.building import state_dict_for
 from zooalign.zoo.models import Model, open_model
 
 

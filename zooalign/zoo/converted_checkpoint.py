@@ -1,4 +1,4 @@
-"""Checkpoints whose tensors have other names, or are cut otherwise, than the architecture's.
+"""Checkpoints whose tensors are named or divided differently than the architecture's.
 
 A library may store experts one by one and compute with all of them in one tensor, or have renamed
 its parameters since. Such a checkpoint is read under the architecture's names, and what is
@@ -19,8 +19,8 @@ from zooalign.zoo.checkpoint import Checkpoint
 __all__ = ["ConvertedCheckpoint", "Part", "StoredNames", "as_architecture"]
 
 Named = Mapping[str, Tensor]
-# Parts that are kept while their pieces are written: two whose pieces take turns in a file.
-_KEPT = 2
+# Parts held in memory while their pieces are written: two parts may alternate in a file.
+_MOST_HELD = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,24 +33,24 @@ class Part:
     ----------
     stored:
         Names in the checkpoint.
-    own:
+    loaded:
         Names of the architecture, with shapes and dtypes. None: the module computes it itself, and
         it is written as it was.
     forward:
-        From tensors by stored names to tensors by own names.
+        From tensors by stored names to tensors by names of the architecture.
     backward:
         The other way.
     """
 
     stored: tuple[str, ...]
-    own: Mapping[str, TensorInfo]
+    loaded: Mapping[str, TensorInfo]
     forward: Callable[[Named], Named]
     backward: Callable[[Named], Named]
 
 
 @runtime_checkable
 class StoredNames(Protocol):
-    """What an adapter may also offer: how its library converts checkpoints when it loads them."""
+    """An optional part of an adapter: how its library converts checkpoints when loading."""
 
     def stored_parts(
         self, architecture: Architecture, infos: Mapping[str, TensorInfo]
@@ -68,18 +68,19 @@ class ConvertedCheckpoint(Checkpoint):
     def __init__(self, stored: Checkpoint, parts: Sequence[Part]) -> None:
         self.stored = stored
         self.parts = tuple(parts)
-        place = {name: part for part in self.parts for name in part.own}
+        part_of = {name: part for part in self.parts for name in part.loaded}
 
         def read(name: str) -> Tensor:
-            part = place[name]
-            return _moved(part.forward, {piece: stored[piece] for piece in part.stored}, name)[name]
+            part = part_of[name]
+            pieces = {piece: stored[piece] for piece in part.stored}
+            return _moved(part.forward, pieces, name)[name]
 
         super().__init__(
-            {name: info for part in self.parts for name, info in part.own.items()},
+            {name: info for part in self.parts for name, info in part.loaded.items()},
             read,
             files=stored.files,
             layout={
-                name: stored.layout[part.stored[0]] for part in self.parts for name in part.own
+                name: stored.layout[part.stored[0]] for part in self.parts for name in part.loaded
             },
             metadata=stored.metadata,
         )
@@ -87,7 +88,7 @@ class ConvertedCheckpoint(Checkpoint):
     def as_stored(self, tensors: Named) -> LazyTensors:
         """Tensors under the architecture's names, as the tensors that are stored in their place.
 
-        Every tensor is asked for once if pieces are read in the order of the files.
+        Every tensor is read once if pieces are read in the order of the files.
 
         Raises
         ------
@@ -100,49 +101,46 @@ class ConvertedCheckpoint(Checkpoint):
                 f"{other[0]}: the tensors to write are not those of the checkpoint whose layout "
                 "they are to have"
             )
-        place = {piece: part for part in self.parts for piece in part.stored}
-        kept: dict[tuple[str, ...], Named] = {}
+        part_of = {piece: part for part in self.parts for piece in part.stored}
+        held: dict[tuple[str, ...], Named] = {}
 
         def read(piece: str) -> Tensor:
-            part = place[piece]
-            if not part.own:
+            part = part_of[piece]
+            if not part.loaded:
                 return self.stored[piece]
-            if part.stored not in kept:
-                whole = {name: tensors[name] for name in part.own}
+            if part.stored not in held:
+                whole = {name: tensors[name] for name in part.loaded}
                 pieces = _moved(part.backward, whole, piece)
-                _require_inverse(part, pieces, whole)
-                while len(kept) >= _KEPT:
-                    kept.pop(next(iter(kept)))
-                kept[part.stored] = pieces
-            return kept[part.stored][piece]
+                loaded_again = part.forward(pieces)
+                for name, tensor in whole.items():
+                    if name not in loaded_again or not same_bytes(loaded_again[name], tensor):
+                        raise CheckpointError(
+                            f"{name}: the pieces it is stored in do not give it back"
+                        )
+                while len(held) >= _MOST_HELD:
+                    held.pop(next(iter(held)))
+                held[part.stored] = pieces
+            return held[part.stored][piece]
 
         def info(piece: str, part: Part) -> TensorInfo:
             stored = self.stored.info(piece)
-            if not part.own:
+            if not part.loaded:
                 return stored
-            return replace(stored, dtype=info_of(tensors, next(iter(part.own))).dtype)
+            return replace(stored, dtype=info_of(tensors, next(iter(part.loaded))).dtype)
 
-        return LazyTensors({piece: info(piece, part) for piece, part in place.items()}, read)
+        return LazyTensors({piece: info(piece, part) for piece, part in part_of.items()}, read)
 
 
-def _moved(move: Callable[[Named], Named], tensors: Named, wanted: str) -> Named:
+def _moved(move: Callable[[Named], Named], tensors: Named, name: str) -> Named:
     try:
-        found = move(tensors)
+        result = move(tensors)
     except (CheckpointError, MemoryError):
         raise
-    except Exception as error:  # a library's own conversion
-        raise CheckpointError(f"{wanted}: cannot be converted: {error}") from error
-    if wanted not in found:
-        raise CheckpointError(f"{wanted}: the library's conversion does not give it")
-    return found
-
-
-def _require_inverse(part: Part, pieces: Named, whole: Named) -> None:
-    """What is written must be read as what was meant."""
-    again = part.forward(pieces)
-    for name, tensor in whole.items():
-        if name not in again or not same_bytes(again[name], tensor):
-            raise CheckpointError(f"{name}: the pieces it is stored in do not give it back")
+    except Exception as error:  # raised by the library's conversion
+        raise CheckpointError(f"{name}: cannot be converted: {error}") from error
+    if name not in result:
+        raise CheckpointError(f"{name}: the library's conversion does not give it")
+    return result
 
 
 def as_architecture(

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo
-from zooalign.zoo.building import assign_state_dict, build_on_meta
-from zooalign.zoo.fitting import state_dict_for
+from zooalign.zoo.building import assign_state_dict, build_on_meta, state_dict_for
 
 
 def tied() -> TiedEmbedding:

@@ -11,7 +11,7 @@ from torch import Tensor
 from zooalign.errors import CheckpointError
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo
 from zooalign.zoo.checkpoint import open_checkpoint
-from zooalign.zoo.stored import ConvertedCheckpoint, Part
+from zooalign.zoo.converted_checkpoint import ConvertedCheckpoint, Part
 from zooalign.zoo.writer import write_model
 
 COUNT = 3
