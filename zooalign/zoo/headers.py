@@ -116,7 +116,6 @@ def make_header(
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     entries: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     begin = 0
-    relative = {}
     for name in order:
         info = tensors[name]
         if info.dtype not in _NAMES:
@@ -127,7 +126,6 @@ def make_header(
             "shape": list(info.shape),
             "data_offsets": [begin, end],
         }
-        relative[name] = begin
         begin = end
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
@@ -136,7 +134,7 @@ def make_header(
     start = _LENGTH.size + len(text)
     header = Header(
         {name: tensors[name] for name in order},
-        {name: start + offset for name, offset in relative.items()},
+        {name: start + entries[name]["data_offsets"][0] for name in order},
         dict(metadata),
     )
     return _LENGTH.pack(len(text)) + text, header
@@ -158,11 +156,15 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
 def _checked(
     path: Path, entries: dict[str, Any], metadata: dict[str, str], *, data_start: int, size: int
 ) -> Header:
-    spans = []
-    tensors = {}
-    for name, value in entries.items():
-        where = f"{path}: {name}:"
-        entry = converted(value, _Entry, f"{where} its entry", CheckpointError)
+    checked = {
+        name: converted(value, _Entry, f"{path}: {name}: its entry", CheckpointError)
+        for name, value in entries.items()
+    }
+    tensors: dict[str, TensorInfo] = {}
+    offsets: dict[str, int] = {}
+    position = 0
+    for name in sorted(checked, key=lambda name: (checked[name].data_offsets, name)):
+        entry, where = checked[name], f"{path}: {name}:"
         if entry.dtype not in _CODES:
             raise CheckpointError(f"{where} dtype {entry.dtype!r} is not supported")
         begin, end = entry.data_offsets
@@ -171,29 +173,20 @@ def _checked(
                 f"{where} truncated or out of range: its bytes end at {data_start + end}, the "
                 f"file at {size}"
             )
-        info = TensorInfo(entry.shape, _CODES[entry.dtype])
-        if end - begin != info.nbytes:
+        tensors[name] = TensorInfo(entry.shape, _CODES[entry.dtype])
+        if end - begin != tensors[name].nbytes:
             raise CheckpointError(
-                f"{where} shape {list(entry.shape)} of {entry.dtype} needs {info.nbytes} bytes, "
-                f"its offsets give {end - begin}"
+                f"{where} shape {list(entry.shape)} of {entry.dtype} needs "
+                f"{tensors[name].nbytes} bytes, its offsets give {end - begin}"
             )
-        tensors[name] = info
-        spans.append((begin, end, name))
-    spans.sort()
-    position = 0
-    for begin, end, name in spans:
         if begin != position:
             what = "overlaps the one before" if begin < position else "leaves a hole before it"
-            raise CheckpointError(f"{path}: {name}: {what}: begins at {begin}, expected {position}")
+            raise CheckpointError(f"{where} {what}: begins at {begin}, expected {position}")
+        offsets[name] = data_start + begin
         position = end
     if data_start + position != size:
         raise CheckpointError(
             f"{path}: {size - data_start - position} bytes follow the last tensor; no tensor "
             "owns them"
         )
-    names = [name for _, _, name in spans]
-    return Header(
-        {name: tensors[name] for name in names},
-        {name: data_start + begin for begin, _, name in spans},
-        metadata,
-    )
+    return Header(tensors, offsets, metadata)

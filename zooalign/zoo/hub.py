@@ -104,15 +104,16 @@ def fetch(repo: HubRepo, names: Sequence[str]) -> list[Path]:
     """
 
     def download(name: str, revision: str | None) -> Path:
-        path = hf_hub_download(
-            repo.repo_id,
-            name,
-            revision=revision,
-            token=repo.token,
-            endpoint=endpoint(),
-            cache_dir=repo.cache_dir,
+        return Path(
+            hf_hub_download(
+                repo.repo_id,
+                name,
+                revision=revision,
+                token=repo.token,
+                endpoint=endpoint(),
+                cache_dir=repo.cache_dir,
+            )
         )
-        return Path(path)
 
     with hub_errors(repo.repo_id, repo.revision):
         # By the revision's name first, so that the cache knows the name when it is offline.
@@ -131,8 +132,8 @@ def _require_stated(repo: HubRepo, name: str, path: Path) -> None:
     content = path.read_bytes()
     blob = b"blob %d\0" % len(content) + content
     if hashlib.sha1(blob, usedforsecurity=False).hexdigest() != stated:
-        for left in (path.resolve(), path):  # so that the next run asks the hub again
-            left.unlink(missing_ok=True)
+        for cached in (path.resolve(), path):  # so that the next run asks the hub again
+            cached.unlink(missing_ok=True)
         raise HubError(
             f"{repo.repo_id}@{repo.commit}: {name} is not the file the hub states (git's id "
             "differs); try again"
