@@ -94,7 +94,7 @@ def _check_format(body: Any, expected: str, what: str, where: str) -> None:
 def _converted(value: Any, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:
         raise SpecError(f"{where} is malformed: {error}") from error
 
 

@@ -56,5 +56,5 @@ def converted(value: Any, kind: type[T], where: str, error: type[ZooalignError])
     """``value`` checked against ``kind``; the error names the field that does not fit."""
     try:
         return msgspec.convert(value, kind)
-    except msgspec.ValidationError as problem:
+    except (msgspec.ValidationError, UnicodeEncodeError) as problem:  # half a character
         raise error(f"{where} is malformed: {problem}") from None

@@ -33,8 +33,8 @@ def findings(
     release: Path, capsys: pytest.CaptureFixture[str], *words: str
 ) -> dict[str, tuple[str, str]]:
     main(["check", str(release), *words, "--format", "json"], standalone_mode=False)
-    found = json.loads(capsys.readouterr().out)["findings"]
-    return {f["id"]: (f["severity"], f["message"]) for f in found if f["id"].startswith("example.")}
+    reported = json.loads(capsys.readouterr().out)["findings"]
+    return {f["id"]: (f["severity"], f["message"]) for f in reported if f["id"].startswith("example.")}
 
 
 def write_card(release: Path, title: str, licence: str, more: str = "") -> None:
@@ -59,13 +59,13 @@ def test_a_good_card(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_each_rule_finds(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_card(release, "Final model (2)", "cc-by-nc-4.0")
-    found = findings(release, capsys)
-    assert {name: severity for name, (severity, _) in found.items()} == {
+    reported = findings(release, capsys)
+    assert {name: severity for name, (severity, _) in reported.items()} == {
         "example.licence": "error",
         "example.name": "error",
         "example.owner": "warning",
     }
-    assert "'cc-by-nc-4.0' is not one of apache-2.0, mit" in found["example.licence"][1]
+    assert "'cc-by-nc-4.0' is not one of apache-2.0, mit" in reported["example.licence"][1]
 
 
 def test_a_policy_changes_them(
@@ -77,8 +77,8 @@ def test_a_policy_changes_them(
         'disable = ["example.name"]\n[severity]\n"example.owner" = "error"\n'
         '[parameters."example.licence"]\nallowed = ["cc-by-nc-4.0"]\n'
     )
-    found = findings(release, capsys, "--policy", str(policy))
-    assert {name: severity for name, (severity, _) in found.items()} == {"example.owner": "error"}
+    reported = findings(release, capsys, "--policy", str(policy))
+    assert {name: severity for name, (severity, _) in reported.items()} == {"example.owner": "error"}
 
 
 def test_a_broken_card_is_not_its_business(

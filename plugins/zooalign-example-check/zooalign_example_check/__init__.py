@@ -71,7 +71,7 @@ def owner(release: OpenedRelease) -> Iterator[Problem]:
 
 @hookimpl
 def zooalign_checks() -> list[Check]:
-    """Found by zooalign through the entry point in ``pyproject.toml``."""
+    """zooalign reads it through the entry point in ``pyproject.toml``."""
     return [licence, name, owner]
 
 
