@@ -34,7 +34,9 @@ def findings(
 ) -> dict[str, tuple[str, str]]:
     main(["check", str(release), *words, "--format", "json"], standalone_mode=False)
     reported = json.loads(capsys.readouterr().out)["findings"]
-    return {f["id"]: (f["severity"], f["message"]) for f in reported if f["id"].startswith("example.")}
+    return {
+        f["id"]: (f["severity"], f["message"]) for f in reported if f["id"].startswith("example.")
+    }
 
 
 def write_card(release: Path, title: str, licence: str, more: str = "") -> None:
@@ -78,7 +80,9 @@ def test_a_policy_changes_them(
         '[parameters."example.licence"]\nallowed = ["cc-by-nc-4.0"]\n'
     )
     reported = findings(release, capsys, "--policy", str(policy))
-    assert {name: severity for name, (severity, _) in reported.items()} == {"example.owner": "error"}
+    assert {name: severity for name, (severity, _) in reported.items()} == {
+        "example.owner": "error"
+    }
 
 
 def test_a_broken_card_is_not_its_business(
