@@ -96,6 +96,7 @@ HOSTILE = {
         file_of(b'{"\\ud800": {"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'),
         "not text",
     ),
+    "half_in_entry": (file_of(b'{"w": {"\\ud800": 1}}'), "w: its entry is malformed"),
     "half_in_metadata": (file_of({"__metadata__": {"a": "\ud800"}, "w": entry(0, 4)}), "not text"),
     "twice": (
         file_of(
