@@ -17,7 +17,7 @@ def spec() -> PermutationSpec:
 
 
 def said(recorded: PermutationSpec, spec: PermutationSpec) -> dict[str, str]:
-    return {gap.parameter: gap.message for gap in permutation_gaps(recorded, spec)}
+    return {gap.where: gap.message for gap in permutation_gaps(recorded, spec)}
 
 
 def test_the_same_spec(spec: PermutationSpec) -> None:
@@ -56,7 +56,7 @@ def test_an_axis_that_is_moved_twice(spec: PermutationSpec) -> None:
     group = next(g for g in spec.groups if "mlp.fc1.weight" in g.members[0].parameter)
     twice = dataclasses.replace(spec, groups=(*spec.groups, structs.replace(group, id="again")))
     found = list(permutation_gaps(twice, spec))
-    moved = {gap.parameter for gap in found if "moved twice" in gap.message}
+    moved = {gap.where for gap in found if "moved twice" in gap.message}
     assert moved == {m.parameter for m in group.members}
 
 

@@ -182,7 +182,7 @@ def test_rules(install_plugin: Install) -> None:
         HEAD + "import zooalign.operators.view as module\n"
         "@hookimpl\ndef zooalign_operators(): return [module]",
     )
-    state = next(s for s in plugin_states() if s.info.name == "rules")
+    state = next(s for s in plugin_states() if s.name == "rules")
     assert state.provides == ("operators zooalign.operators.view",) and state.error is None
 
 

@@ -89,7 +89,7 @@ def test_a_broken_plugin_is_a_named_warning(install_plugin: Install, code: str, 
     install_plugin("fine", ADAPTER.format(name="fine"))
     with pytest.warns(ZooalignWarning, match=r"plugin 'broken' \(dist-broken\) is left out"):
         adapters = libraries.library_adapters()
-    states = {state.info.name: state for state in plugin_states()}
+    states = {state.name: state for state in plugin_states()}
     assert says in (states["broken"].error or "") and not states["broken"].provides
     assert states["fine"].error is None
     assert [adapter.name for adapter in adapters] == ["timm", "py", "fine"]

@@ -31,7 +31,7 @@ def command(output: str | None, settings: DemoSettings) -> Result:
         for line in _lines(report):
             console.print(line)
 
-    return Result(report.result, show, 0 if report.ok else 1)
+    return Result(report, show, 0 if report.ok else 1)
 
 
 def _lines(report: Any) -> list[Any]:
@@ -45,28 +45,29 @@ def _lines(report: Any) -> list[Any]:
             for of in ("error", "loss")
         ]
         table.add_row(name, f"{line.midpoint_accuracy:.3f}", *both)
-    first, second = report.accuracies
+    first, second = report.networks
     train, test = report.rows.values()
-    alignment = report.merge.alignments[0]
+    downloaded = report.downloaded
     verdict = "[green]passed[/green]" if report.check.ok else "[red]FAILED[/red]"
-    same = report.hub.same_bytes and report.downloaded_relative_error == 0
+    same = report.published.same_bytes and downloaded.max_relative_error == 0
     return [
         f"[bold]1. Train[/bold] two {report.architecture} ({report.parameters:,} parameters) on "
-        f"{train} digits: accuracy {first:.3f} and {second:.3f} on {test} others.",
-        f"[bold]2. Symmetries[/bold]: {report.groups} groups, "
-        f"10^{report.verification.log10_order:.2f} permutations that change nothing (error "
-        f"{report.verification.max_relative_error:.0e}, rounding explains "
-        f"{report.verification.tolerance:.0e}).",
-        f"[bold]3. Align[/bold] by activations: {alignment.moved_fraction:.0%} of units move, and "
-        f"the function stays the same (error {alignment.max_relative_error:.0e}).",
+        f"{train} digits: accuracy {first.accuracy:.3f} and {second.accuracy:.3f} on {test} "
+        "others.",
+        f"[bold]2. Symmetries[/bold]: {report.spec.groups} groups, "
+        f"10^{report.spec.log10_order:.2f} permutations that change nothing (error "
+        f"{report.spec.max_relative_error:.0e}, rounding explains "
+        f"{report.spec.tolerance:.0e}).",
+        f"[bold]3. Align[/bold] by activations: {report.align.moved_fraction:.0%} of units move, "
+        f"and the function stays the same (error {report.align.max_relative_error:.0e}).",
         table,
         "   Barriers over the line between the ends (in brackets: over their mean).",
-        f"[bold]4. Merge[/bold]: accuracy {report.merged_accuracy:.3f}. Check: {verdict}, "
+        f"[bold]4. Merge[/bold]: accuracy {report.merged.accuracy:.3f}. Check: {verdict}, "
         f"{len(report.check.checks)} checks, {len(report.check.findings)} findings.",
-        f"[bold]5. Publish[/bold] to a hub on this machine: {report.hub.files} files in commit "
-        f"{report.hub.commit[:12]}; downloaded back, timm loads it: "
+        f"[bold]5. Publish[/bold] to a hub on this machine: {report.published.files} files in "
+        f"commit {report.published.commit[:12]}; downloaded back, timm loads it: "
         f"{'same bytes, same function' if same else '[red]NOT THE SAME[/red]'}, accuracy "
-        f"{report.downloaded_accuracy:.3f}.",
+        f"{downloaded.accuracy:.3f}.",
         f"The curve is {escape(report.output)}/barrier.svg, and the folder holds everything "
         f"({report.seconds:.0f} s).",
     ]

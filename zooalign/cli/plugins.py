@@ -19,7 +19,6 @@ def command() -> Result:
     from zooalign.gate.plugin_states import PluginsResult, plugin_states
 
     states = plugin_states()
-    result = PluginsResult(tuple(state.result for state in states))
     failed = any(state.error and not state.left_out for state in states)
 
     def show(console: Any) -> None:
@@ -28,14 +27,15 @@ def command() -> Result:
 
         table = Table("plugin", "from", "version", "adds")
         for state in states:
-            info = state.info
             adds = "\n".join(map(escape, state.provides))
             if state.error:
                 colour = "yellow" if state.left_out else "red"
                 adds = f"[{colour}]{escape(state.error)}[/{colour}]"
-            origin = info.origin if info.origin == "built-in" else info.distribution or info.origin
-            origin = f"{escape(origin)}\n{escape(info.module)}"
-            table.add_row(escape(info.name), origin, escape(info.version or ""), adds)
+            origin = (
+                state.origin if state.origin == "built-in" else state.distribution or state.origin
+            )
+            origin = f"{escape(origin)}\n{escape(state.module)}"
+            table.add_row(escape(state.name), origin, escape(state.version or ""), adds)
         console.print(table)
 
-    return Result(result, show, int(failed))
+    return Result(PluginsResult(states), show, int(failed))

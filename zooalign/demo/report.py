@@ -1,18 +1,21 @@
 """The results of the demo, as a value."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from zooalign.demo.hub import RoundTrip
 from zooalign.gate.findings import CheckReport
 from zooalign.merging.curve import BarrierCurve
-from zooalign.release.provenance import Provenance
-from zooalign.release.results import merged_fields, plain
-from zooalign.symmetry import Verification
 
-__all__ = ["DemoReport", "DemoResult", "Line"]
+__all__ = [
+    "AlignFacts",
+    "DemoReport",
+    "Downloaded",
+    "Line",
+    "Merged",
+    "Network",
+    "SpecFacts",
+]
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,11 @@ class Downloaded:
 
 
 @dataclass(frozen=True)
-class DemoResult:
-    """The JSON of ``zooalign demo`` (``docs/cli.md``)."""
+class DemoReport:
+    """The JSON of ``zooalign demo`` (``docs/cli.md``).
+
+    ``ok`` says that everything that can be proved was. Paths are relative to ``output``.
+    """
 
     ok: bool
     output: str
@@ -109,70 +115,3 @@ class DemoResult:
     plots: tuple[str, ...]
     commands: tuple[str, ...]
     seconds: float
-
-
-@dataclass(frozen=True)
-class DemoReport:
-    """All the demo shows. Paths are relative to ``output``."""
-
-    output: str
-    seed: int
-    architecture: str
-    parameters: int
-    rows: dict[str, int]
-    networks: tuple[str, str]
-    accuracies: tuple[float, float]
-    groups: int
-    verification: Verification
-    before: Line
-    after: Line
-    merge: Provenance
-    merged_accuracy: float
-    check: CheckReport
-    hub: RoundTrip
-    downloaded_relative_error: float
-    downloaded_accuracy: float
-    plots: tuple[str, ...]
-    commands: tuple[str, ...]
-    seconds: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether everything that can be proved was."""
-        return (
-            self.verification.ok
-            and self.check.ok
-            and self.hub.verified
-            and self.hub.same_bytes
-            and self.downloaded_relative_error == 0
-        )
-
-    def at(self, output: Path) -> "DemoReport":
-        """The same report of the folder in its final place."""
-        return replace(self, output=str(output))
-
-    @property
-    def result(self) -> DemoResult:
-        """Its JSON."""
-        proof, alignment = self.verification, self.merge.alignments[0]
-        return merged_fields(
-            DemoResult,
-            self,
-            {
-                "ok": self.ok,
-                "networks": [
-                    Network(*pair) for pair in zip(self.networks, self.accuracies, strict=True)
-                ],
-                "spec": {**vars(proof), "groups": self.groups, "hash": self.merge.spec_hash},
-                "align": {**vars(alignment), "method": self.merge.method},
-                "merged": Merged("merged", self.merged_accuracy, self.merge.statistics),
-                "published": self.hub,
-                "downloaded": Downloaded(
-                    "downloaded", self.downloaded_relative_error, self.downloaded_accuracy
-                ),
-            },
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON as plain values."""
-        return dict(plain(self.result))

@@ -1,7 +1,6 @@
 """The demo from training to download, in one folder that appears whole."""
 
 import contextlib
-import json
 import time
 from itertools import count
 from pathlib import Path
@@ -12,16 +11,26 @@ from torch import Tensor, nn
 
 from zooalign.demo import digits, training
 from zooalign.demo.hub import round_trip
-from zooalign.demo.report import DemoReport, Line
+from zooalign.demo.report import (
+    AlignFacts,
+    DemoReport,
+    Downloaded,
+    Line,
+    Merged,
+    Network,
+    SpecFacts,
+)
 from zooalign.errors import ZooalignError
 from zooalign.gate.check import CheckRequest, check
-from zooalign.merging import BarrierCurve, plot_barrier
+from zooalign.merging import plot_barrier
 from zooalign.pipelines.barrier import barrier_models
-from zooalign.pipelines.merge import MergeReport, merge_models
+from zooalign.pipelines.merge import merge_models
 from zooalign.pipelines.spec import verify_model
 from zooalign.progress import Progress, silent, stage
 from zooalign.release import layout
+from zooalign.release.curves import curves_from_json
 from zooalign.release.layout import json_bytes
+from zooalign.release.results import merged_fields
 from zooalign.release.settings import (
     BarrierSettings,
     DemoSettings,
@@ -29,7 +38,7 @@ from zooalign.release.settings import (
     VerifySettings,
 )
 from zooalign.testing import assert_equivalent
-from zooalign.zoo.data import Batches, open_data
+from zooalign.zoo.data import open_data
 from zooalign.zoo.files import new_directory
 from zooalign.zoo.models import open_model
 
@@ -83,8 +92,8 @@ def run_demo(
     target = Path(output or _free(DEFAULT_OUTPUT))
     with new_directory(target, needed=_NEEDED_BYTES) as folder, training.one_thread():
         with contextlib.chdir(folder):
-            report = _run(settings, start, progress).at(target)
-        (folder / "demo.json").write_bytes(json_bytes(report.result))
+            report = _run(settings, str(target), start, progress)
+        (folder / "demo.json").write_bytes(json_bytes(report))
     return report
 
 
@@ -94,7 +103,7 @@ def _free(name: str) -> str:
     return next(name for name in names if not Path(name).exists())
 
 
-def _run(settings: DemoSettings, start: float, progress: Progress) -> DemoReport:
+def _run(settings: DemoSettings, output: str, start: float, progress: Progress) -> DemoReport:
     seed, alphas = settings.seed, settings.alphas
     rows = digits.write_digits(Path())
     parameters = _train((2 * seed, 2 * seed + 1), settings.epochs, progress)
@@ -118,7 +127,7 @@ def _run(settings: DemoSettings, start: float, progress: Progress) -> DemoReport
         command=merge_command,
         progress=progress,
     )
-    after = _curve_of(Path(MERGED))
+    [after] = curves_from_json(Path(MERGED, layout.BARRIER).read_text(encoding="utf-8"))
     for name in PLOTS:
         plot_barrier({"as they are": before, "aligned": after}, name)
     request = CheckRequest(parents=(f"./{A}", f"./{B}"))
@@ -126,25 +135,29 @@ def _run(settings: DemoSettings, start: float, progress: Progress) -> DemoReport
     progress("publish and download", 0, 1)
     hub = round_trip(MERGED, "digits-merged", DOWNLOADED)
     error, accuracy = _compare(_loaded(MERGED), _loaded(DOWNLOADED))
-    assert before.train.accuracy is not None
+    record, symmetries = merged.provenance, spec.derived.spec
+    assert before.accuracy is not None
+    assert record.score is not None and record.score.accuracy is not None
     return DemoReport(
-        output="",
+        ok=verification.ok and gate.ok and hub.verified and hub.same_bytes and error == 0,
+        output=output,
         seed=seed,
         architecture=training.ARCHITECTURE,
         parameters=parameters,
         rows=rows,
-        networks=(A, B),
-        accuracies=(before.train.accuracy[0], before.train.accuracy[-1]),
-        groups=len(spec.derived.spec.groups),
-        verification=verification,
+        networks=(Network(A, before.accuracy[0]), Network(B, before.accuracy[-1])),
+        spec=merged_fields(
+            SpecFacts,
+            verification,
+            {"groups": len(symmetries.groups), "hash": symmetries.hash},
+        ),
+        align=merged_fields(AlignFacts, record.alignments[0], {"method": record.method}),
         before=Line.of(before),
         after=Line.of(after),
-        merge=merged.provenance,
-        merged_accuracy=_accuracy(merged),
+        merged=Merged(MERGED, record.score.accuracy, record.statistics),
         check=gate,
-        hub=hub,
-        downloaded_relative_error=error,
-        downloaded_accuracy=accuracy,
+        published=hub,
+        downloaded=Downloaded(DOWNLOADED, error, accuracy),
         plots=PLOTS,
         commands=_commands(settings, merge_command, hub.repo),
         seconds=time.perf_counter() - start,
@@ -185,27 +198,13 @@ def _train(seeds: tuple[int, int], epochs: int, progress: Progress) -> int:
     return sum(parameter.numel() for parameter in networks[0].parameters())
 
 
-def _open(name: str) -> Batches:
-    """Data preprocessed as the saved networks' configuration says."""
-    model = open_model(f"./{A}")
-    return open_data(name, preprocess=model.adapter.preprocess(model.architecture), batch_size=256)
-
-
 def _tensors(name: str) -> tuple[Tensor, Tensor]:
-    batches = [(inputs[0], targets) for inputs, targets in _open(name) if targets is not None]
+    """Images preprocessed as the saved networks' configuration says, and labels."""
+    model = open_model(f"./{A}")
+    preprocess = model.adapter.preprocess(model.architecture)
+    data = open_data(name, preprocess=preprocess, batch_size=256)
+    batches = [(inputs[0], targets) for inputs, targets in data if targets is not None]
     return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
-
-
-def _curve_of(directory: Path) -> BarrierCurve:
-    """The curve that a merge wrote beside its weights."""
-    body = json.loads((directory / layout.BARRIER).read_text(encoding="utf-8"))
-    return BarrierCurve.from_dict(body["curves"][0])
-
-
-def _accuracy(merged: MergeReport) -> float:
-    score = merged.provenance.score
-    assert score is not None and score.accuracy is not None
-    return score.accuracy
 
 
 def _loaded(name: str) -> nn.Module:

@@ -120,7 +120,7 @@ def _finding(
     Characters that a terminal or a report would act on are escaped here, for every check.
     """
     where, file, parameter = problem.where, problem.file, problem.parameter
-    if release.model is not None and parameter is None and where in release.shapes:
+    if parameter is None and release.has("weights") and where in release.shapes:
         parameter = where
         file = file or release.shapes.layout.get(parameter)
     if file is None:

@@ -38,18 +38,11 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that a check reports: where it is and what is wrong.
+    """One thing that a check reports.
 
-    Attributes
-    ----------
-    where:
-        The parameter, file or field.
-    message:
-        What is wrong, as a predicate of ``where``: "is not JSON".
-    fix, severity:
-        What to try and how severe it is; None for the check's own.
-    file, parameter:
-        The file and the tensor. The gate derives them from ``where`` if they are None.
+    ``where`` is the parameter, file or field, and ``message`` its predicate: "is not JSON". ``fix``
+    and ``severity`` are None for the check's own; ``file`` and ``parameter`` (the tensor) where
+    the gate is to derive them from ``where``.
     """
 
     where: str
@@ -64,14 +57,8 @@ class Problem:
 class Finding:
     """A problem in a report. The fields are those of the documented JSON (``docs/cli.md``).
 
-    Attributes
-    ----------
-    id:
-        Stable name of the check, such as ``weights.finite``; ``category`` is its family.
-    severity:
-        A policy's ``fail_on`` decides which severities fail the gate.
-    file, parameter:
-        The file and the tensor; None if the finding is not about one.
+    ``id`` is the stable name of the check, such as ``weights.finite``, and ``category`` its
+    family. ``file`` and ``parameter`` (the tensor) are None if the finding is not about one.
     """
 
     id: str
@@ -105,10 +92,8 @@ class Check:
     needs:
         What must be there for the check to run, by the names of :data:`NEEDS`. That it is absent
         is the finding of another check.
-    meaning:
-        What a finding means, for the documentation.
-    fix:
-        How to correct it.
+    meaning, fix:
+        What a finding means, for the documentation, and how to correct it.
     severity:
         Of problems that do not state their own; a policy may set another.
     parameters:
@@ -134,25 +119,11 @@ class Check:
 class CheckReport:
     """All findings of a run. The fields are those of the documented JSON (``docs/cli.md``).
 
-    Attributes
-    ----------
-    commit:
-        The resolved commit of a hub repo.
-    ok:
-        Whether no finding is as severe as ``fail_on``.
-    findings:
-        In the order of the checks.
-    checks:
-        Ids of the checks that ran.
-    skipped:
-        Checks that could not run: what they need is missing, or no parent was given.
-    unasked:
-        Checks that run only on request: they need data, a second run, a directory to compare
-        with, or (under ``--headers-only``) the values of weights.
-    disabled:
-        Checks that the policy turns off.
-    policy:
-        The policy's file; None without one.
+    ``ok`` says that no finding is as severe as ``fail_on``. ``checks`` are the ids of those that
+    ran; ``skipped`` could not run, as what they need is missing or no parent was given;
+    ``unasked`` run only on request: they need data, a second run, a directory to compare with, or
+    (under ``--headers-only``) the values of weights; ``disabled`` are turned off by the policy.
+    ``commit`` is that of a hub repo, ``policy`` the file of the policy.
     """
 
     reference: str

@@ -14,16 +14,18 @@ from zooalign.hooks.manager import (
     outside_allow_list,
 )
 from zooalign.matching.solvers import solver_name, solver_problem
-from zooalign.release.results import merged_fields
 from zooalign.symmetry.extract import rules_problem
 from zooalign.zoo.libraries import adapter_problem, failed_libraries
 
-__all__ = ["PluginResult", "PluginState", "PluginsResult", "plugin_states"]
+__all__ = ["PluginResult", "PluginsResult", "plugin_states"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PluginResult(PluginInfo):
-    """A plugin in the JSON of ``zooalign plugins`` (``docs/cli.md``)."""
+    """A plugin, what it provides, and why it does not work if it does not.
+
+    ``left_out`` says that the allow-list keeps it out.
+    """
 
     provides: tuple[str, ...]
     left_out: bool
@@ -31,39 +33,21 @@ class PluginResult(PluginInfo):
 
 @dataclass(frozen=True)
 class PluginsResult:
-    """The JSON of ``zooalign plugins``."""
+    """The JSON of ``zooalign plugins`` (``docs/cli.md``)."""
 
     plugins: tuple[PluginResult, ...]
 
 
-@dataclass(frozen=True)
-class PluginState:
-    """A plugin, what it provides, and why it does not work if it does not.
-
-    ``left_out`` says that the allow-list keeps it out.
-    """
-
-    info: PluginInfo
-    provides: tuple[str, ...] = ()
-    error: str | None = None
-    left_out: bool = False
-
-    @property
-    def result(self) -> PluginResult:
-        """Its JSON."""
-        return merged_fields(PluginResult, self.info, self)
-
-
-def plugin_states() -> tuple[PluginState, ...]:
+def plugin_states() -> tuple[PluginResult, ...]:
     """All plugins with what each provides; nothing is raised."""
     left_out = (
-        PluginState(info, error=f"not in {ALLOW_LIST}", left_out=True)
+        PluginResult(**{**vars(info), "error": f"not in {ALLOW_LIST}"}, provides=(), left_out=True)
         for info in outside_allow_list()
     )
     return (*map(_state, loaded_plugins()), *left_out)
 
 
-def _state(info: PluginInfo) -> PluginState:
+def _state(info: PluginInfo) -> PluginResult:
     provides: list[str] = []
     error = info.error or failed_libraries().get(info.name)
     for hook, (kind, problem_of, name) in _KINDS.items():
@@ -73,7 +57,8 @@ def _state(info: PluginInfo) -> PluginState:
                 provides += [f"{kind} {name(item)}" for _, item in items]
             except PluginError as problem:
                 error = str(problem)
-    return PluginState(info, tuple(provides), error)
+    fields = {**vars(info), "error": error}
+    return PluginResult(**fields, provides=tuple(provides), left_out=False)
 
 
 # Per hook: what its items are called, what may be wrong with one, and its name.

@@ -141,11 +141,10 @@ def _files(
 
 
 def _alignment(release: OpenedRelease) -> Provenance:
+    problem = release.problem("provenance") or release.problem("spec")
+    if problem is not None:
+        raise SpecError(f"{release.reference} is not a release of a permutation: {problem}")
     provenance = release.provenance
-    problem = release.provenance_problem or release.spec_problem
-    if provenance is None or release.spec is None:
-        reason = problem or f"{layout.PROVENANCE} or {layout.SPEC} is missing"
-        raise SpecError(f"{release.reference} is not a release of a permutation: {reason}")
     if provenance.operation != "align" or len(provenance.alignments) != 1:
         raise SpecError(
             f"{release.reference} is a {provenance.operation}; only an alignment is one parent "
@@ -175,7 +174,7 @@ def _permuted(
 ) -> tuple[Permuted, Mapping[str, Any]]:
     """The recorded parent permuted, lazily, and the published digests of what comes out."""
     _require_parent(parent, provenance)
-    assert parent.checkpoint is not None and release.spec is not None
+    assert parent.checkpoint is not None
     permutation = release.permutation(provenance.alignments[0].permutation)
     published = release.json(layout.DIGESTS)
     if not isinstance(published, dict):

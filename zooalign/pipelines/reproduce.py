@@ -94,10 +94,10 @@ def reproduce_opened(
     """As :func:`reproduce`, of a release that is open."""
     start = time.perf_counter()
     settings = settings or ReproduceSettings()
-    recorded = release.provenance
-    if recorded is None:
-        problem = release.provenance_problem or "it is missing"
+    problem = release.problem("provenance")
+    if problem is not None:
         raise SpecError(f"{release.reference}: {layout.PROVENANCE} cannot be followed: {problem}")
+    recorded = release.provenance
     _require_no_code(recorded, settings.allow_code)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / _title(release)

@@ -107,7 +107,7 @@ def _card(
 ) -> Iterator[Difference]:
     ours = (release.text(name) or "").splitlines()
     theirs = _put_back(again.read_text(encoding="utf-8"), renamed).splitlines()
-    seed = f"Seed {release.provenance.seed}. With " if release.provenance else "\0"
+    seed = f"Seed {release.provenance.seed}. With " if release.has("provenance") else "\0"
     for number in range(max(len(ours), len(theirs))):
         one, other = (lines[number : number + 1] for lines in (ours, theirs))
         if one != other and not (one and one[0].startswith(seed)):

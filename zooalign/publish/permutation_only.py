@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from zooalign.errors import CheckpointError, MergeError, SpecError
 from zooalign.release import layout
 from zooalign.release.card import make_card
-from zooalign.release.curves import MeasuredCurve, curves_from_json
+from zooalign.release.curves import curves_from_json
 from zooalign.release.provenance import Provenance
 from zooalign.symmetry.spec_file import from_json
 
@@ -33,64 +33,53 @@ def permutation_release(directory: Path, repo: str) -> Iterator[Path]:
         If one is malformed, or the directory is not an alignment's.
     """
     recorded = _read(directory, layout.PROVENANCE)
-    provenance = Provenance.from_json(_text(recorded, layout.PROVENANCE), layout.PROVENANCE)
+    provenance = Provenance.from_json(recorded, layout.PROVENANCE)
     if provenance.operation != "align":
         raise SpecError(
             f"{directory} was made by '{provenance.operation}', which is more than a permutation "
             "of one model; publish it whole"
         )
     texts = {name: _read(directory, name) for name in _REQUIRED}
-    spec = from_json(_text(texts[layout.SPEC], layout.SPEC), layout.SPEC)
+    spec = from_json(texts[layout.SPEC], layout.SPEC)
     for name in _OPTIONAL:
         if (directory / name).is_file():
             texts[name] = _read(directory, name)
+    barrier = texts.get(layout.BARRIER)
     try:
         card = make_card(
             provenance,
             title=repo.partition("/")[2],
             library=provenance.architecture.get("library", ""),
-            curves=_curves(texts.get(layout.BARRIER)),
+            curves=() if barrier is None else curves_from_json(barrier),
             plot=layout.PLOT if layout.PLOT in texts else None,
             spec=spec,
             permutation_only=repo,
         )
+    except MergeError as error:
+        raise SpecError(f"{layout.BARRIER} is malformed: {error}") from error
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise SpecError(
             f"{layout.PROVENANCE} is malformed: no card can be written from it "
             f"({type(error).__name__}: {error})"
         ) from error
     with TemporaryDirectory(prefix="zooalign-") as folder:
-        for name, content in {**texts, layout.CARD: card.encode()}.items():
+        for name, text in {**texts, layout.CARD: card}.items():
             path = Path(folder) / name
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content)
+            path.write_bytes(text.encode())
         yield Path(folder)
 
 
-def _read(directory: Path, name: str) -> bytes:
+def _read(directory: Path, name: str) -> str:
     path = directory / name
     if not path.resolve().is_relative_to(directory.resolve()):
         raise CheckpointError(f"{path}: is a link out of the directory, which is not published")
     try:
-        return path.read_bytes()
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{name} cannot be read as text: {error}") from error
     except OSError as error:
         raise CheckpointError(
             f"{path}: cannot be read ({error.strerror}); a permutation is published from the "
             "directory that `zooalign align` wrote"
         ) from error
-
-
-def _text(content: bytes, name: str) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{name} cannot be read as text: {error}") from error
-
-
-def _curves(text: bytes | None) -> tuple[MeasuredCurve, ...]:
-    if text is None:
-        return ()
-    try:
-        return curves_from_json(_text(text, layout.BARRIER))
-    except MergeError as error:
-        raise SpecError(f"{layout.BARRIER} is malformed: {error}") from error

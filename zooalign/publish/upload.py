@@ -34,13 +34,7 @@ class Head:
 
 
 def look_up(api: HfApi, repo: str) -> Head | None:
-    """The head of ``repo``, None if there is no such repo.
-
-    Raises
-    ------
-    HubError
-        If the hub does not say.
-    """
+    """The head of ``repo``, None if there is no such repo; HubError if the hub does not say."""
     with hub_errors(repo, None):
         try:
             info = api.model_info(repo)
@@ -53,13 +47,7 @@ def look_up(api: HfApi, repo: str) -> Head | None:
 
 
 def create(api: HfApi, repo: str, *, private: bool) -> Head:
-    """Make a repo that was not there; its head.
-
-    Raises
-    ------
-    HubError
-        If the hub refuses, or somebody else has made it meanwhile.
-    """
+    """Make a repo that was not there; HubError if somebody else has made it meanwhile."""
     theirs = HubError(
         f"{repo}: somebody made it meanwhile, and nothing was published; look at what is there and "
         "try again"
@@ -80,13 +68,9 @@ def create(api: HfApi, repo: str, *, private: bool) -> Head:
 
 
 def require_head(repo: str, head: Head | None, *, private: bool, expected: str | None) -> None:
-    """Refuse a repo that is not as the caller thinks.
+    """Raise HubError where the head is not ``expected``, or the repo public against the wish.
 
-    Raises
-    ------
-    HubError
-        If ``head`` is another commit than ``expected`` (its first seven digits at least, or
-        None), or the repo is public and ``private`` was asked for.
+    ``expected`` has the first seven digits of a commit at least.
     """
     if expected is not None:
         current = "missing" if head is None else head.commit
@@ -123,10 +107,7 @@ def upload(
     message: str,
     pull_request: bool,
 ) -> CommitInfo:
-    """One commit on ``parent``, by the client's own way of uploading.
-
-    What an earlier, interrupted run has uploaded is not sent again: the client asks the hub for
-    each large file.
+    """One commit on ``parent``. What an interrupted run has uploaded is not sent again.
 
     Raises
     ------
@@ -178,13 +159,7 @@ def _operation(directory: Path, file: PublishedFile) -> CommitOperationAdd:
 def read_back(
     api: HfApi, repo: str, commit: str, files: Sequence[PublishedFile], progress: Progress
 ) -> None:
-    """Read every file back at the commit, into a cache that is new and dropped.
-
-    Raises
-    ------
-    HubError
-        If one is not what was sent.
-    """
+    """Read every file back into a new cache; HubError if one is not what was sent."""
     for number, file in enumerate(files):
         progress("read back", number, len(files))
         with tempfile.TemporaryDirectory() as cache, hub_errors(repo, commit):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from huggingface_hub import HfApi, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import OfflineModeIsEnabled
@@ -46,32 +45,6 @@ class Entry:
     blob: str | None = None
 
 
-class Contents(Protocol):
-    """``unsafe`` are listed names that no file here may have; they are never asked for."""
-
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """All files, by name."""
-        ...
-
-    @property
-    def unsafe(self) -> tuple[str, ...]:
-        """Names that would leave the directory."""
-        ...
-
-    def path(self, name: str) -> Path:
-        """The whole file on this machine."""
-        ...
-
-    def here(self, name: str) -> Path | None:
-        """The whole file if it is on this machine already; nothing is downloaded."""
-        ...
-
-    def head(self, name: str, count: int) -> bytes:
-        """At most the first ``count`` bytes of a file."""
-        ...
-
-
 @dataclass(frozen=True)
 class LocalContents:
     """A directory; hidden files are not published and so not part of it."""
@@ -95,7 +68,7 @@ class LocalContents:
         return cls(directory, tuple(entries))
 
     def path(self, name: str) -> Path:
-        """Return where a file lies; links out of the directory are refused."""
+        """Where a file lies; links out of the directory are refused."""
         path = self.directory / name
         if not is_inside(self.directory, path):
             raise CheckpointError(f"{name} is a link out of the directory, and is not read")
@@ -104,11 +77,11 @@ class LocalContents:
         return path
 
     def here(self, name: str) -> Path | None:
-        """Return where a file lies without fetching it."""
+        """As :meth:`path`: nothing is fetched."""
         return self.path(name)
 
     def head(self, name: str, count: int) -> bytes:
-        """Read a file's first ``count`` bytes."""
+        """The first ``count`` bytes of a file, or all where it has fewer."""
         try:
             with self.path(name).open("rb") as file:
                 return file.read(count)
@@ -130,7 +103,7 @@ def is_inside(directory: Path, path: Path) -> bool:
 
 @dataclass(frozen=True)
 class HubContents:
-    """A repo at one commit."""
+    """A repo at one commit; ``unsafe`` are names that would leave a directory, never asked for."""
 
     repo: hub.HubRepo
     entries: tuple[Entry, ...]
@@ -138,20 +111,20 @@ class HubContents:
     _fetched: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     def path(self, name: str) -> Path:
-        """Return where a file lies, fetched if need be."""
+        """Where a file lies, fetched if need be."""
         if name not in self._fetched:  # the client asks the hub again each time
             [self._fetched[name]] = hub.fetch(self.repo, [safe_name(name)])
         return self._fetched[name]
 
     def here(self, name: str) -> Path | None:
-        """Return where a file lies in the cache, or None."""
+        """Where a file lies in the cache; None if it is not there."""
         cached = try_to_load_from_cache(
             self.repo.repo_id, safe_name(name), revision=self.repo.commit
         )
         return Path(cached) if isinstance(cached, str) else None
 
     def head(self, name: str, count: int) -> bytes:
-        """Read a file's first ``count`` bytes, by a range request where it is not cached."""
+        """As of a directory, by a range request where the file is not cached."""
         cached = self.here(name)
         if cached is not None:
             with cached.open("rb") as file:
@@ -162,12 +135,12 @@ class HubContents:
         url = hf_hub_url(
             self.repo.repo_id, name, revision=self.repo.commit, endpoint=hub.endpoint()
         )
-        asked = {"range": f"bytes=0-{count - 1}", "accept-encoding": "identity"}
+        headers = {"range": f"bytes=0-{count - 1}", "accept-encoding": "identity"}
         content = bytearray()
         with (
             hub.hub_errors(self.repo.repo_id, self.repo.commit),
             http_stream_backoff(
-                "GET", url, headers={**build_hf_headers(), **asked}, timeout=_TIMEOUT
+                "GET", url, headers={**build_hf_headers(), **headers}, timeout=_TIMEOUT
             ) as response,
         ):
             hf_raise_for_status(response)
@@ -177,6 +150,9 @@ class HubContents:
                 if len(content) >= count:
                     break
         return bytes(content[:count])
+
+
+Contents = LocalContents | HubContents
 
 
 def heads(contents: Contents, names: Sequence[str], count: int) -> dict[str, bytes]:
@@ -249,17 +225,15 @@ def list_files(directory: Path) -> tuple[PublishedFile, ...]:
         raise CheckpointError(f"{directory}: there is no such directory")
     root = directory.resolve()
     files = []
-    for path in sorted(directory.rglob("*")):
-        name = path.relative_to(directory)
-        if any(part.startswith(".") for part in name.parts):
-            continue
+    for entry in LocalContents.of(directory).entries:
+        path = directory / entry.name
         if not path.resolve().is_relative_to(root):
             raise CheckpointError(
                 f"{path}: is a link out of the directory, and what it points to is not published; "
                 "replace it by the file itself"
             )
         if path.is_file():
-            files.append(PublishedFile(name.as_posix(), path.stat().st_size, hash_file(path)))
+            files.append(PublishedFile(entry.name, path.stat().st_size, hash_file(path)))
     if not files:
         raise CheckpointError(f"{directory}: holds no files to publish")
     return tuple(files)

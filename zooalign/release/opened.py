@@ -1,11 +1,10 @@
 """A directory or repo under the release gate, opened as far as it can be."""
 
-import dataclasses
 import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from zooalign.release.mirror import Fault, faults_of, headers_only, make_mirror
 from zooalign.release.opening import Member, derive_for
 from zooalign.release.provenance import Provenance
 from zooalign.release.settings import CheckRequest
-from zooalign.release.sources import source_of
+from zooalign.release.sources import Source, source_of
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo import hub
@@ -60,9 +59,9 @@ class OpenedRelease:
         Its files.
     headers:
         A directory that has the header of every file of weights; for a repo no values.
-    model:
-        The architecture, with a checkpoint that has shapes and dtypes but no values; None where
-        the weights cannot be opened at all, and ``unreadable`` says why.
+    model_or_error:
+        The architecture, with a checkpoint that has shapes and dtypes but no values; or why the
+        weights cannot be opened.
     repo:
         Of a hub repo: its name and resolved commit.
     request:
@@ -72,15 +71,10 @@ class OpenedRelease:
     reference: str
     contents: Contents
     headers: Path
-    model: Model | None
-    unreadable: str | None
+    model_or_error: Model | CheckpointError
     repo: hub.HubRepo | None
     request: CheckRequest
-
-    @property
-    def on_hub(self) -> bool:
-        """Whether it is a repo."""
-        return self.repo is not None
+    _problems: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -88,11 +82,15 @@ class OpenedRelease:
         return tuple(entry.name for entry in self.contents.entries)
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """The recorded sources; none without a valid provenance."""
+        return self.provenance.sources if self.has("provenance") else ()
+
+    @property
     def parent_references(self) -> tuple[str, ...]:
         """The parents to compare with: those given, or those that the record names."""
-        if self.request.recorded_parents and self.provenance is not None:
-            return (*self.request.parents, *(source.pinned for source in self.provenance.sources))
-        return self.request.parents
+        recorded = self.sources if self.request.recorded_parents else ()
+        return (*self.request.parents, *(source.pinned for source in recorded))
 
     def has(self, need: str) -> bool:
         """Whether what a check needs is there and readable.
@@ -101,19 +99,33 @@ class OpenedRelease:
         numbers too; ``fit``: the numbers as a state dict of the architecture; ``spec``,
         ``provenance``, ``parents``; and what a caller asks for: ``data``, ``rerun``, ``against``.
         """
+        request = self.request
         known: dict[str, Callable[[], bool]] = {
-            "weights": lambda: self.model is not None,
-            "shapes": lambda: self.shapes_problem is None,
-            "values": lambda: not self.request.headers_only and self._values_are_inside,
-            "fit": lambda: not self.request.headers_only and self.state_problem is None,
-            "spec": lambda: self.spec is not None,
-            "provenance": lambda: self.provenance is not None,
-            "parents": lambda: bool(self.parent_references) and not self.request.headers_only,
-            "data": lambda: self.request.data is not None and not self.request.headers_only,
-            "rerun": lambda: self.request.rerun and not self.request.headers_only,
-            "against": lambda: self.request.against is not None,
+            "weights": lambda: self.problem("model") is None,
+            "shapes": lambda: self.problem("fitted_shapes") is None,
+            "values": lambda: not request.headers_only and self._values_are_inside,
+            "fit": lambda: not request.headers_only and self.problem("state") is None,
+            "spec": lambda: self.problem("spec") is None,
+            "provenance": lambda: self.problem("provenance") is None,
+            "parents": lambda: bool(self.parent_references) and not request.headers_only,
+            "data": lambda: request.data is not None and not request.headers_only,
+            "rerun": lambda: request.rerun and not request.headers_only,
+            "against": lambda: request.against is not None,
         }
         return known[need]()
+
+    def problem(self, part: str) -> str | None:
+        """Why an attribute such as ``spec``, ``model`` or ``state`` has no value; None if it has.
+
+        Reading an attribute that has a problem raises it, as CheckpointError or SpecError.
+        """
+        if part not in self._problems:
+            try:
+                getattr(self, part)
+                self._problems[part] = None
+            except (CheckpointError, SpecError) as error:
+                self._problems[part] = str(error)
+        return self._problems[part]
 
     def text(self, name: str) -> str | None:
         """A file's text, None if it is absent.
@@ -145,6 +157,29 @@ class OpenedRelease:
         except (ValueError, RecursionError) as error:
             raise SpecError(f"{name} is not JSON: {error}") from error
 
+    def _required_text(self, name: str) -> str:
+        text = self.text(name)
+        if text is None:
+            raise SpecError(f"{name} is missing")
+        return text
+
+    @cached_property
+    def spec(self) -> PermutationSpec:
+        """The recorded spec."""
+        return from_json(self._required_text(layout.SPEC), layout.SPEC)
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """The recorded provenance."""
+        return Provenance.from_json(self._required_text(layout.PROVENANCE), layout.PROVENANCE)
+
+    def permutation(self, name: str) -> Permutation:
+        """A recorded permutation; SpecError if it is absent or none of the recorded spec's."""
+        body = self.json(name)
+        if body is None:
+            raise SpecError(f"{name} is missing")
+        return permutation_from_dict(body, self.spec, name)
+
     @cached_property
     def permutation_only(self) -> bool:
         """Whether its card says, by a tag, that it is a permutation without weights."""
@@ -160,33 +195,40 @@ class OpenedRelease:
         return faults_of(self.headers, self.names)
 
     @property
-    def shapes(self) -> Checkpoint:
-        """The weights' names, shapes, dtypes and files, without values."""
-        assert self.model is not None and self.model.checkpoint is not None
-        return self.model.checkpoint
+    def model(self) -> Model:
+        """The architecture; its checkpoint has shapes and dtypes but no values."""
+        if isinstance(self.model_or_error, CheckpointError):
+            raise self.model_or_error
+        return self.model_or_error
 
     @property
-    def files_of_weights(self) -> tuple[Path, ...]:
-        """The files of :attr:`headers` that the model reads; none where it cannot be opened."""
-        return () if self.model is None else self.shapes.files
+    def shapes(self) -> Checkpoint:
+        """The weights' names, shapes, dtypes and files, without values."""
+        assert self.model.checkpoint is not None
+        return self.model.checkpoint
+
+    @cached_property
+    def weight_files(self) -> tuple[str, ...]:
+        """Names of the files of weights that the model reads; none where it cannot be opened."""
+        if not self.has("weights"):
+            return ()
+        return tuple(file.relative_to(self.headers).as_posix() for file in self.shapes.files)
 
     @cached_property
     def _values_are_inside(self) -> bool:
         """Whether there are files of weights, and none is a link that leads out."""
-        names = [f.relative_to(self.headers).as_posix() for f in self.files_of_weights]
         linked = isinstance(self.contents, LocalContents) and not all(
-            is_inside(self.contents.directory, self.contents.directory / name) for name in names
+            is_inside(self.contents.directory, self.contents.directory / name)
+            for name in self.weight_files
         )
-        return bool(names) and not linked
+        return bool(self.weight_files) and not linked
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The weights with their values; a repo's are downloaded now."""
-        named = [file.relative_to(self.headers).as_posix() for file in self.shapes.files]
-        paths = [self.contents.path(name) for name in named]
-        pickled = named[-1].lower().endswith(PICKLE_SUFFIXES)
-        opened = open_pickle(paths[-1]) if pickled else open_checkpoint(paths[-1])
-        assert self.model is not None
+        path = [self.contents.path(name) for name in self.weight_files][-1]
+        pickled = path.name.lower().endswith(PICKLE_SUFFIXES)
+        opened = open_pickle(path) if pickled else open_checkpoint(path)
         return as_architecture(self.model.adapter, self.model.architecture, opened)
 
     @property
@@ -199,91 +241,26 @@ class OpenedRelease:
     @cached_property
     def module(self) -> nn.Module:
         """The architecture, without weights."""
-        assert self.model is not None
         return self.model.build()
 
     @cached_property
     def derived_spec(self) -> PermutationSpec:
         """The spec derived from the architecture anew."""
-        assert self.model is not None
         return derive_for(self.model, self.module).spec
 
-    @property
-    def spec_problem(self) -> str | None:
-        """Why the spec file is not a valid spec, None if it is one."""
-        return self._spec_read[1]
-
-    @property
-    def spec(self) -> PermutationSpec | None:
-        """The recorded spec, None if it is absent or invalid."""
-        return self._spec_read[0]
-
     @cached_property
-    def _spec_read(self) -> tuple[PermutationSpec | None, str | None]:
-        try:
-            text = self.text(layout.SPEC)
-            return (None, None) if text is None else (from_json(text, layout.SPEC), None)
-        except SpecError as error:
-            return None, str(error)
-
-    @property
-    def provenance(self) -> Provenance | None:
-        """The recorded provenance, None if it is absent or invalid."""
-        return self._provenance_read[0]
-
-    @property
-    def provenance_problem(self) -> str | None:
-        """Why the provenance file is not valid, None if it is."""
-        return self._provenance_read[1]
-
-    @cached_property
-    def _provenance_read(self) -> tuple[Provenance | None, str | None]:
-        try:
-            text = self.text(layout.PROVENANCE)
-            if text is None:
-                return None, None
-            return Provenance.from_json(text, layout.PROVENANCE), None
-        except SpecError as error:
-            return None, str(error)
-
-    def permutation(self, name: str) -> Permutation:
-        """A recorded permutation; SpecError if it is absent or none of the recorded spec's."""
-        body = self.json(name)
-        if body is None:
-            raise SpecError(f"{name} is missing")
-        assert self.spec is not None
-        return permutation_from_dict(body, self.spec, name)
-
-    @cached_property
-    def shapes_problem(self) -> str | None:
-        """Why names and shapes do not fit the architecture, None if they do."""
-        if self.model is None:
-            return self.unreadable
+    def fitted_shapes(self) -> LazyTensors:
+        """The shapes under the architecture's keys; CheckpointError if they do not fit."""
         infos = {name: self.shapes.info(name) for name in self.shapes}
-        try:
-            # Tied tensors' values are compared elsewhere: here all are equally empty.
-            state_dict_for(
-                self.module, LazyTensors(infos, lambda name: _EMPTY), where=self.reference
-            )
-        except CheckpointError as error:
-            return str(error)
-        return None
+        # Tied tensors' values are compared elsewhere: here all are equally empty.
+        empty = LazyTensors(infos, lambda _: _EMPTY)
+        return state_dict_for(self.module, empty, where=self.reference)
 
     @cached_property
     def state(self) -> LazyTensors:
         """The weights under the architecture's keys; CheckpointError if they do not fit."""
+        _ = self.fitted_shapes  # before values are downloaded
         return state_dict_for(self.module, self.checkpoint, where=self.reference)
-
-    @cached_property
-    def state_problem(self) -> str | None:
-        """Why the weights do not fit the architecture, None if they do."""
-        if self.shapes_problem is not None:
-            return self.shapes_problem
-        try:
-            _ = self.state
-        except CheckpointError as error:
-            return str(error)
-        return None
 
     @cached_property
     def parents(self) -> tuple[Parent, ...]:
@@ -307,8 +284,7 @@ class OpenedRelease:
             raise CheckpointError(f"'{reference}' has no weights to compare with")
         state = state_dict_for(self.module, opened.checkpoint, where=reference)
         hashes = {file.sha256 for file in source_of(opened, "parent").files}
-        recorded = self.provenance.sources if self.provenance else ()
-        same = [i for i, s in enumerate(recorded) if {f.sha256 for f in s.files} == hashes]
+        same = [i for i, s in enumerate(self.sources) if {f.sha256 for f in s.files} == hashes]
         # A model may be its own partner: its second mention is the second source.
         index = next((i for i in same if i not in taken), same[0] if same else None)
         return Parent(Member(opened, opened.checkpoint, state), index)
@@ -327,24 +303,22 @@ def open_release(reference: str, request: CheckRequest | None = None) -> Iterato
     """
     request = request or CheckRequest()
     parsed = parse_reference(reference)
-    if parsed.kind == "hub":
-        repo, contents = open_repo(parsed.target, parsed.revision)
-        with tempfile.TemporaryDirectory() as folder:
-            mirror = _headers(contents, Path(folder), request)
-            model, unreadable = _opened(str(mirror), request, shown=str(parsed))
-            yield OpenedRelease(str(parsed), contents, mirror, model, unreadable, repo, request)
-        return
-    if parsed.kind != "directory":
-        raise SpecError(
-            f"'{reference}' is neither a directory nor a hub repo, which is what a release is"
-        )
-    directory = Path(parsed.target)
-    if not directory.is_dir():
-        raise ModelReferenceError(f"'{parsed}': there is no such directory")
-    model, unreadable = _opened(str(parsed), request, shown=str(parsed))
-    yield OpenedRelease(
-        str(parsed), LocalContents.of(directory), directory, model, unreadable, None, request
-    )
+    name, repo = str(parsed), None
+    with tempfile.TemporaryDirectory() as folder:
+        if parsed.kind == "hub":
+            repo, contents = open_repo(parsed.target, parsed.revision)
+            headers = _headers(contents, Path(folder), request)
+        elif parsed.kind == "directory":
+            headers = Path(parsed.target)
+            if not headers.is_dir():
+                raise ModelReferenceError(f"'{parsed}': there is no such directory")
+            contents = LocalContents.of(headers)
+        else:
+            raise SpecError(
+                f"'{reference}' is neither a directory nor a hub repo, which is what a release is"
+            )
+        model = _opened(name if repo is None else str(headers), request, shown=name)
+        yield OpenedRelease(name, contents, headers, model, repo, request)
 
 
 def _headers(contents: Contents, folder: Path, request: CheckRequest) -> Path:
@@ -360,15 +334,13 @@ def _headers(contents: Contents, folder: Path, request: CheckRequest) -> Path:
     return folder
 
 
-def _opened(path: str, request: CheckRequest, *, shown: str) -> tuple[Model | None, str | None]:
+def _opened(path: str, request: CheckRequest, *, shown: str) -> Model | CheckpointError:
     """The model by its headers, or why it cannot be opened; ``shown`` is its public name."""
     try:
         model = open_model(path, model=request.model, allow_pickle=request.allow_pickle)
     except CheckpointError as error:
-        return None, str(error).replace(path, shown)
+        return CheckpointError(str(error).replace(path, shown))
     except ModelReferenceError as error:
         raise ModelReferenceError(str(error).replace(path, shown)) from None
     assert model.checkpoint is not None
-    return dataclasses.replace(
-        model, reference=shown, checkpoint=headers_only(model.checkpoint)
-    ), None
+    return replace(model, reference=shown, checkpoint=headers_only(model.checkpoint))

@@ -8,7 +8,7 @@ import msgspec
 
 from zooalign.cli._errors import ErrorResult
 from zooalign.coverage.summary import CoverageResult
-from zooalign.demo.report import DemoResult
+from zooalign.demo.report import DemoReport
 from zooalign.gate.findings import CheckReport
 from zooalign.gate.plugin_states import PluginsResult
 from zooalign.gate.policy import Policy
@@ -34,7 +34,7 @@ TYPES: Mapping[str, Any] = {
     "check": CheckReport,
     "connectivity": ConnectivityResult,
     "coverage": CoverageResult,
-    "demo": DemoResult,
+    "demo": DemoReport,
     "error": ErrorResult,
     "explain": Explanation,
     "merge": MergeResult,

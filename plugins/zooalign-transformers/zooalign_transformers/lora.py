@@ -240,8 +240,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", required=True)
     given = parser.parse_args(arguments)
     with open_release(given.aligned) as aligned:
-        if aligned.spec is None:
-            raise SpecError(f"--aligned {given.aligned}: {aligned.spec_problem or 'has no spec'}")
+        problem = aligned.problem("spec")
+        if problem is not None:
+            raise SpecError(f"--aligned {given.aligned}: {problem}")
         permutation = aligned.permutation(permutation_name(None))
         carried = carry(read_adapter(given.adapter), aligned.spec, permutation)
     write_adapter(carried, given.output, like=given.adapter)

@@ -50,7 +50,6 @@ def present(release: OpenedRelease) -> Iterator[Problem]:
 )
 def parents(release: OpenedRelease) -> Iterator[Problem]:
     """A recorded source is not named. Hub repos belong in ``base_model``, others in the text."""
-    assert release.provenance is not None
     text, metadata = _read(release)
     base = metadata.get("base_model")
     named = set(map(str, base)) if isinstance(base, list) else {str(base)}
@@ -72,7 +71,6 @@ def commits(release: OpenedRelease) -> Iterator[Problem]:
     """The resolved commit of a parent that is a hub repo is not in the card's text. The name of a
     branch is not enough, because a branch moves.
     """
-    assert release.provenance is not None
     text, _ = _read(release)
     for source in release.provenance.sources if text else ():
         for repo in source.repos:
@@ -91,7 +89,6 @@ def relation(release: OpenedRelease) -> Iterator[Problem]:
     """The card lists ``base_model``, and its ``base_model_relation`` is not that of the operation:
     ``merge`` for a merge; ``finetune`` or ``merge`` for an alignment.
     """
-    assert release.provenance is not None
     _, metadata = _read(release)
     if release.permutation_only:  # it holds no model that could have a relation to another
         return
@@ -112,7 +109,6 @@ def data(release: OpenedRelease, require: bool = False) -> Iterator[Problem]:
     """Data was used, and the card names it neither under ``datasets`` nor in its text. With
     ``require`` the card must list ``datasets`` in any case.
     """
-    assert release.provenance is not None
     text, metadata = _read(release)
     if not text or metadata.get("datasets"):
         return
@@ -134,7 +130,6 @@ def metrics(release: OpenedRelease, require: bool = False) -> Iterator[Problem]:
     With ``require`` something must have been measured.
     """
     provenance = release.provenance
-    assert provenance is not None
     text, metadata = _read(release)
     if not text:
         return
@@ -158,7 +153,6 @@ def reproduce(release: OpenedRelease) -> Iterator[Problem]:
     the versions.
     """
     provenance = release.provenance
-    assert provenance is not None
     text, _ = _read(release)
     if not text:
         return

@@ -26,7 +26,6 @@ def parents_by_source(release: OpenedRelease) -> dict[int, Parent]:
 
     The only parent given for an alignment counts as its source, whatever its files are.
     """
-    assert release.provenance is not None
     parents = {p.index: p for p in release.parents if p.index is not None}
     if release.provenance.operation == "align" and not parents and len(release.parents) == 1:
         parents = {1: release.parents[0]}
@@ -38,9 +37,7 @@ def aligned_states(release: OpenedRelease) -> list[Mapping[str, Tensor]] | None:
 
     None if one of them was not given.
     """
-    provenance, spec = release.provenance, release.spec
-    assert provenance is not None and spec is not None
-    parents = parents_by_source(release)
+    provenance, parents = release.provenance, parents_by_source(release)
     permutations = {a.source: a.permutation for a in provenance.alignments}
     states: list[Mapping[str, Tensor]] = []
     for index in [1] if provenance.operation == "align" else range(len(provenance.sources)):
@@ -48,18 +45,19 @@ def aligned_states(release: OpenedRelease) -> list[Mapping[str, Tensor]] | None:
             return None
         state: Mapping[str, Tensor] = parents[index].member.state
         if index in permutations:
-            state = Permuted(spec, release.permutation(permutations[index]), state)
+            state = Permuted(release.spec, release.permutation(permutations[index]), state)
         states.append(state)
     return states
 
 
 def expected_state(release: OpenedRelease) -> Mapping[str, Tensor] | None:
     """What the weights are by the record, lazily; None if a parent was not given."""
-    provenance, states = release.provenance, aligned_states(release)
-    assert provenance is not None
+    states = aligned_states(release)
     if states is None:
         return None
-    return states[0] if provenance.operation == "align" else LazyAverage(states, provenance.weights)
+    if release.provenance.operation == "align":
+        return states[0]
+    return LazyAverage(states, release.provenance.weights)
 
 
 def same_bytes(a: Tensor, b: Tensor) -> bool:

@@ -35,7 +35,7 @@ def names(release: OpenedRelease) -> Iterator[Problem]:
 )
 def inside(release: OpenedRelease) -> Iterator[Problem]:
     """A link leads out of the directory, or to nothing. Publishing would send what it points to."""
-    if not isinstance(release.contents, LocalContents) or release.on_hub:
+    if not isinstance(release.contents, LocalContents) or release.repo is not None:
         return
     root = release.contents.directory
     for name in release.names:
@@ -55,12 +55,11 @@ def hashes(release: OpenedRelease) -> Iterator[Problem]:
     states. This concerns repos only, as a directory states nothing about itself. Only weights are
     downloaded for it.
     """
-    weights = {file.relative_to(release.headers).as_posix() for file in release.shapes.files}
     for entry in release.contents.entries:
         if entry.sha256 is None:
             continue
         cached = release.contents.here(entry.name)
-        if cached is None and entry.name not in weights:
+        if cached is None and entry.name not in release.weight_files:
             continue
         actual = hash_file(cached or release.contents.path(entry.name))
         if actual != entry.sha256:

@@ -40,14 +40,15 @@ class Verdict:
     reason: str
 
 
-def _permissive(*but: str) -> Licence:
-    return Licence("permissive", None, frozenset(but))
-
-
 def _only(kind: Kind, *allows: str) -> Licence:
     return Licence(kind, frozenset(allows))
 
 
+_PERMISSIVE = (
+    *("mit", "isc", "zlib", "ncsa", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear"),
+    *("bsl-1.0", "postgresql", "cc0-1.0", "unlicense", "pddl", "wtfpl", "odc-by", "afl-3.0"),
+    *("cc-by-4.0", "cc-by-3.0", "cc-by-2.5", "cc-by-2.0"),
+)
 _AGPL = ("agpl-3.0",)
 _GPL3 = ("gpl-3.0", *_AGPL)
 _GPL2 = ("gpl-2.0",)
@@ -63,12 +64,8 @@ _RESTRICTED = (
 )
 
 LICENCES: Mapping[str, Licence] = {
-    **{name: _permissive() for name in ("mit", "isc", "zlib", "ncsa", "bsd", "bsd-2-clause")},
-    **{name: _permissive() for name in ("bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0")},
-    **{name: _permissive() for name in ("postgresql", "cc0-1.0", "unlicense", "pddl", "wtfpl")},
-    **{name: _permissive() for name in ("cc-by-4.0", "cc-by-3.0", "cc-by-2.5", "cc-by-2.0")},
-    **{name: _permissive() for name in ("odc-by", "afl-3.0")},
-    "apache-2.0": _permissive("gpl-2.0", "lgpl-2.1"),
+    **dict.fromkeys(_PERMISSIVE, Licence("permissive")),
+    "apache-2.0": Licence("permissive", but=frozenset({"gpl-2.0", "lgpl-2.1"})),
     "gpl-2.0": _only("copyleft", *_GPL2),
     "gpl-3.0": _only("copyleft", *_GPL3),
     "agpl-3.0": _only("copyleft", *_AGPL),
@@ -141,8 +138,7 @@ def licence(
     if allow and child not in allow:
         yield Problem(where, f"is under {child}; the policy allows {', '.join(allow)}")
     given = _given_parents(release)
-    licences = dict.fromkeys((*_recorded_licences(release), *_given_licences(given)))
-    for name, theirs in licences:
+    for name, theirs in dict.fromkeys(_licences(release, given)):
         if allow and theirs not in allow:
             yield Problem(where, f"{name} is under {theirs}, which the policy does not allow")
         verdict = compare(theirs, child)
@@ -171,38 +167,31 @@ GivenParent = tuple[Parent, Source, Source | None]
 def _given_parents(release: OpenedRelease) -> list[GivenParent]:
     if not (release.has("parents") and release.has("shapes")):
         return []
-    recorded = release.provenance.sources if release.provenance is not None else ()
     return [
         (
             parent,
             source_of(parent.member.model, "parent"),
-            recorded[parent.index] if recorded and parent.index is not None else None,
+            None if parent.index is None else release.sources[parent.index],
         )
         for parent in release.parents
     ]
 
 
-def _recorded_licences(release: OpenedRelease) -> Iterator[tuple[str, str | None]]:
-    """Recorded sources, and the repos that they were made from, with their licences."""
-    for source in release.provenance.sources if release.provenance is not None else ():
+def _licences(release: OpenedRelease, given: list[GivenParent]) -> Iterator[tuple[str, str | None]]:
+    """Licences of recorded sources, of what they were made from, and of given parents."""
+    for source in release.sources:
         if source.license is not None or not source.ancestors:  # else its ancestors say it
             yield source.reference, source.license
         yield from ((repo.repo, repo.license) for repo in source.ancestors)
-
-
-def _given_licences(given: list[GivenParent]) -> Iterator[tuple[str, str | None]]:
-    """Given parents whose own cards say what is not recorded."""
     for parent, now, recorded in given:
-        if recorded is not None and recorded.license == now.license:
-            continue  # it stands under its recorded name
-        if now.license is not None or not now.ancestors:
+        as_recorded = recorded is not None and recorded.license == now.license
+        if not as_recorded and (now.license is not None or not now.ancestors):
             yield parent.member.reference, now.license
 
 
 def _unseen_repos(release: OpenedRelease, base: object, given: list[GivenParent]) -> Iterator[str]:
     """Repos that the card names as parents and whose licence is neither recorded nor given."""
-    recorded = release.provenance.sources if release.provenance is not None else ()
-    seen = {repo.repo for source in recorded for repo in source.repos}
+    seen = {repo.repo for source in release.sources for repo in source.repos}
     repos = (parent.member.model.repo for parent, _, _ in given)
     seen |= {repo.repo_id for repo in repos if repo is not None}
     for name in base if isinstance(base, list) else [base]:

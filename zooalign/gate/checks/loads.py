@@ -21,7 +21,6 @@ def library(release: OpenedRelease) -> Iterator[Problem]:
     the architecture is given with ``--model``: then there is no such library.
     """
     model = release.model
-    assert model is not None
     if release.request.model is not None:
         return
     try:

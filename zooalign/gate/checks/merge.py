@@ -31,7 +31,6 @@ def stale(release: OpenedRelease) -> Iterator[Problem]:
     """The record says that a merge was made without calibration data: its running statistics are
     the average of the parents', which does not fit the merged weights.
     """
-    assert release.provenance is not None
     if release.provenance.stale_statistics:
         yield Problem(
             layout.PROVENANCE,
@@ -50,7 +49,6 @@ def recomputed(release: OpenedRelease) -> Iterator[Problem]:
     the average of the parents'.
     """
     provenance = release.provenance
-    assert provenance is not None
     states = aligned_states(release)
     if provenance.operation != "merge" or provenance.statistics != "reset" or states is None:
         return
@@ -105,7 +103,6 @@ def weights(release: OpenedRelease) -> Iterator[Problem]:
     (``parent.bytes`` checks that the tensors are this combination of the aligned parents.)
     """
     provenance = release.provenance
-    assert provenance is not None
     where = f"{layout.PROVENANCE}: weights"
     if provenance.operation != "merge":
         if provenance.weights is not None:
@@ -130,7 +127,6 @@ def barrier(
     more than ``error_bound`` (a fraction; 1.0 allows everything).
     """
     provenance = release.provenance
-    assert provenance is not None and release.model is not None
     parents = parents_by_source(release)
     if provenance.operation != "merge" or set(parents) != set(range(len(provenance.sources))):
         return
@@ -159,5 +155,5 @@ def barrier(
 
 
 def _data(release: OpenedRelease) -> Batches:
-    assert release.model is not None and release.request.data is not None
+    assert release.request.data is not None
     return open_for(release.model, release.request.data, release.request.loading)

@@ -35,8 +35,7 @@ def recorded(release: OpenedRelease) -> Iterator[Problem]:
     """A model given with ``--parent`` is not one of the recorded sources, by the SHA-256 of its
     files of weights.
     """
-    assert release.provenance is not None
-    sources = ", ".join(source.reference for source in release.provenance.sources)
+    sources = ", ".join(source.reference for source in release.sources)
     for parent in release.parents:
         if parent.index is None:
             yield Problem(
@@ -58,7 +57,6 @@ def exact(release: OpenedRelease) -> Iterator[Problem]:
     went wrong if it is a known mistake.
     """
     provenance = release.provenance
-    assert provenance is not None
     recomputed = set(provenance.recomputed)
     for name in sorted(recomputed):
         if not _may_be_recomputed(provenance, name):
@@ -99,7 +97,6 @@ def function(release: OpenedRelease) -> Iterator[Problem]:
     reported separately. If ``parent.bytes`` finds nothing, the spec claims a symmetry that the
     architecture does not have: run ``zooalign verify``.
     """
-    assert release.provenance is not None and release.model is not None
     source = parents_by_source(release).get(1)
     if release.provenance.operation != "align" or source is None:
         return
@@ -122,7 +119,7 @@ def reordered(release: OpenedRelease) -> Iterator[Problem]:
     together. The check names the tensors that differ from those of the permutation that fits
     best. Weights that are not a reordering (a merge, a fine-tuned model) are not judged.
     """
-    if release.provenance is not None:  # then the record says what the weights should be
+    if release.has("provenance"):  # then the record says what the weights should be
         return
     for parent in release.parents:
         if _same_values(release.state, parent.member.state):
@@ -130,7 +127,6 @@ def reordered(release: OpenedRelease) -> Iterator[Problem]:
 
 
 def _wrong_order(release: OpenedRelease, parent: Parent) -> Iterator[Problem]:
-    assert release.model is not None
     name_of_parent, source = parent.member.reference, parent.member.state
     comparison = compare_functions(
         release.module, source, release.state, release.model.example_inputs()

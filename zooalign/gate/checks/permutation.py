@@ -1,7 +1,6 @@
 """Was every coupled axis permuted, and each exactly once?"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -17,7 +16,7 @@ from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.symmetry.apply import gathered
 from zooalign.symmetry.groups import Group, Member
 
-__all__ = ["Gap", "permutation_gaps"]
+__all__ = ["permutation_gaps"]
 
 _FIX = "make the release again; every coupled axis has to be permuted, once"
 
@@ -32,7 +31,6 @@ def valid(release: OpenedRelease) -> Iterator[Problem]:
     """A permutation file is missing, belongs to another spec, or is not a bijection in one of its
     groups or blocks: lengths are wrong, or numbers repeat, are out of range or not whole.
     """
-    assert release.provenance is not None
     for alignment in release.provenance.alignments:
         try:
             release.permutation(alignment.permutation)
@@ -51,9 +49,7 @@ def coverage(release: OpenedRelease) -> Iterator[Problem]:
     moves axes apart that belong together, or does not know a tensor of the weights. This is how a
     hand-kept table of names leaves parameters unpermuted.
     """
-    assert release.spec is not None
-    for gap in permutation_gaps(release.spec, release.derived_spec):
-        yield Problem(gap.parameter, gap.message)
+    yield from permutation_gaps(release.spec, release.derived_spec)
     for name in release.shapes:
         if name not in release.spec.shapes and name not in release.derived_spec.shapes:
             yield Problem(
@@ -74,7 +70,6 @@ def applied(release: OpenedRelease) -> Iterator[Problem]:
     parameter. (``parent.bytes`` reports every difference.)
     """
     provenance = release.provenance
-    assert provenance is not None
     try:
         expected = expected_state(release)
         permutations = {
@@ -101,7 +96,6 @@ def _mistake(
 ) -> str | None:
     """How the tensor was made of the parents', if by a known mistake with this source."""
     provenance, spec = release.provenance, release.spec
-    assert provenance is not None and spec is not None
     released = release.checkpoint[name]
     states = {index: parent.member.state for index, parent in parents_by_source(release).items()}
     original = states[source][name]
@@ -145,35 +139,29 @@ def _permuted(tensor: Tensor, steps: tuple[tuple[tuple[int, ...], np.ndarray], .
     return tensor.contiguous()
 
 
-@dataclass(frozen=True)
-class Gap:
-    """A parameter that a spec treats otherwise than the architecture needs."""
-
-    parameter: str
-    message: str
-
-
 # Where the members of a spec stand: (parameter, first axis) to the groups that move it there.
 Places = dict[tuple[str, int], list[tuple[Group, Member]]]
 
 
-def permutation_gaps(recorded: PermutationSpec, derived: PermutationSpec) -> Iterator[Gap]:
+def permutation_gaps(recorded: PermutationSpec, derived: PermutationSpec) -> Iterator[Problem]:
     """What ``recorded`` misses, moves too often or moves apart, by the ``derived`` spec."""
     yield from _moved_twice(recorded)
     if recorded.hash == derived.hash:
         return
     for name in derived.shapes:
         if name not in recorded.shapes:
-            yield Gap(name, "the recorded spec does not know this tensor")
+            yield Problem(name, "the recorded spec does not know this tensor")
     places, needed = _places(recorded), _places(derived)
     for (name, axis), members in needed.items():
         if (name, axis) not in places:
             mover = members[0][0].id
-            yield Gap(name, f"its axis {axis} belongs to group {mover}, and nothing moves it")
+            yield Problem(name, f"its axis {axis} belongs to group {mover}, and nothing moves it")
         elif _positions(members) != _positions(places[name, axis]):
-            yield Gap(name, f"other positions of its axis {axis} are moved than belong together")
+            yield Problem(
+                name, f"other positions of its axis {axis} are moved than belong together"
+            )
     for name, axis in places.keys() - needed.keys():
-        yield Gap(name, f"its axis {axis} is moved, and the architecture does not allow it")
+        yield Problem(name, f"its axis {axis} is moved, and the architecture does not allow it")
     for group in derived.groups:
         yield from _moved_apart(group, places)
 
@@ -194,7 +182,7 @@ def _positions(members: list[tuple[Group, Member]]) -> set[tuple[tuple[int, ...]
     }
 
 
-def _moved_twice(spec: PermutationSpec) -> Iterator[Gap]:
+def _moved_twice(spec: PermutationSpec) -> Iterator[Problem]:
     """Positions under two groups that are neither nested in each other nor across each other."""
     for (name, axis), members in _places(spec).items():
         for (one, first), (other, second) in combinations(members, 2):
@@ -202,7 +190,7 @@ def _moved_twice(spec: PermutationSpec) -> Iterator[Gap]:
             if first.axes != second.axes or nested:
                 continue
             if _collide(first.positions(one), second.positions(other)):
-                yield Gap(name, f"its axis {axis} is moved twice: by {one.id} and {other.id}")
+                yield Problem(name, f"its axis {axis} is moved twice: by {one.id} and {other.id}")
 
 
 def _collide(a: np.ndarray, b: np.ndarray) -> bool:
@@ -243,7 +231,7 @@ def _outer(spec: PermutationSpec, group: Group) -> set[str]:
     return outer
 
 
-def _moved_apart(group: Group, places: Places) -> Iterator[Gap]:
+def _moved_apart(group: Group, places: Places) -> Iterator[Problem]:
     """Members of one group that the recorded spec moves by different groups."""
     parameter_of: dict[str, str] = {}
     for member in group.members:
@@ -252,7 +240,7 @@ def _moved_apart(group: Group, places: Places) -> Iterator[Gap]:
             parameter_of.setdefault(movers.pop(), member.parameter)
     first, *others = parameter_of.items() or [("", "")]
     for mover, parameter in others:
-        yield Gap(
+        yield Problem(
             parameter,
             f"moves together with {first[1]} in the architecture (group {group.id}), and the "
             f"recorded spec moves it by itself, by group {mover}",

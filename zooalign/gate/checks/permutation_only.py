@@ -28,12 +28,11 @@ def only(release: OpenedRelease) -> Iterator[Problem]:
     all the same, or records no digests. With ``--parent``: the permuted parent has other digests,
     computes another function than the parent, or its architecture has another spec.
     """
-    provenance = release.provenance
-    assert provenance is not None
     if not release.permutation_only:
         return
-    if provenance.operation != "align":
-        message = f"is a {provenance.operation}, which takes more than one parent's weights"
+    operation = release.provenance.operation
+    if operation != "align":
+        message = f"is a {operation}, which takes more than one parent's weights"
         yield Problem(release.reference, message)
     elif any(name.endswith(".safetensors") for name in release.names):
         yield Problem(release.reference, "has weights, and its card says that it has none")
@@ -51,25 +50,23 @@ def only(release: OpenedRelease) -> Iterator[Problem]:
 
 def _parent(release: OpenedRelease) -> Model:
     """The given parent that is the recorded source; the first one if none is."""
-    provenance = release.provenance
-    assert provenance is not None
-    if not provenance.alignments:
+    alignments = release.provenance.alignments
+    if not alignments:
         raise SpecError("records no alignment")
-    recorded = provenance.sources[provenance.alignments[0].source].files
+    recorded = release.sources[alignments[0].source].files
     parents = [open_model(r, model=release.request.model) for r in release.parent_references]
     return next((p for p in parents if source_of(p, "parent").files == recorded), parents[0])
 
 
 def _wrong_result(release: OpenedRelease, parent: Model) -> str:
     """What ``spec.hash`` and ``parent.function`` would report of the weights; "" for nothing."""
-    assert release.spec is not None and release.provenance is not None
     permuted = prove_parent(release, release.provenance, parent)
     assert parent.checkpoint is not None
     module = parent.build()
     derived = derive_for(parent, module).spec
     if derived.hash != release.spec.hash:
         gaps = permutation_gaps(release.spec, derived)
-        first = next((f"{gap.parameter}: {gap.message}" for gap in gaps), "")
+        first = next((f"{gap.where}: {gap.message}" for gap in gaps), "")
         return f"{layout.SPEC} is not the spec of the parent's architecture. {first}"
     before = state_dict_for(module, parent.checkpoint, where=parent.reference)
     infos = {name: parent.checkpoint.info(name) for name in parent.checkpoint}

@@ -21,8 +21,8 @@ def present(release: OpenedRelease) -> Iterator[Problem]:
     """``zooalign/provenance.json`` is missing, malformed, or lacks a field, so it is not recorded
     where the weights come from.
     """
-    problem = release.provenance_problem
-    if problem is None and release.provenance is None:
+    problem = release.problem("provenance")
+    if layout.PROVENANCE not in release.names:
         problem = "is missing: where the weights come from is not recorded"
     if problem is not None:
         yield Problem(layout.PROVENANCE, problem)
@@ -39,7 +39,6 @@ def consistent(release: OpenedRelease) -> Iterator[Problem]:
     alignment per aligned source, or has a source without repo, commit or files.
     """
     provenance, spec = release.provenance, release.spec
-    assert provenance is not None and spec is not None
     stated, order = provenance.log10_order, spec.log10_order
     if provenance.spec_hash != spec.hash:
         yield _in_field(
@@ -68,7 +67,6 @@ def complete(release: OpenedRelease, require_hub: bool = False) -> Iterator[Prob
     source must be on a hub, as nobody else can get the others.
     """
     provenance = release.provenance
-    assert provenance is not None
     for source in provenance.sources:
         if source.commit is not None and not _COMMIT.fullmatch(source.commit):
             yield _in_field(

@@ -27,8 +27,9 @@ def readable(release: OpenedRelease) -> Iterator[Problem]:
     if release.permutation_only and not any(n.endswith(".safetensors") for n in release.names):
         return  # it is meant to have none: permutation.only
     explained = bool(release.faults) or any(True for _ in _index_problems(release))
-    if release.unreadable is not None and not explained:
-        yield Problem(release.reference, release.unreadable)
+    problem = release.problem("model")
+    if problem is not None and not explained:
+        yield Problem(release.reference, problem)
 
 
 @check(
@@ -129,9 +130,8 @@ def _orphans(release: OpenedRelease) -> Iterator[Problem]:
     }
     for name in sorted(orphans):
         yield Problem(name, "is a shard that no index names (orphan)")
-    read = {file.relative_to(release.headers).as_posix() for file in release.files_of_weights}
-    known = {WEIGHTS_NAME, *indexed, *orphans, *read}
-    for name in release.names if read else ():
+    known = {WEIGHTS_NAME, *indexed, *orphans, *release.weight_files}
+    for name in release.names if release.weight_files else ():
         if name.lower().endswith(".safetensors") and name not in known:
             yield Problem(
                 name,

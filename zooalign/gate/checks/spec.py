@@ -16,10 +16,11 @@ def present(release: OpenedRelease) -> Iterator[Problem]:
     """``zooalign/spec.json`` is missing or invalid. Reading it checks sizes, positions and its own
     hash.
     """
-    if release.spec_problem is not None:
-        yield Problem(layout.SPEC, release.spec_problem)
-    elif release.spec is None:
-        yield Problem(layout.SPEC, "is missing")
+    problem = release.problem("spec")
+    if layout.SPEC not in release.names:
+        problem = "is missing"
+    if problem is not None:
+        yield Problem(layout.SPEC, problem)
 
 
 @check(
@@ -34,7 +35,6 @@ def matches(release: OpenedRelease) -> Iterator[Problem]:
     its hash is not that of the recorded spec. ``permutation.coverage`` names the parameters.
     """
     recorded, derived = release.spec, release.derived_spec
-    assert recorded is not None
     if derived.hash != recorded.hash:
         yield Problem(
             layout.SPEC,
