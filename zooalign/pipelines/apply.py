@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zooalign.errors import CheckpointError, MergeError, SpecError
+from zooalign.errors import CheckpointError, SpecError
 from zooalign.graph.lazy_state import LazyTensors
 from zooalign.pipelines.assemble import require_output
 from zooalign.progress import Progress, silent
@@ -124,16 +124,11 @@ def _files(
         if not name.startswith(".") and not name.endswith(".safetensors") and name != INDEX_NAME
     }
     if release.permutation_only:
-        try:
-            text = release.text(layout.BARRIER)
-            curves = () if text is None else curves_from_json(text)
-        except MergeError as error:
-            raise SpecError(f"{layout.BARRIER} is malformed: {error}") from error
         files[layout.CARD] = make_card(
             provenance,
             title=title,
             library=model.adapter.name,
-            curves=curves,
+            curves=curves_from_json(release.text(layout.BARRIER)),
             plot=layout.PLOT if layout.PLOT in files else None,
             spec=release.spec,
         ).encode()

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from zooalign.errors import CheckpointError, MergeError, SpecError
+from zooalign.errors import CheckpointError, SpecError
 from zooalign.release import layout
 from zooalign.release.card import make_card
 from zooalign.release.curves import curves_from_json
@@ -44,19 +44,16 @@ def permutation_release(directory: Path, repo: str) -> Iterator[Path]:
     for name in _OPTIONAL:
         if (directory / name).is_file():
             texts[name] = _read(directory, name)
-    barrier = texts.get(layout.BARRIER)
     try:
         card = make_card(
             provenance,
             title=repo.partition("/")[2],
             library=provenance.architecture.get("library", ""),
-            curves=() if barrier is None else curves_from_json(barrier),
+            curves=curves_from_json(texts.get(layout.BARRIER)),
             plot=layout.PLOT if layout.PLOT in texts else None,
             spec=spec,
             permutation_only=repo,
         )
-    except MergeError as error:
-        raise SpecError(f"{layout.BARRIER} is malformed: {error}") from error
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise SpecError(
             f"{layout.PROVENANCE} is malformed: no card can be written from it "

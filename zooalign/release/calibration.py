@@ -68,24 +68,23 @@ def scoring(model: Model) -> tuple[Measure, Measure]:
 
 def _keeping(make: Callable[[], Iterator[Batch]]) -> Callable[[], Iterator[Batch]]:
     """Batches that are made anew each time, or kept from the first whole pass if they are small."""
-    kept: list[Batch] = []
-    complete = False
+    kept: list[Batch] | None = None
 
     def again() -> Iterator[Batch]:
-        nonlocal complete
-        if complete:
+        nonlocal kept
+        if kept is not None:
             yield from kept
             return
-        passed: list[Batch] | None = []
-        size = 0
+        passed, size = list[Batch](), 0
         for batch in make():
-            if passed is not None:
-                size += sum(x.nbytes for x in batch[0])
-                passed = [*passed, batch] if size <= _KEPT_BYTES else None
+            size += sum(x.nbytes for x in batch[0])
+            if size <= _KEPT_BYTES:
+                passed.append(batch)
+            else:
+                passed.clear()
             yield batch
-        if passed is not None and not complete:
-            kept.extend(passed)
-            complete = True
+        if size <= _KEPT_BYTES:
+            kept = passed
 
     return again
 

@@ -7,7 +7,7 @@ from huggingface_hub import ModelCardData
 
 from zooalign.release.curves import MeasuredCurve
 from zooalign.release.layout import PERMUTATION_ONLY
-from zooalign.release.provenance import Provenance
+from zooalign.release.provenance import Provenance, Score
 from zooalign.release.sources import Ancestor, Source
 from zooalign.symmetry import PermutationSpec
 from zooalign.text import printable
@@ -17,6 +17,11 @@ __all__ = ["card_license", "make_card"]
 _LIBRARIES = {"timm": "timm", "transformers": "transformers"}
 _RELATION = {"merge": "merge", "align": "finetune"}
 _GROUPS_SHOWN = 12
+_STALE = (
+    "> **Stale statistics.** The running statistics of this model's normalisation layers are the "
+    "average of the parents', which does not fit the merged weights. Recompute them on training "
+    "data before you use it."
+)
 
 
 def make_card(
@@ -42,8 +47,10 @@ def make_card(
         license=licence,
         license_name="see-parents" if licence == "other" else None,
         base_model=repos or None,
-        tags=["zooalign", provenance.operation, "permutation-symmetry", *_extra_tags(provenance)],
+        tags=["zooalign", provenance.operation, "permutation-symmetry"],
     )
+    if provenance.method in ("activation", "weight"):
+        data["tags"].append("git-rebasin")
     if permutation_only is not None:
         data.library_name = None
         data["tags"].append(PERMUTATION_ONLY)
@@ -53,7 +60,7 @@ def make_card(
         f"# {_plain(title)}",
         _summary(provenance),
         *([] if permutation_only is None else [_apply(provenance, permutation_only)]),
-        *([_stale()] if provenance.stale_statistics else []),
+        *([_STALE] if provenance.stale_statistics else []),
         "## Parents",
         _parents(provenance),
         f"Licence: {reason}",
@@ -61,7 +68,7 @@ def make_card(
         *([_groups(spec)] if spec is not None and spec.groups else []),
         *(["## Barrier", _barriers(curves)] if curves else []),
         *([f"![Loss and error along the line between the networks]({plot})"] if plot else []),
-        *([_score(provenance)] if provenance.score else []),
+        *([_score(provenance.score)] if provenance.score else []),
         "## How to reproduce",
         _reproduce(provenance),
     ]
@@ -85,10 +92,6 @@ def card_license(sources: Iterable[Source]) -> tuple[str, str]:
         f"the parents do not state one and the same licence ({each}), so what may be done with "
         "this model has to be read from theirs."
     )
-
-
-def _extra_tags(provenance: Provenance) -> list[str]:
-    return ["git-rebasin"] if provenance.method in ("activation", "weight") else []
 
 
 def _summary(provenance: Provenance) -> str:
@@ -140,14 +143,6 @@ def _groups(spec: PermutationSpec) -> str:
             f"| {len(rest)} others | {sum(r[1] for r in rest)} | {sum(r[2] for r in rest)} |"
         )
     return "\n".join(lines)
-
-
-def _stale() -> str:
-    return (
-        "> **Stale statistics.** The running statistics of this model's normalisation layers are "
-        "the average of the parents', which does not fit the merged weights. Recompute them on "
-        "training data before you use it."
-    )
 
 
 def _parents(provenance: Provenance) -> str:
@@ -207,10 +202,7 @@ def _barriers(curves: Sequence[MeasuredCurve]) -> str:
     return "\n".join([*lines, "", *notes]).rstrip()
 
 
-def _score(provenance: Provenance) -> str:
-    score = provenance.score
-    if score is None:
-        return ""
+def _score(score: Score) -> str:
     accuracy = "" if score.accuracy is None else f" and accuracy {score.accuracy:.4f}"
     return f"On {score.count} predictions the merge has loss {score.loss:.4f}{accuracy}."
 

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from zooalign.errors import MergeError
+from zooalign.errors import MergeError, SpecError
 from zooalign.merging.curve import BarrierCurve
 from zooalign.merging.plot import plot_barrier
-from zooalign.release.provenance import BarrierSummary
+from zooalign.release.layout import BARRIER
+from zooalign.release.provenance import BarrierSummary, CurveOrigin
 
 __all__ = [
     "CurvesFile",
@@ -24,17 +25,8 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Ends:
-    label: str
-    a: str
-    b: str
-    align: str
-    data: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasuredCurve(BarrierCurve, _Ends):
-    """A curve with what it is of: ``label`` for legends, references of both ends, the data.
+class MeasuredCurve(BarrierCurve, CurveOrigin):
+    """A curve with what it is of.
 
     Of a curve: ``MeasuredCurve(label=..., a=..., b=..., align=..., data=..., **vars(curve))``.
     """
@@ -53,18 +45,20 @@ def curves_to_dict(curves: Sequence[MeasuredCurve]) -> dict[str, Any]:
     return {"version": 1, "curves": [curve.to_dict() for curve in curves]}
 
 
-def curves_from_json(text: str) -> tuple[MeasuredCurve, ...]:
-    """Read what :func:`curves_to_dict` gave; the file may come from anybody.
+def curves_from_json(text: str | None) -> tuple[MeasuredCurve, ...]:
+    """Read what :func:`curves_to_dict` gave, None being no file; it may come from anybody.
 
     Raises
     ------
-    MergeError
+    SpecError
         If it is malformed.
     """
+    if text is None:
+        return ()
     try:
         return msgspec.json.decode(text, type=CurvesFile).curves
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise MergeError(f"not a file of curves: {error}") from error
+    except (MergeError, ValueError, RecursionError) as error:
+        raise SpecError(f"{BARRIER} is malformed: not a file of curves: {error}") from error
 
 
 def barrier_summary(curves: Sequence[MeasuredCurve]) -> tuple[BarrierSummary, ...] | None:

@@ -175,18 +175,18 @@ class OpenedRelease:
 
     def permutation(self, name: str) -> Permutation:
         """A recorded permutation; SpecError if it is absent or none of the recorded spec's."""
-        body = self.json(name)
-        if body is None:
-            raise SpecError(f"{name} is missing")
-        return permutation_from_dict(body, self.spec, name)
+        self._required_text(name)
+        return permutation_from_dict(self.json(name), self.spec, name)
 
     @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of its card."""
+        return read_metadata(self._required_text(layout.CARD))
+
+    @property
     def permutation_only(self) -> bool:
         """Whether its card says, by a tag, that it is a permutation without weights."""
-        try:
-            tags = read_metadata(self.text(layout.CARD) or "").get("tags")
-        except SpecError:
-            return False
+        tags = None if self.problem("metadata") else self.metadata.get("tags")
         return isinstance(tags, list) and layout.PERMUTATION_ONLY in tags
 
     @cached_property

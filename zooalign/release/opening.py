@@ -140,8 +140,4 @@ def _require_same_computation(first: Model, spec: PermutationSpec, other: Model)
 
 def derive_for(model: Model, module: nn.Module) -> Derived:
     """The spec of an opened model whose built module is at hand."""
-    return derive_spec(
-        module,
-        model.example_inputs(_BATCH),
-        architecture=model.architecture.name,
-    )
+    return derive_spec(module, model.example_inputs(_BATCH), architecture=model.architecture.name)

@@ -17,6 +17,7 @@ from zooalign.release.sources import Source
 __all__ = [
     "Alignment",
     "BarrierSummary",
+    "CurveOrigin",
     "DataUse",
     "Provenance",
     "Score",
@@ -65,15 +66,21 @@ class Alignment:
     details: Mapping[str, float | str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class BarrierSummary:
-    """The barriers of a curve, without its points."""
+@dataclass(frozen=True, kw_only=True)
+class CurveOrigin:
+    """What a curve is of: its label in legends, references of both ends, how they were aligned."""
 
     label: str
     a: str
     b: str
     align: str
     data: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarrierSummary(CurveOrigin):
+    """The barriers of a curve, without its points."""
+
     count: int
     barrier: Mapping[str, Barrier]
     statistics_reset: bool
@@ -177,7 +184,7 @@ class Provenance:
             return msgspec.json.decode(text, type=cls)
         except msgspec.ValidationError as error:
             raise SpecError(f"{where} is incomplete or malformed: {error}") from error
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise SpecError(f"{where} is not JSON: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:

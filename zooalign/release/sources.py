@@ -104,23 +104,26 @@ def source_of(model: Model, role: str) -> Source:
     return Source(role, model.reference, "local", None, None, license_, files, ancestors)
 
 
-def _card_license(directory: Path) -> str | None:
-    path = directory / CARD
+def _text(path: Path) -> str:
+    """A file's text, empty if there is none of a sensible size."""
     try:
-        if not path.is_file() or path.stat().st_size > _MAX:
-            return None
-        value = read_metadata(path.read_text(encoding="utf-8")).get("license")
-    except (OSError, ValueError, SpecError):
+        is_small = path.is_file() and path.stat().st_size <= _MAX
+        return path.read_text(encoding="utf-8") if is_small else ""
+    except (OSError, ValueError):
+        return ""
+
+
+def _card_license(directory: Path) -> str | None:
+    try:
+        value = read_metadata(_text(directory / CARD)).get("license")
+    except SpecError:
         return None
     return value if isinstance(value, str) else None
 
 
 def _directory_ancestors(directory: Path) -> tuple[Ancestor, ...]:
-    path = directory / PROVENANCE
     try:
-        if not path.is_file() or path.stat().st_size > _MAX:
-            return ()
-        sources = msgspec.json.decode(path.read_bytes(), type=_Recorded).sources
-    except (OSError, ValueError, RecursionError):
+        sources = msgspec.json.decode(_text(directory / PROVENANCE), type=_Recorded).sources
+    except (ValueError, RecursionError):
         return ()
     return tuple(dict.fromkeys(repo for source in sources for repo in source.repos))

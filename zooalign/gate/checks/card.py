@@ -4,14 +4,11 @@ from collections.abc import Iterator
 
 from huggingface_hub import ModelCard
 
-from zooalign.errors import SpecError
 from zooalign.gate.findings import Problem, check
 from zooalign.release import layout
-from zooalign.release.front_matter import body_of, read_metadata
+from zooalign.release.front_matter import body_of
 from zooalign.release.opened import OpenedRelease
 from zooalign.release.provenance import Provenance
-
-__all__ = ["metadata_of"]
 
 _RELATIONS = {"merge": ("merge",), "align": ("finetune", "merge")}
 
@@ -28,16 +25,13 @@ def present(release: OpenedRelease) -> Iterator[Problem]:
     The block is read as plain values: tags, aliases and repeated keys are errors. A card without a
     licence is a warning.
     """
-    try:
-        metadata = metadata_of(release)
-        if metadata is not None:
-            _require_accepted(release)
-    except SpecError as error:
-        yield Problem(layout.CARD, str(error))
-        return
-    if metadata is None:
+    if layout.CARD not in release.names:
         yield Problem(layout.CARD, "is missing", "write a model card")
-    elif not metadata.get("license"):
+        return
+    problem = release.problem("metadata") or _refusal(release)
+    if problem is not None:
+        yield Problem(layout.CARD, problem)
+    elif not release.metadata.get("license"):
         fix = "add a licence that the parents' licences allow"
         yield Problem(layout.CARD, "states no licence", fix, "warning")
 
@@ -53,7 +47,7 @@ def parents(release: OpenedRelease) -> Iterator[Problem]:
     text, metadata = _read(release)
     base = metadata.get("base_model")
     named = set(map(str, base)) if isinstance(base, list) else {str(base)}
-    for source in release.provenance.sources if text else ():
+    for source in release.sources if text else ():
         missing = [repo.repo for repo in source.repos if repo.repo not in named]
         if not source.repos and source.reference not in text:
             missing = [source.reference]
@@ -72,7 +66,7 @@ def commits(release: OpenedRelease) -> Iterator[Problem]:
     branch is not enough, because a branch moves.
     """
     text, _ = _read(release)
-    for source in release.provenance.sources if text else ():
+    for source in release.sources if text else ():
         for repo in source.repos:
             if repo.commit not in text:
                 message = f"does not give the commit of {repo.repo}, {repo.commit}"
@@ -156,34 +150,28 @@ def reproduce(release: OpenedRelease) -> Iterator[Problem]:
     text, _ = _read(release)
     if not text:
         return
+    facts = (f"Seed {provenance.seed}", f"torch {provenance.versions.get('torch')}")
     if provenance.command is not None and provenance.command not in body_of(text):
         yield Problem(layout.CARD, "does not give the command that makes the release")
-    facts = (f"Seed {provenance.seed}", f"torch {provenance.versions.get('torch')}")
-    if provenance.command is None and not all(fact in text for fact in facts):
+    elif provenance.command is None and not all(fact in text for fact in facts):
         yield Problem(layout.CARD, "gives neither a command nor seed and versions")
 
 
-def metadata_of(release: OpenedRelease) -> Metadata | None:
-    """The card's metadata, None without a card; SpecError if it cannot be read."""
-    text = release.text(layout.CARD)
-    return None if text is None else read_metadata(text)
-
-
-def _require_accepted(release: OpenedRelease) -> None:
-    """Let the hub's client judge the metadata; by now it is small and plain."""
+def _refusal(release: OpenedRelease) -> str | None:
+    """Why the hub's client does not accept the metadata; by now it is small and plain."""
     try:
         ModelCard(release.text(layout.CARD) or "", ignore_metadata_errors=False)
     except Exception as error:  # the client documents none
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SpecError(f"its metadata cannot be read: {reason}") from error
+        return f"its metadata cannot be read: {reason}"
+    return None
 
 
 def _read(release: OpenedRelease) -> tuple[str, Metadata]:
     """Text and metadata; empty if card.present reports them."""
-    try:
-        return release.text(layout.CARD) or "", metadata_of(release) or {}
-    except SpecError:
+    if release.problem("metadata") is not None:
         return "", {}
+    return release.text(layout.CARD) or "", release.metadata
 
 
 def _measured(provenance: Provenance) -> Iterator[tuple[str, float]]:

@@ -25,25 +25,22 @@ _REMOTE = ("auto_map", "trust_remote_code", "custom_pipelines")
 COUNT = 4096
 MOST = 2**22
 
-_MAGIC = (
-    (b"PK\x03\x04", "a zip archive, which is how torch.save writes pickles"),
-    (b"PK\x05\x06", "a zip archive"),
-    (b"\x93NUMPY", "a numpy file, which can hold pickles"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, whose layers can hold code"),
-    (b"\x1f\x8b\x08", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ\x00", "an xz archive"),
-    (b"\x04\x22\x4d\x18", "an lz4 archive"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"Rar!\x1a\x07", "a rar archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstandard archive"),
-    (b"\x7fELF", "a program"),
-    (b"MZ\x90\x00", "a program"),
-    (b"\xcf\xfa\xed\xfe", "a program"),
-    (b"\xca\xfe\xba\xbe", "a program"),
-    (b"\x00asm", "a program"),
-    (b"#!/", "a script"),
-)
+# What a file is, to the bytes that it begins with.
+_MAGIC = {
+    "a zip archive, which is how torch.save writes pickles": b"PK\x03\x04",
+    "a zip archive": b"PK\x05\x06",
+    "a numpy file, which can hold pickles": b"\x93NUMPY",
+    "an HDF5 file, whose layers can hold code": b"\x89HDF\r\n\x1a\n",
+    "a gzip archive": b"\x1f\x8b\x08",
+    "a bzip2 archive": b"BZh",
+    "an xz archive": b"\xfd7zXZ\x00",
+    "an lz4 archive": b"\x04\x22\x4d\x18",
+    "a 7z archive": b"7z\xbc\xaf\x27\x1c",
+    "a rar archive": b"Rar!\x1a\x07",
+    "a zstandard archive": b"\x28\xb5\x2f\xfd",
+    "a program": (b"\x7fELF", b"MZ\x90\x00", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\x00asm"),
+    "a script": b"#!/",
+}
 _TAR = slice(257, 262)  # where a tar archive has its magic number
 _OPCODES = {operator.code for operator in pickletools.opcodes}
 _CALLS = {"REDUCE", "OBJ", "INST", "NEWOBJ", "NEWOBJ_EX", "BUILD"}
@@ -149,9 +146,9 @@ def disguise(head: bytes) -> str | None:
 
     The bytes are compared and never loaded.
     """
-    for magic, name in _MAGIC:
+    for kind, magic in _MAGIC.items():
         if head.startswith(magic):
-            return name
+            return kind
     if head[_TAR] == b"ustar":
         return "a tar archive"
     if head[:1] == b"]" and head[5:13] == b"\xff" * 8:

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from zooalign.errors import SpecError
-from zooalign.gate.checks.card import metadata_of
 from zooalign.gate.findings import Problem, check
 from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease, Parent
@@ -63,6 +61,8 @@ _RESTRICTED = (
     "fair-noncommercial-research-license",
 )
 
+_NO_DERIVATIVES = ("cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0")
+
 LICENCES: Mapping[str, Licence] = {
     **dict.fromkeys(_PERMISSIVE, Licence("permissive")),
     "apache-2.0": Licence("permissive", but=frozenset({"gpl-2.0", "lgpl-2.1"})),
@@ -77,14 +77,13 @@ LICENCES: Mapping[str, Licence] = {
     "cc-by-sa-3.0": _only("copyleft", "cc-by-sa-3.0", "cc-by-sa-4.0"),
     "cc-by-sa-4.0": _only("copyleft", "cc-by-sa-4.0", "gpl-3.0"),
     "odbl": _only("copyleft", "odbl"),
-    "cc-by-nc-2.0": _only("noncommercial", "cc-by-nc-2.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
-    "cc-by-nc-3.0": _only("noncommercial", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
-    "cc-by-nc-4.0": _only("noncommercial", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
+    **{
+        name: _only("noncommercial", name, "cc-by-nc-4.0", "cc-by-nc-sa-4.0")
+        for name in ("cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0")
+    },
     "cc-by-nc-sa-3.0": _only("noncommercial", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),
     "cc-by-nc-sa-4.0": _only("noncommercial", "cc-by-nc-sa-4.0"),
-    "cc-by-nd-4.0": _only("no derivatives"),
-    "cc-by-nc-nd-3.0": _only("no derivatives"),
-    "cc-by-nc-nd-4.0": _only("no derivatives"),
+    **dict.fromkeys(_NO_DERIVATIVES, _only("no derivatives")),
     **{name: _only("restricted", name) for name in _RESTRICTED},
 }
 
@@ -126,14 +125,10 @@ def licence(
     ``allow``, the release and its parents may only have these licences. ``known`` lists licences
     that the team has read and accepts beside each other (``other`` may be one).
     """
-    try:
-        metadata = metadata_of(release)
-    except SpecError:  # card.present reports it
-        return
-    if metadata is None:
+    if release.problem("metadata") is not None:  # card.present reports it
         return
     where = f"{layout.CARD}: license"
-    stated = metadata.get("license")
+    stated = release.metadata.get("license")
     child = stated if isinstance(stated, str) and stated else None
     if allow and child not in allow:
         yield Problem(where, f"is under {child}; the policy allows {', '.join(allow)}")
@@ -155,7 +150,7 @@ def licence(
                 "find out which holds; make the release again if the parent's licence was changed",
                 "warning",
             )
-    for name in _unseen_repos(release, metadata.get("base_model"), given):
+    for name in _unseen_repos(release, given):
         message = f"the licence of {name}, its base_model, is not known here"
         yield Problem(where, message, f"give --parent {name}", "warning")
 
@@ -189,11 +184,12 @@ def _licences(release: OpenedRelease, given: list[GivenParent]) -> Iterator[tupl
             yield parent.member.reference, now.license
 
 
-def _unseen_repos(release: OpenedRelease, base: object, given: list[GivenParent]) -> Iterator[str]:
+def _unseen_repos(release: OpenedRelease, given: list[GivenParent]) -> Iterator[str]:
     """Repos that the card names as parents and whose licence is neither recorded nor given."""
     seen = {repo.repo for source in release.sources for repo in source.repos}
     repos = (parent.member.model.repo for parent, _, _ in given)
     seen |= {repo.repo_id for repo in repos if repo is not None}
+    base = release.metadata.get("base_model")
     for name in base if isinstance(base, list) else [base]:
         if isinstance(name, str) and name and name not in seen:
             yield name

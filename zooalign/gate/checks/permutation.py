@@ -1,18 +1,23 @@
 """Was every coupled axis permuted, and each exactly once?"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 from torch import Tensor
 
 from zooalign.errors import MergeError, SpecError
-from zooalign.gate.checks.comparing import expected_state, parents_by_source, same_bytes
+from zooalign.gate.checks.comparing import (
+    aligned_states,
+    expected_state,
+    parents_by_source,
+    same_bytes,
+)
 from zooalign.gate.findings import Problem, check
 from zooalign.merging.interpolate import LazyAverage
 from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease
-from zooalign.symmetry import Permutation, PermutationSpec, Permuted
+from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.apply import gathered
 from zooalign.symmetry.groups import Group, Member
 
@@ -71,45 +76,45 @@ def applied(release: OpenedRelease) -> Iterator[Problem]:
     """
     provenance = release.provenance
     try:
-        expected = expected_state(release)
+        expected, states = expected_state(release), aligned_states(release)
         permutations = {
             alignment.source: release.permutation(alignment.permutation)
             for alignment in provenance.alignments
         }
     except (SpecError, MergeError):  # parent.bytes and permutation.valid report it
         return
-    if expected is None:
+    if expected is None or states is None:
         return
     for name in release.checkpoint:
         tensor = release.checkpoint[name]
         if name in provenance.recomputed or same_bytes(tensor, expected[name]):
             continue
-        for source in permutations:
-            mistake = _mistake(release, permutations, source, name)
+        for source, permutation in permutations.items():
+            mistake = _mistake(release, states, source, permutation, name)
             if mistake is not None:
                 yield Problem(name, mistake)
                 break
 
 
 def _mistake(
-    release: OpenedRelease, permutations: Mapping[int, Permutation], source: int, name: str
+    release: OpenedRelease,
+    states: Sequence[Mapping[str, Tensor]],
+    source: int,
+    permutation: Permutation,
+    name: str,
 ) -> str | None:
-    """How the tensor was made of the parents', if by a known mistake with this source."""
+    """How the tensor was made of the parents', if by a known mistake with this source.
+
+    ``states`` are those of all sources as they should be.
+    """
     provenance, spec = release.provenance, release.spec
     released = release.checkpoint[name]
-    states = {index: parent.member.state for index, parent in parents_by_source(release).items()}
-    original = states[source][name]
-    others: dict[int, Mapping[str, Tensor]] = {
-        index: Permuted(spec, permutations[index], state) if index in permutations else state
-        for index, state in states.items()
-        if index != source
-    }
+    original = parents_by_source(release)[source].member.state[name]
 
     def gives_release(tensor: Tensor) -> bool:
         if provenance.operation == "align":
             return same_bytes(tensor, released)
-        tensors = {source: tensor} | {index: state[name] for index, state in others.items()}
-        parts = [{name: tensors[index]} for index in sorted(tensors)]
+        parts = [{name: tensor if n == source else state[name]} for n, state in enumerate(states)]
         try:
             return same_bytes(LazyAverage(parts, provenance.weights)[name], released)
         except MergeError:
@@ -118,7 +123,7 @@ def _mistake(
     if gives_release(original):
         parent = provenance.sources[source].reference
         return f"was not permuted: it is the tensor of {parent} as it was ({layout.SPEC} moves it)"
-    steps = list(spec.sources(permutations[source], name))
+    steps = list(spec.sources(permutation, name))
     for count in range(1, len(steps)):
         for chosen in combinations(steps, count):
             if gives_release(_permuted(original, chosen)):
@@ -127,7 +132,7 @@ def _mistake(
                 return f"was not permuted along axis {', '.join(map(str, sorted(missed)))}"
     if gives_release(_permuted(original, (*steps, *steps))):
         return "was permuted twice"
-    inverse = spec.invert(permutations[source])
+    inverse = spec.invert(permutation)
     if gives_release(_permuted(original, tuple(spec.sources(inverse, name)))):
         return "was permuted the wrong way, by the inverse"
     return None
