@@ -134,7 +134,7 @@ def test_the_step_summary(
     path.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
     assert write_step_summary(report) is None
-    assert path.read_text().startswith("before\n### zooalign check: not in order")
+    assert path.read_text().startswith("before\n### zooalign check: failed")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
     assert "cannot be written" in (write_step_summary(report) or "")
 

@@ -42,12 +42,7 @@ def round_trip(directory: str, name: str, download: str) -> RoundTrip:
     """Publish ``directory`` to a hub that lives as long as this call, and download it.
 
     Both run in processes of their own, so that nothing of the user's token, cache and settings
-    is used. They work in the current directory.
-
-    Raises
-    ------
-    HubError
-        If one of them fails.
+    is used. They work in the current directory. HubError if one of them fails.
     """
     with LoopbackHub(user="demo", xet=False) as hub:
         repo = f"{hub.user}/{name}"

@@ -58,14 +58,10 @@ def train(
     epochs: int,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Train every network in place, side by side, with batches in its own seed's order.
+    """Train every network in place, side by side, with batches in the order of its seed.
 
-    Parameters
-    ----------
-    images, labels:
-        float32 (N, 1, H, W) and int64 (N,).
-    progress:
-        Called with the steps done and the steps in all, of all networks together.
+    Images are float32 (N, 1, H, W), labels int64 (N,). ``progress`` gets the steps done and the
+    steps in all, of all networks together.
     """
     steps = epochs * (len(images) // _BATCH)
     done = [0] * len(networks)

@@ -29,20 +29,10 @@ class PolicyError(ZooalignError):
 class Policy:
     """The keys of a policy.
 
-    Attributes
-    ----------
-    disable:
-        Checks that do not run.
-    require:
-        Checks that must run: it is an error if one is skipped or was not requested.
-    severity:
-        Check to the severity of everything it finds.
-    fail_on:
-        The least severity that fails the gate.
-    parameters:
-        Check to its parameters.
-    source:
-        The file, for messages; None for the defaults.
+    Checks in ``disable`` do not run; those in ``require`` must, and it is an error if one is
+    skipped or was not requested. ``severity`` gives a check the severity of everything that it
+    finds, ``parameters`` gives it its parameters. ``fail_on`` is the least severity that fails the
+    gate. ``source`` is the file, for messages; None for the defaults.
     """
 
     disable: tuple[str, ...] = ()

@@ -23,14 +23,8 @@ def permutation_release(directory: Path, repo: str) -> Iterator[Path]:
     """A temporary directory with everything of an aligned model's directory but the model.
 
     It holds the spec, the permutation, the provenance, the digests of the aligned tensors, the
-    barrier if it was measured, and a card that says how to apply the permutation.
-
-    Raises
-    ------
-    CheckpointError
-        If the directory lacks one of them.
-    SpecError
-        If one is malformed, or the directory is not an alignment's.
+    barrier if it was measured, and a card that says how to apply the permutation. CheckpointError
+    if the directory lacks one of them, SpecError if one is malformed or it is not an alignment's.
     """
     recorded = _read(directory, layout.PROVENANCE)
     provenance = Provenance.from_json(recorded, layout.PROVENANCE)

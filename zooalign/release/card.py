@@ -37,7 +37,7 @@ def make_card(
     """The text of ``README.md``: YAML for the hub, then what was done, in words and numbers.
 
     ``base_model`` lists every hub repo behind the sources. The licence is theirs where all state
-    one and the same; else it is ``other``, and the card says why. With ``spec`` the permuted
+    the same one; otherwise it is ``other``, and the card says why. With ``spec`` the permuted
     groups are summed up. ``permutation_only`` is the repo of a release without weights.
     """
     repos = list(dict.fromkeys(r.repo for source in provenance.sources for r in source.repos))
@@ -89,8 +89,8 @@ def card_license(sources: Iterable[Source]) -> tuple[str, str]:
             return licence, f"{licence}, as all parents."
     each = "; ".join(f"{name}: {value or 'none stated'}" for name, value in stated.items())
     return "other", (
-        f"the parents do not state one and the same licence ({each}), so what may be done with "
-        "this model has to be read from theirs."
+        f"the parents do not all state the same licence ({each}); read each of them to see what "
+        "may be done with this model."
     )
 
 

@@ -156,13 +156,7 @@ Contents = LocalContents | HubContents
 
 
 def heads(contents: Contents, names: Sequence[str], count: int) -> dict[str, bytes]:
-    """The first bytes of many files, several at a time.
-
-    Raises
-    ------
-    CheckpointError, HubError
-        If one cannot be read.
-    """
+    """The first bytes of many files, several at a time."""
     with ThreadPoolExecutor(_WORKERS) as pool:
         return dict(
             zip(names, pool.map(lambda name: contents.head(name, count), names), strict=True)
@@ -170,13 +164,7 @@ def heads(contents: Contents, names: Sequence[str], count: int) -> dict[str, byt
 
 
 def open_repo(repo_id: str, revision: str | None) -> tuple[hub.HubRepo, Contents]:
-    """List a repo; nothing is downloaded. Offline, what the cache holds of it.
-
-    Raises
-    ------
-    HubError
-        As for :func:`zooalign.zoo.hub.resolve`.
-    """
+    """List a repo; nothing is downloaded. Offline, what the cache holds of it."""
     repo = hub.resolve(repo_id, revision)
     with hub.hub_errors(repo_id, revision):
         try:

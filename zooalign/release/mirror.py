@@ -37,13 +37,7 @@ class Fault:
 
 
 def make_mirror(contents: Contents, folder: Path) -> None:
-    """Fill ``folder`` with the configuration, the index and the headers of all shards.
-
-    Raises
-    ------
-    CheckpointError, HubError
-        If a file cannot be read, or has no sensible size.
-    """
+    """Fill ``folder`` with the configuration, the index and the headers of all shards."""
     known = {entry.name: entry for entry in contents.entries}
     for name in (CONFIG_NAME, INDEX_NAME):
         if name in known:

@@ -49,23 +49,11 @@ class Parent:
 
 @dataclass(frozen=True)
 class OpenedRelease:
-    """What is checked.
+    """What is checked; ``repo`` is the name and resolved commit of a hub repo.
 
-    Attributes
-    ----------
-    reference:
-        In normal form.
-    contents:
-        Its files.
-    headers:
-        A directory that has the header of every file of weights; for a repo no values.
-    model_or_error:
-        The architecture, with a checkpoint that has shapes and dtypes but no values; or why the
-        weights cannot be opened.
-    repo:
-        Of a hub repo: its name and resolved commit.
-    request:
-        What the gate looks at besides.
+    ``headers`` is a directory with the header of every file of weights; a repo's has no values.
+    ``model_or_error`` is the architecture, with a checkpoint of shapes and dtypes, or why the
+    weights cannot be opened. ``request`` says what the gate looks at besides.
     """
 
     reference: str
@@ -128,13 +116,7 @@ class OpenedRelease:
         return self._problems[part]
 
     def text(self, name: str) -> str | None:
-        """A file's text, None if it is absent.
-
-        Raises
-        ------
-        SpecError
-            If it is not UTF-8 text of a sensible size.
-        """
+        """A file's text, None if it is absent; SpecError if it is huge or not UTF-8."""
         entry = next((entry for entry in self.contents.entries if entry.name == name), None)
         if entry is None:
             return None
@@ -264,13 +246,7 @@ class OpenedRelease:
 
     @cached_property
     def parents(self) -> tuple[Parent, ...]:
-        """The given parents, opened as the same architecture, matched to sources by content.
-
-        Raises
-        ------
-        ZooalignError
-            If one cannot be opened, or does not fit the architecture.
-        """
+        """The given parents, opened as the same architecture, matched to sources by content."""
         parents: list[Parent] = []
         for reference in self.parent_references:
             parents.append(self._parent(reference, {parent.index for parent in parents}))

@@ -71,7 +71,7 @@ class Loading:
     """How data is read: rows of a batch, and at most how many rows of each data set."""
 
     batch_size: Annotated[AtLeastOne, option("Rows.")] = 128
-    limit: Annotated[AtLeastOne | None, option("Read at most so many rows of each data set.")] = (
+    limit: Annotated[AtLeastOne | None, option("Read at most this many rows of each data set.")] = (
         None
     )
 

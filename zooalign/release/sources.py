@@ -37,22 +37,10 @@ class Ancestor:
 class Source:
     """A model that went into an operation.
 
-    Attributes
-    ----------
-    role:
-        ``target`` or ``source`` of an alignment, ``parent`` of a merge.
-    reference:
-        As the user typed it, in normal form.
-    kind:
-        ``hub`` or ``local``.
-    repo, commit:
-        Of a hub repo: its name and the resolved commit.
-    license:
-        From the repo's or directory's model card, None if it says nothing.
-    files:
-        The files of weights.
-    ancestors:
-        Of a local directory that zooalign made: the hub repos it came from.
+    ``role`` is ``target`` or ``source`` of an alignment, ``parent`` of a merge; ``kind`` is ``hub``
+    or ``local``; ``reference`` is what the user typed, in normal form. ``repo`` and the resolved
+    ``commit`` are those of a hub repo. ``license`` is what the model card states, None if nothing.
+    ``ancestors`` are the hub repos behind a local directory that zooalign wrote.
     """
 
     role: str
@@ -86,13 +74,7 @@ class _Recorded(msgspec.Struct):
 
 
 def source_of(model: Model, role: str) -> Source:
-    """Describe an opened model; its files are hashed.
-
-    Raises
-    ------
-    HubError
-        If a downloaded file is not the one the hub states.
-    """
+    """Describe an opened model; HubError if a downloaded file is not the one the hub states."""
     facts = model.source
     files = tuple(FileFact(f["name"], f["size"], f["sha256"]) for f in facts.get("files", ()))
     if facts["kind"] == "hub":

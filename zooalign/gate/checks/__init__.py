@@ -35,13 +35,7 @@ BUILT_IN: tuple[Check, ...] = tuple(
 
 
 def all_checks() -> tuple[Check, ...]:
-    """The built-in checks, then those of plugins.
-
-    Raises
-    ------
-    PluginError
-        If a plugin gives something other than checks.
-    """
+    """The built-in checks, then those of plugins; PluginError if one gives something else."""
     return (*BUILT_IN, *(check for _, check in items_of("zooalign_checks", check_problem)))
 
 

@@ -19,7 +19,7 @@ def to_markdown(report: CheckReport) -> str:
 
     Names come from files of strangers: they stand in ``<code>``, where Markdown means nothing.
     """
-    word = "in order" if report.ok else "not in order"
+    word = "passed" if report.ok else "failed"
     counts = ", ".join(
         f"{sum(f.severity == severity for f in report.findings)} {severity}s"
         for severity in SEVERITIES
@@ -45,12 +45,7 @@ def to_markdown(report: CheckReport) -> str:
 
 
 def write_step_summary(report: CheckReport) -> str | None:
-    """Append the Markdown to the file that ``GITHUB_STEP_SUMMARY`` names, if it is set.
-
-    Returns
-    -------
-    Why it could not be written; None if it was, or if no summary is wanted.
-    """
+    """Append the Markdown to the file that ``GITHUB_STEP_SUMMARY`` names; why it failed, if so."""
     return _append(to_markdown(report))
 
 
