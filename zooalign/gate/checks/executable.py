@@ -26,7 +26,7 @@ COUNT = 4096
 MOST = 2**22
 
 # What a file is, to the bytes that it begins with.
-_MAGIC = {
+_MAGIC: dict[str, bytes | tuple[bytes, ...]] = {
     "a zip archive, which is how torch.save writes pickles": b"PK\x03\x04",
     "a zip archive": b"PK\x05\x06",
     "a numpy file, which can hold pickles": b"\x93NUMPY",
