@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 import zooalign
 from zooalign.errors import MergeError
-from zooalign.merging.connectivity import HOWS, spread_of
+from zooalign.merging.connectivity import HOWS
+from zooalign.merging.curve import spread_of
 from zooalign.merging.evaluate import Scoring
 from zooalign.merging.trajectory import BARRIERS, trajectory
 

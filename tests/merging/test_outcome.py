@@ -7,8 +7,7 @@ from torch import Tensor, nn
 import zooalign
 from zooalign.matching import match
 from zooalign.matching.directions import leading, leading_directions
-from zooalign.merging.diagnose import diagnose
-from zooalign.merging.outcome import Outcome, outcome
+from zooalign.merging.outcome import Outcome, diagnose, outcome
 from zooalign.symmetry import extract_spec
 
 

@@ -14,9 +14,8 @@ from zooalign.keywords import settings_and_options
 from zooalign.matching import Match
 from zooalign.matching import match as match_states
 from zooalign.matching.solvers import DEFAULT
-from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.merge import prove
-from zooalign.merging.outcome import Outcome, outcome
+from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
 from zooalign.progress import StepProgress
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.same_function import Comparison

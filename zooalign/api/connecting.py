@@ -13,7 +13,7 @@ from zooalign.graph.batches import require_repeatable
 from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.keywords import settings_and_options
-from zooalign.merging.connecting import Connected, Matching, connect
+from zooalign.merging.connectivity import Connected, Matching, connect
 from zooalign.merging.evaluate import Measure, Scoring, correct, cross_entropy
 from zooalign.progress import Progress, silent
 from zooalign.symmetry import PermutationSpec

@@ -6,9 +6,9 @@ tensors; changes neither. The second network has been permuted to match the firs
 
 from zooalign.merging.barrier import barrier
 from zooalign.merging.curve import Barrier, BarrierCurve, Scores, excess
-from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.evaluate import Score, correct, cross_entropy, evaluate
 from zooalign.merging.interpolate import LazyAverage, average, interpolate
+from zooalign.merging.outcome import Diagnosis, diagnose
 from zooalign.merging.pairs import pair_similarity
 from zooalign.merging.partial import PartialMerge, partial_merge
 from zooalign.merging.plot import plot_barrier

@@ -37,33 +37,6 @@ def barrier(
         The architecture and the batches to score on: fields of
         :class:`~zooalign.merging.evaluate.Scoring`, as are ``scoring``: ``test``, ``reset``,
         ``loss`` and ``metric``.
-    a, b, alphas, correction, progress:
-        As for :func:`curve_between`.
-
-    Raises
-    ------
-    DataError, MergeError
-        As for :func:`curve_between`.
-    """
-    how = settings_of(Scoring, scoring, "barrier", module=module, data=data)
-    return curve_between(how, a, b, alphas=alphas, correction=correction, progress=progress)
-
-
-def curve_between(
-    scoring: Scoring,
-    a: State,
-    b: State,
-    *,
-    alphas: int | Sequence[float] = 25,
-    correction: Correction | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> BarrierCurve:
-    """The scores on the straight line from ``a`` to ``b`` (already aligned to ``a``).
-
-    Parameters
-    ----------
-    scoring:
-        The architecture, the data, and how it is scored.
     a, b:
         State dicts of the same names, shapes and dtypes.
     alphas:
@@ -83,11 +56,25 @@ def curve_between(
     MergeError
         If the networks do not fit each other or the module, or a score is not finite.
     """
+    scored = settings_of(Scoring, scoring, "barrier", module=module, data=data)
+    return curve_between(scored, a, b, alphas=alphas, correction=correction, progress=progress)
+
+
+def curve_between(
+    scoring: Scoring,
+    a: State,
+    b: State,
+    *,
+    alphas: int | Sequence[float] = 25,
+    correction: Correction | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> BarrierCurve:
+    """:func:`barrier` of networks that are scored as ``scoring`` says."""
     points = _alphas(alphas)
+    report = progress or (lambda done, total: None)
     train: list[Score] = []
     test: list[Score] = []
-    if progress is not None:
-        progress(0, len(points))
+    report(0, len(points))
     for done, alpha in enumerate(points, start=1):
         state: State = interpolate(a, b, alpha)
         if 0.0 < alpha < 1.0:
@@ -97,8 +84,7 @@ def curve_between(
             if score is not None:
                 _require_finite(score, alpha)
                 scores.append(score)
-        if progress is not None:
-            progress(done, len(points))
+        report(done, len(points))
     curve = BarrierCurve.of(points, scores_of(train), scores_of(test) if test else None)
     return replace(
         curve, statistics_reset=scoring.reset is not None, corrected=correction is not None

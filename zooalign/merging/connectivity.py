@@ -6,51 +6,33 @@ them stands composition: the permutation from C to A by way of B. The networks o
 one training) are the sample: every number is reported with its mean and spread over the pairs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
-from math import sqrt
 from typing import Any
 
 import msgspec
 from torch import Tensor
 
-from zooalign.errors import MergeError
-from zooalign.matching import Match
-from zooalign.matching.many import ManyMatch
+from zooalign.matching import Match, match
+from zooalign.matching.many import METHODS, ManyMatch, match_many, match_stacked
 from zooalign.merging.barrier import curve_between
-from zooalign.merging.curve import BarrierCurve
+from zooalign.merging.curve import BarrierCurve, Spread, spreads_of
 from zooalign.merging.evaluate import Score, Scoring
 from zooalign.merging.interpolate import average
 from zooalign.merging.simplex import Simplex, simplex
+from zooalign.merging.statistics import has_running_statistics
+from zooalign.merging.trajectory import Trajectory, trajectory
 from zooalign.progress import Progress, silent, stage
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["HOWS", "Connectivity", "PairCurve", "Spread", "connectivity", "spread_of"]
+__all__ = ["HOWS", "Connected", "Connectivity", "Matching", "PairCurve", "connect"]
 
 State = Mapping[str, Tensor]
+Pairs = Mapping[tuple[int, int], Match]
 
 HOWS = ("as_is", "pairwise", "composed", "universe")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean, standard deviation (of a sample; 0 for one value), least and greatest of values."""
-
-    mean: float
-    std: float
-    min: float
-    max: float
-    count: int
-
-
-def spread_of(values: Sequence[float]) -> Spread:
-    """The spread of values, of which there is one at least."""
-    mean = sum(values) / len(values)
-    square = sum((v - mean) ** 2 for v in values)
-    std = sqrt(square / (len(values) - 1)) if len(values) > 1 else 0.0
-    return Spread(mean, std, min(values), max(values), len(values))
 
 
 @dataclass(frozen=True)
@@ -66,11 +48,19 @@ class PairCurve:
     via: int | None
     curve: BarrierCurve
 
-    @property
-    def midpoint(self) -> int:
-        """The place of the alpha nearest to one half."""
-        alphas = self.curve.alphas
-        return min(range(len(alphas)), key=lambda n: abs(alphas[n] - 0.5))
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: the curve, and its scores at the alpha nearest to one half."""
+        curve = self.curve
+        middle = min(range(len(curve.alphas)), key=lambda n: abs(curve.alphas[n] - 0.5))
+        accuracy = None if curve.accuracy is None else curve.accuracy[middle]
+        return {
+            "a": self.a,
+            "b": self.b,
+            "how": self.how,
+            "via": self.via,
+            "midpoint": {"loss": curve.loss[middle], "accuracy": accuracy},
+            **curve.to_dict(),
+        }
 
 
 @dataclass(frozen=True)
@@ -103,7 +93,6 @@ class Connectivity:
     simplex: Simplex
     merged: Score
     statistics_reset: bool
-    objectives: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
 
     def of(self, how: str) -> tuple[PairCurve, ...]:
         """The curves of one way to permute."""
@@ -111,18 +100,8 @@ class Connectivity:
 
     def summary(self) -> dict[str, dict[str, dict[str, Spread]]]:
         """By way, quantity and definition of the barrier: its spread over the pairs."""
-        summary: dict[str, dict[str, dict[str, Spread]]] = {}
-        for how in HOWS:
-            curves = [pair.curve.barrier for pair in self.of(how)]
-            if curves:
-                summary[how] = {
-                    quantity: {
-                        name: spread_of([getattr(c[quantity], name) for c in curves])
-                        for name in ("over_line", "over_mean")
-                    }
-                    for quantity in curves[0]
-                }
-        return summary
+        curves = {how: [pair.curve.barrier for pair in self.of(how)] for how in HOWS}
+        return {how: spreads_of(barriers) for how, barriers in curves.items() if barriers}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; the fields are those of ``docs/cli.md``."""
@@ -134,7 +113,7 @@ class Connectivity:
                 "reference": self.many.reference,
             },
             "summary": msgspec.to_builtins(self.summary()),
-            "pairs": [self._pair(pair) for pair in self.pairs],
+            "pairs": [pair.to_dict() for pair in self.pairs],
             "cycles": [
                 {"networks": list(which), "pairwise_moved": moved, "universe_moved": universe}
                 for which, moved, universe in self.cycles
@@ -144,80 +123,149 @@ class Connectivity:
             "statistics_reset": self.statistics_reset,
         }
 
-    def _pair(self, pair: PairCurve) -> dict[str, Any]:
-        scores, middle = pair.curve, pair.midpoint
-        return {
-            "a": pair.a,
-            "b": pair.b,
-            "how": pair.how,
-            "via": pair.via,
-            "midpoint": {
-                "loss": scores.loss[middle],
-                "accuracy": None if scores.accuracy is None else scores.accuracy[middle],
-            },
-            **pair.curve.to_dict(),
-        }
+
+@dataclass(frozen=True)
+class Matching:
+    """How networks are matched.
+
+    Attributes
+    ----------
+    method:
+        ``activation``, ``weight`` or a plugin's.
+    through:
+        How all are reordered to match each other; see :func:`zooalign.matching.many.match_many`.
+        A method other than the two built-in objectives goes to the first network as the reference.
+    references:
+        How many networks are tried as the reference.
+    options:
+        Passed to the pairwise method.
+    seed:
+        For methods that draw random numbers.
+    """
+
+    method: str = "activation"
+    through: str = "universe"
+    references: int = 1
+    options: Mapping[str, Any] | None = None
+    seed: int = 0
 
 
-def connectivity(
+@dataclass(frozen=True)
+class Connected:
+    """What was measured: of the networks (their last checkpoints), and along their trainings."""
+
+    connectivity: Connectivity
+    trajectories: tuple[Trajectory, ...]
+
+
+def connect(
     scoring: Scoring,
     spec: PermutationSpec,
-    states: Sequence[State],
+    networks: Sequence[Sequence[State]],
     *,
-    many: ManyMatch,
-    pairwise: Mapping[tuple[int, int], Match],
+    calibration: Iterable[Any],
+    matching: Matching = Matching(),
     alphas: int = 25,
     steps: int = 6,
     progress: Progress = silent,
-) -> Connectivity:
-    """Measure a set of networks whose permutations were found.
+) -> Connected:
+    """Match networks in all the ways that are compared, and measure them.
 
     Parameters
     ----------
     scoring:
-        The architecture, the data, and how it is scored.
-    states:
-        Two networks or more, as they are.
-    many:
-        One permutation a network.
-    pairwise:
-        For every pair i < j the match that reorders j's units to match i's.
+        Its ``reset`` is used where the architecture has running statistics.
+    networks:
+        Two networks or more: one sequence of state dicts each, of one length. With two checkpoints
+        or more each, trajectories are measured for every pair of networks.
+    calibration:
+        To match on.
     alphas, steps:
         Points of a curve, and along an edge of the simplex less one.
 
     Raises
     ------
     DataError, MergeError
-        As for :func:`~zooalign.merging.barrier.curve_between`.
+        As for :func:`zooalign.matching.match` and :func:`zooalign.merging.barrier`.
     """
-    if len(states) < 2:
-        raise MergeError(f"connectivity is of two networks or more: got {len(states)}")
-    lines = list(_permutations(spec, len(states), many, pairwise))
-    pairs = []
+    if not has_running_statistics(scoring.module):
+        scoring = replace(scoring, reset=None)
+    common: dict[str, Any] = {"data": calibration, "module": scoring.module, "seed": matching.seed}
+
+    def pair(target: State, source: State) -> Match:
+        return match(
+            spec, target, source, method=matching.method, **common, **(matching.options or {})
+        )
+
+    last = [checkpoints[-1] for checkpoints in networks]
+    pairs = list(combinations(range(len(networks)), 2))
+    pairwise = {}
+    for done, (i, j) in enumerate(pairs):
+        progress("pairs", done, len(pairs))
+        pairwise[i, j] = pair(last[i], last[j])
+    progress("all at once", 0, 0)
+    many = _many(spec, last, pairwise, matching, common)
+    curves = []
+    lines = list(_permutations(spec, len(networks), many, pairwise))
     for done, (i, j, how, via, permutation) in enumerate(lines):
         progress("barriers", done, len(lines))
-        permuted = spec.apply(permutation, states[j])
-        curve = curve_between(scoring, states[i], permuted, alphas=alphas)
-        pairs.append(PairCurve(i, j, how, via, curve))
-    ordered = [spec.apply(p, s) for p, s in zip(many.permutations, states, strict=True)]
-    return Connectivity(
-        ends=tuple(scoring.score(state) for state in states),
+        permuted = spec.apply(permutation, last[j])
+        curve = curve_between(scoring, last[i], permuted, alphas=alphas)
+        curves.append(PairCurve(i, j, how, via, curve))
+    ordered = [spec.apply(p, s) for p, s in zip(many.permutations, last, strict=True)]
+    measured = Connectivity(
+        ends=tuple(scoring.score(state) for state in last),
         many=many,
-        pairs=tuple(pairs),
-        cycles=tuple(_cycles(spec, len(states), many, pairwise)),
+        pairs=tuple(curves),
+        cycles=tuple(_cycles(spec, len(networks), many, pairwise)),
         simplex=simplex(scoring, ordered[:3], steps=steps, progress=stage(progress, "simplex")),
         merged=scoring.score(scoring.restored(average(ordered))),
         statistics_reset=scoring.reset is not None,
-        objectives={k: (m.objective_before, m.objective_after) for k, m in pairwise.items()},
+    )
+    trajectories = []
+    for i, j in pairs if len(networks[0]) > 1 else ():
+        ends = networks[i], networks[j]
+        stacked = None
+        if matching.method in METHODS:
+            stacked = match_stacked(spec, *ends, method=matching.method, **common)
+        report = stage(progress, f"trajectory {i + 1}-{j + 1}")
+        one = trajectory(
+            scoring, spec, *ends, pair=pair, stacked=stacked, alphas=alphas, progress=report
+        )
+        trajectories.append(replace(one, a=i, b=j))
+    return Connected(measured, tuple(trajectories))
+
+
+def _many(
+    spec: PermutationSpec,
+    states: Sequence[State],
+    pairwise: Pairs,
+    matching: Matching,
+    common: Mapping[str, Any],
+) -> ManyMatch:
+    if matching.method in METHODS:
+        return match_many(
+            spec,
+            states,
+            method=matching.method,
+            through=matching.through,
+            references=range(min(max(1, matching.references), len(states))),
+            **common,
+        )
+    first = [pairwise[0, n] for n in range(1, len(states))]
+    return ManyMatch(
+        (spec.identity(), *(one.permutation for one in first)),
+        matching.method,
+        "reference",
+        0,
+        sum(one.objective_before for one in first) / len(first),
+        sum(one.objective_after for one in first) / len(first),
     )
 
 
 def _permutations(
-    spec: PermutationSpec,
-    count: int,
-    many: ManyMatch,
-    pairwise: Mapping[tuple[int, int], Match],
-) -> Iterable[tuple[int, int, str, int | None, Permutation]]:
+    spec: PermutationSpec, count: int, many: ManyMatch, pairwise: Pairs
+) -> Iterator[tuple[int, int, str, int | None, Permutation]]:
     for i, j in combinations(range(count), 2):
         yield i, j, "as_is", None, spec.identity()
         yield i, j, "pairwise", None, pairwise[i, j].permutation
@@ -228,9 +276,7 @@ def _permutations(
         yield i, j, "universe", None, many.between(spec, i, j)
 
 
-def _to(
-    spec: PermutationSpec, pairwise: Mapping[tuple[int, int], Match], i: int, j: int
-) -> Permutation:
+def _to(spec: PermutationSpec, pairwise: Pairs, i: int, j: int) -> Permutation:
     """What reorders j's units to match i's, whichever of the two was matched to the other."""
     if i < j:
         return pairwise[i, j].permutation
@@ -238,11 +284,8 @@ def _to(
 
 
 def _cycles(
-    spec: PermutationSpec,
-    count: int,
-    many: ManyMatch,
-    pairwise: Mapping[tuple[int, int], Match],
-) -> Iterable[tuple[tuple[int, int, int], float, float]]:
+    spec: PermutationSpec, count: int, many: ManyMatch, pairwise: Pairs
+) -> Iterator[tuple[tuple[int, int, int], float, float]]:
     for i, j, k in combinations(range(count), 3):
         around = spec.identity()
         universe = spec.identity()

@@ -10,7 +10,7 @@ import msgspec
 
 from zooalign.errors import MergeError
 
-__all__ = ["Barrier", "BarrierCurve", "Scores", "excess"]
+__all__ = ["Barrier", "BarrierCurve", "Scores", "Spread", "excess", "spread_of", "spreads_of"]
 
 Numbers = tuple[float, ...]
 
@@ -43,6 +43,36 @@ def excess(alphas: Sequence[float], values: Sequence[float]) -> Barrier:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Mean, standard deviation (of a sample; 0 for one value), least and greatest of values."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+    count: int
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    """The spread of values, of which there is one at least."""
+    mean = sum(values) / len(values)
+    square = sum((v - mean) ** 2 for v in values)
+    std = math.sqrt(square / (len(values) - 1)) if len(values) > 1 else 0.0
+    return Spread(mean, std, min(values), max(values), len(values))
+
+
+def spreads_of(barriers: Sequence[Mapping[str, Barrier]]) -> dict[str, dict[str, Spread]]:
+    """By quantity and definition: the spread of barriers that were measured alike."""
+    return {
+        quantity: {
+            name: spread_of([getattr(one[quantity], name) for one in barriers])
+            for name in ("over_line", "over_mean")
+        }
+        for quantity in barriers[0]
+    }
+
+
+@dataclass(frozen=True)
 class Scores:
     """Scores on one data set, one per point.
 
@@ -67,12 +97,16 @@ class Scores:
     count: int
     barrier: dict[str, Barrier] = field(default_factory=dict, compare=False)
 
+    @property
+    def quantities(self) -> dict[str, Numbers]:
+        """The quantities that have a barrier: ``loss`` and, where measured, ``error``."""
+        return (
+            {"loss": self.loss} if self.error is None else {"loss": self.loss, "error": self.error}
+        )
+
     def barriers(self, alphas: Sequence[float]) -> dict[str, Barrier]:
         """Barriers of the scores at alphas, by the name of the quantity."""
-        barriers = {"loss": excess(alphas, self.loss)}
-        if self.error is not None:
-            barriers["error"] = excess(alphas, self.error)
-        return barriers
+        return {name: excess(alphas, values) for name, values in self.quantities.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,13 +184,7 @@ class BarrierCurve(Scores, _Line):
 
 
 def check_alphas(alphas: Sequence[float]) -> None:
-    """Require alphas that rise from 0 to 1, both included.
-
-    Raises
-    ------
-    MergeError
-        Otherwise.
-    """
+    """Raise :class:`MergeError` unless alphas rise from 0 to 1, both included."""
     rising = all(x < y for x, y in pairwise(alphas))
     if len(alphas) < 2 or alphas[0] != 0.0 or alphas[-1] != 1.0 or not rising:
         raise MergeError(

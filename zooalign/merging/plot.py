@@ -2,16 +2,20 @@
 
 import io
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zooalign.errors import MergeError
-from zooalign.merging.curve import BarrierCurve, Scores, excess
+from zooalign.errors import CheckpointError, MergeError
+from zooalign.merging.curve import BarrierCurve, excess
 from zooalign.merging.simplex import Simplex
+from zooalign.zoo.files import atomic_write
 
 __all__ = ["plot_barrier", "plot_lines", "plot_simplex"]
+
+# Of matplotlib, which is an optional dependency without types.
+Axes = Any
+Canvas = Any
 
 # Okabe and Ito's palette, told apart in all common forms of colour blindness; markers and
 # dashes carry the same information once more.
@@ -49,38 +53,36 @@ def plot_barrier(curves: Mapping[str, BarrierCurve], path: str | os.PathLike[str
     if not curves:
         raise MergeError("there is no curve to plot.")
     panels = ["loss"]
-    if any(curve.train.error is not None for curve in curves.values()):
+    if any(curve.error is not None for curve in curves.values()):
         panels.append("error")
 
-    def draw(figure: Any) -> None:
-        subplots = figure.subplots(1, len(panels), squeeze=False)[0]
+    def draw(_: Canvas, subplots: Sequence[Axes]) -> None:
         for axes, quantity in zip(subplots, panels, strict=True):
-            _draw(axes, curves, quantity)
+            _draw_curves(axes, curves, quantity)
 
-    return _save_figure(draw, path, (5.2 * len(panels), 4.2))
+    return _save_figure(draw, path, len(panels), (5.2 * len(panels), 4.2))
 
 
-def _draw(axes: Any, curves: Mapping[str, BarrierCurve], quantity: str) -> None:
-    for index, (label, curve) in enumerate(curves.items()):
-        both = curve.test is not None
-        for scores, dashes, suffix in (
-            (curve.train, "-", " (train)" if both else ""),
-            (curve.test, "--", " (test)"),
-        ):
-            values = _values(scores, quantity)
+def _draw_curves(axes: Axes, curves: Mapping[str, BarrierCurve], quantity: str) -> None:
+    for number, (label, curve) in enumerate(curves.items()):
+        sets = [(curve.train, "-", " (train)" if curve.test else "")]
+        if curve.test is not None:
+            sets.append((curve.test, "--", " (test)"))
+        for scores, dashes, suffix in sets:
+            values = scores.quantities.get(quantity)
             if values is None:
                 continue
             barrier = excess(curve.alphas, values).over_line
-            axes.plot(
+            text = f"{_plain(label)}{suffix}: barrier {barrier:.3g}"
+            fill = "none" if dashes == "--" else None
+            _line(
+                axes,
+                number,
                 curve.alphas,
                 values,
-                color=COLOURS[index % len(COLOURS)],
-                marker=MARKERS[index % len(MARKERS)],
+                text,
                 linestyle=dashes,
-                markersize=4,
-                markerfacecolor="none" if dashes == "--" else None,
-                linewidth=1.6,
-                label=f"{_plain(label)}{suffix}: barrier {barrier:.3g}",
+                markerfacecolor=fill,
             )
     axes.set_xlabel("α, from the first network (0) to the second (1)")
     axes.set_ylabel(quantity)
@@ -91,12 +93,6 @@ def _draw(axes: Any, curves: Mapping[str, BarrierCurve], quantity: str) -> None:
     elif low > 0 and low < 0.5 * high:
         axes.set_ylim(0.0, high)
     _finish(axes, fontsize=9, handlelength=2.6)
-
-
-def _values(scores: Scores | None, quantity: str) -> tuple[float, ...] | None:
-    if scores is None:
-        return None
-    return scores.loss if quantity == "loss" else scores.error
 
 
 def plot_simplex(
@@ -125,10 +121,9 @@ def plot_simplex(
     low, high = min(map(min, values.values())), max(map(max, values.values()))
     high = max(high, low + 1e-6)
 
-    def draw(figure: Any) -> None:
+    def draw(figure: Canvas, subplots: Sequence[Axes]) -> None:
         from matplotlib.ticker import MaxNLocator
 
-        subplots = figure.subplots(1, len(simplices), squeeze=False)[0]
         filled = None
         for axes, (title, simplex) in zip(subplots, simplices.items(), strict=True):
             x = [b + c / 2 for _, b, c in simplex.weights]
@@ -146,7 +141,7 @@ def plot_simplex(
             axes.set_axis_off()
         figure.colorbar(filled, ax=list(subplots), label=name, shrink=0.8, ticks=MaxNLocator(6))
 
-    return _save_figure(draw, path, (4.2 * len(simplices) + 1.0, 4.0))
+    return _save_figure(draw, path, len(simplices), (4.2 * len(simplices) + 1.0, 4.0))
 
 
 def plot_lines(
@@ -172,23 +167,15 @@ def plot_lines(
     ticks:
         Where to put which text below the horizontal axis.
     """
+    if not panels or not all(panels.values()):
+        raise MergeError("there is nothing to plot.")
 
-    def draw(figure: Any) -> None:
-        subplots = figure.subplots(1, len(panels), squeeze=False)[0]
+    def draw(_: Canvas, subplots: Sequence[Axes]) -> None:
         for axes, (quantity, lines) in zip(subplots, panels.items(), strict=True):
             for number, (label, points) in enumerate(lines.items()):
-                colour = COLOURS[number % len(COLOURS)]
                 at = [point for point, _ in points]
                 means = [sum(values) / len(values) for _, values in points]
-                axes.plot(
-                    at,
-                    means,
-                    color=colour,
-                    marker=MARKERS[number % len(MARKERS)],
-                    markersize=4,
-                    linewidth=1.6,
-                    label=_plain(label),
-                )
+                colour = _line(axes, number, at, means, _plain(label))
                 least, most = ([f(values) for _, values in points] for f in (min, max))
                 axes.fill_between(at, least, most, color=colour, alpha=0.15, linewidth=0)
             if logarithmic:
@@ -200,32 +187,23 @@ def plot_lines(
             axes.set_ylabel(quantity)
             _finish(axes, fontsize=8, ncols=2)
 
-    if not panels or not all(panels.values()):
-        raise MergeError("there is nothing to plot.")
-    return _save_figure(draw, path, (5.4 * len(panels), 4.4))
+    return _save_figure(draw, path, len(panels), (5.4 * len(panels), 4.4))
 
 
-def _finish(axes: Any, **legend: Any) -> None:
+def _line(
+    axes: Axes, number: int, x: Sequence[float], y: Sequence[float], label: str, **style: Any
+) -> str:
+    """Draw a line in the colour and with the marker of its number; the colour."""
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    axes.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.6, label=label, **style)
+    return colour
+
+
+def _finish(axes: Axes, **legend: Any) -> None:
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, **legend)
-
-
-def _save_figure(
-    draw: Callable[[Any], None], path: str | os.PathLike[str], size: tuple[float, float]
-) -> Path:
-    """Draw on a new matplotlib figure and write it as ``.svg`` or ``.png``.
-
-    Drawn without a display and without changing matplotlib's state; the same drawing gives the
-    same file, byte for byte, in one version of matplotlib. ``size`` is in inches.
-    """
-    target = Path(path)
-    kind = target.suffix.lower().lstrip(".")
-    if kind not in ("svg", "png"):
-        raise MergeError(f"a plot is a .svg or a .png file, not '{target.name}'.")
-    _write(target, _render(draw, kind, size))
-    return target
 
 
 def _plain(label: str) -> str:
@@ -233,7 +211,17 @@ def _plain(label: str) -> str:
     return label.lstrip("_").replace("$", "\\$")
 
 
-def _render(draw: Callable[[Any], None], kind: str, size: tuple[float, float]) -> bytes:
+def _save_figure(
+    draw: Callable[[Canvas, Sequence[Axes]], None],
+    path: str | os.PathLike[str],
+    panels: int,
+    size: tuple[float, float],
+) -> Path:
+    """Draw panels side by side on a new figure of a size in inches, and write it."""
+    target = Path(path)
+    kind = target.suffix.lower().lstrip(".")
+    if kind not in ("svg", "png"):
+        raise MergeError(f"a plot is a .svg or a .png file, not '{target.name}'.")
     try:
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -243,30 +231,21 @@ def _render(draw: Callable[[Any], None], kind: str, size: tuple[float, float]) -
             "plots need matplotlib, which is not installed: pip install 'zooalign[plot]'"
         ) from error
     style = {"svg.hashsalt": "zooalign", "font.family": "DejaVu Sans", "font.size": 10}
+    buffer = io.BytesIO()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever the user's style is, the same file
         matplotlib.rcParams.update(style)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        draw(figure)
-        buffer = io.BytesIO()
+        draw(figure, figure.subplots(1, panels, squeeze=False)[0])
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-    return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with aside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
+        atomic_write(target, buffer.getvalue())
+    except CheckpointError as error:
+        cause = getattr(error.__cause__, "strerror", None) or error
         raise MergeError(
-            f"cannot write the plot to {path}: {error.strerror or error}. Check that its folder "
-            "exists, is writable and has space."
+            f"cannot write the plot to {target}: {cause}. Check that its folder exists, is "
+            "writable and has space."
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)
+    return target

@@ -20,8 +20,6 @@ __all__ = ["Simplex", "simplex"]
 
 State = Mapping[str, Tensor]
 
-_VERSION = 1
-
 
 @dataclass(frozen=True)
 class Simplex:
@@ -49,10 +47,7 @@ class Simplex:
         ``over_mean`` the largest value minus the mean of the corners'. For two networks these are
         the two definitions of a curve's barrier.
         """
-        barriers = {"loss": self._excess(self.scores.loss)}
-        if self.scores.error is not None:
-            barriers["error"] = self._excess(self.scores.error)
-        return barriers
+        return {name: self._excess(values) for name, values in self.scores.quantities.items()}
 
     @property
     def corners(self) -> tuple[int, ...]:
@@ -69,16 +64,14 @@ class Simplex:
         return Barrier(max(0.0, over), max(values) - sum(ends) / len(ends))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form.
-
-        It has ``version`` (1), ``weights``, ``loss``, ``error``, ``accuracy`` (a number a point, or
-        null), ``count``, ``barrier``, ``statistics_reset``.
-        """
+        """The JSON form: version 1, a number a point (or null) for each quantity."""
         scores = replace(self.scores, barrier=self.barrier)
-        content: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(scores))
-        weights = [list(point) for point in self.weights]
-        reset = self.statistics_reset
-        return {"version": _VERSION, "weights": weights, **content, "statistics_reset": reset}
+        return {
+            "version": 1,
+            "weights": [list(point) for point in self.weights],
+            **msgspec.json.decode(msgspec.json.encode(scores)),
+            "statistics_reset": self.statistics_reset,
+        }
 
 
 def simplex(
@@ -90,17 +83,9 @@ def simplex(
 ) -> Simplex:
     """Score the weighted averages of networks that are in one order already.
 
-    Parameters
-    ----------
-    scoring:
-        The architecture, the data, and how it is scored.
-    states:
-        Two state dicts or more.
-    steps:
-        Points along an edge, less one; for three networks there are ``(steps + 1)(steps + 2) / 2``
-        points. A multiple of the number of networks has the centre.
-    progress:
-        Called with (points done, points in all).
+    ``steps`` are the points along an edge, less one: for three networks there are
+    ``(steps + 1)(steps + 2) / 2`` points. A multiple of the number of networks has the centre.
+    ``progress`` is called with (points done, points in all).
 
     Raises
     ------

@@ -15,8 +15,7 @@ from torch import Tensor
 from zooalign.errors import MergeError
 from zooalign.matching import Match
 from zooalign.merging.barrier import curve_between
-from zooalign.merging.connectivity import Spread, spread_of
-from zooalign.merging.curve import Barrier
+from zooalign.merging.curve import Barrier, Spread, spreads_of
 from zooalign.merging.evaluate import Scoring
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -62,16 +61,8 @@ def trajectory_summary(
     """
     return {
         which: [
-            {
-                quantity: {
-                    name: spread_of(
-                        [one.values(which, quantity, name)[step] for one in trajectories]
-                    )
-                    for name in ("over_line", "over_mean")
-                }
-                for quantity in barriers
-            }
-            for step, barriers in enumerate(steps)
+            spreads_of([one.barriers[which][step] for one in trajectories])
+            for step in range(len(steps))
         ]
         for which, steps in trajectories[0].barriers.items()
     }
@@ -90,18 +81,8 @@ def trajectory(
 ) -> Trajectory:
     """Measure two sequences of checkpoints, ``first[t]`` against ``second[t]``.
 
-    Parameters
-    ----------
-    scoring:
-        The architecture, the data, and how it is scored.
-    pair:
-        Matches a pair of checkpoints.
-    stacked:
-        The permutation found for all of them, if there is one.
-    alphas:
-        Points of a curve.
-    progress:
-        Called with (curves done, curves in all).
+    ``pair`` matches two checkpoints; ``stacked`` is the one match of all, if there is one.
+    ``alphas`` are the points of a curve; ``progress`` is called with (curves done, curves in all).
 
     Raises
     ------

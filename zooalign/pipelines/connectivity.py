@@ -12,9 +12,8 @@ from typing import Any, Literal
 from zooalign.errors import MergeError, ModelReferenceError
 from zooalign.graph.lazy_state import float_state
 from zooalign.matching.many import WAYS
-from zooalign.merging.connecting import Connected, Matching, connect
-from zooalign.merging.connectivity import HOWS, Connectivity, Spread, spread_of
-from zooalign.merging.curve import Barrier, BarrierCurve, Scores
+from zooalign.merging.connectivity import HOWS, Connected, Connectivity, Matching, connect
+from zooalign.merging.curve import Barrier, BarrierCurve, Scores, Spread, spread_of
 from zooalign.merging.evaluate import Score, Scoring
 from zooalign.merging.plot import plot_lines, plot_simplex
 from zooalign.merging.trajectory import BARRIERS, Trajectory, trajectory_summary

@@ -11,10 +11,9 @@ from zooalign.graph.batches import read_batches
 from zooalign.graph.lazy_state import CastLike, float_state
 from zooalign.matching import Match, match, match_many, solvers
 from zooalign.matching.many import ManyOptions, require_way
-from zooalign.merging.diagnose import Diagnosis, diagnose
 from zooalign.merging.evaluate import cross_entropy
 from zooalign.merging.merge import prove
-from zooalign.merging.outcome import Outcome, outcome
+from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
 from zooalign.progress import Progress, stage
 from zooalign.release.calibration import describe_data, open_for, scoring
 from zooalign.release.opening import Family, open_family
