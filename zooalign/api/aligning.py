@@ -6,10 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of
+from zooalign.api.arguments import Inputs, Model, floats_of, inputs_from, module_of, state_of
 from zooalign.api.symmetries import extract_spec
 from zooalign.graph.capture import captured_once
-from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.keywords import settings_and_options
 from zooalign.matching import Match
 from zooalign.matching import match as match_states
@@ -61,7 +60,7 @@ def match(
     source: Model,
     *,
     method: str = DEFAULT,
-    data: Iterable[Any] | None = None,
+    data: Iterable[object] | None = None,
     module: nn.Module | None = None,
     **options: Any,
 ) -> Match:
@@ -102,10 +101,9 @@ def match(
     DataError
         If the data is empty or of another form.
     """
-    states = state_of(target), state_of(source)
     known = next((m for m in (module, target, source) if isinstance(m, nn.Module)), None)
-    floats = [float_state(state, device_of(states[0])) for state in states]
-    return match_states(spec, *floats, method=method, data=data, module=known, **options)
+    states = floats_of((target, source), target)
+    return match_states(spec, *states, method=method, data=data, module=known, **options)
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def align(
     model: Model,
     to: Model,
     *,
-    data: Iterable[Any] | None = None,
+    data: Iterable[object] | None = None,
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
     module: nn.Module | None = None,
@@ -172,7 +170,7 @@ def align(
     inputs = inputs_from(example_inputs, data)
     spec = spec if spec is not None else extract_spec(architecture, inputs)
     source = state_of(model)
-    states = [float_state(state, device_of(state_of(to))) for state in (state_of(to), source)]
+    states = floats_of((to, model), to)
     matched = match_states(
         spec,
         *states,

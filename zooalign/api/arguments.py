@@ -1,28 +1,28 @@
 """What users pass: modules or state dicts, example inputs or data to take them from."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import read_batches, require_repeatable
+from zooalign.graph.lazy_state import device_of, float_state
 
-__all__ = ["Inputs", "Model", "as_inputs", "inputs_from", "module_of", "state_of"]
+__all__ = ["Inputs", "Model", "as_inputs", "floats_of", "inputs_from", "module_of", "state_of"]
 
 Model = nn.Module | Mapping[str, Tensor]
-Inputs = Tensor | Sequence[Any]
+Inputs = Tensor | Sequence[object]
 
 # Two rows, so that nothing takes the batch for an axis of size one.
 _ROWS = 2
 
 
-def as_inputs(inputs: Inputs) -> tuple[Any, ...]:
+def as_inputs(inputs: Inputs) -> tuple[object, ...]:
     """Positional inputs; a tensor alone is the only one."""
     return (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
 
 
-def inputs_from(example_inputs: Inputs | None, data: Iterable[Any] | None) -> tuple[Any, ...]:
+def inputs_from(example_inputs: Inputs | None, data: Iterable[object] | None) -> tuple[object, ...]:
     """The example inputs given, or else the first rows of the data's first batch.
 
     Raises
@@ -55,14 +55,14 @@ def state_of(model: Model) -> Mapping[str, Tensor]:
     return model.state_dict() if isinstance(model, nn.Module) else model
 
 
-def module_of(module: nn.Module | None, *models: Model) -> nn.Module:
-    """The module given, or the first one among the models.
+def floats_of(models: Iterable[Model], first: Model) -> list[dict[str, Tensor]]:
+    """State dicts to compute with, on the device of the first model's."""
+    device = device_of(state_of(first))
+    return [float_state(state_of(model), device) for model in models]
 
-    Raises
-    ------
-    MergeError
-        If there is none.
-    """
+
+def module_of(module: nn.Module | None, *models: Model) -> nn.Module:
+    """The module given, or the first one among the models; MergeError if there is none."""
     architecture = next((m for m in (module, *models) if isinstance(m, nn.Module)), None)
     if architecture is None:
         raise MergeError(

@@ -6,12 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of
+from zooalign.api.arguments import Inputs, Model, floats_of, inputs_from, module_of
 from zooalign.api.symmetries import extract_spec
 from zooalign.errors import MergeError
 from zooalign.graph.batches import require_repeatable
 from zooalign.graph.capture import captured_once
-from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.keywords import settings_and_options
 from zooalign.merging.connectivity import Connected, Matching, connect
 from zooalign.merging.evaluate import Measure, Scoring, correct, cross_entropy
@@ -38,8 +37,8 @@ class _ConnectivitySettings:
 def connectivity(
     models: Sequence[Model | Sequence[Model]],
     *,
-    data: Iterable[Any],
-    calibration: Iterable[Any] | None = None,
+    data: Iterable[object],
+    calibration: Iterable[object] | None = None,
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
     module: nn.Module | None = None,
@@ -85,7 +84,6 @@ def connectivity(
         raise MergeError("trainings of different lengths cannot be compared: give as many of each")
     require_repeatable(data, "data")
     architecture = module_of(module, *(m for checkpoints in networks for m in checkpoints))
-    device = device_of(state_of(networks[0][0]))
     spec = spec or extract_spec(architecture, inputs_from(example_inputs, data))
     calibrating = data if calibration is None else calibration
     require_repeatable(calibrating, "calibration", "for every pair")
@@ -93,7 +91,7 @@ def connectivity(
     return connect(
         Scoring(architecture, data, reset=reset, loss=chosen.loss, metric=chosen.metric),
         spec,
-        [[float_state(state_of(m), device) for m in checkpoints] for checkpoints in networks],
+        [floats_of(checkpoints, networks[0][0]) for checkpoints in networks],
         calibration=calibrating,
         matching=Matching(chosen.method, chosen.through, chosen.references, options, chosen.seed),
         alphas=chosen.alphas,

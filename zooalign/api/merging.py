@@ -2,17 +2,16 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from zooalign.api.arguments import Inputs, Model, inputs_from, module_of, state_of
+from zooalign.api.arguments import Inputs, Model, floats_of, inputs_from, module_of, state_of
 from zooalign.api.symmetries import extract_spec
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import require_repeatable
 from zooalign.graph.capture import captured_once
-from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.keywords import settings_and_options, settings_of
 from zooalign.matching import Match, match_many
 from zooalign.matching import match as match_states
@@ -81,7 +80,7 @@ class _MergeSettings:
 @captured_once()
 def merge(
     *models: Model | Sequence[Model],
-    data: Iterable[Any] | None = None,
+    data: Iterable[object] | None = None,
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
     module: nn.Module | None = None,
@@ -179,7 +178,7 @@ def _matches(
     method = settings.method
     if settings.through == "reference" and method == "none":
         return [None] * len(states)
-    floats = [float_state(state, device_of(states[0])) for state in states]
+    floats = floats_of(states, states[0])
     if settings.through == "reference":
         first, *others = floats
         return [None, *(match_states(spec, first, f, method=method, **options) for f in others)]
@@ -201,9 +200,9 @@ def barrier(
     a: Model,
     b: Model,
     *,
-    data: Iterable[Any],
-    test: Iterable[Any] | None = None,
-    calibration: Iterable[Any] | None = None,
+    data: Iterable[object],
+    test: Iterable[object] | None = None,
+    calibration: Iterable[object] | None = None,
     module: nn.Module | None = None,
     progress: Callable[[int, int], None] | None = None,
     **settings: Any,
@@ -241,9 +240,8 @@ def barrier(
     """
     chosen = settings_of(_BarrierSettings, settings, "barrier")
     architecture = module_of(module, a, b)
-    scoring = Scoring(architecture, data, test, None, chosen.loss, chosen.metric)
+    reset = None
     if chosen.reset and has_running_statistics(architecture):
-        scoring = replace(scoring, reset=data if calibration is None else calibration)
-    device = device_of(state_of(a))
-    states = [float_state(state_of(model), device) for model in (a, b)]
-    return curve_between(scoring, *states, alphas=chosen.alphas, progress=progress)
+        reset = data if calibration is None else calibration
+    scoring = Scoring(architecture, data, test, reset, chosen.loss, chosen.metric)
+    return curve_between(scoring, *floats_of((a, b), a), alphas=chosen.alphas, progress=progress)

@@ -6,10 +6,11 @@ on the way.
 """
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, fx
@@ -28,6 +29,7 @@ State = Mapping[str, Tensor]
 _DEAD = 1e-6
 # Corrections below this are rounding of the statistics, not a difference.
 _NOTHING = 1e-9
+# Of torch.batch_norm.
 _ARGUMENTS = (
     *("input", "weight", "bias", "running_mean", "running_var"),
     *("training", "momentum", "eps"),
@@ -59,8 +61,7 @@ class Target:
     std: Tensor
 
 
-@dataclass(frozen=True)
-class _Correction:
+class _Correction(NamedTuple):
     """``scale * output + shift`` per unit, float64 on the CPU."""
 
     scale: Tensor
@@ -69,9 +70,9 @@ class _Correction:
 
 
 def unit_moments(
-    captured: Capture, parent: State, inputs: Sequence[tuple[Any, ...]], layers: Sequence[Layer]
+    captured: Capture, parent: State, inputs: Sequence[tuple[object, ...]], layers: Sequence[Layer]
 ) -> dict[fx.Node, UnitMoments]:
-    """UnitMoments of each layer's units in one network, over all batches."""
+    """The moments of each layer's units in one network, over all batches."""
     by_node = {layer.node: layer for layer in layers}
     tensors = dict(parent.items())  # read once, not once a batch
     by_layer: dict[fx.Node, UnitMoments] = {}
@@ -86,7 +87,7 @@ def unit_moments(
 def with_statistics(
     captured: Capture,
     state: State,
-    inputs: Sequence[tuple[Any, ...]],
+    inputs: Sequence[tuple[object, ...]],
     layers: Sequence[Layer],
     norms: Sequence[Norm],
     wanted: Mapping[fx.Node, Target],
@@ -99,16 +100,22 @@ def with_statistics(
     with torch.no_grad():
         corrections, statistics = _corrections(captured, state, inputs, layers, norms, wanted)
         for name, value in statistics.items():
-            _replace(captured, result, name, _always(value))
-        for layer, correction in corrections.items():
-            _apply(captured, result, layer, correction)
+            for alias in _aliases(captured, result, name):
+                result[alias] = value.to(result[alias])
+        for layer, (scale, shift, _) in corrections.items():
+            for alias in _aliases(captured, result, layer.weight):
+                weight = result[alias]
+                result[alias] = layer.scaled(_precise(weight), scale).to(weight)
+            for alias in _aliases(captured, result, layer.bias):
+                bias = result[alias]
+                result[alias] = layer.moved(_precise(bias), scale, shift).to(bias)
     return result, sum(correction.dead for correction in corrections.values())
 
 
 def _corrections(
     captured: Capture,
     state: State,
-    inputs: Sequence[tuple[Any, ...]],
+    inputs: Sequence[tuple[object, ...]],
     layers: Sequence[Layer],
     norms: Sequence[Norm],
     wanted: Mapping[fx.Node, Target],
@@ -121,7 +128,7 @@ def _corrections(
     by_node = {layer.node: layer for layer in layers}
     by_norm = {norm.node: norm for norm in norms}
     sources = {norm.source for norm in norms}
-    seen: dict[fx.Node, UnitMoments] = {}
+    moments_at: dict[fx.Node, UnitMoments] = {}
     corrections: dict[Layer, _Correction] = {}
     statistics: dict[str, Tensor] = {}
     runs = [steps(captured, state, batch) for batch in inputs]
@@ -135,11 +142,11 @@ def _corrections(
                 layer.corrected(output, corrections[layer].scale, corrections[layer].shift)
         if node in by_norm:
             norm = by_norm[node]
-            new = _reset_norm(norm, state, seen[norm.source])
+            new = _reset_norm(norm, state, moments_at[norm.source])
             _normalised_anew(norm, state, new, outputs)
             statistics |= new
         if node in sources:
-            seen[node] = _measured(outputs, 1)
+            moments_at[node] = _measured(outputs, 1)
     return corrections, statistics
 
 
@@ -170,27 +177,17 @@ def _correction(layer: Layer, measured: UnitMoments, wanted: Target) -> _Correct
     )
 
 
-def _apply(
-    captured: Capture, state: dict[str, Tensor], layer: Layer, correction: _Correction
-) -> None:
-    scale, shift = correction.scale, correction.shift
-    _replace(captured, state, layer.weight, lambda weight: layer.scaled(weight, scale))
-    if layer.bias is not None:
-        _replace(captured, state, layer.bias, lambda bias: layer.moved(bias, scale, shift))
-
-
-def _replace(
-    captured: Capture, state: dict[str, Tensor], name: str, change: Callable[[Tensor], Tensor]
-) -> None:
+def _aliases(captured: Capture, state: State, name: str | None) -> list[str]:
+    """The names that a tensor has in the state dict; none without a tensor."""
+    if name is None:
+        return []
     root = captured.tied.get(name, name)
     aliases = [root, *(n for n, first in captured.tied.items() if first == root)]
-    for alias in aliases:
-        if alias in state:
-            state[alias] = change(state[alias].detach().cpu().double()).to(state[alias])
+    return [alias for alias in aliases if alias in state]
 
 
-def _always(value: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda _: value
+def _precise(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().double()
 
 
 def find_norms(captured: Capture) -> tuple[tuple[Norm, ...], tuple[tuple[str, str], ...]]:
@@ -199,25 +196,18 @@ def find_norms(captured: Capture) -> tuple[tuple[Norm, ...], tuple[tuple[str, st
     for node in captured.graph.nodes:
         if packet(node) != "aten.batch_norm":
             continue
-        given: dict[str, Any] = {**dict(zip(_ARGUMENTS, node.args, strict=False)), **node.kwargs}
-        stored = {name: _stored(captured, given.get(name)) for name in _ARGUMENTS[1:5]}
-        source, mean, variance = given["input"], stored["running_mean"], stored["running_var"]
-        if mean is None or variance is None or not isinstance(source, fx.Node):
-            continue
-        norms.append(
-            Norm(node, source, mean, variance, stored["weight"], stored["bias"], given["eps"])
-        )
-    counts: dict[str, int] = {}
-    for norm in norms:
-        counts[norm.mean] = counts.get(norm.mean, 0) + 1
+        given = {**dict(zip(_ARGUMENTS, node.args, strict=False)), **node.kwargs}
+        scale, shift, mean, variance = (_stored(captured, given.get(n)) for n in _ARGUMENTS[1:5])
+        source = given["input"]
+        if mean is not None and variance is not None and isinstance(source, fx.Node):
+            norms.append(Norm(node, source, mean, variance, scale, shift, given["eps"]))
+    counts = Counter(norm.mean for norm in norms)
     kept = tuple(norm for norm in norms if counts[norm.mean] == 1)
     several = {norm.mean: "it is used more than once" for norm in norms if counts[norm.mean] > 1}
     return kept, tuple(several.items())
 
 
-def _reset_norm(
-    norm: Norm, state: Mapping[str, Tensor], measured: UnitMoments
-) -> dict[str, Tensor]:
+def _reset_norm(norm: Norm, state: State, measured: UnitMoments) -> dict[str, Tensor]:
     """The running statistics of its input: the mean and torch's unbiased variance."""
     if measured.count < 2:
         raise MergeError(f"'{norm.mean}' sees one value a channel: use more calibration data")
@@ -233,27 +223,19 @@ def _reset_norm(
     }
 
 
-def _normalised_anew(
-    norm: Norm, old: Mapping[str, Tensor], new: Mapping[str, Tensor], outputs: Sequence[Tensor]
-) -> None:
+def _normalised_anew(norm: Norm, old: State, new: State, outputs: Sequence[Tensor]) -> None:
     """Change outputs by old statistics into those by new ones, in place."""
-
-    def spread(state: Mapping[str, Tensor]) -> Tensor:
-        return (state[norm.variance].detach().cpu().double() + norm.eps).sqrt()
-
-    def mean(state: Mapping[str, Tensor]) -> Tensor:
-        return state[norm.mean].detach().cpu().double()
-
-    size = mean(old).shape
-    gamma = old[norm.scale].detach().cpu().double() if norm.scale else torch.ones(size).double()
-    beta = old[norm.shift].detach().cpu().double() if norm.shift else torch.zeros(size).double()
-    scale = spread(old) / spread(new)
-    shift = beta - scale * beta + gamma * (mean(old) - mean(new)) / spread(new)
+    means = [_precise(state[norm.mean]) for state in (old, new)]
+    stds = [(_precise(state[norm.variance]) + norm.eps).sqrt() for state in (old, new)]
+    gamma = _precise(old[norm.scale]) if norm.scale else torch.ones_like(means[0])
+    beta = _precise(old[norm.shift]) if norm.shift else torch.zeros_like(means[0])
+    scale = stds[0] / stds[1]
+    shift = beta - scale * beta + gamma * (means[0] - means[1]) / stds[1]
     for output in outputs:
         shape = [-1] + [1] * (output.dim() - 2)
         output.mul_(scale.to(output).view(shape)).add_(shift.to(output).view(shape))
 
 
-def _stored(captured: Capture, value: Any) -> str | None:
+def _stored(captured: Capture, value: object) -> str | None:
     name = captured.parameters.get(value.name) if isinstance(value, fx.Node) else None
     return None if name is None else captured.tied.get(name, name)

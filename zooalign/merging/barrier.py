@@ -22,7 +22,7 @@ def barrier(
     module: nn.Module,
     a: State,
     b: State,
-    data: Iterable[Any],
+    data: Iterable[object],
     *,
     alphas: int | Sequence[float] = 25,
     correction: Correction | None = None,

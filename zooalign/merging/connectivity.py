@@ -126,21 +126,11 @@ class Connectivity:
 
 @dataclass(frozen=True)
 class Matching:
-    """How networks are matched.
+    """How networks are matched: two by two, and ``through`` what all at once.
 
-    Attributes
-    ----------
-    method:
-        ``activation``, ``weight`` or a plugin's.
-    through:
-        How all are reordered to match each other; see :func:`zooalign.matching.many.match_many`.
-        A method other than the two built-in objectives goes to the first network as the reference.
-    references:
-        How many networks are tried as the reference.
-    options:
-        Passed to the pairwise method.
-    seed:
-        For methods that draw random numbers.
+    ``through`` and the number of ``references`` that are tried are those of
+    :func:`zooalign.matching.many.match_many`. A method other than the two built-in objectives goes
+    to the first network as the reference. ``options`` are the pairwise method's.
     """
 
     method: str = "activation"
@@ -163,7 +153,7 @@ def connect(
     spec: PermutationSpec,
     networks: Sequence[Sequence[State]],
     *,
-    calibration: Iterable[Any],
+    calibration: Iterable[object],
     matching: Matching = Matching(),
     alphas: int = 25,
     steps: int = 6,

@@ -1,8 +1,8 @@
 """Loss and error of a module on a state dict."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch.nn.functional as F
@@ -46,12 +46,12 @@ class Score:
         return all(math.isfinite(v) for v in (self.loss, self.accuracy) if v is not None)
 
 
-def cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
+def cross_entropy(outputs: object, targets: Tensor) -> Tensor:
     """Cross-entropy of each prediction; classes on axis 1 of the logits, as in torch."""
     return F.cross_entropy(_logits(outputs).float(), targets, reduction="none")
 
 
-def correct(outputs: Any, targets: Tensor) -> Tensor:
+def correct(outputs: object, targets: Tensor) -> Tensor:
     """Whether the largest logit (axis 1) is the target, for each prediction."""
     return _logits(outputs).argmax(1) == targets
 
@@ -59,7 +59,7 @@ def correct(outputs: Any, targets: Tensor) -> Tensor:
 def evaluate(
     module: nn.Module,
     state: Mapping[str, Tensor],
-    batches: Iterable[Any],
+    batches: Iterable[object],
     *,
     loss: Measure = cross_entropy,
     metric: Measure | None = correct,
@@ -69,7 +69,7 @@ def evaluate(
     Parameters
     ----------
     module:
-        The architecture; its own values are not read (it may be on the meta device, but for
+        The architecture; its values are not read (it may be on the meta device, but for
         buffers outside of the state dict) and nothing of it is changed.
     state:
         Tensors by state-dict name. They decide the device; batches are moved to it, and
@@ -113,11 +113,10 @@ def evaluate(
         losses += size
     if not losses:
         raise DataError("the data holds batches but no example in them.")
-    accuracy = total_right / predictions if predictions else None
     return Score(
         loss=total_loss / losses,
         error=(predictions - total_right) / predictions if predictions else None,
-        accuracy=accuracy,
+        accuracy=total_right / predictions if predictions else None,
         count=predictions or losses,
     )
 
@@ -130,28 +129,21 @@ class Scoring:
     ----------
     module:
         The architecture; left as it is.
-    data:
-        Batches to score on, read once for every network: re-iterable. See
-        :mod:`zooalign.graph.batches`.
-    test:
-        A second data set, scored separately.
+    data, test:
+        Batches to score on, and a second data set that is scored separately. They are read once
+        for every network.
     reset:
         Calibration batches. Where they are given and the module has running statistics, those of
         averages are recomputed (:func:`~zooalign.merging.statistics.reset_statistics`). The
         networks themselves keep their own, so that they are scored as they were published.
     loss, metric:
         See :func:`evaluate`.
-
-    Raises
-    ------
-    DataError
-        If a data set can be read once only.
     """
 
     module: nn.Module
-    data: Iterable[Any]
-    test: Iterable[Any] | None = None
-    reset: Iterable[Any] | None = None
+    data: Iterable[object]
+    test: Iterable[object] | None = None
+    reset: Iterable[object] | None = None
     loss: Measure = cross_entropy
     metric: Measure | None = correct
 
@@ -170,9 +162,7 @@ class Scoring:
 
     def test_score(self, state: Mapping[str, Tensor]) -> Score | None:
         """The score of a state dict on ``test``, None without it."""
-        if self.test is None:
-            return None
-        return evaluate(self.module, state, self.test, loss=self.loss, metric=self.metric)
+        return None if self.test is None else replace(self, data=self.test).score(state)
 
 
 def scores_of(points: Sequence[Score]) -> Scores:
@@ -183,14 +173,14 @@ def scores_of(points: Sequence[Score]) -> Scores:
     return Scores(losses, errors or None, accuracies or None, points[0].count)
 
 
-def _size(right: Tensor | None, targets: Any) -> int:
+def _size(right: Tensor | None, targets: object) -> int:
     """How many predictions a batch's scalar loss is the mean of."""
     if right is not None:
         return right.numel()
-    return len(targets) if hasattr(targets, "__len__") else 1
+    return len(targets) if isinstance(targets, Sized) else 1
 
 
-def _logits(outputs: Any) -> Tensor:
+def _logits(outputs: object) -> Tensor:
     """The logits in what a module returns: itself, its ``logits``, or the first of several."""
     if isinstance(outputs, Mapping) and "logits" in outputs:
         outputs = outputs["logits"]

@@ -62,7 +62,7 @@ class LazyAverage(StateView):
                 if name in state:
                     check_tensors(name, first, info_of(state, name), index)
             return first.clone()
-        precise = _wide(first)
+        precise = _precise_dtype(first)
         total: Tensor | None = None
         for index, (state, weight) in enumerate(zip(self._states, self._weights, strict=True)):
             tensor = first if index == 0 else state[name]
@@ -145,7 +145,7 @@ def check_tensors(
         )
 
 
-def _wide(tensor: Tensor) -> torch.dtype:
+def _precise_dtype(tensor: Tensor) -> torch.dtype:
     if tensor.is_complex():
         return torch.complex128
     return torch.float32 if tensor.device.type == "mps" else torch.float64

@@ -1,5 +1,6 @@
 """Find the products with weights in a captured graph whose units REPAIR can rescale."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -16,31 +17,15 @@ _PASSING = {"aten.dropout", "aten.contiguous", "aten.clone", "aten.alias", "aten
 _BATCH_NORMS = ("aten.batch_norm", "aten._native_batch_norm", "aten.native_batch_norm")
 _TURNED = {"aten.t", "aten.transpose", "aten.permute", "aten.numpy_T", "aten.swapaxes"}
 _RAW = {"aten.matmul", "aten.mm", "aten.bmm", "aten.einsum"}
-_OTHERS = _RAW | {"aten.baddbmm"}
 
 
 @dataclass(frozen=True)
 class _Product:
-    """A call that multiplies activations by a weight.
-
-    Attributes
-    ----------
-    node:
-        Whose value holds the units: the call, or the addition of its bias.
-    weight:
-        The weight's placeholder.
-    bias:
-        The bias' placeholder, None where there is none.
-    weight_axes, output_axes:
-        Where the units lie in the weight and in the value, axis by axis; the latter counted from
-        the end.
-    groups:
-        Of a transposed convolution.
-    """
+    """A call that multiplies activations by a weight: a :class:`Layer` with nodes for names."""
 
     node: fx.Node
     weight: fx.Node
-    bias: Any
+    bias: object
     weight_axes: tuple[int, ...]
     output_axes: tuple[int, ...]
     groups: int = 1
@@ -53,7 +38,7 @@ class Layer:
     Attributes
     ----------
     node:
-        The call, or the addition of the bias behind it.
+        Whose value holds the units: the call, or the addition of the bias behind it.
     weight, bias:
         State-dict names; ``bias`` is None where there is none.
     weight_axes:
@@ -97,12 +82,9 @@ class Layer:
         """A bias of any shape with unit i multiplied by ``scale[i]`` and moved by ``shift[i]``."""
         if len(self.output_axes) > 1:  # the bias has them in the output's order
             order = sorted(range(len(self.output_axes)), key=lambda n: self.output_axes[n])
-            sizes = self._sizes(bias)
+            sizes = [bias.shape[axis] if -axis <= bias.dim() else 1 for axis in self.output_axes]
             scale, shift = (x.view(sizes).permute(order) for x in (scale, shift))
         return bias * scale.reshape(bias.shape) + shift.reshape(bias.shape)
-
-    def _sizes(self, bias: Tensor) -> list[int]:
-        return [bias.shape[axis] if -axis <= bias.dim() else 1 for axis in self.output_axes]
 
 
 def _laid(values: Tensor, axes: Sequence[int], shape: Sequence[int]) -> Tensor:
@@ -128,7 +110,8 @@ def find_layers(captured: Capture) -> tuple[tuple[Layer, ...], tuple[tuple[str, 
     for node in captured.graph.nodes:
         call = _product_of(captured, node)
         if call is None:
-            if _is_product(node) and any(_matrix(captured, n) for n in node.all_input_nodes):
+            matrix_product = packet(node) in _RAW | {"aten.baddbmm"}
+            if matrix_product and any(_matrix(captured, n) for n in node.all_input_nodes):
                 skipped.append((node.name, f"{node.target} is not a product with a whole weight"))
             continue
         weight = captured.parameters.get(call.weight.name)
@@ -148,7 +131,7 @@ def _obstacle(
     call: _Product,
     weight: str | None,
     bias: str | None,
-    uses: dict[str, int],
+    uses: Counter[str],
     last: set[fx.Node],
 ) -> str | None:
     if weight is None or weight not in captured.trainable:
@@ -168,14 +151,13 @@ def _obstacle(
     return None
 
 
-def _uses(captured: Capture) -> dict[str, int]:
+def _uses(captured: Capture) -> Counter[str]:
     """How often each tensor of the state dict is read, tied names counted together."""
-    uses: dict[str, int] = {}
+    uses: Counter[str] = Counter()
     for node in captured.graph.nodes:
         name = captured.parameters.get(node.name) if node.op == "placeholder" else None
         if name is not None:
-            root = captured.tied.get(name, name)
-            uses[root] = uses.get(root, 0) + len(node.users)
+            uses[captured.tied.get(name, name)] += len(node.users)
     return uses
 
 
@@ -215,11 +197,6 @@ def packet(node: fx.Node) -> str:
     return str(node.target).rpartition(".")[0] if node.op == "call_function" else ""
 
 
-def _is_product(node: fx.Node) -> bool:
-    """Whether a call is a matrix product of two tensors, of which either may be a weight."""
-    return packet(node) in _OTHERS
-
-
 def _product_of(captured: Capture, node: fx.Node) -> _Product | None:
     """The product a call is, with the addition of a bias that follows it; None for others."""
     product = _call(node) or _raw(captured, node)
@@ -232,29 +209,25 @@ def _call(node: fx.Node) -> _Product | None:
     """Linear layers and convolutions."""
     name = packet(node)
     arguments = dict(enumerate(node.args))
-    groups = 1
-    if name == "aten.linear":
-        axes = (0, -1)
-        weight, bias = arguments.get(1), arguments.get(2, node.kwargs.get("bias"))
-    elif name == "aten.addmm" and not node.kwargs:
-        axes = (1, -1)
-        weight, bias = arguments.get(2), arguments.get(0)
+    weight, bias = arguments.get(1), arguments.get(2, node.kwargs.get("bias"))
+    groups, weight_axis, output_axis = 1, 0, -1
+    if name == "aten.addmm" and not node.kwargs:
+        weight, bias, weight_axis = arguments.get(2), arguments.get(0), 1
     elif name.startswith(("aten.conv1d", "aten.conv2d", "aten.conv3d")):
-        axes = (0, -1 - int(name[-2]))
-        weight, bias = arguments.get(1), arguments.get(2, node.kwargs.get("bias"))
+        output_axis = -1 - int(name[-2])
     elif name.startswith("aten.conv_transpose"):
         given = arguments.get(6, node.kwargs.get("groups", 1))
         groups = given if isinstance(given, int) else 1
-        axes = (1, -1 - int(name[-2]))
-        weight, bias = arguments.get(1), arguments.get(2, node.kwargs.get("bias"))
-    else:
+        weight_axis, output_axis = 1, -1 - int(name[-2])
+    elif name != "aten.linear":
         return None
     if not isinstance(weight, fx.Node):
         return None
     turned = _turned(weight) if name in ("aten.linear", "aten.addmm") else None
-    stored, order = turned or (weight, None)
-    at = axes[0] if order is None else order[axes[0]]
-    return _Product(node, stored, bias, (at,), (axes[1],), groups)
+    if turned is not None:
+        weight, order = turned
+        weight_axis = order[weight_axis]
+    return _Product(node, weight, bias, (weight_axis,), (output_axis,), groups)
 
 
 def _raw(captured: Capture, node: fx.Node) -> _Product | None:
@@ -262,7 +235,7 @@ def _raw(captured: Capture, node: fx.Node) -> _Product | None:
     name = packet(node)
     if name not in _RAW or node.kwargs:
         return None
-    operands: list[Any] = _listed(node.args[1] if name == "aten.einsum" else node.args)
+    operands: list[fx.Node] = _listed(node.args[1] if name == "aten.einsum" else node.args)
     if len(operands) != 2 or not all(isinstance(x, fx.Node) for x in operands):
         return None
     turned = [_turned(x) for x in operands]
@@ -270,7 +243,7 @@ def _raw(captured: Capture, node: fx.Node) -> _Product | None:
     if len(weights) != 1:
         return None
     number = weights[0]
-    stored, order = turned[number] or (operands[number], [])
+    weight, order = turned[number] or (operands[number], [])
     if name == "aten.einsum":
         axes = _letters(str(node.args[0]), number)
     else:
@@ -279,7 +252,7 @@ def _raw(captured: Capture, node: fx.Node) -> _Product | None:
         return None
     ndim = _ndim(node)
     output = tuple(o if o < 0 else o - ndim for _, o in axes)
-    return _Product(node, stored, None, tuple(order[w] for w, _ in axes), output)
+    return _Product(node, weight, None, tuple(order[w] for w, _ in axes), output)
 
 
 def _matrix_axes(weight: int, other: int, number: int) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ come from and go to.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,15 +32,9 @@ Statistics = Literal["reset", "stale", "repaired", "none"]
 class Correction:
     """What to do about what averaging breaks.
 
-    Attributes
-    ----------
-    reset:
-        Recompute running statistics, where the architecture has them.
-    repair:
-        REPAIR (Jordan et al. 2211.08403) the layers that no batch normalisation follows, running
-        statistics reset in the same pass.
-    device:
-        To compute it on; default: the first state dict's.
+    ``reset`` recomputes running statistics, where the architecture has them. ``repair`` is REPAIR
+    (Jordan et al. 2211.08403) of the layers that no batch normalisation follows, running statistics
+    reset in the same pass. The default ``device`` is the first state dict's.
     """
 
     reset: bool = True
@@ -56,8 +50,6 @@ class MergedState:
     ----------
     state:
         Lazy, so that it can be written without a copy in memory, unless something was recomputed.
-    weights:
-        One a parent; they sum to one.
     statistics:
         What became of normalisation statistics: ``reset`` on the data; ``stale``, the average of
         the parents', which does not fit the merged weights; ``repaired`` (REPAIR); or ``none``,
@@ -79,21 +71,12 @@ def merge_states(
     permutations: Sequence[Permutation],
     *,
     weights: Sequence[float] | None = None,
-    data: Iterable[Any] | None = None,
+    data: Iterable[object] | None = None,
     correction: Correction = Correction(),
 ) -> MergedState:
     """Average state dicts, each under its permutation, and correct what averaging breaks.
 
-    Parameters
-    ----------
-    module, spec:
-        The architecture of all; the module is left as it is.
-    states, permutations:
-        One permutation a state dict, the identity for the first as a rule.
-    weights:
-        One number a state dict, divided by their sum; equal if None.
-    data:
-        Calibration batches, read several times. Without it nothing is corrected.
+    Calibration ``data`` is read several times; without it nothing is corrected.
 
     Raises
     ------
@@ -136,18 +119,13 @@ def prove(
     spec: PermutationSpec,
     permutation: Permutation,
     state: State,
-    inputs: tuple[Any, ...],
+    inputs: tuple[object, ...],
     *,
     name: str = "the model",
 ) -> Comparison:
     """Run the module on a state dict and on its permuted form, and compare the outputs.
 
-    Parameters
-    ----------
-    state:
-        Read twice if it is lazy.
-    name:
-        The model's, for the message.
+    ``name`` is the model's, for the message.
 
     Raises
     ------

@@ -41,9 +41,9 @@ class Diagnosis:
         Cosine between their weights: all floating tensors of two axes or more together
         (all floating tensors, if none has).
     moved_fraction:
-        Fraction of units the permutation found moves, as given.
+        Fraction of units that the matched permutation moves, as the caller gave it.
     free_groups:
-        Number of groups that can be permuted, as given.
+        Number of groups that can be permuted, as the caller gave it.
     verdict:
         One plain sentence for the user.
     """
@@ -75,7 +75,7 @@ def diagnose(
         State dicts of one architecture, read tensor by tensor. ``b`` is as it was, not
         permuted.
     moved_fraction:
-        Fraction of units, in [0, 1], that the permutation found for ``b`` moves; None before
+        Fraction of units, in [0, 1], that the permutation of ``b`` moves; None before
         matching. With it, "aligned" needs at most 5% moved and a cosine of 0.5; without it,
         a cosine of 0.8.
     free_groups:
@@ -161,9 +161,9 @@ class Outcome:
         nothing to align. ``yes`` and ``no``: by the weights alone, whether the leading singular
         directions of the two lie closer together than before.
     objective_before, objective_after:
-        The method's own.
+        The method's objective.
     starts, spread:
-        How many searches were made, and how far the worst one's objective is from the best one's.
+        How many searches ran, and how far the worst one's objective is from the best one's.
     directions_before, directions_after:
         Alignment of the leading singular directions, in [-1, 1].
     fixed_points:

@@ -1,7 +1,8 @@
 """How alike the paired units of two aligned models are, and which pairs are worth merging."""
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ def pair_similarity(
     b: State,
     *,
     module: nn.Module | None = None,
-    data: Iterable[Any] | None = None,
+    data: Iterable[object] | None = None,
 ) -> dict[str, np.ndarray]:
     """Similarity of unit i of one model with unit i of the other, which is aligned to it.
 
@@ -58,7 +59,7 @@ def unit_similarity(
     b: State,
     *,
     module: nn.Module | None,
-    data: Iterable[Any],
+    data: Iterable[object],
 ) -> dict[str, np.ndarray]:
     """Mean correlation of every unit of one model with every unit of the other, aligned to it.
 
@@ -112,21 +113,13 @@ def merged_within(
     ]
     ranked.sort()
 
-    def apart(count: int) -> dict[str, int]:
-        kept = dict.fromkeys(groups, 0)
-        for _, group, _ in ranked[:count]:
-            kept[group] += 1
-        return kept
+    def apart(count: int) -> Mapping[str, int]:
+        return Counter(group for _, group, _ in ranked[:count])
 
-    low, high = 0, len(ranked)
-    while low < high:  # the largest number of pairs apart within the budget
-        middle = (low + high + 1) // 2
-        if size(apart(middle)) <= most:
-            low = middle
-        else:
-            high = middle - 1
+    # The largest number of pairs apart within the budget, and one more.
+    beyond = bisect_right(range(len(ranked) + 1), most, key=lambda count: size(apart(count)))
     chosen = {g: live[g].copy() for g in groups}
-    for _, group, unit in ranked[:low]:
+    for _, group, unit in ranked[: beyond - 1]:
         chosen[group][unit] = False
     return chosen
 

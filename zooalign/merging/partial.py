@@ -7,7 +7,7 @@ side in one network, their outputs averaged. ZipIt's merging of units of one mod
 is in :mod:`zooalign.merging.zipping`; PLeaS' least squares are not done.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -99,7 +99,7 @@ def partial_merge(
     b: Mapping[str, Tensor] | Padded,
     *,
     module: nn.Module,
-    example_inputs: Sequence[Any],
+    example_inputs: Sequence[object],
     similarity: Mapping[str, np.ndarray] | None = None,
     **settings: Any,
 ) -> PartialMerge:
@@ -138,16 +138,14 @@ def partial_merge(
     """
     which = settings_of(PartialSettings, settings, "partial_merge")
     merged, budget = which.merged, which.budget
-    shares = normalised(which.weights, 2)
-    if min(shares) <= 0:
-        raise MergeError(f"partial merging takes two positive weights, not {list(shares)}")
+    weights = two_shares(which.weights, "partial merging")
     if budget is not None and (merged != 1.0 or which.up_to is not None):
         raise MergeError("give a budget, or which share is merged up to where, not both")
     plan = widening(module, example_inputs, seed=which.seed)
     spec = plan.spec
-    dead = dict(b.live) if isinstance(b, Padded) else {}
+    padded = dict(b.live) if isinstance(b, Padded) else {}
     state_b: Mapping[str, Tensor] = b.state if isinstance(b, Padded) else b
-    live = {g.id: dead.get(g.id, np.ones(g.copies * g.size, dtype=bool)) for g in spec.groups}
+    live = {g.id: padded.get(g.id, np.ones(g.copies * g.size, dtype=bool)) for g in spec.groups}
     wanted = _wanted(plan, which)
     refused = plan.refused([g for g, share in wanted.items() if share < 1.0])
     for group, reason in refused.items():
@@ -161,11 +159,19 @@ def partial_merge(
     else:
         chosen = _within(plan, similarity or {}, list(chosen_from), live, budget)
     slots = {g: _slots(pairs, live[g]) for g, pairs in chosen.items()}
-    for group, alive in dead.items():
+    for group, alive in padded.items():
         if group not in slots and not alive.all():
             _require_one_role(plan, group)
             slots[group] = _slots(alive, alive)
-    return into(plan, [a, state_b], slots, shares, chosen, refused)
+    return into(plan, [a, state_b], slots, weights, chosen, refused)
+
+
+def two_shares(weights: Sequence[float] | None, operation: str) -> tuple[float, ...]:
+    """Two positive weights that sum to one; equal if None."""
+    shares = normalised(weights, 2)
+    if min(shares) <= 0:
+        raise MergeError(f"{operation} takes two positive weights, not {list(shares)}")
+    return shares
 
 
 def into(
@@ -177,7 +183,7 @@ def into(
     refused: Mapping[str, str],
 ) -> PartialMerge:
     """The models merged into slots, with the module in the widths that takes."""
-    spec, wider = plan.spec, plan.wide(slots).spec
+    spec, wider = plan.spec, plan.widened(slots).spec
     state = merge_into_slots(spec, wider, states, slots, plan.roles, weights)
     holder = widen_module(plan.module, wider.shapes)
     holder.load_state_dict(state, strict=False)
@@ -194,15 +200,28 @@ def _wanted(plan: Widening, settings: PartialSettings) -> dict[str, float]:
     if settings.budget is not None:
         return dict.fromkeys(order, 0.0)
     given = merged if isinstance(merged, Mapping) else dict.fromkeys(order, float(merged))
-    unknown = [g for g in (*given, *([] if up_to is None else [up_to])) if g not in order]
-    if unknown:
-        raise MergeError(f"there is no group '{unknown[0]}'; there are {', '.join(order[:8])}")
+    require_groups(order, given)
+    after = groups_after(order, up_to)
     shares = {g: float(given.get(g, 1.0)) for g in order}
     for group, share in shares.items():
         if not 0.0 <= share <= 1.0:
             raise MergeError(f"the share of pairs to merge in '{group}' is {share}, not in 0 to 1")
-    after = order[order.index(up_to) + 1 :] if up_to is not None else []
-    return {**shares, **dict.fromkeys(after, 0.0)}
+    return shares | dict.fromkeys(after, 0.0)
+
+
+def require_groups(order: Sequence[str], groups: Iterable[str]) -> None:
+    """Raise :class:`MergeError` for a group that is not in the network."""
+    unknown = [group for group in groups if group not in order]
+    if unknown:
+        raise MergeError(f"there is no group '{unknown[0]}'; there are {', '.join(order[:8])}")
+
+
+def groups_after(order: Sequence[str], up_to: str | None) -> Sequence[str]:
+    """The groups that come after one in the network; none where it is None."""
+    if up_to is None:
+        return []
+    require_groups(order, [up_to])
+    return order[order.index(up_to) + 1 :]
 
 
 def in_order(plan: Widening) -> list[str]:

@@ -10,15 +10,15 @@ BatchNorm layers of its own, their running statistics are reset on the way, wher
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import Capture, capture
+from zooalign.graph.lazy_state import device_of
 from zooalign.matching.axis_maps import axis_maps, first_slots, tensor_views
 from zooalign.matching.widths import Padded
 from zooalign.merging.affine_correction import (
@@ -75,7 +75,7 @@ def repair(
     merged: State,
     parents: Sequence[State],
     weights: Sequence[float] | None,
-    batches: Iterable[Any],
+    batches: Iterable[object],
 ) -> RepairResult:
     """Set the mean and deviation of the merged network's units to the average of its parents'.
 
@@ -137,8 +137,7 @@ def repair(
         return RepairResult(state, (), (), skipped, 0)
     moments = [unit_moments(captured, parent, inputs, layers) for parent in parents]
     wanted = {layer.node: _mean([m[layer.node] for m in moments], shares) for layer in layers}
-    state, dead = with_statistics(captured, state, inputs, layers, norms, wanted)
-    return _result_of(state, layers, norms, skipped, dead)
+    return _repaired(captured, state, inputs, layers, norms, wanted, skipped)
 
 
 def repair_partial(
@@ -147,9 +146,9 @@ def repair_partial(
     b: Mapping[str, Tensor] | Padded,
     *,
     module: nn.Module,
-    data: Iterable[Any],
+    data: Iterable[object],
 ) -> RepairResult:
-    """Set the mean and deviation of every unit to those of the units it is made of.
+    """Set the mean and deviation of every unit to those of the units that were merged in it.
 
     Parameters
     ----------
@@ -170,7 +169,7 @@ def repair_partial(
     Raises
     ------
     DataError, MergeError, TraceError
-        As :func:`~zooalign.merging.repair`.
+        As for :func:`~zooalign.merging.repair`.
     """
     batches = list(data)
     example = next(read_batches(batches)).args
@@ -192,8 +191,7 @@ def repair_partial(
         else:
             wanted[merged_layer.node] = target
             kept.append(merged_layer)
-    state, dead = with_statistics(merged_graph, merge.state, inputs, kept, norms, wanted)
-    return _result_of(state, kept, norms, skipped + shared, dead)
+    return _repaired(merged_graph, merge.state, inputs, kept, norms, wanted, skipped + shared)
 
 
 def _target(
@@ -207,7 +205,7 @@ def _target(
         return None
     parts = []
     for model, (measured, weight) in enumerate(zip(moments, merge.weights, strict=True)):
-        index, factor = np.arange(len(measured.mean)), np.full(len(measured.mean), weight)
+        positions, factor = np.arange(len(measured.mean)), np.full(len(measured.mean), weight)
         if moved:
             slots = {
                 **first_slots(spec, merge.spec),
@@ -216,33 +214,35 @@ def _target(
             shapes = (spec.shapes[name], merge.spec.shapes[name])
             maps = axis_maps(places, wide_places, *shapes, slots, name)
             (axis_map,) = (p for p in maps if p.axes == axes)
-            index = axis_map.index
+            positions = axis_map.index
             for at in axis_map.occupancies:
                 if at.place.group in merge.slots:
                     factors = factors_of(merge.slots, model, merge.weights)[at.place.group]
                     factor = np.where(at.narrow < 0, factor, factors[at.narrow])
-        parts.append((index, factor, measured))
-    size = max(int(index.max()) for index, _, _ in parts) + 1
+        parts.append((positions, factor, measured))
+    size = max(int(positions.max()) for positions, _, _ in parts) + 1
     mean, std = torch.zeros(size).double(), torch.zeros(size).double()
-    for index, factor, measured in parts:
-        live = index >= 0
-        to, share = torch.from_numpy(index[live]), torch.from_numpy(factor[live])
+    for positions, factor, measured in parts:
+        live = positions >= 0
+        to, share = torch.from_numpy(positions[live]), torch.from_numpy(factor[live])
         rows = torch.from_numpy(live)
         mean.index_add_(0, to, share * measured.mean[rows])
         std.index_add_(0, to, share * measured.std[rows])
     return Target(mean, std)
 
 
-def _result_of(
-    state: dict[str, Tensor],
+def _repaired(
+    captured: Capture,
+    state: State,
+    inputs: Sequence[tuple[object, ...]],
     layers: Sequence[Layer],
     norms: Sequence[Norm],
+    wanted: Mapping[fx.Node, Target],
     skipped: tuple[tuple[str, str], ...],
-    dead: int,
 ) -> RepairResult:
-    """What was repaired, by name."""
+    repaired, dead = with_statistics(captured, state, inputs, layers, norms, wanted)
     return RepairResult(
-        state,
+        repaired,
         tuple(layer.weight for layer in layers),
         tuple(layer.weight for layer in layers if layer.bias is None),
         skipped,
@@ -252,36 +252,37 @@ def _result_of(
 
 
 def _mean(moments: Sequence[UnitMoments], shares: Sequence[float]) -> Target:
-    pairs = list(zip(shares, moments, strict=True))
-    return Target(
-        torch.stack([share * one.mean for share, one in pairs]).sum(0),
-        torch.stack([share * one.std for share, one in pairs]).sum(0),
+    means, stds = (
+        torch.stack([s * getattr(one, name) for s, one in zip(shares, moments, strict=True)])
+        for name in ("mean", "std")
     )
+    return Target(means.sum(0), stds.sum(0))
 
 
 def _calibration_inputs(
-    captured: Capture, state: State, batches: Iterable[Any]
-) -> list[tuple[Any, ...]]:
+    captured: Capture, state: State, batches: Iterable[object]
+) -> list[tuple[object, ...]]:
     """The calibration inputs on the state dict's device, of the captured shapes."""
-    device = next((t.device for t in state.values()), torch.device("cpu"))
+    device = device_of(state)
     dtypes = {state[n].dtype for n in captured.trainable if n in state}
     floating = {dtype for dtype in dtypes if dtype.is_floating_point}
     dtype = floating.pop() if len(floating) == 1 else None
     examples = {n.name: n.meta.get("val") for n in captured.graph.nodes if n.op == "placeholder"}
-    wanted = [getattr(examples[name], "shape", None) for name in captured.inputs]
+    wanted = [_shape(examples[name]) for name in captured.inputs]
     inputs = []
     for index, batch in enumerate(read_batches(batches)):
-        shapes = [getattr(x, "shape", None) for x in batch.args]
+        shapes = [_shape(x) for x in batch.args]
         if batch.kwargs or shapes != wanted:
-            given = "keyword inputs" if batch.kwargs else f"shapes {_readable(shapes)}"
+            given = "keyword inputs" if batch.kwargs else f"shapes {shapes}"
             raise DataError(
                 f"calibration batch {index} has {given}; the graph was captured with positional "
-                f"inputs of shapes {_readable(wanted)}. Use batches of one size, and leave out "
+                f"inputs of shapes {wanted}. Use batches of one size, and leave out "
                 "the last one if it is smaller."
             )
         inputs.append(batch.to(device, dtype).args)
     return inputs
 
 
-def _readable(shapes: Sequence[Any]) -> list[Any]:
-    return [None if shape is None else tuple(shape) for shape in shapes]
+def _shape(value: object) -> tuple[int, ...] | None:
+    shape = getattr(value, "shape", None)
+    return None if shape is None else tuple(shape)

@@ -1,4 +1,4 @@
-"""The weights of several models merged where each unit goes to a slot of its own or a shared one.
+"""The weights of several models merged, each unit going to a slot alone or with others.
 
 With P the matrix that makes the value of a slot from the units in it (their weighted mean) and U
 the one that gives every unit back its slot's value, a merged weight is P_out W U_in over the
@@ -7,6 +7,7 @@ Where every slot holds one unit of each model it is the weighted average; where 
 the models side by side, their outputs averaged.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from zooalign.matching.producers_consumers import CONSUMES, PRODUCES, Roles
 from zooalign.merging.interpolate import check_names
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["GroupSlots", "conflicts", "factors_of", "merge_into_slots"]
+__all__ = ["GroupSlots", "conflicts", "factors_of", "merge_into_slots", "slot_count"]
 
 # Per group an int64 array for each model: the slot of every unit (all contexts, row-major), -1
 # for a dead unit. Units of groups that are not named share a slot with those of the same number.
@@ -27,7 +28,7 @@ GroupSlots = Mapping[str, Sequence[np.ndarray]]
 
 
 def conflicts(spec: PermutationSpec, roles: Roles) -> dict[str, str]:
-    """Groups whose units cannot be given slots, with the reason."""
+    """Groups whose units cannot get slots, with the reason."""
     reasons: dict[str, str] = {}
     outer = {o for group in spec.groups for o in group.over}
     for group in spec.groups:
@@ -38,48 +39,35 @@ def conflicts(spec: PermutationSpec, roles: Roles) -> dict[str, str]:
             reasons.setdefault(
                 group_id, f"'{name}' makes its units and reads them too (a tied or shared tensor)"
             )
-    made_along: dict[tuple[str, str], int] = {}
-    for (name, group_id, _), role in roles.items():
-        if CONSUMES not in role:
-            made_along[(name, group_id)] = made_along.get((name, group_id), 0) + 1
-            if made_along[(name, group_id)] > 1:
-                reasons.setdefault(group_id, f"'{name}' makes its units along several axes")
+    produced = Counter(
+        (name, group) for (name, group, _), role in roles.items() if CONSUMES not in role
+    )
+    for (name, group_id), axes in produced.items():
+        if axes > 1:
+            reasons.setdefault(group_id, f"'{name}' makes its units along several axes")
     return reasons
 
 
 def merge_into_slots(
     spec: PermutationSpec,
-    wide: PermutationSpec,
+    widened: PermutationSpec,
     states: Sequence[Mapping[str, Tensor]],
     slots: GroupSlots,
     roles: Roles,
     weights: Sequence[float],
 ) -> dict[str, Tensor]:
-    """The merged state dict, of the wide spec's shapes.
+    """The merged state dict, of the shapes of ``widened``, which has a unit for every slot.
 
-    Parameters
-    ----------
-    spec, wide:
-        Of the models, and of the architecture with as many units as there are slots.
-    states:
-        The models' state dicts.
-    slots:
-        Where the units go.
-    roles:
-        Which tensors make units and which read them.
-    weights:
-        Positive, summing to one.
-
-    Returns
-    -------
-    New tensors in the first state's dtypes, computed in float64 and rounded once. Integer tensors
-    are the first state's.
+    ``weights`` are positive and sum to one. Tensors are new, in the first state's dtypes, computed
+    in float64 and rounded once. Integer tensors are the first state's.
     """
     for index, state in enumerate(states[1:], start=1):
         check_names(states[0], state, index)
-    narrow_places, wide_places = tensor_views(spec), tensor_views(wide)
-    same = first_slots(spec, wide)
-    slots_of = [{**same, **{g: found[m] for g, found in slots.items()}} for m in range(len(states))]
+    places, widened_places = tensor_views(spec), tensor_views(widened)
+    same = first_slots(spec, widened)
+    slots_of = [
+        same | {g: by_model[m] for g, by_model in slots.items()} for m in range(len(states))
+    ]
     factors = [factors_of(slots, m, weights) for m in range(len(states))]
     result: dict[str, Tensor] = {}
     for name, first in states[0].items():
@@ -88,7 +76,7 @@ def merge_into_slots(
                 f"'{name}' of shape {tuple(first.shape)} is not of the spec's architecture "
                 f"({spec.shapes.get(name, 'no such tensor')})"
             )
-        moved = [p.group for p in narrow_places[name] if p.group in slots]
+        moved = [p.group for p in places[name] if p.group in slots]
         if not first.is_floating_point():
             if moved:
                 raise MergeError(f"'{name}' is {first.dtype} and holds units of '{moved[0]}'")
@@ -96,30 +84,29 @@ def merge_into_slots(
             continue
         total: Tensor | None = None
         for m, state in enumerate(states):
-            places = (narrow_places[name], wide_places[name])
-            maps = axis_maps(*places, first.shape, wide.shapes[name], slots_of[m], name)
+            if name not in state:
+                raise MergeError(f"model {m} lacks '{name}'")
+            shapes = first.shape, widened.shapes[name]
+            maps = axis_maps(places[name], widened_places[name], *shapes, slots_of[m], name)
             by_axes = _by_axes(name, maps, roles, factors[m], weights[m])
-            tensor = state[name if name in state else _missing(name, m)].detach()
-            tensor = tensor.to(device=first.device, dtype=torch.float64)
-            if not by_axes:
-                tensor = tensor * weights[m]
-            term = spread(tensor, maps, by_axes)
+            tensor = state[name].detach().to(device=first.device, dtype=torch.float64)
+            term = spread(tensor if by_axes else tensor * weights[m], maps, by_axes)
             total = term if total is None else total.add_(term)
         assert total is not None
         result[name] = total.to(first.dtype)
     return result
 
 
-def _missing(name: str, index: int) -> str:
-    raise MergeError(f"model {index} lacks '{name}'")
+def slot_count(by_model: Sequence[np.ndarray]) -> int:
+    """How many slots a group has."""
+    return max(int(where.max(initial=-1)) for where in by_model) + 1
 
 
 def factors_of(slots: GroupSlots, model: int, weights: Sequence[float]) -> dict[str, np.ndarray]:
     """Per group what each unit of one model counts in its slot."""
     factors = {}
     for group, by_model in slots.items():
-        size = max(int(where.max(initial=-1)) for where in by_model) + 1
-        total = np.zeros(size)
+        total = np.zeros(slot_count(by_model))
         for where, weight in zip(by_model, weights, strict=True):
             np.add.at(total, where[where >= 0], weight)
         where = by_model[model]

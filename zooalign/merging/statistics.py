@@ -32,7 +32,7 @@ def has_running_statistics(module: nn.Module) -> bool:
 
 
 def reset_statistics(
-    module: nn.Module, state: Mapping[str, Tensor], batches: Iterable[Any]
+    module: nn.Module, state: Mapping[str, Tensor], batches: Iterable[object]
 ) -> dict[str, Tensor]:
     """A state dict whose running statistics are those of the calibration data.
 
@@ -92,7 +92,7 @@ def reset_statistics(
                 stacklevel=2,
             )
             continue
-        mean, variance = reached[first].statistics()
+        mean, variance = reached[first]
         if not (torch.isfinite(mean).all() and torch.isfinite(variance).all()):
             raise MergeError(
                 f"the input of '{first}' is not finite on the calibration data, so it has no "
@@ -117,16 +117,9 @@ def _tracking(module: nn.Module) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class UnitMoments:
-    """First and second moments of each unit over ``count`` observations.
+    """Moments of each unit over ``count`` observations, float64 on the CPU.
 
-    Attributes
-    ----------
-    count:
-        Observations per unit.
-    mean:
-        Mean per unit, float64 on the CPU.
-    squares:
-        Sum of squared deviations from the mean per unit, float64 on the CPU.
+    ``squares`` are the sums of squared deviations from the mean.
     """
 
     count: int
@@ -135,7 +128,7 @@ class UnitMoments:
 
     @classmethod
     def of(cls, values: Tensor, axis: int) -> "UnitMoments":
-        """UnitMoments over every axis but ``axis``, computed in at least float32.
+        """Moments over every axis but ``axis``, computed in at least float32.
 
         ``torch.var_mean`` is numerically stable (Welford), so that float32 suffices within one
         batch; batches are combined in float64.
@@ -147,7 +140,7 @@ class UnitMoments:
         return cls(count, mean.cpu().double(), variance.cpu().double() * count)
 
     def __add__(self, other: "UnitMoments") -> "UnitMoments":
-        """UnitMoments of both sets of observations together."""
+        """The moments of both sets of observations together."""
         count = self.count + other.count
         gap = other.mean - self.mean
         return UnitMoments(
@@ -166,65 +159,27 @@ class UnitMoments:
         return self.variance().sqrt()
 
 
-class _Batchwise:
-    """Moments of a batch normalisation's input."""
-
-    def __init__(self) -> None:
-        self._moments: UnitMoments | None = None
-
-    def add(self, x: Tensor, name: str) -> None:
-        moments = UnitMoments.of(x, 1)
-        if moments.count < 2:
-            raise DataError(
-                f"a calibration batch gives '{name}' one observation per channel, of which "
-                "there is no variance. Use larger batches, or drop the last, smaller one."
-            )
-        self._moments = moments if self._moments is None else self._moments + moments
-
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        assert self._moments is not None
-        return self._moments.mean, self._moments.variance(correction=1)
-
-
-class _Instancewise:
-    """Sums over instances of each instance's own statistics."""
-
-    def __init__(self, dims_of_one: int) -> None:
-        self._dims_of_one = dims_of_one  # axes of one instance that is not in a batch
-        self._count = 0
-        self._sums: tuple[Tensor, Tensor] | None = None
-
-    def add(self, x: Tensor, name: str) -> None:
-        floats = x if x.dtype == torch.float64 else x.float()
-        spatial = (floats.unsqueeze(0) if x.dim() == self._dims_of_one else floats).flatten(2)
-        if spatial.shape[2] < 2:
-            raise DataError(f"'{name}' normalises over one position, which has no variance.")
-        variance, mean = torch.var_mean(spatial, dim=2, correction=1)
-        self._count += len(spatial)
-        sums = mean.cpu().double().sum(0), variance.cpu().double().sum(0)
-        known = self._sums
-        self._sums = sums if known is None else (known[0] + sums[0], known[1] + sums[1])
-
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        assert self._sums is not None
-        return self._sums[0] / self._count, self._sums[1] / self._count
-
-
 def _observe(
-    run: Runner, names: Iterable[str], batches: Iterable[Any]
-) -> dict[str, _Batchwise | _Instancewise]:
-    """Statistics of the inputs of the named layers; layers that no input reaches are left out."""
-    reached: dict[str, _Batchwise | _Instancewise] = {}
+    run: Runner, names: Iterable[str], batches: Iterable[object]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and variance of the inputs of the named layers; those no input reaches are left out."""
+    batchwise: dict[str, UnitMoments] = {}
+    instancewise: dict[str, tuple[int, Tensor, Tensor]] = {}
 
     def watch(layer: Any, name: str) -> None:
-        instancewise = isinstance(layer, _InstanceNorm)
-        dims = layer._get_no_batch_dim() if instancewise else 0
+        dims = layer._get_no_batch_dim() if isinstance(layer, _InstanceNorm) else 0
 
-        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def before(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
             x = args[0] if args else kwargs["input"]
-            if name not in reached:
-                reached[name] = _Instancewise(dims) if dims else _Batchwise()
-            reached[name].add(x, name)
+            if dims:
+                count, mean, variance = _instance_sums(x, dims, name)
+                if name in instancewise:
+                    counts, means, variances = instancewise[name]
+                    count, mean, variance = counts + count, means + mean, variances + variance
+                instancewise[name] = count, mean, variance
+            else:
+                moments = _batch_moments(x, name)
+                batchwise[name] = batchwise[name] + moments if name in batchwise else moments
 
         # The flag alone: train() would also switch on what a subclass contains, as dropout.
         layer.training = True
@@ -234,4 +189,30 @@ def _observe(
         watch(run.module.get_submodule(name), name)
     for batch in read_batches(batches):
         run(batch)
-    return reached
+    over_instances = {
+        n: (mean / count, var / count) for n, (count, mean, var) in instancewise.items()
+    }
+    return over_instances | {n: (m.mean, m.variance(correction=1)) for n, m in batchwise.items()}
+
+
+def _batch_moments(x: Tensor, name: str) -> UnitMoments:
+    moments = UnitMoments.of(x, 1)
+    if moments.count < 2:
+        raise DataError(
+            f"a calibration batch gives '{name}' one observation per channel, of which "
+            "there is no variance. Use larger batches, or drop the last, smaller one."
+        )
+    return moments
+
+
+def _instance_sums(x: Tensor, dims: int, name: str) -> tuple[int, Tensor, Tensor]:
+    """How many instances, and the sums of their means and unbiased variances.
+
+    An instance that is not in a batch has ``dims`` axes.
+    """
+    floats = x if x.dtype == torch.float64 else x.float()
+    spatial = (floats.unsqueeze(0) if x.dim() == dims else floats).flatten(2)
+    if spatial.shape[2] < 2:
+        raise DataError(f"'{name}' normalises over one position, which has no variance.")
+    variance, mean = torch.var_mean(spatial, dim=2, correction=1)
+    return len(spatial), mean.cpu().double().sum(0), variance.cpu().double().sum(0)

@@ -1,8 +1,8 @@
 """Barriers along two trainings, under the permutation of one of their checkpoints or of all.
 
-*Simultaneous weak* connectivity (Sharma et al., arXiv 2404.06498): the permutation found at the
-end of training aligns two networks at every earlier step too, and it is asked how early one can be
-found that still serves at the end.
+*Simultaneous weak* connectivity (Sharma et al., arXiv 2404.06498): the permutation of the last
+checkpoints aligns two networks at every earlier step too. The question is how early a permutation
+already serves at the end.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ class Trajectory:
 
     ``barriers`` has for each of :data:`BARRIERS` one mapping (``loss``, ``error``) a checkpoint:
     at the checkpoint ``as_is``, under its ``own`` permutation, under that of the ``last`` one and
-    under the one found for all ``stacked``; and ``at_end``, at the last checkpoint under the
+    under the one matched on all ``stacked``; and ``at_end``, at the last checkpoint under the
     permutation of this one.
     """
 
@@ -96,23 +96,20 @@ def trajectory(
             "two or more of each, taken at the same steps"
         )
     steps = range(len(first))
-    own = [pair(first[t], second[t]).permutation for t in steps]
-    wanted = {
+    permutations = [pair(first[t], second[t]).permutation for t in steps]
+    lines = {
         "as_is": [(t, spec.identity()) for t in steps],
-        "own": list(enumerate(own)),
-        "last": [(t, own[-1]) for t in steps],
+        "own": list(enumerate(permutations)),
+        "last": [(t, permutations[-1]) for t in steps],
         "stacked": [] if stacked is None else [(t, stacked.permutation) for t in steps],
-        "at_end": [(len(first) - 1, permutation) for permutation in own],
+        "at_end": [(len(first) - 1, permutation) for permutation in permutations],
     }
-    total, done = sum(map(len, wanted.values())), 0
-    barriers: dict[str, list[Barriers]] = {}
-    for which, jobs in wanted.items():
-        barriers[which] = []
-        for t, permutation in jobs:
-            permuted = spec.apply(permutation, second[t])
-            curve = curve_between(scoring, first[t], permuted, alphas=alphas)
-            barriers[which].append(curve.barrier)
-            done += 1
-            if progress is not None:
-                progress(done, total)
+    total = sum(map(len, lines.values()))
+    barriers: dict[str, list[Barriers]] = {which: [] for which in lines}
+    every = ((which, t, permutation) for which in lines for t, permutation in lines[which])
+    for done, (which, t, permutation) in enumerate(every, start=1):
+        permuted = spec.apply(permutation, second[t])
+        barriers[which].append(curve_between(scoring, first[t], permuted, alphas=alphas).barrier)
+        if progress is not None:
+            progress(done, total)
     return Trajectory(0, 1, barriers)

@@ -9,7 +9,6 @@ fail; a size that the forward pass names fails when the wide module is traced.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from zooalign.errors import MergeError, TraceError
 from zooalign.matching.axis_maps import axis_maps, first_slots, same_groups, spread, tensor_views
 from zooalign.matching.producers_consumers import CONSUMES, Roles, find_roles
 from zooalign.matching.widths import WidthDifference, first_difference, widen_module, widened_shapes
-from zooalign.merging.slot_merge import GroupSlots, conflicts, merge_into_slots
+from zooalign.merging.slot_merge import GroupSlots, conflicts, merge_into_slots, slot_count
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
 from zooalign.symmetry.precision import relative_error
@@ -35,34 +34,24 @@ _TOLERANCE = 1e-7
 class Widening:
     """A module whose groups may be asked for other sizes.
 
-    Attributes
-    ----------
-    module:
-        The architecture.
-    derived:
-        Its graph and spec.
-    roles:
-        Which tensors make units and which read them.
-    inputs, state:
-        Random inputs and parameters in float64, for trials.
-    seed:
-        Of those.
+    ``roles`` say which tensors make units and which read them. ``inputs`` and ``state`` are random
+    ones of ``seed``, in float64, for trials.
     """
 
     module: nn.Module
     derived: Derived
     roles: Roles
-    inputs: tuple[Any, ...]
+    inputs: tuple[object, ...]
     state: Mapping[str, Tensor]
-    example_inputs: tuple[Any, ...]
+    example_inputs: tuple[object, ...]
     seed: int
 
     @property
     def spec(self) -> PermutationSpec:
-        """The module's."""
+        """The module's permutation spec."""
         return self.derived.spec
 
-    def wide(self, slots: GroupSlots) -> Derived:
+    def widened(self, slots: GroupSlots) -> Derived:
         """The module with as many units as there are slots, shown to be of the same computation.
 
         Raises
@@ -72,15 +61,15 @@ class Widening:
         TraceError
             If the module does not run with these widths.
         """
-        if all(_count(by_model) == self.spec.by_id[g].size for g, by_model in slots.items()):
+        if all(slot_count(by_model) == self.spec.by_id[g].size for g, by_model in slots.items()):
             return self.derived
-        derived, found = self._trial(slots)
-        if found is not None:
-            raise MergeError(_explained(found, tuple(slots)))
+        derived, difference = self._trial(slots)
+        if difference is not None:
+            raise MergeError(_explained(difference, tuple(slots)))
         return derived
 
     def refused(self, groups: Sequence[str]) -> dict[str, str]:
-        """Those of the groups that cannot be widen_module, with the reason."""
+        """Those of the groups that cannot be widened, with the reason."""
         known = conflicts(self.spec, self.roles)
         reasons = {g: known[g] for g in groups if g in known}
         waiting = [g for g in groups if g not in reasons]
@@ -101,23 +90,25 @@ class Widening:
     def _why_not(self, groups: Sequence[str]) -> tuple[str | None, list[str]]:
         slots = {g: apart(self.spec.by_id[g].size) for g in groups}
         try:
-            found = self._trial(slots)[1]
+            difference = self._trial(slots)[1]
         except (MergeError, TraceError) as error:
             return f"more of its units cannot be had: {error}", []
-        if found is None:
+        if difference is None:
             return None, []
-        culprits = [g for g in found.groups if g in slots]
-        return _explained(found, culprits or groups), culprits
+        culprits = [g for g in difference.groups if g in slots]
+        return _explained(difference, culprits or groups), culprits
 
     def _trial(self, slots: GroupSlots) -> tuple[Derived, WidthDifference | None]:
-        widths = {g: n for g, by in slots.items() if (n := _count(by)) != self.spec.by_id[g].size}
+        counts = {g: slot_count(by_model) for g, by_model in slots.items()}
+        widths = {g: count for g, count in counts.items() if count != self.spec.by_id[g].size}
         module = widen_module(self.module, widened_shapes(self.spec, widths))
         # Run before it is traced: where that fails, it does so sooner, and without torch's log.
         self._outputs(module, random_state(module, self.seed + 1))
         derived = derive_spec(module, self.example_inputs)
         same_groups(self.spec, derived.spec)
         first = first_slots(self.spec, derived.spec)
-        double = {g: tuple(_filled(slots[g])) for g in widths}
+        # Dead units share the slot of the first model's unit of their number: nothing is missing.
+        double = {g: [np.where(s < 0, slots[g][0], s) for s in slots[g]] for g in widths}
         models = len(next(iter(slots.values()))) if slots else 1
         shares = [2 * (m + 1) / (models * (models + 1)) for m in range(models)]  # all different
         trials = (
@@ -127,9 +118,11 @@ class Widening:
             ),
         )
         for state in trials:
-            found = first_difference(self.derived, derived, self.state, state, first, self.inputs)
-            if found is not None:
-                return derived, found
+            difference = first_difference(
+                self.derived, derived, self.state, state, first, self.inputs
+            )
+            if difference is not None:
+                return derived, difference
             left, right = self._outputs(self.module, self.state), self._outputs(module, state)
             if left is None or right is None:
                 continue
@@ -154,18 +147,21 @@ class Widening:
             ) from error
 
     def _added(
-        self, module: nn.Module, wide: PermutationSpec, widths: Mapping[str, int]
+        self, module: nn.Module, widened: PermutationSpec, widths: Mapping[str, int]
     ) -> dict[str, Tensor]:
         """The trial state with further units of random weights, which nothing reads."""
         state = random_state(module, self.seed + 1)
-        narrow_places, wide_places = tensor_views(self.spec), tensor_views(wide)
-        slots = first_slots(self.spec, wide)
-        for name, own in self.state.items():
-            if not own.is_floating_point():
+        places, widened_places = tensor_views(self.spec), tensor_views(widened)
+        slots = first_slots(self.spec, widened)
+        for name, narrow in self.state.items():
+            if not narrow.is_floating_point():
                 continue
-            places = (narrow_places[name], wide_places[name])
-            maps = axis_maps(*places, own.shape, wide.shapes[name], slots, name)
-            kept = spread(torch.ones_like(own), maps) > 0
+            both, shapes = (
+                (places[name], widened_places[name]),
+                (narrow.shape, widened.shapes[name]),
+            )
+            maps = axis_maps(*both, *shapes, slots, name)
+            kept = spread(torch.ones_like(narrow), maps) > 0
             extra = state[name].clone()
             for axis_map in maps:
                 for at in axis_map.occupancies:
@@ -173,11 +169,11 @@ class Widening:
                     if group in widths and CONSUMES in self.roles[(name, group, at.place.axes)]:
                         rest = (at.wide >= 0) & ~np.isin(at.wide, slots[group])
                         extra = _cleared(extra, axis_map.axes, np.flatnonzero(rest))
-            state[name] = torch.where(kept, spread(own, maps), extra)
+            state[name] = torch.where(kept, spread(narrow, maps), extra)
         return state
 
 
-def widening(module: nn.Module, example_inputs: Sequence[Any], *, seed: int = 0) -> Widening:
+def widening(module: nn.Module, example_inputs: Sequence[object], *, seed: int = 0) -> Widening:
     """Trace a module and find out which tensors make units and which read them."""
     inputs = tuple(example_inputs)
     derived = derive_spec(module, inputs)
@@ -191,10 +187,6 @@ def apart(size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(size), size + np.arange(size)
 
 
-def _count(by_model: Sequence[np.ndarray]) -> int:
-    return max(int(where.max(initial=-1)) for where in by_model) + 1
-
-
 def _cleared(tensor: Tensor, axes: tuple[int, ...], positions: np.ndarray) -> Tensor:
     """Zeros at positions of the flattened axes."""
     front = tensor.movedim(axes, tuple(range(len(axes))))
@@ -203,14 +195,9 @@ def _cleared(tensor: Tensor, axes: tuple[int, ...], positions: np.ndarray) -> Te
     return flat.reshape(front.shape).movedim(tuple(range(len(axes))), axes)
 
 
-def _filled(by_model: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Dead units in the slot of the first model's unit of their number: nothing is missing."""
-    return [np.where(where < 0, by_model[0], where) for where in by_model]
-
-
-def _explained(found: WidthDifference, groups: Sequence[str]) -> str:
+def _explained(difference: WidthDifference, groups: Sequence[str]) -> str:
     names = ", ".join(f"'{g}'" for g in groups[:3])
     return (
-        f"another number of units of {names} changes what {found} computes: there the units act "
-        "on each other (a norm, a softmax, a mean over them, or a scale by their number)"
+        f"another number of units of {names} changes what {difference} computes: there the units "
+        "act on each other (a norm, a softmax, a mean over them, or a scale by their number)"
     )

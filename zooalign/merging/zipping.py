@@ -1,4 +1,4 @@
-"""ZipIt: units are merged with whatever unit is most like them, of the other model or of their own.
+"""ZipIt: units are merged with whatever unit is most like them, of either model.
 
 Stoica et al. (2305.03053): the units of all models are put side by side and paired greedily by the
 correlation of their activations, until as many are left as one model has. So a model may merge two
@@ -10,15 +10,14 @@ the units are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
-from zooalign.merging.interpolate import normalised
+from zooalign.graph.batches import read_batches
 from zooalign.merging.pairs import unit_similarity
-from zooalign.merging.partial import PartialMerge, in_order, into
+from zooalign.merging.partial import PartialMerge, groups_after, in_order, into, two_shares
 from zooalign.merging.slot_merge import conflicts
 from zooalign.merging.widening import apart, widening
 
@@ -30,7 +29,7 @@ def zip_merge(
     b: Mapping[str, Tensor],
     *,
     module: nn.Module,
-    data: Iterable[Any],
+    data: Iterable[object],
     up_to: str | None = None,
     weights: Sequence[float] | None = None,
     seed: int = 0,
@@ -48,7 +47,7 @@ def zip_merge(
         Batches of inputs (targets are not used), read three times.
     up_to:
         A group id: units of the groups that come after it in the network are kept apart. Not
-        given: all are merged, and the result has the models' own shapes.
+        given: all are merged, and the result has the models' shapes.
     weights:
         Two positive weights of the models; equal if None.
 
@@ -59,22 +58,16 @@ def zip_merge(
     Raises
     ------
     MergeError, DataError, TraceError
-        As :func:`~zooalign.merging.partial.partial_merge`.
+        As for :func:`~zooalign.merging.partial.partial_merge`.
     """
     batches = list(data)
-    shares = normalised(weights, 2)
-    if min(shares) <= 0:
-        raise MergeError(f"zipping takes two positive weights, not {list(shares)}")
-    first = batches[0] if batches else None
-    inputs = first[0] if isinstance(first, (tuple, list)) else first
-    plan = widening(module, inputs if isinstance(inputs, tuple) else (inputs,), seed=seed)
+    shares = two_shares(weights, "zipping")
+    plan = widening(module, next(read_batches(batches)).args, seed=seed)
     spec, order = plan.spec, in_order(plan)
-    if up_to is not None and up_to not in order:
-        raise MergeError(f"there is no group '{up_to}'; there are {', '.join(order[:8])}")
-    after = order[order.index(up_to) + 1 :] if up_to is not None else []
+    after = groups_after(order, up_to)
     known = conflicts(spec, plan.roles)
     refused = {g: known[g] for g in order if g in known} | plan.refused(after)
-    across, own_a, own_b = (
+    across, within_a, within_b = (
         unit_similarity(spec, x, y, module=module, data=batches)
         for x, y in ((a, b), (a, a), (b, b))
     )
@@ -88,7 +81,7 @@ def zip_merge(
         elif group not in across:
             refused[group] = "its units are seen in no activation"
         else:
-            parts = [[own_a[group], across[group]], [across[group].T, own_b[group]]]
+            parts = [[within_a[group], across[group]], [across[group].T, within_b[group]]]
             both = greedy_slots(np.block(parts), size)
             slots[group] = (both[:size], both[size:])
     merged = {
@@ -100,16 +93,8 @@ def zip_merge(
 def greedy_slots(similarity: np.ndarray, count: int) -> np.ndarray:
     """Slots of units that are paired greedily, most alike first, until ``count`` slots are left.
 
-    Parameters
-    ----------
-    similarity:
-        Symmetric, of shape (units, units).
-    count:
-        At least half of the units.
-
-    Returns
-    -------
-    int64 array with the slot of each unit, numbered by their first unit.
+    ``similarity`` is symmetric, of shape (units, units), and ``count`` at least half of the units.
+    Slots are numbered by their first unit.
     """
     units = len(similarity)
     if not 2 * count >= units >= count:
