@@ -55,7 +55,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class Target:
-    """Wanted mean and deviation of each unit of a layer, float64 on the CPU."""
+    """The mean and deviation that each unit of a layer is to have, float64 on the CPU."""
 
     mean: Tensor
     std: Tensor
@@ -90,7 +90,7 @@ def with_statistics(
     inputs: Sequence[tuple[object, ...]],
     layers: Sequence[Layer],
     norms: Sequence[Norm],
-    wanted: Mapping[fx.Node, Target],
+    targets: Mapping[fx.Node, Target],
 ) -> tuple[dict[str, Tensor], int]:
     """A new state dict whose units have the wanted statistics, and how many do not vary.
 
@@ -98,7 +98,7 @@ def with_statistics(
     """
     result = dict(state.items())
     with torch.no_grad():
-        corrections, statistics = _corrections(captured, state, inputs, layers, norms, wanted)
+        corrections, statistics = _corrections(captured, state, inputs, layers, norms, targets)
         for name, value in statistics.items():
             for alias in _aliases(captured, result, name):
                 result[alias] = value.to(result[alias])
@@ -118,7 +118,7 @@ def _corrections(
     inputs: Sequence[tuple[object, ...]],
     layers: Sequence[Layer],
     norms: Sequence[Norm],
-    wanted: Mapping[fx.Node, Target],
+    targets: Mapping[fx.Node, Target],
 ) -> tuple[dict[Layer, _Correction], dict[str, Tensor]]:
     """What each layer is multiplied by, and new running statistics by name.
 
@@ -137,7 +137,7 @@ def _corrections(
         if node in by_node:
             layer = by_node[node]
             measured = _measured([layer.rows(output) for output in outputs], 0)
-            corrections[layer] = _correction(layer, measured, wanted[node])
+            corrections[layer] = _correction(layer, measured, targets[node])
             for output in outputs:
                 layer.corrected(output, corrections[layer].scale, corrections[layer].shift)
         if node in by_norm:
@@ -154,8 +154,8 @@ def _measured(outputs: Sequence[Tensor], axis: int) -> UnitMoments:
     return reduce(operator.add, [UnitMoments.of(output, axis) for output in outputs])
 
 
-def _correction(layer: Layer, measured: UnitMoments, wanted: Target) -> _Correction:
-    mean, std = wanted.mean, wanted.std
+def _correction(layer: Layer, measured: UnitMoments, target: Target) -> _Correction:
+    mean, std = target.mean, target.std
     for values in (mean, std, measured.mean, measured.std):
         if not torch.isfinite(values).all():
             raise MergeError(

@@ -136,8 +136,8 @@ def repair(
     if not (layers or norms):
         return RepairResult(state, (), (), skipped, 0)
     moments = [unit_moments(captured, parent, inputs, layers) for parent in parents]
-    wanted = {layer.node: _mean([m[layer.node] for m in moments], shares) for layer in layers}
-    return _repaired(captured, state, inputs, layers, norms, wanted, skipped)
+    targets = {layer.node: _mean([m[layer.node] for m in moments], shares) for layer in layers}
+    return _repaired(captured, state, inputs, layers, norms, targets, skipped)
 
 
 def repair_partial(
@@ -183,15 +183,15 @@ def repair_partial(
     inputs = _calibration_inputs(merged_graph, merge.state, batches)
     states = [a, b.state if isinstance(b, Padded) else b]
     moments = [unit_moments(parent_graph, state, inputs, layers) for state in states]
-    wanted, kept = {}, []
+    targets, kept = {}, []
     for layer, merged_layer in zip(layers, merged_layers, strict=True):
         target = _target(merge, spec, layer, [m[layer.node] for m in moments])
         if target is None:
             skipped += ((layer.weight, "its units lie along several axes"),)
         else:
-            wanted[merged_layer.node] = target
+            targets[merged_layer.node] = target
             kept.append(merged_layer)
-    return _repaired(merged_graph, merge.state, inputs, kept, norms, wanted, skipped + shared)
+    return _repaired(merged_graph, merge.state, inputs, kept, norms, targets, skipped + shared)
 
 
 def _target(
@@ -237,10 +237,10 @@ def _repaired(
     inputs: Sequence[tuple[object, ...]],
     layers: Sequence[Layer],
     norms: Sequence[Norm],
-    wanted: Mapping[fx.Node, Target],
+    targets: Mapping[fx.Node, Target],
     skipped: tuple[tuple[str, str], ...],
 ) -> RepairResult:
-    repaired, dead = with_statistics(captured, state, inputs, layers, norms, wanted)
+    repaired, dead = with_statistics(captured, state, inputs, layers, norms, targets)
     return RepairResult(
         repaired,
         tuple(layer.weight for layer in layers),

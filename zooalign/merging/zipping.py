@@ -84,8 +84,10 @@ def zip_merge(
             parts = [[within_a[group], across[group]], [across[group].T, within_b[group]]]
             both = greedy_slots(np.block(parts), size)
             slots[group] = (both[:size], both[size:])
+    # Slots with more than one unit.
     merged = {
-        g: np.isin(by_model[0], _shared(np.concatenate(by_model))) for g, by_model in slots.items()
+        group: np.bincount(np.concatenate(by_model))[by_model[0]] > 1
+        for group, by_model in slots.items()
     }
     return into(plan, [a, b], slots, shares, merged, refused)
 
@@ -111,9 +113,3 @@ def greedy_slots(similarity: np.ndarray, count: int) -> np.ndarray:
             left -= 1
     heads = np.minimum(partner, np.arange(units))
     return np.asarray(np.unique(heads, return_inverse=True)[1], dtype=np.int64)
-
-
-def _shared(slots: np.ndarray) -> np.ndarray:
-    """Slots with more than one unit."""
-    numbers, counts = np.unique(slots, return_counts=True)
-    return numbers[counts > 1]
