@@ -14,25 +14,16 @@ from zooalign.graph.index_sets import Axis, Cause, IndexSets
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import Rule, knows_labels, lookup
 
-__all__ = ["Traced", "trace"]
+__all__ = ["Traced", "named_arguments", "trace"]
 
 
 @dataclass(frozen=True)
 class Traced:
-    """A captured graph with the index sets of its tensors.
+    """A captured graph, in which operators without a rule are in parts, with its index sets.
 
-    Attributes
-    ----------
-    captured:
-        The graph itself, operators in parts where they have no rule themselves.
-    sets:
-        All index sets and relations. Not to be changed any more.
-    values:
-        Tensor of every node that has one (a list for operators with several results), by name.
-    unused:
-        State-dict names that no output depends on.
-    unknown_operators:
-        Operators without a rule, with how often they occur; what they touch is frozen.
+    ``values`` has by name the tensor of every node that has one (a list for operators with several
+    results), ``unused`` the state-dict names that no output depends on. ``unknown_operators`` are
+    those without a rule, with how often they occur; what they touch is frozen.
     """
 
     captured: Capture
@@ -70,10 +61,11 @@ def trace(captured: Capture, rules: Mapping[str, Rule]) -> Traced:
             values[node.name] = _call(sets, node, values, rules, unknown)
     sets.operator = "the solution of all relations"  # no operator states what follows
     used = {captured.parameters[n.name] for n in live if n.name in captured.parameters}
-    used |= {name for name, first in captured.tied.items() if first in used}
-    used |= {captured.tied[name] for name in used if name in captured.tied}
-    used |= {name for name, first in captured.tied.items() if first in used}
-    unused = tuple(n for n, shape in captured.shapes.items() if n not in used and shape)
+    first_names = {name: captured.tied.get(name, name) for name in captured.shapes}
+    used = {first_names[name] for name in used}
+    unused = tuple(
+        n for n, shape in captured.shapes.items() if first_names[n] not in used and shape
+    )
     return Traced(captured, sets, values, unused, unknown)
 
 
@@ -134,7 +126,9 @@ def _call(
     kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values.get(n.name))
     shapes = _shapes(node.meta.get("val"))
     sets.operator = f"{name} '{node.name}'"
-    op = Operator(sets, name, node.name, _named(node, args, kwargs), shapes, _boolean(node))
+    op = Operator(
+        sets, name, node.name, named_arguments(node, args, kwargs), shapes, _boolean(node)
+    )
     rule = lookup(rules, name)
     if rule is None:
         unknown[name] = unknown.get(name, 0) + 1
@@ -171,14 +165,14 @@ def _item(sets: IndexSets, node: fx.Node, source: Any, number: int) -> Any:
 
 
 def _shapes(value: Any) -> list[tuple[int, ...]]:
-    if isinstance(value, torch.Tensor):
-        return [tuple(int(n) for n in value.shape)]
-    if isinstance(value, (list, tuple)):
-        return [tuple(int(n) for n in v.shape) for v in value if isinstance(v, torch.Tensor)]
-    return []
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [tuple(int(n) for n in v.shape) for v in values if isinstance(v, torch.Tensor)]
 
 
-def _named(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def named_arguments(
+    node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Values for the arguments of a call, by their names in the operator's schema."""
     schema = getattr(node.target, "_schema", None)
     if schema is None:
         return {**{f"argument{i}": a for i, a in enumerate(args)}, **kwargs}
@@ -202,8 +196,8 @@ def _boolean(node: fx.Node) -> frozenset[str]:
         tensor = value.meta.get("val") if isinstance(value, fx.Node) else None
         return isinstance(tensor, torch.Tensor) and tensor.dtype == torch.bool
 
-    given = _named(node, node.args, node.kwargs)
-    return frozenset(name for name, value in given.items() if is_boolean(value))
+    arguments = named_arguments(node, node.args, node.kwargs)
+    return frozenset(name for name, value in arguments.items() if is_boolean(value))
 
 
 def _flat(value: Any) -> list[Tensor]:

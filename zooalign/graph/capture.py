@@ -31,38 +31,22 @@ __all__ = ["Capture", "capture", "captured_once", "put_in_place", "writes"]
 _FRESH = frozenset(
     {"aten.sum.dim_IntList", "aten.sum.default", "aten.mean.dim", "aten.amax.default"}
 )
+_PLAIN = (bool, int, float, str, type(None))
 # A run with values wants the parameters in memory.
 _MOST_RECORDED = 100_000_000
 
 
 @dataclass(frozen=True)
 class Capture:
-    """A captured computation.
+    """A captured computation: a ``torch.fx`` graph of ATen operators, and a module's state dict.
 
-    Attributes
-    ----------
-    graph:
-        The ``torch.fx`` graph of ATen operators, not decomposed.
-    parameters:
-        Placeholder name to state-dict name, for parameters and persistent buffers.
-    constants:
-        Placeholder name to value, for constants that are not in the state dict; None where the
-        value is not known (created on the meta device).
-    inputs:
-        Placeholder names of the example inputs, in order.
-    shapes:
-        Shape of every entry of the module's state dict.
-    dtypes:
-        Dtype of every entry of the module's state dict.
-    tied:
-        State-dict name to the first name of the same tensor.
-    trainable:
-        State-dict names that are parameters (not buffers).
-    export_seconds:
-        Seconds inside ``torch.export.export``, or of the run that was recorded.
-    by_values:
-        Whether a run with values was recorded (:mod:`zooalign.graph.concrete`): steps that depend
-        on the values of inputs are those of the example inputs.
+    ``parameters``, ``constants`` and ``inputs`` are as in
+    :class:`~zooalign.graph.concrete.Recording`; ``tied`` has state-dict names with the first name
+    of the same tensor, ``trainable`` those of parameters (not buffers). ``export_seconds`` passed
+    inside ``torch.export.export``, or in the run that was recorded.
+
+    ``by_values`` says that a run with values was recorded (:mod:`zooalign.graph.concrete`): steps
+    that depend on the values of inputs are those of the example inputs.
     """
 
     graph: torch.fx.Graph
@@ -101,11 +85,8 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
     inputs = tuple(
         x.to(device) if isinstance(x, Tensor) and device is not None else x for x in example_inputs
     )
-    shared = _SHARED.get()
-    key = _shapes_of(inputs)
-    if shared is None or key is None:
-        return _capture(module, inputs, tuple(example_inputs), on_meta)
-    captures = shared.setdefault(module, {})
+    shared, key = _SHARED.get(), _shapes_of(inputs)
+    captures = {} if shared is None or key is None else shared.setdefault(module, {})
     if key in captures:
         return captures[key]
     captured = _capture(module, inputs, tuple(example_inputs), on_meta)
@@ -139,11 +120,9 @@ def captured_once() -> Iterator[None]:
 
 def _shapes_of(inputs: Sequence[Any]) -> Hashable | None:
     """What a capture depends on in the inputs; None where that cannot be compared."""
-    plain = (bool, int, float, str, type(None))
-    if not all(isinstance(x, (Tensor, *plain)) for x in inputs) or any(
-        isinstance(x, Tensor) and x.layout != torch.strided for x in inputs
-    ):
-        return None
+    for x in inputs:
+        if x.layout != torch.strided if isinstance(x, Tensor) else not isinstance(x, _PLAIN):
+            return None
     return tuple(
         (tuple(x.shape), x.stride(), x.dtype, x.device) if isinstance(x, Tensor) else (type(x), x)
         for x in inputs
@@ -155,7 +134,11 @@ def _capture(
 ) -> Capture:
     shapes = {name: tuple(t.shape) for name, t in module.state_dict(keep_vars=True).items()}
     dtypes = {name: t.dtype for name, t in module.state_dict(keep_vars=True).items()}
-    values = _constant_values(module)
+    values = {  # of buffers, by name: torch.export on meta would lose them
+        name: buffer.detach()
+        for name, buffer in module.named_buffers(remove_duplicate=False)
+        if not buffer.is_meta
+    }
     tied, by_values = _ties(module), False
     try:
         recording, seconds = _exported(module, inputs, on_meta, values, shapes)
@@ -201,7 +184,7 @@ def _exported(
             raise TraceError(
                 f"torch.export cannot trace {type(module).__name__} on inputs of shapes "
                 f"{[tuple(x.shape) for x in inputs if isinstance(x, Tensor)]}: "
-                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}. "
+                f"{type(error).__name__}: {_first_line(error)}. "
                 "Check that the example inputs are those the model takes, and that its forward "
                 "has no control flow that depends on values."
             ) from error
@@ -245,12 +228,15 @@ def _recorded(
     except TraceError as error:
         raise TraceError(f"{type(module).__name__}: {error}. {cause}") from error
     except Exception as error:
-        line = str(error).splitlines()[0] if str(error) else ""
         raise TraceError(
             f"{type(module).__name__} does not run on the example inputs: "
-            f"{type(error).__name__}: {line[:200]}. {cause}"
+            f"{type(error).__name__}: {_first_line(error)[:200]}. {cause}"
         ) from error
     return recording, perf_counter() - start
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
 
 
 def _sized(node: torch.fx.Node) -> bool:
@@ -271,7 +257,7 @@ def _seen_elsewhere(write: torch.fx.Node, order: Mapping[torch.fx.Node, int]) ->
 
     ``relu_`` on the fresh result of a convolution is only a function of it; so is a division of
     it by its sum, which was taken before. A write into a slice of a buffer is not: then the graph
-    has to be made functional first. ``order`` is that of the operators.
+    has to become functional first. ``order`` is that of the operators.
     """
     node = write
     while True:
@@ -326,7 +312,7 @@ def put_in_place(
     ``parts`` returns a list of the results of ``node``, also where that has only one.
     """
     slots = [part for part in parts.nodes if part.op == "placeholder"]
-    known: dict[torch.fx.Node, Any] = dict(zip(slots, given, strict=True))
+    known = dict(zip(slots, given, strict=True))
     with graph.inserting_before(node):
         results: Any = graph.graph_copy(parts, known)
     if isinstance(node.meta.get("val"), Tensor):
@@ -356,15 +342,6 @@ def _keep_outputs(program: torch.export.ExportedProgram) -> None:
     )
     if len(kept) < len(output.args[0]):
         output.args = (kept,)
-
-
-def _constant_values(module: nn.Module) -> dict[str, Tensor]:
-    """Buffers that hold values, by name: torch.export on meta would lose them."""
-    return {
-        name: buffer.detach()
-        for name, buffer in module.named_buffers(remove_duplicate=False)
-        if not buffer.is_meta
-    }
 
 
 def _ties(module: nn.Module) -> dict[str, str]:

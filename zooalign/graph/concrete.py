@@ -27,7 +27,7 @@ from zooalign.errors import TraceError
 from zooalign.graph.module_runner import call_module
 from zooalign.graph.outputs import tensors
 
-__all__ = ["DECIDES", "Recording", "decides", "run"]
+__all__ = ["Recording", "decides", "run"]
 
 
 def _aten(names: str) -> frozenset[str]:
@@ -37,7 +37,7 @@ def _aten(names: str) -> frozenset[str]:
 # Python chooses how to go on by the result of these.
 _CHOOSES = _aten("item _local_scalar_dense is_nonzero equal allclose")
 # Python may read the result of these, or the shape of the result depends on values.
-DECIDES = _CHOOSES | _aten(
+_DECIDES = _CHOOSES | _aten(
     "nonzero nonzero_numpy argwhere masked_select bincount unique_consecutive unique_dim _unique2 "
     "_unique combinations"
 )
@@ -57,8 +57,9 @@ _ESCAPES = ("numpy", "__array__", "__dlpack__")
 class Recording:
     """A graph and what its placeholders are.
 
-    ``parameters`` are placeholder names to state-dict names, ``constants`` placeholder names to
-    values (None on the meta device), ``inputs`` the placeholder names of the inputs.
+    By placeholder name ``parameters`` has state-dict names of parameters and persistent buffers,
+    ``constants`` the values that are not in the state dict (None on the meta device). ``inputs``
+    are the placeholder names of the inputs, in order.
     """
 
     graph: fx.Graph
@@ -70,14 +71,8 @@ class Recording:
 def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Recording:
     """Run ``module`` (in eval mode already) on ``inputs`` and record every operator.
 
-    Parameters
-    ----------
-    module:
-        Parameters on the meta device get random values.
-    inputs:
-        Positional inputs with values on the CPU.
-    tied:
-        State-dict name to the first name of the same tensor.
+    Parameters on the meta device get random values. ``tied`` has state-dict names with the first
+    name of the same tensor.
 
     Raises
     ------
@@ -87,7 +82,7 @@ def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Re
     """
     state = module.state_dict(keep_vars=True)
     names = [name for name in state if name not in tied]
-    values = _values({name: state[name] for name in names})
+    values = _values([state[name] for name in names])
 
     def call(values: list[Tensor], given: list[Any]) -> list[Tensor]:
         state = dict(zip(names, values, strict=True))
@@ -110,10 +105,10 @@ def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Re
     return _read(recorded, names, trainable, len(inputs))
 
 
-def _values(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+def _values(tensors: Sequence[Tensor]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     values = []
-    for tensor in tensors.values():
+    for tensor in tensors:
         shape = tuple(tensor.shape)
         if not tensor.is_meta:
             value = tensor.detach()
@@ -220,7 +215,7 @@ def decides(node: fx.Node) -> bool:
         return False
     name = str(node.target)
     base = name.rsplit(".", 1)[0]
-    if base in DECIDES or name in _DECIDES_IN_FULL:
+    if base in _DECIDES or name in _DECIDES_IN_FULL:
         return True
     tables: Any = node.args[1] if base in _BOOLEAN_INDEX else ()
     return any(_boolean(table) for table in tables)

@@ -85,7 +85,7 @@ def _traced(node: fx.Node) -> fx.Graph | None:
 
     try:
         with torch.no_grad():
-            # Tensors made on the way are functional too, which torch.func.functionalize misses.
+            # Tensors created on the way are functional too, which torch.func.functionalize misses.
             return make_fx(dispatch_functionalize(call, FunctionalTensorMode()))(given).graph
     except Exception:  # whatever it is, there is no decomposition for this use
         return None

@@ -32,16 +32,19 @@ The i-th result of an operator with several is ``tensor:unbind#i``. Edges by ``r
   ``detail``).
 """
 
+import os
 import re
+import secrets
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
 from torch import fx
 
-from zooalign.graph.build import Traced
-from zooalign.graph.graphml import write_graph
+from zooalign.errors import ZooalignError
+from zooalign.graph.build import Traced, named_arguments
 from zooalign.graph.index_sets import Cause, Relation
 from zooalign.graph.operator import Tensor
 
@@ -85,6 +88,34 @@ def dependency_graph(traced: Traced) -> nx.MultiDiGraph:
     return builder.graph
 
 
+def write_graph(graph: nx.MultiDiGraph, path: Path | str) -> None:
+    """Write the graph as GraphML (for Gephi, yEd, networkx, igraph), whole or not at all.
+
+    Raises
+    ------
+    ZooalignError
+        If the name does not end in ``.graphml`` or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".graphml":
+        raise ZooalignError(
+            f"{path}: a graph is written as GraphML; name a file that ends in .graphml"
+        )
+    aside = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+    try:
+        with aside.open("xb") as file:
+            nx.write_graphml(graph, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise ZooalignError(
+            f"{path}: the graph cannot be written: {error.strerror or error}"
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 class _Builder:
     """The graph while it grows."""
 
@@ -116,9 +147,7 @@ class _Builder:
             node = self.graph_nodes[name]
             if node.op == "placeholder":
                 self._placeholder(name, value)
-            elif _is_getitem(node):
-                continue
-            elif any(True for _ in _results(value)):
+            elif not _is_getitem(node) and any(True for _ in _results(value)):
                 self._operator(node, value)
         self.graph.add_node("output", kind="output", label="the network's output")
         for node in self.captured.graph.nodes:
@@ -136,10 +165,10 @@ class _Builder:
             self.graph.add_edge(f"parameter:{name}", f"parameter:{first}", relation="tied")
 
     def relations(self) -> None:
-        told: set[Relation] = set()
+        stated: set[Relation] = set()
         for relation in self.sets.relations:
-            if relation.kind == "sum" or relation not in told:
-                told.add(relation)
+            if relation.kind == "sum" or relation not in stated:
+                stated.add(relation)
                 self._relation(relation)
 
     def causes(self) -> None:
@@ -168,13 +197,12 @@ class _Builder:
         self._axes(self.of[name], value)
 
     def _parameter(self, name: str, shape: tuple[int, ...], *, used: bool) -> str:
-        trainable = name in self.captured.trainable
         self.graph.add_node(
             f"parameter:{name}",
             kind="parameter",
             label=name,
             shape=_shape(shape),
-            trainable=trainable,
+            trainable=name in self.captured.trainable,
             used=used,
         )
         return f"parameter:{name}"
@@ -219,12 +247,9 @@ class _Builder:
             if not isinstance(self.traced.values.get(producer.name), (list, tuple)):
                 return results
             return [t for t in results if t.endswith(f"#{source.args[1]}")]
-        me = self.of.get(source.name)
-        return (
-            []
-            if me is None
-            else [t for _, t, r in self.graph.out_edges(me, "relation") if r == "writes"]
-        )
+        operator = self.of.get(source.name)
+        edges = () if operator is None else self.graph.out_edges(operator, "relation")
+        return [tensor for _, tensor, relation in edges if relation == "writes"]
 
     # ------------------------------------------------------------------ relations
 
@@ -241,13 +266,12 @@ class _Builder:
             # The pieces of a sum are stated in order, all at once.
             extra = {"offset": self.filled[left] % self.sets.sizes[left]}
             self.filled[left] += self.sets.sizes[right]
-        stated_by = self._named(relation.operator) or ""
         self.graph.add_edge(
             set_node(left),
             set_node(right),
             relation=relation.kind,
             operator=relation.operator,
-            stated_by=stated_by,
+            stated_by=self._named(relation.operator) or "",
             **extra,
         )
 
@@ -283,10 +307,7 @@ def _results(value: Any) -> Iterator[tuple[int, Tensor]]:
 
 def _arguments(node: fx.Node) -> Iterator[tuple[str, fx.Node]]:
     """(name in the operator's schema, node) of every argument that is a node."""
-    schema = getattr(node.target, "_schema", None)
-    names = [argument.name for argument in schema.arguments] if schema is not None else []
-    named = [(names[i] if i < len(names) else f"argument{i}", a) for i, a in enumerate(node.args)]
-    for name, value in (*named, *node.kwargs.items()):
+    for name, value in named_arguments(node, node.args, node.kwargs).items():
         if isinstance(value, fx.Node):
             yield name, value
         elif isinstance(value, (list, tuple)):

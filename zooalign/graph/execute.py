@@ -24,17 +24,8 @@ def steps(
 ) -> Iterator[tuple[fx.Node, Any]]:
     """Evaluate the graph, yielding every node with its value as soon as it is computed.
 
-    Parameters
-    ----------
-    captured:
-        The captured computation.
-    state:
-        Tensors by state-dict name. They are read when first used.
-    inputs:
-        Inputs of the shapes that were captured.
-    dtype:
-        If given, constants and every floating dtype named in the graph are of this dtype
-        instead (for a check in float64).
+    Tensors of ``state`` are read when first used. With a ``dtype``, constants and every floating
+    dtype named in the graph are of that one instead (for a check in float64).
 
     Yields
     ------

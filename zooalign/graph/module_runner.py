@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 from zooalign.errors import MergeError
 from zooalign.graph.batches import Batch
+from zooalign.graph.lazy_state import device_of
 
 __all__ = ["Runner", "call_module", "evaluating", "skeleton_of"]
 
@@ -57,20 +58,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 class Runner:
     """A module bound to a state dict, in eval mode.
 
-    Attributes
-    ----------
-    module:
-        A copy of the module that shares its parameters, free to set flags and hooks on; or the
-        module itself, where that was asked for.
-    tensors:
-        Every parameter and buffer by name, on one device; buffers are copies.
-    device:
-        Device of the state dict's first tensor. Batches are moved there.
-    dtype:
-        The floating dtype to which inputs are cast: that of the parameters. None if there are
-        several, and inputs are left as they are.
-    default_dtype:
-        The dtype of what the forward pass makes without naming one; None for torch's.
+    ``module`` is a copy that shares its parameters, free to set flags and hooks on (or the module
+    itself, see :meth:`in_place`). ``tensors`` has every parameter and buffer by name, on one
+    ``device``, to which batches are moved; buffers are copies. Inputs are cast to ``dtype``, that
+    of the parameters; where these have several it is None, and inputs are left as they are.
+    ``default_dtype`` is that of what the forward pass creates without naming one.
     """
 
     module: nn.Module
@@ -85,14 +77,8 @@ class Runner:
     ) -> "Runner":
         """Bind a copy of ``module`` to ``state``.
 
-        Parameters
-        ----------
-        module:
-            The architecture; of its values only buffers outside the state dict are read.
-        state:
-            Tensors by name. Of tied names one is enough.
-        dtype:
-            Compute in this dtype: all floating tensors are cast to it. None for their own.
+        Of the module's values only buffers outside the state dict are read; of tied names one is
+        enough. All floating tensors are cast to ``dtype`` if that is given.
 
         Raises
         ------
@@ -126,8 +112,7 @@ class Runner:
             for name, buffer in module.named_buffers(remove_duplicate=False)
             if name not in state and not buffer.is_meta
         }
-        device = next((t.device for t in state.values()), torch.device("cpu"))
-        return cls(module, {**state, **others}, device, None, dtype)
+        return cls(module, {**state, **others}, device_of(state), None, dtype)
 
     def __call__(self, batch: Batch) -> Any:
         """What the module returns on a batch, without gradients."""
@@ -159,8 +144,8 @@ def skeleton_of(module: nn.Module) -> nn.Module:
         If the module cannot be copied.
     """
     # Tensors in the memo are not copied: they are replaced at every call.
-    held = (t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor))
-    shared = [*module.parameters(), *module.buffers(), *held]
+    plain = (t for m in module.modules() for t in vars(m).values() if isinstance(t, Tensor))
+    shared = [*module.parameters(), *module.buffers(), *plain]
     try:
         skeleton = copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
     except Exception as error:

@@ -57,7 +57,6 @@ class Operand:
 class Pattern:
     """A parsed expression: operands on the left, results on the right."""
 
-    text: str
     operands: tuple[Operand, ...]
     results: tuple[Operand, ...]
 
@@ -87,7 +86,7 @@ def parse(text: str) -> Pattern:
         raise ValueError(f"axis expression {text!r}: nothing stands right of '->'")
     operands = tuple(_operand(part, text) for part in left.split(","))
     results = tuple(_operand(part, text) for part in right.split(","))
-    return Pattern(text, operands, results)
+    return Pattern(operands, results)
 
 
 def _operand(part: str, text: str) -> Operand:

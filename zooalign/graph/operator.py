@@ -40,20 +40,10 @@ Result = Tensor | Sequence[Tensor] | None
 class Operator:
     """One call in the graph, while its rule runs.
 
-    Attributes
-    ----------
-    sets:
-        The index sets of the whole graph.
-    name:
-        The operator, e.g. ``aten.linear.default``.
-    node:
-        The name of the call in the graph, for reasons and explanations.
-    arguments:
-        All arguments by their name in the operator's schema, defaults filled in.
-    results:
-        Shapes of the results, in order.
-    boolean:
-        Names of arguments that are boolean tensors, or lists of them.
+    ``name`` is that of the operator (``aten.linear.default``), ``node`` that of the call, for
+    reasons and explanations. ``arguments`` has all of them by their name in the operator's schema,
+    defaults filled in; ``boolean`` the names of boolean tensors, or lists of them. ``results`` are
+    the shapes of the results, ``sets`` the index sets of the whole graph.
     """
 
     def __init__(
@@ -136,12 +126,10 @@ class Operator:
 
     def freeze(self, kind: str, detail: str = "") -> list[Tensor]:
         """Fix all axes of all operands; the results get new fixed axes."""
-        cause = self.cause(kind, detail)
         for tensor in self.tensors():
-            for axis in (*tensor.axes, tensor.labels):
-                self.sets.fix(axis, cause)
+            self.fix((*tensor.axes, tensor.labels), kind, detail)
         return [
-            self.tensor([self.sets.axis(n, cause) for n in shape], number)
+            self.tensor([self.fixed_axis(n, kind, detail) for n in shape], number)
             for number, shape in enumerate(self.results)
         ]
 
@@ -208,15 +196,13 @@ class _Binding:
     def bind(self, operand: Operand, tensor: Tensor) -> None:
         """Bind one operand's names to a tensor's axes, equating what is bound already."""
         for pattern, numbers in self._spread(operand, tensor.ndim):
+            axes = [(tensor.shape[n], tensor.axes[n]) for n in numbers]
             if pattern.star:
-                axes = [(tensor.shape[n], tensor.axes[n]) for n in numbers]
                 self._bind_star(pattern.factors[0], axes)
             elif len(pattern.factors) == 1:
-                (number,) = numbers
-                self._bind(pattern.factors[0], tensor.shape[number], tensor.axes[number])
+                self._bind(pattern.factors[0], *axes[0])
             else:
-                (number,) = numbers
-                self._bind_product(pattern, tensor, number)
+                self._bind_product(pattern, tensor, numbers[0])
 
     def _spread(self, operand: Operand, ndim: int) -> list[tuple[AxisPattern, list[int]]]:
         """Each axis pattern with the numbers of the axes it stands for."""
@@ -236,10 +222,7 @@ class _Binding:
         if factor.fixed:
             self.sets.fix(axis, self.op.cause(self.kind))
         self.sizes.setdefault(factor.name, size)
-        known = self.axes.get(factor.name, ())
-        if known and axis:
-            self.sets.unify_axes(known, axis)
-        self.axes[factor.name] = known or axis
+        self.axes[factor.name] = self.op.same_axis(self.axes.get(factor.name, ()), axis)
         if size != 1:
             self.sizes[factor.name] = size
 
@@ -256,9 +239,7 @@ class _Binding:
         lead = len(longer) - len(shorter)
         merged = list(longer[:lead])
         for (n, a), (m, b) in zip(longer[lead:], shorter, strict=True):
-            if a and b:
-                self.sets.unify_axes(a, b)
-            merged.append((max(n, m), a or b))
+            merged.append((max(n, m), self.op.same_axis(a, b)))
         self.stars[factor.name] = merged
 
     def _bind_product(self, pattern: AxisPattern, tensor: Tensor, number: int) -> None:
@@ -280,9 +261,7 @@ class _Binding:
             return
         left: list[Axis] = []
         for pattern, numbers in self._spread(operand, tensor.ndim):
-            if pattern.star and not pattern.factors[0].inside:
-                left.extend(tensor.axes[n] for n in numbers)
-            elif len(pattern.factors) == 1:
+            if len(pattern.factors) == 1:
                 if not pattern.factors[0].inside:
                     left.extend(tensor.axes[n] for n in numbers)
             else:

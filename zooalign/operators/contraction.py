@@ -10,10 +10,25 @@ from zooalign.operators.elementwise import same
 __all__: list[str] = []
 
 
-@rule("aten.linear")
-def linear(op: Operator) -> Tensor:
-    """``x @ weight.T + bias``."""
-    return op.relate("*b i, o i, ?o -> *b o", op["input"], op["weight"], op["bias"])
+# Operators that the notation alone describes: the expression, and its operands by their names.
+_PATTERNS = {
+    "linear": ("*b i, o i, ?o -> *b o", "input weight bias"),
+    "mm": ("a i, i b -> a b", "self mat2"),
+    "bmm": ("n a i, n i b -> n a b", "self mat2"),
+    "baddbmm": ("n a i, n i b, n a b -> n a b", "batch1 batch2 self"),
+    "mv": ("a i, i -> a", "self vec"),
+    "dot": ("i, i -> *n", "self tensor"),
+    "vdot": ("i, i -> *n", "self other"),
+    "outer": ("a, b -> a b", "self vec2"),
+    "bilinear": ("*b i, *b j, o i j, ?o -> *b o", "input1 input2 weight bias"),
+}
+
+
+@rule(*(f"aten.{name}" for name in _PATTERNS))
+def product(op: Operator) -> Tensor:
+    """Products summed as the notation says."""
+    expression, names = _PATTERNS[op.name.split(".")[1].removesuffix("_")]
+    return op.relate(expression, *(op[name] for name in names.split()))
 
 
 @rule("aten.addmm")
@@ -23,24 +38,6 @@ def addmm(op: Operator) -> Result:
     if bias is None:
         return op.freeze(LIMIT, "addmm with a bias of two axes")
     return op.relate("b i, i o, o -> b o", op["mat1"], op["mat2"], bias)
-
-
-@rule("aten.mm")
-def mm(op: Operator) -> Tensor:
-    """Matrix product."""
-    return op.relate("a i, i b -> a b", op["self"], op["mat2"])
-
-
-@rule("aten.bmm")
-def bmm(op: Operator) -> Tensor:
-    """Batched matrix product."""
-    return op.relate("n a i, n i b -> n a b", op["self"], op["mat2"])
-
-
-@rule("aten.baddbmm")
-def baddbmm(op: Operator) -> Tensor:
-    """``c + a @ b``, batched."""
-    return op.relate("n a i, n i b, n a b -> n a b", op["batch1"], op["batch2"], op["self"])
 
 
 @rule("aten.inverse", "aten.linalg_inv", "aten.linalg_inv_ex")
@@ -53,18 +50,6 @@ def inverse(op: Operator) -> Result:
     return op.relate_all("*n i j -> *n j i" + ", *n" * checked, x)
 
 
-@rule("aten.mv")
-def mv(op: Operator) -> Tensor:
-    """Matrix times vector."""
-    return op.relate("a i, i -> a", op["self"], op["vec"])
-
-
-@rule("aten.dot", "aten.vdot")
-def dot(op: Operator) -> Tensor:
-    """Inner product of two vectors."""
-    return op.relate("i, i -> *n", *op.tensors())
-
-
 @rule("aten.inner")
 def inner(op: Operator) -> Tensor:
     """Inner products over the last axes, all other axes crossed."""
@@ -73,12 +58,6 @@ def inner(op: Operator) -> Tensor:
     right = [f"y{n}" for n in range(y.ndim - 1)]
     result = " ".join([*left, *right]) or "*none"
     return op.relate(f"{' '.join([*left, 'i'])}, {' '.join([*right, 'i'])} -> {result}", x, y)
-
-
-@rule("aten.outer")
-def outer(op: Operator) -> Tensor:
-    """Outer product of two vectors."""
-    return op.relate("a, b -> a b", op["self"], op["vec2"])
 
 
 @rule("aten.matmul")
@@ -119,17 +98,7 @@ def _letters(term: str) -> list[str]:
     return [f"{'u' if c.isupper() else 'l'}_{c}" for c in term]
 
 
-@rule("aten.bilinear")
-def bilinear(op: Operator) -> Tensor:
-    """``x1 @ weight[o] @ x2 + bias``."""
-    tensors = (op["input1"], op["input2"], op["weight"], op["bias"])
-    return op.relate("*b i, *b j, o i j, ?o -> *b o", *tensors)
-
-
-_CONVOLUTIONS = [f"aten.conv{n}d" for n in (1, 2, 3)]
-
-
-@rule(*_CONVOLUTIONS)
+@rule("aten.conv1d", "aten.conv2d", "aten.conv3d")
 def convolution(op: Operator) -> Result:
     """Channels within groups; positions are told apart unless the kernel is a single point."""
     x, weight, groups = op["input"], op["weight"], op["groups"]

@@ -7,24 +7,24 @@ from zooalign.graph.registry import rule
 __all__: list[str] = []
 
 _UNARY = """
-abs acos acosh alias angle asin asinh atan atanh bitwise_not bernoulli ceil celu clamp clamp_max
-clamp_min clip clone contiguous cos cosh deg2rad detach detach_ digamma dropout elu erf erfc erfinv
-exp exp2 expm1 feature_dropout floor frac gelu glu_ hardshrink hardsigmoid hardswish hardtanh
-isfinite isinf isnan leaky_relu lgamma lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not
-logit mish nan_to_num neg negative positive rad2deg reciprocal relu relu6 round rrelu rsqrt selu sgn
-sigmoid sign silu sin sinh softplus softshrink softsign sqrt square tan tanh tanhshrink threshold to
-trunc type_as _to_copy _conj conj real imag view_of fill zero zeros_like ones_like full_like
-empty_like rand_like randn_like bitwise_left_shift square_ alpha_dropout lift_fresh resolve_conj
-resolve_neg requires_grad_ cpu float double half bfloat16 bool int long conj_physical i0 polygamma
+abs acos acosh alias angle asin asinh atan atanh bitwise_not bernoulli ceil celu clone contiguous
+cos cosh deg2rad detach detach_ digamma dropout elu erf erfc erfinv exp exp2 expm1 feature_dropout
+floor frac gelu glu_ hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu
+lgamma lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg
+negative positive rad2deg reciprocal relu relu6 round rrelu rsqrt selu sgn sigmoid sign silu sin
+sinh softplus softshrink softsign sqrt square tan tanh tanhshrink threshold to trunc type_as
+_to_copy _conj conj real imag view_of fill zero zeros_like ones_like full_like empty_like rand_like
+randn_like bitwise_left_shift square_ alpha_dropout lift_fresh resolve_conj resolve_neg
+requires_grad_ cpu float double half bfloat16 bool int long conj_physical i0 polygamma
 """.split()  # noqa: SIM905
 
 _NARY = """
 add sub rsub mul div true_divide floor_divide multiply divide subtract remainder fmod pow maximum
 minimum max.other min.other eq ne lt le gt ge equal logical_and logical_or logical_xor bitwise_and
 bitwise_or bitwise_xor bitwise_right_shift __and__ __or__ __xor__ where lerp atan2 addcmul addcdiv
-masked_fill float_power xlogy hypot copysign ldexp clamp.Tensor isclose heaviside nextafter
-floor_divide.Scalar square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar
-igamma igammac gcd lcm
+masked_fill float_power xlogy hypot copysign ldexp isclose heaviside nextafter floor_divide.Scalar
+square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar igamma igammac gcd lcm
+clamp clamp_min clamp_max clip copy
 """.split()  # noqa: SIM905
 
 # A new tensor of one value: it varies along nothing.
@@ -57,12 +57,6 @@ def nary(op: Operator) -> Tensor:
     return same(op, *op.tensors())
 
 
-@rule("aten.clamp", "aten.clamp_min", "aten.clamp_max", "aten.clip")
-def clamp(op: Operator) -> Tensor:
-    """Bounds may be tensors."""
-    return same(op, *op.tensors())
-
-
 @rule(*(f"aten.{name}" for name in _CONSTANT))
 def constant(op: Operator) -> Tensor:
     """A tensor of one value varies along no axis."""
@@ -76,18 +70,6 @@ def prelu(op: Operator) -> Tensor:
     if slope.shape == (1,) or x.ndim < 2 or slope.ndim != 1:
         return same(op, x, slope)
     return op.relate("n c *s, c -> n c *s", x, slope)
-
-
-@rule("aten.copy_", "aten.copy")
-def copy(op: Operator) -> Tensor:
-    """Writing into a tensor: what is written and where it is written are one."""
-    return same(op, op["self"], op["src"])
-
-
-@rule("aten.fill_", "aten.zero_", "aten.masked_fill_")
-def write_constant(op: Operator) -> Tensor:
-    """Writing one value into a tensor relates only the mask to it."""
-    return same(op, *op.tensors()[:2])
 
 
 @rule("aten.glu")

@@ -9,24 +9,6 @@ from zooalign.operators.join import joined, part
 __all__: list[str] = []
 
 
-@rule("aten.lstm.input")
-def lstm(op: Operator) -> list[Tensor]:
-    """Four gates that read the input and the state; with a projection the state is another set."""
-    return _layers(op, gates=4)
-
-
-@rule("aten.gru.input")
-def gru(op: Operator) -> list[Tensor]:
-    """Three gates."""
-    return _layers(op, gates=3)
-
-
-@rule("aten.rnn_tanh.input", "aten.rnn_relu.input")
-def rnn(op: Operator) -> list[Tensor]:
-    """One matrix for the input and one for the state."""
-    return _layers(op, gates=1)
-
-
 @rule("aten.lstm_cell", "aten.gru_cell", "aten.rnn_tanh_cell", "aten.rnn_relu_cell")
 def cell(op: Operator) -> Result:
     """One step of one layer."""
@@ -41,8 +23,10 @@ def cell(op: Operator) -> Result:
     )
 
 
-def _layers(op: Operator, gates: int) -> list[Tensor]:
-    """Every layer reads what the directions of the layer before it made, side by side."""
+@rule("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
+def layers(op: Operator) -> list[Tensor]:
+    """Every layer reads what the directions of the layer before it computed, side by side."""
+    gates = {"lstm": 4, "gru": 3}.get(op.name.split(".")[1], 1)
     x: Tensor = op["input"]
     start = _start(op)
     directions = 2 if op["bidirectional"] else 1

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Result, Tensor
-from zooalign.graph.registry import rule
+from zooalign.graph.registry import collect, lookup, rule
 from zooalign.operators import elementwise, index, join, view
 
 __all__: list[str] = []
@@ -51,60 +51,22 @@ def extreme(op: Operator) -> Result:
     return _labelled(op, op.tensor(kept), x.axes[dim])
 
 
-_SAME = """
-alias clone contiguous detach lift_fresh lift_fresh_copy to type_as _to_copy long int
+_LAYOUTS = """
+alias clone contiguous detach lift_fresh lift_fresh_copy to type_as _to_copy long int view reshape
+_unsafe_view flatten unflatten permute transpose t mT squeeze unsqueeze expand expand_as
+broadcast_to slice select
 """.split()  # noqa: SIM905
+_WITHOUT_LABELS = collect(elementwise, join, view)
 
 
-@rule(*(f"aten.{name}" for name in _SAME), labels=True)
-def same(op: Operator) -> Tensor:
-    """The numbers stay what they are."""
-    return _labelled(op, elementwise.unary(op), op.tensors()[0].labels)
-
-
-@rule(
-    "aten.view", "aten.reshape", "aten._unsafe_view", "aten.flatten", "aten.unflatten", labels=True
-)
-def reshape(op: Operator) -> Tensor:
-    """Numbers laid out anew."""
-    return _labelled(op, view.reshape(op), op.tensors()[0].labels)
-
-
-@rule("aten.permute", labels=True)
-def permute(op: Operator) -> Tensor:
-    """Axes of the numbers in another order."""
-    return _labelled(op, view.permute(op), op["self"].labels)
-
-
-@rule("aten.transpose", "aten.t", "aten.mT", labels=True)
-def transpose(op: Operator) -> Tensor:
-    """Two axes of the numbers change places."""
-    made = view.transpose(op) if "transpose" in op.name else view.turn(op)
-    return _labelled(op, made, op["self"].labels)
-
-
-@rule("aten.squeeze", "aten.unsqueeze", labels=True)
-def squeeze(op: Operator) -> Tensor:
-    """Axes of one position come and go."""
-    return _labelled(op, view.squeeze(op), op["self"].labels)
-
-
-@rule("aten.expand", "aten.expand_as", "aten.broadcast_to", labels=True)
-def expand(op: Operator) -> Tensor:
-    """Numbers repeated."""
-    return _labelled(op, view.expand(op), op.tensors()[0].labels)
-
-
-@rule("aten.slice", labels=True)
-def slice_(op: Operator) -> Tensor:
-    """Some of the numbers."""
-    return _labelled(op, join.slice_(op), op["self"].labels)
-
-
-@rule("aten.select", labels=True)
-def select(op: Operator) -> Tensor:
-    """One of the numbers."""
-    return _labelled(op, join.select(op), op["self"].labels)
+@rule(*(f"aten.{name}" for name in _LAYOUTS), labels=True)
+def laid_out(op: Operator) -> Tensor:
+    """The same numbers in another layout, or some of them: they name the same positions."""
+    plain = lookup(_WITHOUT_LABELS, op.name)
+    assert plain is not None
+    result = plain(op)
+    assert isinstance(result, Tensor)
+    return _labelled(op, result, op.tensors()[0].labels)
 
 
 @rule("aten.one_hot", labels=True)

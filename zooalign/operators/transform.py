@@ -1,5 +1,7 @@
 """Operators that mix the positions of some axes and leave the others alone: Fourier, distances."""
 
+import torch
+
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import rule
@@ -51,19 +53,14 @@ def cosine(op: Operator) -> Tensor:
     """The sum of products along one axis, divided by norms along it."""
     x, y = op["x1"], op["x2"]
     number = op["dim"] % max(x.ndim, y.ndim)
-    shape = torch_shape(x, y)
-    inner = Operator(op.sets, op.name, op.node, op.arguments, [shape])
-    product = same(inner, x, y)
-    axes = [axis for n, axis in enumerate(product.axes) if n != number]
-    return op.tensor(axes)
+    axes = _together(op, x, y)
+    return op.tensor([axis for n, axis in enumerate(axes) if n != number])
 
 
-def torch_shape(x: Tensor, y: Tensor) -> tuple[int, ...]:
-    """The shape of two tensors broadcast against each other."""
-    longer, shorter = (x.shape, y.shape) if x.ndim >= y.ndim else (y.shape, x.shape)
-    lead = len(longer) - len(shorter)
-    tail = tuple(max(a, b) for a, b in zip(longer[lead:], shorter, strict=True))
-    return (*longer[:lead], *tail)
+def _together(op: Operator, x: Tensor, y: Tensor) -> tuple[Axis, ...]:
+    """The axes of two tensors broadcast against each other inside the operator."""
+    shape = tuple(torch.broadcast_shapes(x.shape, y.shape))
+    return same(Operator(op.sets, op.name, op.node, op.arguments, [shape]), x, y).axes
 
 
 @rule("aten.broadcast_tensors")
@@ -81,7 +78,5 @@ _LOSSES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 @rule(*(f"aten.{name}" for name in _LOSSES))
 def loss(op: Operator) -> Tensor:
     """Elementwise; reduced over everything unless asked otherwise."""
-    x, y = op["self"], op["target"]
-    inner = Operator(op.sets, op.name, op.node, op.arguments, [torch_shape(x, y)])
-    each = same(inner, x, y)
-    return op.tensor(each.axes) if len(op.results[0]) == each.ndim else op.tensor([])
+    axes = _together(op, op["self"], op["target"])
+    return op.tensor(axes if len(op.results[0]) == len(axes) else [])

@@ -1,9 +1,9 @@
-"""The converse test: two units of a set that is held frozen change places, and the output changes.
+"""The converse test: two units of a frozen set change places, and the output changes.
 
 Where it does not, a symmetry was missed. A set is moved as a missed symmetry would move it:
 through every place of the state dict in which its units stand, with all that lies beside them.
 
-Two positions that always hold the same value (copies made by a concatenation, padding) or that
+Two positions that always hold the same value (copies in a concatenation, padding) or that
 nothing reads may change places too, and need no spec for it: their weights can be mixed in any
 proportion. The test tells such pairs from symmetries by going only a part of the way.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from torch import nn
 
 from zooalign.graph.index_sets import Cause
-from zooalign.symmetry.derive import Derived, members_of, parameter_boxes
+from zooalign.symmetry.derive import Derived, members_of, parameter_boxes, place_name
 from zooalign.symmetry.groups import Group, Member
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
@@ -73,18 +73,9 @@ class Unchanged:
 
 @dataclass(frozen=True)
 class Converse:
-    """Result of the converse test.
+    """How many frozen sets there are and were tested, with how many exchanges of two units.
 
-    Attributes
-    ----------
-    sets, hidden:
-        Number of frozen sets in the state dict, and how many of them are of hidden units.
-    tested, hidden_tested:
-        How many were tested.
-    transpositions:
-        How many pairs of units changed places.
-    unchanged:
-        Pairs that left the output as it was: missed symmetries, but for those that are mixable.
+    The pairs in ``unchanged`` left the output as it was: missed symmetries, but for mixable ones.
     """
 
     sets: int
@@ -115,9 +106,7 @@ def frozen_sets(derived: Derived) -> tuple[FrozenSet, ...]:
         cls = solution.classes[number]
         if cls.size > 1 and (cls.fixed or number not in grouped):
             cause = traced.sets.fixed(cls.alternatives[0][0]) or _UNSTATED
-            first = min(places, key=lambda m: (m.axis != 0, not m.parameter.endswith("weight")))
-            name = f"{first.parameter}:{first.axis}"
-            result.append(FrozenSet(Group(name, cls.size, tuple(places)), cause))
+            result.append(FrozenSet(Group(place_name(places), cls.size, tuple(places)), cause))
     return tuple(result)
 
 
@@ -134,22 +123,9 @@ def converse(
 
     Parameters and inputs are random and in float64, as in :func:`~zooalign.symmetry.verify`. A
     pair that changes nothing is tried again on other random values before it is reported: a
-    saturated activation may hide one.
-
-    Parameters
-    ----------
-    module:
-        The module the spec was derived from; parameters may be on the meta device.
-    derived:
-        Its spec with the graph and the solution.
-    example_inputs:
-        Positional inputs.
-    seed:
-        Of parameters, inputs and pairs.
-    pairs:
-        Pairs of units per hidden set; positional sets are tested with one pair.
-    most:
-        Maximum number of sets, evenly chosen over all kinds of reasons; None for all.
+    saturated activation may hide one. ``pairs`` is their number per hidden set (positional sets
+    are tested with one), ``most`` the maximum number of sets, evenly chosen over all kinds of
+    reasons.
 
     Raises
     ------

@@ -45,9 +45,9 @@ def dependence(sets: IndexSets, all_boxes: Iterable[Box]) -> dict[int, frozenset
         sums = [(n, inside[digit.atom]) for n, digit in digits if inside[digit.atom]]
         total = Counter(atom for _, atom in present)
         if sums:
-            total.update({a: sum(held[a] for _, held in sums) for a in total})
-            for n, held in sums:
-                beside[n].update({a: held[a] for a in beside[n]})
+            total.update({a: sum(counts[a] for _, counts in sums) for a in total})
+            for n, counts in sums:
+                beside[n].update({a: counts[a] for a in beside[n]})
         single = {atom for atom, count in total.items() if count == 1}
         alone = {
             n: {a for a, count in counts.items() if count == 1} for n, counts in beside.items()

@@ -1,19 +1,23 @@
-"""From a solved graph to a permutation spec: the places of each class in the state dict."""
+"""From a solved graph to a permutation spec: where each class stands, and what does not move."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
 
+import numpy as np
+
 from zooalign.graph.build import Traced
-from zooalign.symmetry.boxes import Box, Digit
-from zooalign.symmetry.frozen import frozen_axes
-from zooalign.symmetry.groups import Block, Group, Member, Over
+from zooalign.graph.index_sets import Cause
+from zooalign.symmetry.boxes import Box, Digit, Side
+from zooalign.symmetry.groups import Block, Frozen, Group, Member, Over
 from zooalign.symmetry.solve import Solution, solve
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["Derived", "derive", "members_of", "parameter_boxes"]
+__all__ = ["Derived", "derive", "members_of", "parameter_boxes", "place_name"]
+
+_ALONE = Cause("single unit", "the layout", "no other unit stands in its place")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class Derived:
     traced: Traced
     solution: Solution
     class_of: dict[str, int]
+
+
+_Digits = list[tuple[int, Digit]]  # each with the number of its axis
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def derive(traced: Traced, architecture: str = "", solution: Solution | None = N
         shapes=dict(traced.captured.shapes),
         groups=groups,
         fixed_sets=fixed,
-        frozen=tuple(frozen_axes(traced, solution, parameters)),
+        frozen=tuple(_frozen_axes(traced, solution, parameters)),
         unused=traced.unused,
         unknown_operators=dict(traced.unknown_operators),
         tied=dict(traced.captured.tied),
@@ -96,12 +103,8 @@ def parameter_boxes(traced: Traced, solution: Solution) -> dict[str, list[Box]]:
         for node, name in traced.captured.parameters.items()
         if traced.values.get(node) is not None
     }
-    names = traced.captured.shapes
-    return {
-        name: by_first_name[tied.get(name, name)]
-        for name in names
-        if tied.get(name, name) in by_first_name
-    }
+    first_names = {name: tied.get(name, name) for name in traced.captured.shapes}
+    return {n: by_first_name[first] for n, first in first_names.items() if first in by_first_name}
 
 
 def _names(
@@ -112,11 +115,7 @@ def _names(
     taken: dict[str, int] = defaultdict(int)
     fixed = 0
     for number in used:
-        # The first axis of a weight is that of the units it computes: the best name.
-        first = min(
-            members[number], key=lambda m: (m.axis != 0, not m.parameter.endswith("weight"))
-        )
-        base = f"{first.parameter}:{first.axis}"
+        base = place_name(members[number])
         taken[base] += 1
         names[number] = base if taken[base] == 1 else f"{base}#{taken[base]}"
         for outer in solution.classes[number].over:
@@ -126,12 +125,17 @@ def _names(
     return names
 
 
+def place_name(members: Sequence[Member]) -> str:
+    """The place that names a group: the first axis of a weight is that of the units it computes."""
+    first = min(members, key=lambda m: (m.axis != 0, not m.parameter.endswith("weight")))
+    return f"{first.parameter}:{first.axis}"
+
+
 def members_of(
     solution: Solution, name: str, shape: Sequence[int], boxes: Sequence[Box]
 ) -> Iterator[tuple[int, Member]]:
     """(class number, member) for all classes in one tensor, given its boxes."""
-    occurrences: dict[tuple[int, int, int], list[tuple[Box, list[tuple[int, Digit]]]]]
-    occurrences = defaultdict(list)
+    occurrences: dict[tuple[int, int, int], list[tuple[Box, _Digits]]] = defaultdict(list)
     for box in boxes:
         for number, axis, copy, digits in _occurrences(solution, box):
             occurrences[(number, axis, copy)].append((box, digits))
@@ -148,19 +152,14 @@ def members_of(
         for box, digits in places:
             for block in _blocks(solution, shape, box, digits, cls.over, axis, ordered):
                 blocks[block] = None
-        yield number, Member(name, axis, ordered, tuple(sorted(blocks, key=_block_order)))
+        in_order = tuple(sorted(blocks, key=lambda block: (block.offset, block.first)))
+        yield number, Member(name, axis, ordered, in_order)
 
 
-def _block_order(block: Block) -> tuple[int, int]:
-    return (block.offset, block.first)
-
-
-def _occurrences(
-    solution: Solution, box: Box
-) -> Iterator[tuple[int, int, int, list[tuple[int, Digit]]]]:
+def _occurrences(solution: Solution, box: Box) -> Iterator[tuple[int, int, int, _Digits]]:
     """(class, axis, copy, digits) of each occurrence of a class that can move in a box."""
     seen: dict[tuple[int, int], int] = defaultdict(int)
-    joint: dict[int, list[tuple[int, Digit]]] = defaultdict(list)
+    joint: dict[int, _Digits] = defaultdict(list)
     for axis, side in enumerate(box.sides):
         for digit in side.digits:
             number = solution.parts[digit.atom].cls
@@ -180,7 +179,7 @@ def _occurrences(
             yield number, part[-1][0], copy, part
 
 
-def _digits_of(solution: Solution, box: Box, number: int, near: int) -> list[tuple[int, Digit]]:
+def _digits_of(solution: Solution, box: Box, number: int, near: int) -> _Digits:
     """The digits of an outer class that belong to units on axis ``near``."""
     everywhere = [
         (axis, digit)
@@ -216,7 +215,7 @@ def _blocks(
     solution: Solution,
     shape: Sequence[int],
     box: Box,
-    digits: list[tuple[int, Digit]],
+    digits: _Digits,
     over: Sequence[int],
     axis: int,
     axes: tuple[int, ...],
@@ -243,9 +242,7 @@ def _blocks(
         )
 
 
-def _runs(
-    solution: Solution, digits: Sequence[tuple[int, Digit]], flat: dict[int, int]
-) -> list[_Run]:
+def _runs(solution: Solution, digits: _Digits, flat: dict[int, int]) -> list[_Run]:
     """The units of a class in a box as runs of one stride."""
     parts = [(solution.parts[d.atom], d.size, d.stride * flat[a]) for a, d in digits]
     parts.sort(key=lambda p: p[0].stride)
@@ -262,3 +259,48 @@ def _runs(
                 for r in runs
             ]
     return runs
+
+
+def _frozen_axes(
+    traced: Traced, solution: Solution, parameters: Mapping[str, Sequence[Box]]
+) -> Iterator[Frozen]:
+    """Every axis of more than one position, or part of one, that is fixed."""
+    for name, boxes in parameters.items():
+        for axis, size in enumerate(traced.captured.shapes[name]):
+            if size > 1:
+                yield from _frozen_parts(traced, solution, name, axis, size, boxes)
+
+
+def _frozen_parts(
+    traced: Traced,
+    solution: Solution,
+    name: str,
+    axis: int,
+    size: int,
+    boxes: Sequence[Box],
+) -> Iterator[Frozen]:
+    masks: dict[tuple[Cause, bool], np.ndarray] = defaultdict(lambda: np.zeros(size, dtype=bool))
+    for side in {box.sides[axis] for box in boxes}:
+        fixed = [d for d in side.digits if traced.sets.fixed(d.atom)]
+        free = any(not solution.classes[solution.parts[d.atom].cls].fixed for d in side.digits)
+        if fixed:
+            cause = traced.sets.fixed(fixed[0].atom)
+            assert cause is not None
+            masks[(cause, free)][_positions(side)] = True
+        elif not free:
+            masks[(_ALONE, False)][_positions(side)] = True
+    for (cause, partial), mask in masks.items():
+        ranges = None if mask.all() else _ranges(mask)
+        yield Frozen(name, axis, cause.kind, cause.operator, cause.detail, ranges, partial)
+
+
+def _positions(side: Side) -> np.ndarray:
+    positions = np.array([side.offset], dtype=np.int64)
+    for digit in side.digits:
+        positions = (positions[:, None] + digit.stride * np.arange(digit.size)).reshape(-1)
+    return positions
+
+
+def _ranges(mask: np.ndarray) -> tuple[tuple[int, int], ...]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
+    return tuple((int(a), int(b)) for a, b in edges.reshape(-1, 2))

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 
 import networkx as nx
 import numpy as np
@@ -38,16 +38,8 @@ def explain(
 ) -> Explanation:
     """Why an axis is in its groups, or what froze it.
 
-    Parameters
-    ----------
-    derived:
-        What :func:`zooalign.symmetry.extract.derive_spec` returns.
-    parameter:
-        A name of the state dict (parameter or persistent buffer).
-    axis:
-        The axis asked about, None for all.
-    graph:
-        The network's :func:`~zooalign.graph.dependency.dependency_graph`, where it is at hand.
+    ``axis`` is one of the tensor ``parameter`` of the state dict, None for all; ``graph`` the
+    network's :func:`~zooalign.graph.dependency.dependency_graph`, where it is at hand.
 
     Raises
     ------
@@ -124,16 +116,12 @@ class _Source:
                 return [set_node(atom) for atom in value.axes[axis]]
         return []
 
-    def _all(self, roots: set[int]) -> set[str]:
-        """All index sets that are equal to one of the given ones."""
-        return {set_node(a) for a in range(len(self.sets.sizes)) if self.sets.find(a) in roots}
-
     # ------------------------------------------------------------------ groups
 
     def _group(self, group: Group, member: Member) -> GroupPart:
         unit_class = self.derived.solution.classes[self.derived.class_of[group.id]]
         atoms = {self.sets.find(a) for alternative in unit_class.alternatives for a in alternative}
-        units = self._all(atoms)
+        units = {set_node(a) for a in range(len(self.sets.sizes)) if self.sets.find(a) in atoms}
         starts = self._starts(member.parameter, member.axis)
         # Two axes that are equal as wholes share all their units: no need to go down to these.
         ways = Ways(self.graph, starts, containing(self.graph, units))
@@ -143,11 +131,15 @@ class _Source:
             for m in group.members
             if (m.parameter, m.axis) != (member.parameter, member.axis)
         ]
-        module = member.parameter.rpartition(".")[0]
+        module = member.parameter.split(".")[:-1]
         order = {other: n for n, other in enumerate(others)}
-        others.sort(
-            key=lambda r: (r.way is None, len(r.way or ()), -_common(module, r.parameter), order[r])
-        )
+
+        def distance(other: Reached) -> tuple[bool, int, int, int]:
+            parts = zip(module, other.parameter.split("."), strict=False)
+            shared = list(takewhile(lambda pair: pair[0] == pair[1], parts))
+            return other.way is None, len(other.way or ()), -len(shared), order[other]
+
+        others.sort(key=distance)
         return GroupPart(
             id=group.id,
             size=group.size,
@@ -189,10 +181,9 @@ class _Source:
         reason = Cause(frozen.kind, frozen.operator, frozen.detail)
 
         def stated(node: str) -> dict[str, Cause]:
-            edges = self.graph.out_edges(node, data=True)
             return {
                 by: Cause(e["cause_kind"], e["operator"], e["detail"])
-                for _, by, e in edges
+                for _, by, e in self.graph.out_edges(node, data=True)
                 if e["relation"] == "fixed"
             }
 
@@ -258,13 +249,3 @@ class _Source:
                 Step(kind, same[0].source, same[-1].target, node, name, phrase(self.graph, same))
             )
         return tuple(steps)
-
-
-def _common(module: str, name: str) -> int:
-    """How many parts of the module path two names share."""
-    count = 0
-    for a, b in zip(module.split("."), name.split("."), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count

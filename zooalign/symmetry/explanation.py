@@ -148,8 +148,7 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as lists, dicts, strings and numbers; the names are the attributes' names."""
-        fields: dict[str, Any] = plain(self)
-        return fields
+        return dict(plain(self))
 
     def text(self) -> str:
         """For people."""
@@ -190,15 +189,10 @@ def _group(name: str, size: int, group: GroupPart) -> Iterator[str]:
         yield from _way(tie)
     for member in group.members[:_WITH_WAY]:
         target = f"`{member.parameter}` axis {member.axis}"
-        if member.way is None:
-            yield f"    moves with {target}"
-        elif not member.way:
-            yield f"    moves with {target}: the same tensor"
-        else:
-            yield f"    moves with {target}"
-            # The way to the units is shown already.
-            told = len(group.units) if member.way[: len(group.units)] == group.units else 0
-            yield from _way(member.way[told:])
+        yield f"    moves with {target}" + (": the same tensor" if member.way == () else "")
+        if member.way:  # without the way to the units, which is shown already
+            start = len(group.units) if member.way[: len(group.units)] == group.units else 0
+            yield from _way(member.way[start:])
     further = group.members[_WITH_WAY:]
     if further:
         shown = [f"`{m.parameter}` axis {m.axis}" for m in further[:_BY_NAME]]
@@ -225,13 +219,13 @@ def _way(steps: Sequence[Step]) -> Iterator[str]:
 
 
 def _ranges(ranges: Sequence[tuple[int, int]]) -> str:
-    told = [f"{a} to {b - 1}" if b - a > 1 else str(a) for a, b in ranges[:_BY_NAME]]
-    rest = len(ranges) - len(told)
+    shown = [f"{a} to {b - 1}" if b - a > 1 else str(a) for a, b in ranges[:_BY_NAME]]
+    rest = len(ranges) - len(shown)
     more = f" and {rest} more ranges" if rest else ""
-    several = len(told) > 1 or ranges[0][1] - ranges[0][0] > 1
-    return f"position{'s' * several} {', '.join(told)}{more}"
+    several = len(shown) > 1 or ranges[0][1] - ranges[0][0] > 1
+    return f"position{'s' * several} {', '.join(shown)}{more}"
 
 
 def _names(names: Sequence[str]) -> str:
-    told = ", ".join(names[:_BY_NAME])
-    return told + (f" and {len(names) - _BY_NAME} more" if len(names) > _BY_NAME else "")
+    shown = ", ".join(names[:_BY_NAME])
+    return shown + (f" and {len(names) - _BY_NAME} more" if len(names) > _BY_NAME else "")

@@ -122,11 +122,11 @@ class Group(Struct, frozen=True):
     @property
     def structure(self) -> str:
         """Such as ``S_64`` or ``S_64 in each of 3``."""
-        own = f"S_{self.size}"
+        symmetric = f"S_{self.size}"
         if not self.over:
-            return own
+            return symmetric
         inside = " x ".join(str(n) for n in self.contexts)
-        return f"{own} in each of {inside} ({', '.join(self.over)})"
+        return f"{symmetric} in each of {inside} ({', '.join(self.over)})"
 
     @property
     def log10_order(self) -> float:

@@ -22,23 +22,14 @@ class Link:
     """One relation on a way, walked from ``source`` to ``target`` (nodes of index sets).
 
     ``kind`` is ``equality``, ``product``, ``sum`` or ``restriction``; ``down`` tells whether it is
-    walked from the whole to the part (always, for an equality). ``key`` is the edge's key in the
-    graph, between source and target, or the other way round if not ``down`` or ``turned``.
+    walked from the whole to the part (always, for an equality). ``edge`` is the edge in the graph.
     """
 
     kind: str
     source: str
     target: str
-    key: int
+    edge: tuple[str, str, int]
     down: bool
-    turned: bool = False
-
-    @property
-    def edge(self) -> tuple[str, str, int]:
-        """The edge in the graph."""
-        if self.turned or not self.down:
-            return (self.target, self.source, self.key)
-        return (self.source, self.target, self.key)
 
 
 _State = tuple[str, bool]  # a node, and whether the way has reached the units and goes up
@@ -110,8 +101,8 @@ def containing(graph: nx.MultiDiGraph, units: Iterable[str]) -> set[str]:
 def entries(graph: nx.MultiDiGraph, ways: Ways, units: Container[str]) -> list[str]:
     """Where ways down first meet the units: several where one axis holds them several times."""
     met: dict[str, None] = {}
-    outside = [node for node in ways.descended() if node not in units]
-    for node in sorted(outside, key=_number):
+    outside = (node for node in ways.descended() if node not in units)
+    for node in sorted(outside, key=lambda node: int(node.partition(":")[2])):
         for link in _links(graph, node):
             if link.down and link.kind != "equality" and link.target in units:
                 met[link.target] = None
@@ -122,34 +113,18 @@ def within(
     graph: nx.MultiDiGraph, start: str, goal: str, units: Container[str]
 ) -> tuple[Link, ...] | None:
     """The shortest way between two sets of the same units by equalities alone."""
-    before: dict[str, Link | None] = {start: None}
-    queue = deque([start])
-    while queue and goal not in before:
-        node = queue.popleft()
-        for link in _links(graph, node):
-            if link.kind == "equality" and link.target in units and link.target not in before:
-                before[link.target] = link
-                queue.append(link.target)
-    if goal not in before:
-        return None
-    links: list[Link] = []
-    node = goal
-    while (step := before[node]) is not None:
-        links.append(step)
-        node = step.source
-    return tuple(reversed(links))
+    equal = nx.subgraph_view(
+        graph,
+        filter_node=lambda node: node in units,
+        filter_edge=lambda *edge: graph.edges[edge]["relation"] == "equality",
+    )
+    return Ways(equal, [start], units).to(goal)
 
 
 def _links(graph: nx.MultiDiGraph, node: str) -> Iterator[Link]:
     for _, target, key, kind in graph.out_edges(node, keys=True, data="relation"):
         if kind in RELATIONS:
-            yield Link(kind, node, target, key, down=True)
+            yield Link(kind, node, target, (node, target, key), down=True)
     for source, _, key, kind in graph.in_edges(node, keys=True, data="relation"):
-        if kind == "equality":
-            yield Link(kind, node, source, key, down=True, turned=True)
-        elif kind in RELATIONS:
-            yield Link(kind, node, source, key, down=False)
-
-
-def _number(node: str) -> int:
-    return int(node.partition(":")[2])
+        if kind in RELATIONS:
+            yield Link(kind, node, source, (source, node, key), down=kind == "equality")

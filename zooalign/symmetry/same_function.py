@@ -1,6 +1,6 @@
 """Do two state dicts of one architecture compute the same function?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from zooalign.graph.module_runner import Runner
 from zooalign.symmetry.precision import LowestPrecision, relative_errors, tolerance
 from zooalign.symmetry.trial import mixes_precisions, named_outputs
 
-__all__ = ["Comparison", "compare_functions", "compare_modules"]
+__all__ = ["Comparison", "compare_functions"]
 
 _MOST_DOUBLE = 500_000_000
 
@@ -41,8 +41,12 @@ def compare_functions(
     a: Mapping[str, Tensor],
     b: Mapping[str, Tensor],
     inputs: tuple[Any, ...],
+    *,
+    module_of_b: nn.Module | None = None,
 ) -> Comparison:
-    """Run the module on both state dicts, one after the other, in float64.
+    """Run the module (or another one, for ``b``) on both state dicts, one after the other.
+
+    It is run in float64.
 
     Weights are widened for the comparison only (to float32 where there are more than 500 million):
     the rounding of a narrower run is so large that it would hide mistakes. One widened copy is in
@@ -51,46 +55,29 @@ def compare_functions(
     Raises
     ------
     SpecError
-        If the module gives no finite floating output.
-    """
-    return compare_modules(module, a, module, b, inputs)
-
-
-def compare_modules(
-    first: nn.Module,
-    a: Mapping[str, Tensor],
-    second: nn.Module,
-    b: Mapping[str, Tensor],
-    inputs: tuple[Any, ...],
-) -> Comparison:
-    """Run two modules, each on its own state dict. As :func:`compare_functions`.
-
-    Raises
-    ------
-    SpecError
         If one gives no finite floating output, or they give different ones.
     """
+    bound = ((module, a), (module if module_of_b is None else module_of_b, b))
     count = max(sum(info_of(state, name).numel for name in state) for state in (a, b))
     if count <= _MOST_DOUBLE:
         try:
-            return _compared((first, a), (second, b), inputs, torch.float64)
+            return _compared(bound, inputs, torch.float64)
         except (RuntimeError, SpecError) as error:
             if isinstance(error, RuntimeError) and not mixes_precisions(error):
                 raise
-    return _compared((first, a), (second, b), inputs, torch.float32)
-
-
-_Bound = tuple[nn.Module, Mapping[str, Tensor]]
+    return _compared(bound, inputs, torch.float32)
 
 
 def _compared(
-    first: _Bound, second: _Bound, inputs: tuple[Any, ...], dtype: torch.dtype
+    bound: Sequence[tuple[nn.Module, Mapping[str, Tensor]]],
+    inputs: tuple[Any, ...],
+    dtype: torch.dtype,
 ) -> Comparison:
     precision = LowestPrecision()
     results = []
-    for bound in (first, second):
+    for pair in bound:
         # Bound outside the mode: reading float32 weights is not a step that computes in float32.
-        run = Runner.of(*bound, dtype)
+        run = Runner.of(*pair, dtype)
         with precision:
             results.append([(name, t.cpu()) for name, t in named_outputs(run, inputs)])
         del run  # one widened copy of the weights at a time

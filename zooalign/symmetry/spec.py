@@ -1,8 +1,8 @@
 """The permutation spec: which positions of which tensors move together. A frozen value.
 
 A spec is a list of **groups**. A group is a symmetric group on ``size`` units; where it is nested
-``over`` other groups it has an own permutation for each tuple of their units (head dims: one for
-each head). Its **members** say where the units stand: for a block of a member, the element of
+``over`` other groups it has a permutation of its own for each tuple of their units (head dims: one
+for each head). Its **members** say where the units stand: for a block of a member, the element of
 unit ``first + i`` in context ``(c1, c2, ...)`` stands at
 
     offset + stride * i + sum_k over[k].stride * (c_k - over[k].first) + repeat offsets
@@ -87,7 +87,7 @@ class PermutationSpec:
         for group in self.groups:
             for member in group.members:
                 table.setdefault(member.parameter, []).append((group, member))
-        return {name: tuple(found) for name, found in table.items()}
+        return {name: tuple(pairs) for name, pairs in table.items()}
 
     @cached_property
     def hash(self) -> str:

@@ -52,8 +52,8 @@ def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
             if signed and shape:
                 value = value * (torch.randint(0, 2, shape, generator=generator) * 2 - 1)
         if name not in trainable and not tensor.is_meta and bool(tensor.isinf().any()):
-            held = tensor.detach().to("cpu", torch.float64)
-            value = torch.where(held.isinf(), held.sign() * (2 + value.abs()), value)
+            stored = tensor.detach().to("cpu", torch.float64)
+            value = torch.where(stored.isinf(), stored.sign() * (2 + value.abs()), value)
         state[name] = value
         first[id(tensor)] = value
     return state

@@ -25,7 +25,8 @@ def operator_name(graph: nx.MultiDiGraph, node: str, stated: str = "") -> str:
     attributes = graph.nodes.get(node, {})
     if attributes.get("kind") != "operator" or not attributes["operator"]:
         return stated
-    name = _short(attributes["operator"])
+    parts = attributes["operator"].split(".")
+    name = parts[1] if len(parts) > 1 else parts[0]  # ``linear`` of ``aten.linear.default``
     layer = attributes["layer"]
     if attributes["label"] != name:
         name = f"{name} '{attributes['label']}'"
@@ -35,18 +36,14 @@ def operator_name(graph: nx.MultiDiGraph, node: str, stated: str = "") -> str:
 def label(graph: nx.MultiDiGraph, index_set: str) -> str:
     """The best known name of an index set: a parameter's axis, else a tensor's, else its size."""
     places = [
-        (
-            ("parameter", "input", "constant", "tensor").index(graph.nodes[tensor]["kind"]),
-            n,
-            tensor,
-            e,
-        )
-        for n, (tensor, _, e) in enumerate(graph.in_edges(index_set, data=True))
-        if e["relation"] == "axis"
+        (tensor, edge)
+        for tensor, _, edge in graph.in_edges(index_set, data=True)
+        if edge["relation"] == "axis"
     ]
     if not places:
         return f"a set of {graph.nodes[index_set]['size']}"
-    _, _, tensor, edge = min(places, key=lambda f: f[:2])
+    kinds = ("parameter", "input", "constant", "tensor")
+    tensor, edge = min(places, key=lambda place: kinds.index(graph.nodes[place[0]]["kind"]))
     return _tensor_axis(graph, tensor, edge["axis"], _factor(edge))
 
 
@@ -59,12 +56,12 @@ def phrase(graph: nx.MultiDiGraph, links: Sequence[Link]) -> str:
         kind, down, last = run[0].kind, run[0].down, run[-1]
         if kind == "equality":
             for link in run:
-                told = _equal(graph, link)
+                both = _equal(graph, link)
                 # A set without a name is described by what it is a part of.
-                if not told and link is last and following and not following[0].down:
+                if not both and link is last and following and not following[0].down:
                     prefix = "one with "
                 else:
-                    words.append(told or f"one with {label(graph, link.target)}")
+                    words.append(both or f"one with {label(graph, link.target)}")
             continue
         if kind == "product" and down:
             words.append(_taken_apart(graph, run))
@@ -139,9 +136,7 @@ def _equal(graph: nx.MultiDiGraph, link: Link) -> str:
     operator = graph.edges[link.edge]["stated_by"]
     left = _places(graph, operator, link.source)
     right = [p for p in _places(graph, operator, link.target) if p not in left[:1]]
-    if left and right:
-        return f"{_place(graph, left[0])} is {_place(graph, right[0])}"
-    return ""
+    return f"{_place(graph, left[0])} is {_place(graph, right[0])}" if left and right else ""
 
 
 def _places(graph: nx.MultiDiGraph, operator: str, index_set: str) -> list[_Place]:
@@ -192,9 +187,3 @@ def _tensor_axis(graph: nx.MultiDiGraph, tensor: str, axis: int, factor: str) ->
 
 def _factor(edge: dict[str, int]) -> str:
     return f" (factor {edge['place'] + 1} of {edge['places']})" if edge["places"] > 1 else ""
-
-
-def _short(operator: str) -> str:
-    """``linear`` of ``aten.linear.default``."""
-    parts = operator.split(".")
-    return parts[1] if len(parts) > 1 else operator

@@ -6,7 +6,7 @@ from zooalign.errors import ModelReferenceError, ZooalignError
 from zooalign.gate.checks.comparing import differing_outputs
 from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
-from zooalign.symmetry.same_function import compare_modules
+from zooalign.symmetry.same_function import compare_functions
 
 
 @check(
@@ -31,8 +31,12 @@ def library(release: OpenedRelease) -> Iterator[Problem]:
         shown = str(error).replace(str(release.weights_directory), release.reference)
         yield Problem(release.reference, shown.splitlines()[0])
         return
-    comparison = compare_modules(
-        release.module, release.state, loaded, loaded.state_dict(), model.example_inputs()
+    comparison = compare_functions(
+        release.module,
+        release.state,
+        loaded.state_dict(),
+        model.example_inputs(),
+        module_of_b=loaded,
     )
     yield from differing_outputs(
         comparison, release.reference, f"{model.adapter.name} loads another function"
