@@ -10,6 +10,7 @@ from sample_models.mutants import caught, frozen_classes, mutants, transposition
 
 from zooalign.graph.registry import _MARK, lookup
 from zooalign.operators import FAMILIES
+from zooalign.operators.routing import WITHOUT_LABELS
 from zooalign.symmetry import Derived, derive_spec, verify
 from zooalign.symmetry.extract import operator_rules
 from zooalign.symmetry.precision import relative_error
@@ -97,8 +98,8 @@ def test_frozen_units_are_told_apart(case: tuple[str, Between, Derived]) -> None
 
 
 def test_every_rule_has_a_case() -> None:
-    rules = operator_rules()
-    reached = {lookup(rules, case.operator) for case in CASES}
+    tables = (operator_rules(), WITHOUT_LABELS)
+    reached = {lookup(rules, case.operator) for case in CASES for rules in tables}
     reached_names = {function.__name__ for function in reached if function is not None}
     marked = {
         name

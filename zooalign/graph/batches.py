@@ -72,20 +72,18 @@ def require_repeatable(
 
 
 def _parse(batch: Any, index: int) -> Batch:
-    if isinstance(batch, Tensor):
-        return Batch((batch,), {}, None)
+    inputs, targets = batch, None
     if isinstance(batch, Mapping):
-        return Batch(
-            (), {k: v for k, v in batch.items() if k != "labels"}, batch.get("labels", None)
-        )
-    if isinstance(batch, (tuple, list)) and len(batch) in (1, 2):
-        inputs, targets = batch[0], batch[1] if len(batch) == 2 else None
-        if isinstance(inputs, Tensor):
-            return Batch((inputs,), {}, targets)
-        if isinstance(inputs, Mapping):
-            return Batch((), dict(inputs), targets)
-        if isinstance(inputs, (tuple, list)):
-            return Batch(tuple(inputs), {}, targets)
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        targets = batch.get("labels")
+    elif isinstance(batch, (tuple, list)):
+        inputs, targets = (*batch, None)[:2] if len(batch) in (1, 2) else (None, None)
+    if isinstance(inputs, Tensor):
+        return Batch((inputs,), {}, targets)
+    if isinstance(inputs, Mapping):
+        return Batch((), dict(inputs), targets)
+    if isinstance(inputs, (tuple, list)):
+        return Batch(tuple(inputs), {}, targets)
     form = type(batch).__name__
     form += f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
     raise DataError(

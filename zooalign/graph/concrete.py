@@ -26,26 +26,24 @@ from torch.overrides import TorchFunctionMode
 from zooalign.errors import TraceError
 from zooalign.graph.module_runner import call_module
 from zooalign.graph.outputs import tensors
+from zooalign.graph.registry import aten
 
 __all__ = ["Recording", "decides", "run"]
 
 
-def _aten(names: str) -> frozenset[str]:
-    return frozenset(f"aten.{name}" for name in names.split())
-
-
 # Python chooses how to go on by the result of these.
-_CHOOSES = _aten("item _local_scalar_dense is_nonzero equal allclose")
+_CHOOSES = aten("item _local_scalar_dense is_nonzero equal allclose")
 # Python may read the result of these, or the shape of the result depends on values.
-_DECIDES = _CHOOSES | _aten(
-    "nonzero nonzero_numpy argwhere masked_select bincount unique_consecutive unique_dim _unique2 "
-    "_unique combinations"
+_DECIDES = (
+    *_CHOOSES,
+    *aten("nonzero nonzero_numpy argwhere masked_select bincount unique_consecutive unique_dim"),
+    *aten("_unique2 _unique combinations"),
 )
 # And overloads of others: ``where`` of a condition alone is ``nonzero``.
-_DECIDES_IN_FULL = _aten("repeat_interleave.Tensor repeat_interleave.self_Tensor where.default")
-_BOOLEAN_INDEX = _aten("index index_put index_put_")
+_DECIDES_IN_FULL = aten("repeat_interleave.Tensor repeat_interleave.self_Tensor where.default")
+_BOOLEAN_INDEX = aten("index index_put index_put_")
 # The result of these depends on the shape of what they are given, not on its values.
-_OF_SHAPE = _aten(
+_OF_SHAPE = aten(
     "zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full "
     "new_empty sym_size"
 )

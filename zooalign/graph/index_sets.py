@@ -4,7 +4,7 @@ An **atom** is a set of positions. An **axis** of a tensor is the row-major prod
 where the tensor does not vary along it. Operators state relations between atoms:
 
 - *equality*: two are one set, position by position (union-find: each class has a representative);
-- *product*: one is made of factors (a reshape), written out by :meth:`IndexSets.digits`;
+- *product*: one is a product of factors (a reshape), written out by :meth:`IndexSets.digits`;
 - *sum*: one is pieces side by side (a concatenation), given by :meth:`IndexSets.pieces`;
 - *restriction*: what an atom is where another one takes only some of its values;
 - *fixed*: the positions are told apart, by a :class:`Cause`.

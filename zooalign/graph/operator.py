@@ -144,16 +144,8 @@ class Operator:
     ) -> Tensor:
         """Relate operands by an axis expression (:mod:`zooalign.graph.notation`).
 
-        Parameters
-        ----------
-        expression:
-            Such as ``"*b i, o i, ?o -> *b o"``.
-        operands:
-            One per left-hand operand; None only for an optional one.
-        fixed:
-            The kind of reason given for axes marked ``!``.
-        sizes:
-            Sizes of names that products need, e.g. the number of groups.
+        ``fixed`` is the kind of reason given for axes marked ``!``; ``sizes`` are those of names
+        that products need, e.g. the number of groups. Only an optional operand may be None.
 
         Returns
         -------
@@ -310,15 +302,12 @@ class _Binding:
         return [self.sets.axis(n, cause) for n in sizes]
 
     def _result_axis(self, factor: Factor, size: int, pattern: AxisPattern) -> Axis:
-        alone = len(pattern.factors) == 1
         if factor.name in self.axes:
             axis = self.axes[factor.name]
-            if not axis and not alone:  # a factor that does not vary is still a factor of the size
+            if not axis and len(pattern.factors) > 1:  # not varying, still a factor of the size
                 return self.sets.axis(self.sizes[factor.name])
             return axis
         if factor.name == "1":
             return ()
-        if not alone:
-            known = prod(self.sizes[f.name] for f in pattern.factors if f is not factor)
-            size //= known
+        size //= prod(self.sizes[f.name] for f in pattern.factors if f is not factor)
         return self.sets.axis(size, self.op.cause(self.kind) if factor.fixed else None)

@@ -11,13 +11,18 @@ from typing import TypeVar
 
 from zooalign.graph.operator import Operator, Result
 
-__all__ = ["Rule", "collect", "knows_labels", "lookup", "rule"]
+__all__ = ["Rule", "aten", "collect", "knows_labels", "lookup", "rule"]
 
 Rule = Callable[[Operator], Result]
 _Marked = TypeVar("_Marked", bound=Rule)
 
 _MARK = "_zooalign_operators"
 _LABELS = "_zooalign_labels"
+
+
+def aten(names: str) -> tuple[str, ...]:
+    """Operator names, which stand in a text without their ``aten.``."""
+    return tuple(f"aten.{name}" for name in names.split())
 
 
 def rule(*names: str, labels: bool = False) -> Callable[[_Marked], _Marked]:

@@ -7,19 +7,17 @@ of a mask are told apart.
 
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Result, Tensor
-from zooalign.graph.registry import rule
+from zooalign.graph.registry import aten, rule
 from zooalign.operators import elementwise, index
 
-__all__: list[str] = []
 
-_VALUE_DEPENDENT = """
+@rule(
+    *aten("""
 item _local_scalar_dense is_nonzero equal allclose nonzero nonzero_numpy argwhere where.default
 bincount unique_consecutive unique_dim _unique2 _unique masked_select repeat_interleave.Tensor
 multinomial
-""".split()  # noqa: SIM905
-
-
-@rule(*(f"aten.{name}" for name in _VALUE_DEPENDENT))
+""")
+)
 def value_dependent(op: Operator) -> Result:
     """The values decide how the network goes on, so all positions are told apart."""
     return op.freeze("index", "read by value")

@@ -7,9 +7,6 @@ from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.elementwise import same
 
-__all__: list[str] = []
-
-
 # Operators that the notation alone describes: the expression, and its operands by their names.
 _PATTERNS = {
     "linear": ("*b i, o i, ?o -> *b o", "input weight bias"),

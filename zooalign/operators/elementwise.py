@@ -2,36 +2,7 @@
 
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Tensor
-from zooalign.graph.registry import rule
-
-__all__: list[str] = []
-
-_UNARY = """
-abs acos acosh alias angle asin asinh atan atanh bitwise_not bernoulli ceil celu clone contiguous
-cos cosh deg2rad detach detach_ digamma dropout elu erf erfc erfinv exp exp2 expm1 feature_dropout
-floor frac gelu glu_ hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu
-lgamma lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg
-negative positive rad2deg reciprocal relu relu6 round rrelu rsqrt selu sgn sigmoid sign silu sin
-sinh softplus softshrink softsign sqrt square tan tanh tanhshrink threshold to trunc type_as
-_to_copy _conj conj real imag view_of fill zero zeros_like ones_like full_like empty_like rand_like
-randn_like bitwise_left_shift square_ alpha_dropout lift_fresh resolve_conj resolve_neg
-requires_grad_ cpu float double half bfloat16 bool int long conj_physical i0 polygamma
-""".split()  # noqa: SIM905
-
-_NARY = """
-add sub rsub mul div true_divide floor_divide multiply divide subtract remainder fmod pow maximum
-minimum max.other min.other eq ne lt le gt ge equal logical_and logical_or logical_xor bitwise_and
-bitwise_or bitwise_xor bitwise_right_shift __and__ __or__ __xor__ where lerp atan2 addcmul addcdiv
-masked_fill float_power xlogy hypot copysign ldexp isclose heaviside nextafter floor_divide.Scalar
-square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar igamma igammac gcd lcm
-clamp clamp_min clamp_max clip copy
-""".split()  # noqa: SIM905
-
-# A new tensor of one value: it varies along nothing.
-_CONSTANT = """
-zeros ones full empty new_zeros new_ones new_full new_empty scalar_tensor zeros_like ones_like
-full_like empty_like empty_permuted empty_strided
-""".split()  # noqa: SIM905
+from zooalign.graph.registry import aten, rule
 
 
 def same(op: Operator, *tensors: Tensor) -> Tensor:
@@ -45,19 +16,45 @@ def same(op: Operator, *tensors: Tensor) -> Tensor:
     return op.tensor(axes)
 
 
-@rule(*(f"aten.{name}" for name in _UNARY))
+@rule(
+    *aten("""
+abs acos acosh alias angle asin asinh atan atanh bitwise_not bernoulli ceil celu clone contiguous
+cos cosh deg2rad detach detach_ digamma dropout elu erf erfc erfinv exp exp2 expm1 feature_dropout
+floor frac gelu glu_ hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu
+lgamma lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg
+negative positive rad2deg reciprocal relu relu6 round rrelu rsqrt selu sgn sigmoid sign silu sin
+sinh softplus softshrink softsign sqrt square tan tanh tanhshrink threshold to trunc type_as
+_to_copy _conj conj real imag view_of fill zero zeros_like ones_like full_like empty_like rand_like
+randn_like bitwise_left_shift square_ alpha_dropout lift_fresh resolve_conj resolve_neg
+requires_grad_ cpu float double half bfloat16 bool int long conj_physical i0 polygamma
+""")
+)
 def unary(op: Operator) -> Tensor:
     """``*a -> *a``; other tensor arguments (a type, a device) do not matter."""
     return same(op, op.tensors()[0])
 
 
-@rule(*(f"aten.{name}" for name in _NARY))
+@rule(
+    *aten("""
+add sub rsub mul div true_divide floor_divide multiply divide subtract remainder fmod pow maximum
+minimum max.other min.other eq ne lt le gt ge equal logical_and logical_or logical_xor bitwise_and
+bitwise_or bitwise_xor bitwise_right_shift __and__ __or__ __xor__ where lerp atan2 addcmul addcdiv
+masked_fill float_power xlogy hypot copysign ldexp isclose heaviside nextafter floor_divide.Scalar
+square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar igamma igammac gcd lcm
+clamp clamp_min clamp_max clip copy
+""")
+)
 def nary(op: Operator) -> Tensor:
     """``*a, *a -> *a`` with broadcasting."""
     return same(op, *op.tensors())
 
 
-@rule(*(f"aten.{name}" for name in _CONSTANT))
+@rule(
+    *aten("""
+zeros ones full empty new_zeros new_ones new_full new_empty scalar_tensor zeros_like ones_like
+full_like empty_like empty_permuted empty_strided
+""")
+)
 def constant(op: Operator) -> Tensor:
     """A tensor of one value varies along no axis."""
     return op.tensor([()] * len(op.results[0]))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from zooalign.graph.index_sets import LIMIT, Axis
 from zooalign.graph.operator import Operator, Result, Tensor
-from zooalign.graph.registry import rule
+from zooalign.graph.registry import aten, rule
 from zooalign.operators.elementwise import same
 
-__all__ = ["beside_table", "index"]
+__all__ = ["index"]
 
 
 @rule("aten.embedding")
@@ -68,44 +68,11 @@ def index(op: Operator) -> Tensor:
     return op.tensor([*kept[:place], *new, *kept[place:]])
 
 
-@rule("aten.gather")
-def gather(op: Operator) -> Tensor:
-    """Each position of the result reads one position along an axis."""
-    x, table = op["self"], op["index"]
-    dim = op["dim"] % max(x.ndim, 1)
-    op.fix([x.axes[dim]], "index")
-    op.mixed(x, dim)
-    axes = list(table.axes)
-    for number in range(table.ndim):
-        if number != dim:
-            axes[number] = beside_table(op, x, table, number)
-    return op.tensor(axes)
-
-
-def beside_table(op: Operator, x: Tensor, table: Tensor, number: int) -> Axis:
-    """An axis of ``x`` and of a table of numbers, of which it may have the first positions only."""
-    if x.shape[number] == table.shape[number]:
-        return op.same_axis(table.axes[number], x.axes[number])
-    op.fix((table.axes[number], x.axes[number]), "index")
-    return op.fixed_axis(table.shape[number], "index")
-
-
 @rule(
-    "aten.arange",
-    "aten.linspace",
-    "aten.eye",
-    "aten.randn",
-    "aten.rand",
-    "aten.randint",
-    "aten.randperm",
-    "aten.logspace",
-    "aten.tril_indices",
-    "aten.triu_indices",
-    "aten.normal",
-    "aten.hann_window",
-    "aten.hamming_window",
-    "aten.fft_fftfreq",
-    "aten.fft_rfftfreq",
+    *aten(
+        "arange linspace eye randn rand randint randperm logspace tril_indices triu_indices "
+        "normal hann_window hamming_window fft_fftfreq fft_rfftfreq"
+    )
 )
 def numbers(op: Operator) -> Tensor:
     """A new tensor whose positions differ."""
@@ -127,13 +94,6 @@ def triangle(op: Operator) -> Tensor:
 def diag(op: Operator) -> Result:
     """The diagonal of a matrix, or a matrix with a diagonal."""
     return op.freeze("order", "diagonal")
-
-
-@rule("aten.one_hot")
-def one_hot(op: Operator) -> Tensor:
-    """A new axis for the value."""
-    x: Tensor = op["self"]
-    return op.tensor([*x.axes, op.fixed_axis(op.results[0][-1], "index")])
 
 
 @rule("aten.meshgrid")

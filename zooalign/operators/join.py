@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from zooalign.graph.index_sets import LIMIT, Axis
 from zooalign.graph.operator import Operator, Result, Tensor
-from zooalign.graph.registry import rule
+from zooalign.graph.registry import aten, rule
 
 __all__ = ["joined", "part"]
 
@@ -113,14 +113,10 @@ def unbind(op: Operator) -> list[Tensor]:
 
 
 @rule(
-    "aten.split",
-    "aten.split_with_sizes",
-    "aten.chunk",
-    "aten.tensor_split",
-    "aten.unsafe_chunk",
-    "aten.unsafe_split",
-    "aten.split_copy",
-    "aten.split_with_sizes_copy",
+    *aten(
+        "split split_with_sizes chunk tensor_split unsafe_chunk unsafe_split split_copy "
+        "split_with_sizes_copy"
+    )
 )
 def split(op: Operator) -> list[Tensor]:
     """Consecutive parts of one axis."""

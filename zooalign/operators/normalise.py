@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 
 from zooalign.graph.operator import Operator, Result, Tensor
-from zooalign.graph.registry import rule
+from zooalign.graph.registry import aten, rule
 from zooalign.operators.elementwise import same
-
-__all__: list[str] = []
 
 
 @rule("aten.batch_norm", "aten._native_batch_norm_legit_no_training", "aten.native_batch_norm")
@@ -67,14 +65,13 @@ def _within(op: Operator, x: Tensor, dims: Sequence[int]) -> Tensor:
     return same(op, x)
 
 
-_REDUCTIONS = """
+@rule(
+    *aten("""
 sum mean amax amin prod std var logsumexp norm any all linalg_vector_norm nansum std_correction
 frobenius_norm linalg_norm nanmean max.dim min.dim median.dim nanmedian.dim count_nonzero
 kthvalue mode var_mean std_mean
-""".split()  # noqa: SIM905
-
-
-@rule(*(f"aten.{name}" for name in _REDUCTIONS))
+""")
+)
 def reduce(op: Operator) -> Result:
     """Axes go; with ``keepdim`` one position is left."""
     x: Tensor = op.tensors()[0]
@@ -111,10 +108,7 @@ def differences(op: Operator) -> Result:
     return op.tensor(axes)
 
 
-_IN_ORDER = "cumsum cumprod logcumsumexp cummax cummin argmax argmin sort argsort".split()  # noqa: SIM905
-
-
-@rule(*(f"aten.{name}" for name in _IN_ORDER))
+@rule(*aten("cumsum cumprod logcumsumexp cummax cummin sort argsort"))
 def ordered(op: Operator) -> Result:
     """The order along an axis matters: it is fixed."""
     x: Tensor = op.tensors()[0]
@@ -127,10 +121,6 @@ def ordered(op: Operator) -> Result:
     op.fix([x.axes[number]], "order")
     op.mixed(x, number)
     axes = list(x.axes)
-    if len(op.results[0]) < x.ndim:
-        del axes[number]
-    elif op.results[0] != x.shape:
-        axes[number] = ()
-    elif not axes[number]:  # equal values before, a running sum after
+    if not axes[number]:  # equal values before, a running sum after
         axes[number] = op.fixed_axis(x.shape[number], "order")
     return [op.tensor(axes, result) for result in range(len(op.results))]

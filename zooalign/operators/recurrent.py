@@ -6,8 +6,6 @@ from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.operators.join import joined, part
 
-__all__: list[str] = []
-
 
 @rule("aten.lstm_cell", "aten.gru_cell", "aten.rnn_tanh_cell", "aten.rnn_relu_cell")
 def cell(op: Operator) -> Result:

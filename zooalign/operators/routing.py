@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Result, Tensor
-from zooalign.graph.registry import collect, lookup, rule
-from zooalign.operators import elementwise, index, join, view
+from zooalign.graph.registry import aten, collect, lookup, rule
+from zooalign.operators import elementwise, join, view
 
-__all__: list[str] = []
+__all__ = ["WITHOUT_LABELS"]
 
 
 @rule("aten.topk")
@@ -51,18 +51,21 @@ def extreme(op: Operator) -> Result:
     return _labelled(op, op.tensor(kept), x.axes[dim])
 
 
-_LAYOUTS = """
+#: The rules that :func:`laid_out` calls, by operator name.
+WITHOUT_LABELS = collect(elementwise, join, view)
+
+
+@rule(
+    *aten("""
 alias clone contiguous detach lift_fresh lift_fresh_copy to type_as _to_copy long int view reshape
 _unsafe_view flatten unflatten permute transpose t mT squeeze unsqueeze expand expand_as
 broadcast_to slice select
-""".split()  # noqa: SIM905
-_WITHOUT_LABELS = collect(elementwise, join, view)
-
-
-@rule(*(f"aten.{name}" for name in _LAYOUTS), labels=True)
+"""),
+    labels=True,
+)
 def laid_out(op: Operator) -> Tensor:
     """The same numbers in another layout, or some of them: they name the same positions."""
-    plain = lookup(_WITHOUT_LABELS, op.name)
+    plain = lookup(WITHOUT_LABELS, op.name)
     assert plain is not None
     result = plain(op)
     assert isinstance(result, Tensor)
@@ -71,13 +74,13 @@ def laid_out(op: Operator) -> Tensor:
 
 @rule("aten.one_hot", labels=True)
 def one_hot(op: Operator) -> Tensor:
-    """A new axis for the value: the one that the numbers chose from."""
+    """A new axis for the value: the one that the numbers chose from, if that is known."""
     x: Tensor = op["self"]
-    size = op.results[0][-1]
+    size, value = op.results[0][-1], x.labels
     if not x.labels or op.sets.size(x.labels) != size:
         op.fix([x.labels], "index")
-        return index.one_hot(op)
-    return op.tensor([*x.axes, x.labels])
+        value = op.fixed_axis(size, "index")
+    return op.tensor([*x.axes, value])
 
 
 @rule("aten.gather", labels=True)
@@ -86,9 +89,10 @@ def gather(op: Operator) -> Tensor:
     x, table = op["self"], op["index"]
     dim = op["dim"] % max(x.ndim, 1)
     if not _names(op, table, x, dim):
-        return _labelled(op, index.gather(op), x.labels)
+        op.fix([x.axes[dim]], "index")
+        op.mixed(x, dim)
     axes = [
-        axis if number == dim else index.beside_table(op, x, table, number)
+        axis if number == dim else _joined(op, axis, table.shape[number], x, number)
         for number, axis in enumerate(table.axes)
     ]
     return _labelled(op, op.tensor(axes), x.labels)
@@ -104,34 +108,21 @@ def scatter(op: Operator) -> Tensor:
     for part in parts:
         if part is not table:
             op.fix([part.labels], "index", "a number of a position, used as a value")
-    if x.labels or not _names(op, table, x, dim):
+    named = not x.labels and _names(op, table, x, dim)
+    if not named:  # by constants
         op.fix((tensor.labels for tensor in (x, *parts)), "index")
-        return _scatter_by_constants(op, x, parts, dim)
     axes: list[Axis] = []
-    for number in range(x.ndim):
-        if number == dim:
-            axes.append(table.labels)
+    for number, axis in enumerate(x.axes):
+        if number != dim:
+            for part in parts:
+                axis = _joined(op, axis, x.shape[number], part, number)
+        elif named:
+            axis = table.labels
             if source is not None:
                 op.same_axis(source.axes[dim], table.axes[dim])
-            continue
-        axis = x.axes[number]
-        for part in parts:
-            axis = _joined(op, axis, x.shape[number], part, number)
-        axes.append(axis)
-    return op.tensor(axes)
-
-
-def _scatter_by_constants(op: Operator, x: Tensor, parts: list[Tensor], dim: int) -> Tensor:
-    """Positions that have names of their own: pinned along ``dim``, tied along the others."""
-    axes: list[Axis] = []
-    for number in range(x.ndim):
-        axis = x.axes[number]
-        if number == dim:
-            op.fix([axis, *(part.axes[number] for part in parts)], "index")
-            axes.append(op.fixed_axis(x.shape[number], "index"))
-            continue
-        for part in parts:
-            axis = _joined(op, axis, x.shape[number], part, number)
+        else:  # positions with names that have nothing to do with the network's units
+            op.fix([axis, *(part.axes[dim] for part in parts)], "index")
+            axis = op.fixed_axis(x.shape[dim], "index")
         axes.append(axis)
     return op.tensor(axes)
 

@@ -3,8 +3,6 @@
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 
-__all__: list[str] = []
-
 _POOLS = [
     *(f"aten.{kind}_pool{n}d" for kind in ("avg", "max") for n in (1, 2, 3)),
     *(f"aten.adaptive_{kind}_pool{n}d" for kind in ("avg", "max") for n in (1, 2, 3)),

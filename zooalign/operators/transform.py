@@ -4,10 +4,8 @@ import torch
 
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Tensor
-from zooalign.graph.registry import rule
+from zooalign.graph.registry import aten, rule
 from zooalign.operators.elementwise import same
-
-__all__: list[str] = []
 
 _ONE = [f"aten.fft_{name}" for name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")]
 _MORE = [f"aten.fft_{name}{n}" for name in ("fft", "ifft", "rfft", "irfft") for n in "2n"]
@@ -72,10 +70,7 @@ def broadcast(op: Operator) -> list[Tensor]:
     ]
 
 
-_LOSSES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
-
-
-@rule(*(f"aten.{name}" for name in _LOSSES))
+@rule(*aten("mse_loss l1_loss smooth_l1_loss huber_loss"))
 def loss(op: Operator) -> Tensor:
     """Elementwise; reduced over everything unless asked otherwise."""
     axes = _together(op, op["self"], op["target"])

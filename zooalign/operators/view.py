@@ -5,22 +5,13 @@ from math import prod
 
 from zooalign.graph.index_sets import LIMIT, Axis
 from zooalign.graph.operator import Operator, Result, Tensor
-from zooalign.graph.registry import rule
+from zooalign.graph.registry import aten, rule
 from zooalign.operators.join import joined, part
 
 __all__ = ["reshaped"]
 
 
-@rule(
-    "aten.view",
-    "aten.reshape",
-    "aten._unsafe_view",
-    "aten.flatten",
-    "aten.unflatten",
-    "aten.view_as",
-    "aten.reshape_as",
-    "aten._reshape_alias",
-)
+@rule(*aten("view reshape _unsafe_view flatten unflatten view_as reshape_as _reshape_alias"))
 def reshape(op: Operator) -> Tensor:
     """Row-major positions do not change; axes become products or factors of each other."""
     x = op.tensors()[0]

@@ -17,12 +17,7 @@ Members = Sequence[tuple[Group, Member]]
 def rearranged(tensor: Tensor, members: Members, permutation: Permutation) -> Tensor:
     """The tensor permuted; the tensor itself where nothing in it moves.
 
-    Parameters
-    ----------
-    tensor:
-        Of any dtype and device.
-    members:
-        Its members, outer groups before the groups nested in them.
+    Outer groups come in ``members`` before the groups nested in them.
     """
     for axes, index in sources(tuple(tensor.shape), members, permutation):
         if not is_still(index):
@@ -88,7 +83,7 @@ def _step(
     permutation: np.ndarray,
 ) -> np.ndarray:
     """Apply one group at one member to an index over ``axes``."""
-    # Bring the member's own axes to the end, flattened; the others are rows.
+    # Bring the member's axes to the end, flattened; the others are rows.
     member_axes = [axes.index(a) for a in member.axes]
     rest = [n for n in range(len(axes)) if n not in member_axes]
     order = [*rest, *member_axes]

@@ -166,7 +166,7 @@ class _Source:
                 yield self._steps(way)
 
     def _positions(self, group: Group, member: Member) -> tuple[tuple[int, int], ...]:
-        """Ranges along the member's own axis."""
+        """Ranges along the axis of the member."""
         shape = self.spec.shapes[member.parameter]
         flat = np.unravel_index(
             member.positions(group).reshape(-1), [shape[a] for a in member.axes]

@@ -29,17 +29,9 @@ class Part:
 class UnitClass:
     """A set of units that may be permuted freely for each value of the classes in ``over``.
 
-    Attributes
-    ----------
-    size:
-        Number of units.
-    alternatives:
-        Tuples of index sets: the units are those of the first tuple's product, then those of the
-        second's, and so on.
-    over:
-        Numbers of the classes the permutation may depend on, outermost first.
-    fixed:
-        Whether the units are told apart (then other classes may only be nested in this one).
+    ``over`` are numbers of classes, outermost first. ``alternatives`` are tuples of index sets: the
+    units are those of the first tuple's product, then those of the second's, and so on. If the
+    units are told apart (``fixed``), other classes may only be nested in this one.
     """
 
     size: int

@@ -76,14 +76,9 @@ def random_inputs(example_inputs: Sequence[Any], seed: int) -> tuple[Any, ...]:
 def outputs(
     module: nn.Module, state: Mapping[str, Tensor], inputs: tuple[Any, ...]
 ) -> list[Tensor]:
-    """The floating outputs of ``module`` in eval mode with ``state``, as float64.
+    """As :func:`named_outputs` of the module in eval mode with ``state``, without their places.
 
     It computes in float32 if all of ``state`` and ``inputs`` are float32, in float64 otherwise.
-
-    Raises
-    ------
-    SpecError
-        If it has no floating output, or one that is not finite.
     """
     floating = {t.dtype for t in (*state.values(), *inputs) if _is_floating(t)}
     dtype = torch.float32 if floating == {torch.float32} else torch.float64
@@ -124,15 +119,8 @@ class Trial:
     """A module with random parameters and inputs, and what it computes with them.
 
     It is run in float64, or in float32 where a part of it computes in float32 by name.
-
-    Attributes
-    ----------
-    state, inputs:
-        The random values.
-    reference:
-        The outputs with them.
-    lowest:
-        The lowest precision seen while the module ran.
+    ``reference`` are the outputs with the random ``state`` and ``inputs``, ``lowest`` is the lowest
+    precision seen while the module ran.
     """
 
     def __init__(self, module: nn.Module, example_inputs: Sequence[Any], seed: int) -> None:

@@ -131,10 +131,9 @@ def _moving(spec: PermutationSpec, seed: int) -> dict[str, np.ndarray]:
     indices = dict(spec.random(seed).indices)
     for name, still in spec.identity().indices.items():
         if np.array_equal(indices[name], still):
-            moved = still.copy()
             first = (0,) * (still.ndim - 1)
-            moved[first] = still[first][::-1]
-            indices[name] = moved
+            indices[name] = still.copy()
+            indices[name][first] = still[first][::-1]
     return indices
 
 
@@ -159,10 +158,8 @@ def _shaken(run: Trial, seed: int) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
 def _sensitivity(run: Trial, spec: PermutationSpec, seed: int) -> float:
     """How much the output changes when a single tensor is permuted without the others.
 
-    The largest of three tensors: one may stand where a saturated softmax hides it.
-
-    Where every group has a single member this shows nothing, so random noise on the tensors is
-    used instead.
+    The largest of three tensors: one may stand where a saturated softmax hides it. Where every
+    group has a single member this shows nothing, so random noise is put on the tensors instead.
     """
     permutation, state = Permutation(spec.hash, _moving(spec, seed)), run.state
     changed = [n for n in state if n in spec.by_parameter and spec.moves(permutation, n)]
