@@ -44,9 +44,7 @@ def compare_functions(
     *,
     module_of_b: nn.Module | None = None,
 ) -> Comparison:
-    """Run the module (or another one, for ``b``) on both state dicts, one after the other.
-
-    It is run in float64.
+    """Run the module (for ``b`` another one, if given) on both state dicts, in float64.
 
     Weights are widened for the comparison only (to float32 where there are more than 500 million):
     the rounding of a narrower run is so large that it would hide mistakes. One widened copy is in
