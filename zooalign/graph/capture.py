@@ -67,13 +67,8 @@ def capture(module: nn.Module, example_inputs: Sequence[Any]) -> Capture:
     Where ``torch.export`` cannot trace a module because a step depends on values, a small one is
     run once on the example inputs and recorded (:mod:`zooalign.graph.concrete`).
 
-    Parameters
-    ----------
-    module:
-        Any module ``torch.export`` can trace; its parameters may be on the meta device. It is
-        left as it was (training flag, buffers, values).
-    example_inputs:
-        Positional inputs, a tuple of tensors; only their shapes, dtypes and device are used.
+    The module is left as it was (training flag, buffers, values); its parameters may be on the
+    meta device. Of the inputs only shapes, dtypes and device are used.
 
     Raises
     ------
@@ -146,10 +141,7 @@ def _capture(
         by_values = True
         recording, seconds = _recorded(module, example_inputs, error, tied)
     return Capture(
-        graph=recording.graph,
-        parameters=recording.parameters,
-        constants=recording.constants,
-        inputs=recording.inputs,
+        **vars(recording),
         shapes=shapes,
         dtypes=dtypes,
         tied=tied,

@@ -101,19 +101,19 @@ def write_graph(graph: nx.MultiDiGraph, path: Path | str) -> None:
         raise ZooalignError(
             f"{path}: a graph is written as GraphML; name a file that ends in .graphml"
         )
-    aside = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+    partial = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
     try:
-        with aside.open("xb") as file:
+        with partial.open("xb") as file:
             nx.write_graphml(graph, file)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        partial.replace(path)
     except OSError as error:
         raise ZooalignError(
             f"{path}: the graph cannot be written: {error.strerror or error}"
         ) from error
     finally:
-        aside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 class _Builder:
@@ -208,21 +208,25 @@ class _Builder:
         return f"parameter:{name}"
 
     def _operator(self, node: fx.Node, value: Any) -> None:
-        me = f"operator:{node.name}"
-        self.of[node.name] = me
+        operator = f"operator:{node.name}"
+        self.of[node.name] = operator
         self.graph.add_node(
-            me, kind="operator", label=node.name, operator=str(node.target), layer=_layer(node)
+            operator,
+            kind="operator",
+            label=node.name,
+            operator=str(node.target),
+            layer=_layer(node),
         )
         for argument, source in _arguments(node):
             for tensor in self._tensors(source):
-                self.graph.add_edge(tensor, me, relation="reads", argument=argument)
+                self.graph.add_edge(tensor, operator, relation="reads", argument=argument)
         several = isinstance(value, (list, tuple))
         for number, result in _results(value):
             tensor_node = f"tensor:{node.name}#{number}" if several else f"tensor:{node.name}"
             self.graph.add_node(
                 tensor_node, kind="tensor", label=tensor_node[7:], shape=_shape(result.shape)
             )
-            self.graph.add_edge(me, tensor_node, relation="writes", result=number)
+            self.graph.add_edge(operator, tensor_node, relation="writes", result=number)
             self._axes(tensor_node, result)
 
     def _axes(self, tensor: str, value: Tensor) -> None:

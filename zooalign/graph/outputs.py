@@ -13,19 +13,8 @@ def named_tensors(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
     """Every tensor in a value that PyTorch knows as a tree, with its place.
 
     Mappings of any class count as trees (the outputs of transformers are such), objects that are
-    not registered as one do not.
-
-    Parameters
-    ----------
-    value:
-        What a module returned: a tensor, or tuples, lists and mappings of them.
-    name:
-        The place of ``value`` itself.
-
-    Returns
-    -------
-    list of (str, Tensor)
-        Places such as ``0``, ``logits``, ``aux.1``; empty where the value itself is a tensor.
+    not registered as one do not. Places are such as ``0``, ``logits``, ``aux.1``, below ``name``,
+    the place of the value itself.
 
     Examples
     --------

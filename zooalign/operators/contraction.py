@@ -4,7 +4,7 @@ from math import prod
 
 from zooalign.graph.index_sets import LIMIT
 from zooalign.graph.operator import Operator, Result, Tensor
-from zooalign.graph.registry import rule
+from zooalign.graph.registry import aten, rule
 from zooalign.operators.elementwise import same
 
 # Operators that the notation alone describes: the expression, and its operands by their names.
@@ -18,12 +18,14 @@ _PATTERNS = {
     "vdot": ("i, i -> *n", "self other"),
     "outer": ("a, b -> a b", "self vec2"),
     "bilinear": ("*b i, *b j, o i j, ?o -> *b o", "input1 input2 weight bias"),
+    "cdist": ("*n a i, *n b i -> *n a b", "x1 x2"),
+    "_cdist_forward": ("*n a i, *n b i -> *n a b", "x1 x2"),
 }
 
 
 @rule(*(f"aten.{name}" for name in _PATTERNS))
-def product(op: Operator) -> Tensor:
-    """Products summed as the notation says."""
+def by_notation(op: Operator) -> Tensor:
+    """What the notation alone describes."""
     expression, names = _PATTERNS[op.name.split(".")[1].removesuffix("_")]
     return op.relate(expression, *(op[name] for name in names.split()))
 
@@ -95,49 +97,32 @@ def _letters(term: str) -> list[str]:
     return [f"{'u' if c.isupper() else 'l'}_{c}" for c in term]
 
 
-@rule("aten.conv1d", "aten.conv2d", "aten.conv3d")
+@rule(*aten("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"))
 def convolution(op: Operator) -> Result:
     """Channels within groups; positions are told apart unless the kernel is a single point."""
-    x, weight, groups = op["input"], op["weight"], op["groups"]
+    x, weight, sizes = op["input"], op["weight"], {"g": op["groups"]}
     if x.ndim != weight.ndim:
         return op.freeze(LIMIT, "convolution without a batch axis")
-    tensors = (x, weight, op["bias"])
     pointwise = prod(weight.shape[2:]) == 1 and _all(op["stride"], 1)
-    if pointwise and (op["padding"] == "valid" or _all(op["padding"], 0)):
+    if "transpose" in op.name:  # the weight's channel axes are the other way round
+        pattern = "n (g c) *s!, (g c) o *k!, ?(g o) -> n (g o) *t!"
+        sizes["o"] = weight.shape[1]
+    elif pointwise and (op["padding"] == "valid" or _all(op["padding"], 0)):
         pattern = "n (g c) *s, (g o) c *k, ?(g o) -> n (g o) *s"
     else:
         pattern = "n (g c) *s!, (g o) c *k!, ?(g o) -> n (g o) *t!"
-    result = op.relate(pattern, *tensors, sizes={"g": groups}, fixed="kernel position")
-    _in_groups(op, weight, weight.shape[0] // groups)
-    return result
-
-
-def _in_groups(op: Operator, weight: Tensor, channels: int) -> None:
-    """State that groups belong to both channel axes, though the weight has them on the first.
-
-    If the inputs and outputs of a group are one set, as in a residual, groups cannot have an order
-    for each of its units: it is not known for which of the two.
-    """
-    groups, within = op.sets.factor(weight.axes[0], channels)
+    result = op.relate(pattern, x, weight, op["bias"], sizes=sizes, fixed="kernel position")
+    # Groups belong to both channel axes, though the weight has them on the first. If the inputs and
+    # outputs of a group are one set, as in a residual, groups cannot have an order for each of its
+    # units: it is not known for which of the two.
+    groups, within = op.sets.factor(weight.axes[0], weight.shape[0] // op["groups"])
     if groups:
         op.computed([groups, within, weight.axes[1]])
+    return result
 
 
 def _all(values: object, value: int) -> bool:
     return isinstance(values, (list, tuple)) and all(v == value for v in values)
-
-
-@rule("aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d")
-def transposed_convolution(op: Operator) -> Result:
-    """As a convolution, with the weight's channel axes the other way round."""
-    x, weight = op["input"], op["weight"]
-    if x.ndim != weight.ndim:
-        return op.freeze(LIMIT, "convolution without a batch axis")
-    pattern = "n (g c) *s!, (g c) o *k!, ?(g o) -> n (g o) *t!"
-    sizes = {"g": op["groups"], "o": weight.shape[1]}
-    result = op.relate(pattern, x, weight, op["bias"], sizes=sizes, fixed="kernel position")
-    _in_groups(op, weight, weight.shape[0] // op["groups"])
-    return result
 
 
 @rule("aten.scaled_dot_product_attention")

@@ -40,12 +40,6 @@ def short_time_fourier(op: Operator) -> Tensor:
     return op.tensor([*x.axes[:-1], *(op.fixed_axis(n, "position", "frequencies") for n in new)])
 
 
-@rule("aten.cdist", "aten._cdist_forward")
-def distances(op: Operator) -> Tensor:
-    """From each row of one matrix to each of another, over all coordinates alike."""
-    return op.relate("*n a i, *n b i -> *n a b", op["x1"], op["x2"])
-
-
 @rule("aten.cosine_similarity")
 def cosine(op: Operator) -> Tensor:
     """The sum of products along one axis, divided by norms along it."""

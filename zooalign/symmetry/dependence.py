@@ -262,6 +262,4 @@ def _as_parts(
         (piece,) if sets.sizes[piece] == 1 else _where(sets, (piece,), *part, depends)
         for piece in sets.pieces(whole)
     ]
-    joined = sets.concatenate(parts)
-    if sets.digits((restricted,)) != sets.digits(joined):
-        sets.unify_axes((restricted,), joined)
+    _one(sets, (restricted,), sets.concatenate(parts))

@@ -96,16 +96,17 @@ def verify(
         default=0.0,
     )
     worst = "all"
-    chosen = _chosen(spec, alone)
+    chosen, still, moving = _chosen(spec, alone), spec.identity().indices, _moving(spec, seed)
     for name in chosen:
-        error = run.error(spec.apply(_only(spec, name, seed), run.state))
+        only = Permutation(spec.hash, {**still, name: moving[name]})
+        error = run.error(spec.apply(only, run.state))
         if error > largest or (worst == "all" and error > limit):
             worst = name  # a group that is wrong alone says more than all at once
         largest = max(largest, error)
     if largest > limit:  # perhaps the module amplifies rounding
         response = max(run.error(*_shaken(run, seed + n)) for n in range(3))
         limit = max(limit, min(_MOST_AMPLIFIED, _AMPLIFIED * response))
-    sensitivity = _sensitivity(run, spec, seed)
+    sensitivity = _sensitivity(run, spec, Permutation(spec.hash, moving))
     able = sensitivity > 10 * limit or not spec.groups
     return Verification(
         ok=largest <= limit and able,
@@ -137,11 +138,6 @@ def _moving(spec: PermutationSpec, seed: int) -> dict[str, np.ndarray]:
     return indices
 
 
-def _only(spec: PermutationSpec, name: str, seed: int) -> Permutation:
-    still = spec.identity().indices
-    return Permutation(spec.hash, {**still, name: _moving(spec, seed)[name]})
-
-
 def _shaken(run: Trial, seed: int) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
     """State and inputs with a relative change of a few roundings everywhere."""
     generator = torch.Generator().manual_seed(seed)
@@ -155,13 +151,13 @@ def _shaken(run: Trial, seed: int) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
     return {n: shake(x) for n, x in run.state.items()}, tuple(shake(x) for x in run.inputs)
 
 
-def _sensitivity(run: Trial, spec: PermutationSpec, seed: int) -> float:
+def _sensitivity(run: Trial, spec: PermutationSpec, permutation: Permutation) -> float:
     """How much the output changes when a single tensor is permuted without the others.
 
     The largest of three tensors: one may stand where a saturated softmax hides it. Where every
     group has a single member this shows nothing, so random noise is put on the tensors instead.
     """
-    permutation, state = Permutation(spec.hash, _moving(spec, seed)), run.state
+    state = run.state
     changed = [n for n in state if n in spec.by_parameter and spec.moves(permutation, n)]
     moved = Permuted(spec, permutation, state)
     tried = [changed[(2 * i + 1) * len(changed) // 6] for i in range(3)] if changed else []

@@ -104,10 +104,12 @@ def _taken_apart(graph: nx.MultiDiGraph, links: Sequence[Link]) -> str:
     for _, tensor, kind in graph.out_edges(operator, data="relation") if operator else ():
         if kind == "writes":
             layouts.insert(0, [s for s in _sets_of(graph, tensor) if s in below])
-    for laid in layouts:
-        sizes = [graph.nodes[s]["size"] for s in laid]
-        if chosen in laid and prod(sizes) == size:
-            marked = (f"[{n}]" if s == chosen else str(n) for s, n in zip(laid, sizes, strict=True))
+    for layout in layouts:
+        sizes = [graph.nodes[s]["size"] for s in layout]
+        if chosen in layout and prod(sizes) == size:
+            marked = (
+                f"[{n}]" if s == chosen else str(n) for s, n in zip(layout, sizes, strict=True)
+            )
             return f"{size} as {' x '.join(marked)}"
     return f"{size} into factors, of which {graph.nodes[chosen]['size']}"
 
