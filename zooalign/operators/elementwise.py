@@ -20,13 +20,12 @@ def same(op: Operator, *tensors: Tensor) -> Tensor:
     *aten("""
 abs acos acosh alias angle asin asinh atan atanh bitwise_not bernoulli ceil celu clone contiguous
 cos cosh deg2rad detach detach_ digamma dropout elu erf erfc erfinv exp exp2 expm1 feature_dropout
-floor frac gelu glu_ hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu
-lgamma lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg
-negative positive rad2deg reciprocal relu relu6 round rrelu rsqrt selu sgn sigmoid sign silu sin
-sinh softplus softshrink softsign sqrt square tan tanh tanhshrink threshold to trunc type_as
-_to_copy _conj conj real imag view_of fill zero zeros_like ones_like full_like empty_like rand_like
-randn_like bitwise_left_shift square_ alpha_dropout lift_fresh resolve_conj resolve_neg
-requires_grad_ cpu float double half bfloat16 bool int long conj_physical i0 polygamma
+floor frac gelu hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu lgamma
+lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg negative
+positive rad2deg reciprocal relu relu6 round rrelu rsqrt selu sgn sigmoid sign silu sin sinh
+softplus softshrink sqrt square tan tanh threshold to trunc type_as _to_copy _conj conj real imag
+fill zero zeros_like ones_like full_like empty_like rand_like randn_like bitwise_left_shift square_
+alpha_dropout lift_fresh resolve_conj resolve_neg requires_grad_ cpu conj_physical i0 polygamma
 """)
 )
 def unary(op: Operator) -> Tensor:

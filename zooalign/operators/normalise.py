@@ -1,6 +1,5 @@
 """Operators that compare the positions of an axis with each other: norms, softmax, reductions."""
 
-from collections.abc import Sequence
 
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import aten, rule
@@ -47,29 +46,17 @@ def group_norm(op: Operator) -> Tensor:
 
 @rule("aten.softmax", "aten._softmax", "aten.log_softmax", "aten._log_softmax")
 def softmax(op: Operator) -> Tensor:
-    """Over one axis."""
+    """Over one axis: a sum without it is computed on the way."""
     x = op.tensors()[0]
-    return _within(op, x, [op["dim"]])
-
-
-@rule("aten.normalize", "aten.linalg_vector_norm.out")
-def normalise(op: Operator) -> Tensor:
-    """Divided by a norm over axes."""
-    return _within(op, op.tensors()[0], [op["dim"]])
-
-
-def _within(op: Operator, x: Tensor, dims: Sequence[int]) -> Tensor:
-    """The result has all axes; a sum without ``dims`` is computed on the way."""
-    gone = {d % x.ndim for d in dims}
-    op.computed([axis for number, axis in enumerate(x.axes) if number not in gone])
+    op.computed([axis for number, axis in enumerate(x.axes) if number != op["dim"] % x.ndim])
     return same(op, x)
 
 
 @rule(
     *aten("""
-sum mean amax amin prod std var logsumexp norm any all linalg_vector_norm nansum std_correction
-frobenius_norm linalg_norm nanmean max.dim min.dim median.dim nanmedian.dim count_nonzero
-kthvalue mode var_mean std_mean
+sum mean amax amin prod std var logsumexp norm any all linalg_vector_norm nansum frobenius_norm
+linalg_norm nanmean max.dim min.dim median.dim nanmedian.dim count_nonzero kthvalue mode var_mean
+std_mean
 """)
 )
 def reduce(op: Operator) -> Result:

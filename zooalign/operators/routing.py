@@ -57,7 +57,7 @@ WITHOUT_LABELS = collect(elementwise, join, view)
 
 @rule(
     *aten("""
-alias clone contiguous detach lift_fresh lift_fresh_copy to type_as _to_copy long int view reshape
+alias clone contiguous detach lift_fresh lift_fresh_copy to type_as _to_copy view reshape
 _unsafe_view flatten unflatten permute transpose t mT squeeze unsqueeze expand expand_as
 broadcast_to slice select
 """),
