@@ -1,6 +1,5 @@
 """Operators that compare the positions of an axis with each other: norms, softmax, reductions."""
 
-
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import aten, rule
 from zooalign.operators.elementwise import same
