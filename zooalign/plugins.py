@@ -20,8 +20,7 @@ from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import rule
 from zooalign.hooks.hookspecs import hookimpl
 from zooalign.hooks.manager import PluginError
-from zooalign.matching.problem import MatchProblem, Solver, option
-from zooalign.matching.result import Match
+from zooalign.matching.problem import Match, MatchProblem, Solver, option
 from zooalign.matching.solvers import match, solver_named
 from zooalign.merging import correct, cross_entropy
 from zooalign.merging.curve import Barrier

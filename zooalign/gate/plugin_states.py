@@ -13,7 +13,7 @@ from zooalign.hooks.manager import (
     loaded_plugins,
     outside_allow_list,
 )
-from zooalign.matching.solvers import solver_name, solver_problem
+from zooalign.matching.solvers import solver_problem
 from zooalign.symmetry.extract import rules_problem
 from zooalign.zoo.libraries import adapter_problem, failed_libraries
 
@@ -65,6 +65,6 @@ def _state(info: PluginInfo) -> PluginResult:
 _KINDS: dict[str, tuple[str, Callable[[Any], str | None], Callable[[Any], str]]] = {
     "zooalign_library_adapters": ("library", adapter_problem, lambda item: str(item.name)),
     "zooalign_operators": ("operators", rules_problem, lambda item: str(item.__name__)),
-    "zooalign_solvers": ("method", solver_problem, solver_name),
+    "zooalign_solvers": ("method", solver_problem, lambda item: str(item.name)),
     "zooalign_checks": ("check", check_problem, lambda item: str(item.id)),
 }

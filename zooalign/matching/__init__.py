@@ -11,8 +11,7 @@ from zooalign.matching.masks import (
     mask_overlap,
     match_masks,
 )
-from zooalign.matching.problem import MatchProblem, Options, Solver, option
-from zooalign.matching.result import Match
+from zooalign.matching.problem import Match, MatchProblem, Options, Solver, option
 from zooalign.matching.solvers import match, solvers
 from zooalign.matching.statistics import Moments, Statistics
 from zooalign.matching.widths import Padded, pad_to

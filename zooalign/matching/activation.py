@@ -7,7 +7,7 @@ arXiv 2009.02439), or covariance.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -20,8 +20,7 @@ from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
 from zooalign.graph.execute import lockstep
 from zooalign.matching.assignment import assign, unit_order, whole
-from zooalign.matching.problem import MatchProblem, Options, Solver, option
-from zooalign.matching.result import Match
+from zooalign.matching.problem import Match, MatchProblem, Options, Solver, option
 from zooalign.matching.statistics import KINDS, Moments, Statistics
 from zooalign.matching.unit_views import UnitView, activation_views, families
 from zooalign.symmetry.derive import Derived
@@ -34,10 +33,15 @@ __all__ = [
     "ActivationOptions",
     "Activations",
     "Graphs",
+    "PlaceKey",
     "collect",
     "match_statistics",
     "rounds",
+    "row_count",
 ]
+
+# A node of the graph, and the number of the place in its tensor.
+PlaceKey = tuple[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +70,7 @@ class ActivationMatching(ActivationOptions, Solver):
     def solve(self, problem: MatchProblem) -> Match:
         """Collect statistics and solve one assignment per family of groups.
 
-        Raises
-        ------
-        DataError
-            If the data holds no batch, or one the module cannot be traced with.
-        MergeError
-            If the graph of the module has other symmetries than the spec.
+        Data that holds no batch raises DataError, a graph with other symmetries MergeError.
         """
         return Activations(problem, self.places).match(self.kind)[0]
 
@@ -83,25 +82,28 @@ class Activations:
         self._problem = problem
         module, self._data = problem.run_on_data("activation")
         self._graphs = Graphs(problem.spec, module, problem.device, places)
-        self._batches: Iterable[Batch] | None = None
-        self._rounds: tuple[frozenset[str], ...] = ()
+        self._plan: tuple[tuple[frozenset[str], ...], Iterable[Batch]] | None = None
         self._collected: list[tuple[frozenset[str], Permutation, Statistics]] = []
 
     def match(self, kind: str = "correlation") -> tuple[Match, dict[str, np.ndarray]]:
         """The best match by a kind of statistic, with the similarities it is the best one of.
 
-        Returns
-        -------
-        The match, and per group the mean similarity of units over the places where they are seen:
-        an array of shape (units, units), target by source as it was given.
+        These are, per group, the mean over the places where its units are seen, of shape (units,
+        units), target by source as it was given.
         """
         spec = self._problem.spec
         permutation = spec.identity()
         known: frozenset[str] = frozenset()
         steps: list[tuple[Match, Statistics]] = []
         similarity: dict[str, np.ndarray] = {}
-        for groups in self._plan():
-            statistics = self._statistics(groups, known, permutation)
+        if self._plan is None:
+            self._plan = self._graphs.plan(self._data)
+            if len(self._plan[0]) > 1:
+                passes = f"{len(self._plan[0])} times"
+                require_repeatable(self._data, "the calibration data", passes)
+        plan, batches = self._plan
+        for groups in plan:
+            statistics = self._statistics(batches, groups, known, permutation)
             step = match_statistics(spec, statistics, kind=kind)
             for group, matrix in statistics.similarity(kind).items():
                 similarity[group] = np.empty(tuple(matrix.shape))
@@ -113,31 +115,23 @@ class Activations:
             steps.append((step, statistics))
         return _joined(permutation, steps), similarity
 
-    def _plan(self) -> tuple[frozenset[str], ...]:
-        if self._batches is None:
-            batches = read_batches(self._data)
-            first = next(batches)
-            self._rounds = rounds(self._problem.spec, self._graphs(first)[1])
-            self._batches = chain([first], batches)
-            if len(self._rounds) > 1:
-                passes = f"{len(self._rounds)} times"
-                require_repeatable(self._data, "the calibration data", passes)
-        return self._rounds
-
     def _statistics(
-        self, groups: frozenset[str], known: frozenset[str], permutation: Permutation
+        self,
+        batches: Iterable[Batch],
+        groups: frozenset[str],
+        known: frozenset[str],
+        permutation: Permutation,
     ) -> Statistics:
         """Those of some groups; statistics of several kinds come from the same moments."""
         for collected_groups, order, statistics in self._collected:
             if collected_groups == groups and order == permutation:
                 return statistics
-        assert self._batches is not None
-        stream = self._batches if not self._collected else read_batches(self._data)
+        stream = batches if not self._collected else read_batches(self._data)
         problem = self._problem
         if known:
             moved = Permuted(problem.spec, permutation, problem.source)
             problem = replace(problem, source=moved)
-        statistics = _collected(self._graphs, problem, stream, groups, known)
+        statistics = self._graphs.statistics(problem, stream, groups, known)
         self._collected.append((groups, permutation, statistics))
         return statistics
 
@@ -222,40 +216,14 @@ def collect(
 ) -> Statistics:
     """Cross-statistics of the first round's groups (or those named) over all batches, in one pass.
 
-    Parameters
-    ----------
-    spec, target, source, module, data:
-        As for :func:`zooalign.matching.match`.
-    groups:
-        The groups to look at; those of the first of :func:`rounds` if not given.
-    known:
-        Groups in which ``source`` is in the order of ``target`` already.
+    In the groups of ``known`` the source is in the order of the target already. The other arguments
+    are those of :func:`zooalign.matching.match`.
     """
     problem = MatchProblem(spec, target, source, module, data)
     graphs = Graphs(spec, module, problem.device)
-    return _collected(graphs, problem, read_batches(data), groups, known)
-
-
-def _collected(
-    graphs: "Graphs",
-    problem: MatchProblem,
-    batches: Iterable[Batch],
-    groups: frozenset[str] | None,
-    known: frozenset[str],
-) -> Statistics:
-    statistics = Statistics({})
-    for number, batch in enumerate(batches):
-        derived, places = graphs(batch)
-        if groups is None:
-            groups = next(iter(rounds(graphs.spec, places)), frozenset())
-        chosen = {
-            node: [p for p in at if p.group in groups and p.beside <= known]
-            for node, at in places.items()
-        }
-        inputs = batch.to(graphs.device).args
-        statistics += _moments(derived, chosen, problem, inputs)
-        problem.progress(number + 1)
-    return statistics
+    plan, batches = graphs.plan(data)
+    first_round = next(iter(plan), frozenset())
+    return graphs.statistics(problem, batches, first_round if groups is None else groups, known)
 
 
 class Graphs:
@@ -272,14 +240,13 @@ class Graphs:
         self.places = places
         self._known: dict[Any, tuple[Derived, dict[str, list[UnitView]]]] = {}
 
-    def __call__(self, batch: Batch) -> tuple[Derived, dict[str, list[UnitView]]]:
-        """Derive the spec for a batch of this shape, and where its units are read."""
+    def _traced(self, batch: Batch) -> tuple[Derived, dict[str, list[UnitView]]]:
+        """The graph for a batch of this shape, and where units are read in it."""
         if batch.kwargs:
             raise DataError("activation matching takes positional inputs only, not keywords")
-        inputs = batch.args
-        key = tuple((tuple(x.shape), x.dtype) for x in inputs if isinstance(x, Tensor))
+        key = tuple((tuple(x.shape), x.dtype) for x in batch.args if isinstance(x, Tensor))
         if key not in self._known:
-            derived = derive_spec(self.module, inputs)
+            derived = derive_spec(self.module, batch.args)
             if derived.spec.hash != self.spec.hash:
                 raise MergeError(
                     f"with inputs of shapes {[shape for shape, _ in key]} the module has the "
@@ -289,18 +256,52 @@ class Graphs:
             self._known[key] = (derived, activation_views(derived, self.places))
         return self._known[key]
 
+    def plan(self, data: Iterable[Any]) -> tuple[tuple[frozenset[str], ...], Iterable[Batch]]:
+        """The rounds, and the batches from the first one on (which had to be read)."""
+        batches = read_batches(data)
+        first = next(batches)
+        return rounds(self.spec, self._traced(first)[1]), chain([first], batches)
 
-def _moments(
-    derived: Derived,
-    places: Mapping[str, Sequence[UnitView]],
-    problem: MatchProblem,
-    inputs: tuple[Any, ...],
-) -> Statistics:
-    moments: dict[tuple[str, str], Moments] = {}
-    states = (problem.target, problem.source)
-    for node, (a, b) in lockstep(derived.traced.captured, states, inputs):
-        for number, place in enumerate(places.get(node.name, ())):
-            key = (place.group, f"{node.name}.{number}")
-            moments[key] = Moments.of(place.rows(a), place.rows(b), place.weight)
-    rows = next((x.shape[0] for x in inputs if isinstance(x, Tensor) and x.ndim), 0)
-    return Statistics(moments, rows)
+    def responses(
+        self,
+        states: Sequence[Mapping[str, Tensor]],
+        batch: Batch,
+        groups: frozenset[str],
+        known: frozenset[str],
+    ) -> Iterator[tuple[PlaceKey, UnitView, tuple[Tensor, ...]]]:
+        """Every place where some groups are read on a batch, with the tensors of all networks.
+
+        In the groups of ``known`` the networks are in one order already.
+        """
+        derived, places = self._traced(batch)
+        inputs = batch.to(self.device).args
+        for node, values in lockstep(derived.traced.captured, states, inputs):
+            for number, place in enumerate(places.get(node.name, ())):
+                if place.group in groups and place.beside <= known:
+                    yield (node.name, number), place, values
+
+    def statistics(
+        self,
+        problem: MatchProblem,
+        batches: Iterable[Batch],
+        groups: frozenset[str],
+        known: frozenset[str],
+    ) -> Statistics:
+        """Cross-statistics of some groups over all batches."""
+        states = (problem.target, problem.source)
+        statistics = Statistics({})
+        for number, batch in enumerate(batches):
+            moments = {
+                (place.group, ".".join(map(str, key))): Moments.of(
+                    place.rows(a), place.rows(b), place.weight
+                )
+                for key, place, (a, b) in self.responses(states, batch, groups, known)
+            }
+            statistics += Statistics(moments, row_count(batch))
+            problem.progress(number + 1)
+        return statistics
+
+
+def row_count(batch: Batch) -> int:
+    """How many rows a batch has, by its first tensor that has any axes."""
+    return next((x.shape[0] for x in batch.args if isinstance(x, Tensor) and x.ndim), 0)

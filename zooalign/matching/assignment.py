@@ -12,7 +12,7 @@ from zooalign.symmetry.groups import Group
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["assign", "linear", "unit_order", "whole"]
+__all__ = ["assign", "best_step", "linear", "unit_order", "whole"]
 
 # Units that the similarities do not tell apart stay where they are.
 _STAY = 1e-12
@@ -35,8 +35,6 @@ def assign(spec: PermutationSpec, similarity: Mapping[str, np.ndarray]) -> dict[
 
     Parameters
     ----------
-    spec:
-        Says how groups are nested.
     similarity:
         Per group id a floating matrix of shape (units, units), target by source, units being all
         units in all contexts, row-major. Groups that are not named keep the identity, unless a
@@ -44,8 +42,7 @@ def assign(spec: PermutationSpec, similarity: Mapping[str, np.ndarray]) -> dict[
 
     Returns
     -------
-    Per group of the same families an int64 array of shape (*contexts, size), in the convention of
-    :class:`~zooalign.symmetry.permutation.Permutation`.
+    Per group of the same families its indices, as in a permutation.
 
     Notes
     -----
@@ -59,14 +56,12 @@ def assign(spec: PermutationSpec, similarity: Mapping[str, np.ndarray]) -> dict[
 class _Assignment:
     def __init__(self, spec: PermutationSpec, similarity: Mapping[str, np.ndarray]) -> None:
         self.spec = spec
-        wanted: dict[str, None] = {}
-        for name in similarity:
-            for outer in (*spec.by_id[name].over, name):
-                if outer in spec.by_id:
-                    wanted[outer] = None
+        wanted = {outer for name in similarity for outer in (*spec.by_id[name].over, name)}
         self.groups = [g for g in spec.groups if g.id in wanted]
         self.tables = {
-            g.id: self._table(g, similarity[g.id]) for g in self.groups if g.id in similarity
+            g.id: np.asarray(similarity[g.id]).reshape((*g.contexts, g.size) * 2)
+            for g in self.groups
+            if g.id in similarity
         }
         self.inner: dict[str, list[Group]] = defaultdict(list)
         self.later: list[Group] = []
@@ -74,20 +69,11 @@ class _Assignment:
         for group in self.groups:
             if not any(o in spec.by_id for o in group.over):
                 self.roots.append(group)
-            elif self._chained(group):
+            elif (last := spec.by_id.get(group.over[-1])) and group.over == (*last.over, last.id):
                 self.inner[group.over[-1]].append(group)
             else:
                 self.later.append(group)
         self.solved: dict[tuple[str, tuple[int, ...], tuple[int, ...]], np.ndarray] = {}
-
-    def _table(self, group: Group, matrix: np.ndarray) -> np.ndarray:
-        shape = (*group.contexts, group.size)
-        return np.asarray(matrix).reshape(*shape, *shape)
-
-    def _chained(self, group: Group) -> bool:
-        """Whether the group is nested directly in one group, as in a tree."""
-        last = self.spec.by_id.get(group.over[-1])
-        return last is not None and group.over == (*last.over, last.id)
 
     def run(self) -> dict[str, np.ndarray]:
         result = {g.id: np.empty((*g.contexts, g.size), dtype=np.int64) for g in self.groups}
@@ -137,19 +123,32 @@ class _Assignment:
         self, group: Group, context: tuple[int, ...], result: Mapping[str, np.ndarray]
     ) -> tuple[int, ...]:
         where = dict(zip(group.over, context, strict=True))
-        source = []
-        for outer in group.over:
-            if outer in self.spec.fixed_sets:
-                source.append(where[outer])
-                continue
+        source = dict(where)
+        for outer in (o for o in group.over if o not in self.spec.fixed_sets):
             within = tuple(where[o] for o in self.spec.by_id[outer].over)
-            source.append(int(result[outer][(*within, where[outer])]))
-        return tuple(source)
+            source[outer] = int(result[outer][(*within, where[outer])])
+        return tuple(source.values())
 
 
 def whole(spec: PermutationSpec, parts: Mapping[str, np.ndarray]) -> Permutation:
     """A permutation with the given groups, and the identity elsewhere."""
     return Permutation(spec.hash, {**spec.identity().indices, **parts})
+
+
+def best_step(
+    spec: PermutationSpec, similarity: Mapping[str, np.ndarray]
+) -> tuple[Permutation, float, float]:
+    """The best permutation by similarities, the total over the pairs it makes, and its gain."""
+    step = whole(spec, assign(spec, similarity))
+    value = sum(
+        float(m[np.arange(len(m)), unit_order(spec, g, step)].sum(dtype=np.float64))
+        for g, m in similarity.items()
+    )
+    return (
+        step,
+        value,
+        value - sum(float(np.trace(m, dtype=np.float64)) for m in similarity.values()),
+    )
 
 
 def unit_order(spec: PermutationSpec, name: str, permutation: Permutation) -> np.ndarray:

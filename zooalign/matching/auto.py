@@ -18,12 +18,9 @@ from zooalign.matching.activation import Activations
 from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet
 from zooalign.matching.certificate import certify
 from zooalign.matching.frank_wolfe import FrankWolfeMatching
-from zooalign.matching.learned import LearningOptions, learn_permutation
-from zooalign.matching.midpoint import Midpoint
-from zooalign.matching.problem import MatchProblem, Solver, option
-from zooalign.matching.result import Match
+from zooalign.matching.learned import LearningOptions, Midpoint, learn_permutation
+from zooalign.matching.problem import Match, MatchProblem, Solver, option
 from zooalign.matching.weight import WeightMatching, descend
-from zooalign.progress import silent_steps
 from zooalign.symmetry.permutation import Permutation
 
 __all__ = ["CANDIDATES", "AutoMatching"]
@@ -69,7 +66,7 @@ class AutoMatching(LearningOptions, Solver):
         # Read more than once.
         data = list(data) if isinstance(data, Iterator) else data
         problem = replace(problem, data=data)
-        activations = Activations(replace(problem, progress=silent_steps))
+        activations = Activations(problem.quiet)
         correlated, similarity = activations.match("correlation")
         try:
             rows = CalibrationSet.read(data, problem.device)
@@ -89,16 +86,26 @@ class AutoMatching(LearningOptions, Solver):
             )
             return replace(correlated, method="auto", details={**correlated.details, "judged": 0.0})
         candidates = self._candidates(problem, activations, correlated, similarity)
-        losses = self._losses(problem, midpoint, candidates)
+        losses = {}
+        for number, (name, permutation) in enumerate(candidates.items()):
+            mean_loss = midpoint.mean_loss(permutation, self.batch)
+            if isfinite(mean_loss):
+                losses[name] = mean_loss
+            problem.progress(number + 1)
         # Where weights agree as far as any permutation can make them, data has no say.
-        best = min(_optimal(problem, candidates, losses) or losses, key=lambda name: losses[name])
+        certified = [
+            name
+            for name in losses
+            if certify(problem.spec, candidates[name], problem.target, problem.source).optimal
+        ]
+        best = min(certified or losses, key=lambda name: losses[name])
         permutation, after = candidates[best], losses[best]
         details: dict[str, float | str] = {f"loss_of_{n}": value for n, value in losses.items()}
         details |= {"best_candidate": best, "samples": rows.count}
         details |= {"labelled": float(loss.labelled), "judged": 1.0}
         if self.learn:
             if self.places != "activations":
-                activations = Activations(replace(problem, progress=silent_steps), self.places)
+                activations = Activations(problem.quiet, self.places)
             learned = learn_permutation(problem, self, midpoint, activations, permutation)
             permutation = learned.permutation
             after = midpoint.mean_loss(permutation, self.batch)
@@ -112,37 +119,14 @@ class AutoMatching(LearningOptions, Solver):
         correlated: Match,
         similarity: Mapping[str, np.ndarray],
     ) -> dict[str, Permutation]:
-        quiet = replace(problem, progress=silent_steps)
         units = sum(len(m) for m in similarity.values()) or 1
         alike = {g: m / units for g, m in similarity.items()}
-        weight = WeightMatching(starts=self.starts)
         first = correlated.permutation
         return {
             "activation": first,
             "covariance": activations.match("covariance")[0].permutation,
-            "blend": descend(quiet, WeightMatching(), first, alike).permutation,
-            "weight": weight.solve(quiet).permutation,
-            "frank-wolfe": FrankWolfeMatching().solve(quiet).permutation,
+            "blend": descend(problem.quiet, WeightMatching(), first, alike).permutation,
+            "weight": WeightMatching(starts=self.starts).solve(problem.quiet).permutation,
+            "frank-wolfe": FrankWolfeMatching().solve(problem.quiet).permutation,
             "identity": problem.spec.identity(),
         }
-
-    def _losses(
-        self, problem: MatchProblem, midpoint: Midpoint, candidates: Mapping[str, Permutation]
-    ) -> dict[str, float]:
-        losses = {}
-        for number, (name, permutation) in enumerate(candidates.items()):
-            loss = midpoint.mean_loss(permutation, self.batch)
-            if isfinite(loss):
-                losses[name] = loss
-            problem.progress(number + 1)
-        return losses
-
-
-def _optimal(
-    problem: MatchProblem, candidates: Mapping[str, Permutation], names: Mapping[str, float]
-) -> list[str]:
-    """Those of the named candidates that are certified."""
-    certificates = {
-        n: certify(problem.spec, candidates[n], problem.target, problem.source) for n in names
-    }
-    return [n for n, certificate in certificates.items() if certificate.optimal]

@@ -4,7 +4,7 @@ Two specs of one graph, whose groups differ in size, say where the units of a gr
 Positions that belong to no group keep their order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
-from zooalign.matching.unit_views import UnitView, parameter_views
+from zooalign.matching.unit_views import UnitView, from_front, to_front
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "UnitMap",
     "axis_maps",
     "first_slots",
+    "gather",
     "same_groups",
     "spread",
-    "tensor_views",
 ]
 
 # Per group and unit (all contexts, row-major) the slot it goes to, or -1 where it goes nowhere.
@@ -46,16 +46,8 @@ class Occupancy:
 class AxisMap:
     """Where the positions along one axis (or several, flattened) of a tensor go.
 
-    Attributes
-    ----------
-    axes:
-        The axes.
-    index:
-        For each position of the narrow tensor its position in the wide one, -1 for none.
-    extent:
-        Sizes of the wide tensor's axes.
-    occupancies:
-        The groups that stand there.
+    ``index`` has for each position of the narrow tensor its position in the wide one, -1 for none;
+    ``extent`` the sizes of the wide tensor's axes.
     """
 
     axes: tuple[int, ...]
@@ -80,15 +72,6 @@ def same_groups(narrow: PermutationSpec, wide: PermutationSpec) -> None:
         )
     if dict(narrow.fixed_sets) != dict(wide.fixed_sets):
         raise MergeError("the architectures differ in the size of sets that do not move")
-
-
-def tensor_views(spec: PermutationSpec) -> dict[str, list[UnitView]]:
-    """Places of all groups in every tensor of the state dict, by tensor, each position once."""
-    views: dict[str, list[UnitView]] = {name: [] for name in spec.shapes}
-    for places in parameter_views(spec, spec.shapes).values():
-        for place in places:
-            views[place.tensor].append(place)
-    return views
 
 
 def first_slots(narrow: PermutationSpec, wide: PermutationSpec) -> dict[str, np.ndarray]:
@@ -117,12 +100,20 @@ def axis_maps(
 ) -> tuple[AxisMap, ...]:
     """How a tensor's axes lie in the wide tensor's: one entry for each axis that groups stand on.
 
-    Raises
-    ------
-    MergeError
-        If the places do not correspond, or positions outside of groups differ in number.
+    Places that do not correspond, or more positions outside of groups, raise MergeError.
     """
-    maps = tuple(_axis_maps(narrow, wide, shape, wide_shape, slots, name))
+    if [(p.group, p.axes) for p in narrow] != [(p.group, p.axes) for p in wide]:
+        raise MergeError(f"the units of '{name}' stand along other axes in the wide model")
+    pairs = list(zip(narrow, wide, strict=True))
+    maps = []
+    for axes in _components(narrow):
+        small, large = ([s[a] for a in axes] for s in (shape, wide_shape))
+        along = tuple(
+            Occupancy(p, _labels(p, axes, small), _labels(q, axes, large))
+            for p, q in pairs
+            if set(p.axes) <= set(axes)
+        )
+        maps.append(AxisMap(axes, _index(along, slots, name), tuple(large), along))
     covered = {a for axis_map in maps for a in axis_map.axes}
     if len(shape) != len(wide_shape) or any(
         n != m for a, (n, m) in enumerate(zip(shape, wide_shape, strict=True)) if a not in covered
@@ -131,28 +122,7 @@ def axis_maps(
             f"'{name}' has shape {tuple(shape)} in one model and {tuple(wide_shape)} in the other, "
             "and differs along an axis that holds no interchangeable units"
         )
-    return maps
-
-
-def _axis_maps(
-    narrow: Sequence[UnitView],
-    wide: Sequence[UnitView],
-    shape: Sequence[int],
-    wide_shape: Sequence[int],
-    slots: UnitMap,
-    name: str,
-) -> Iterator[AxisMap]:
-    if [(p.group, p.axes) for p in narrow] != [(p.group, p.axes) for p in wide]:
-        raise MergeError(f"the units of '{name}' stand along other axes in the wide model")
-    pairs = list(zip(narrow, wide, strict=True))
-    for axes in _components(narrow):
-        small, large = ([s[a] for a in axes] for s in (shape, wide_shape))
-        own = tuple(
-            Occupancy(p, _labels(p, axes, small), _labels(q, axes, large))
-            for p, q in pairs
-            if set(p.axes) <= set(axes)
-        )
-        yield AxisMap(axes, _index(own, slots, name), tuple(large), own)
+    return tuple(maps)
 
 
 def _components(places: Sequence[UnitView]) -> list[tuple[int, ...]]:
@@ -167,10 +137,10 @@ def _components(places: Sequence[UnitView]) -> list[tuple[int, ...]]:
 def _labels(place: UnitView, axes: tuple[int, ...], extent: Sequence[int]) -> np.ndarray:
     """For each position of the flattened axes the unit that stands there, -1 for none."""
     sizes = dict(zip(axes, extent, strict=True))
-    own = np.full(int(np.prod([sizes[a] for a in place.axes])), -1, dtype=np.int64)
-    own[place.positions] = np.arange(len(place.positions))[:, None]
+    units = np.full(int(np.prod([sizes[a] for a in place.axes])), -1, dtype=np.int64)
+    units[place.positions] = np.arange(len(place.positions))[:, None]
     shape = [sizes[a] if a in place.axes else 1 for a in axes]
-    return np.broadcast_to(own.reshape(shape), extent).reshape(-1)
+    return np.broadcast_to(units.reshape(shape), extent).reshape(-1)
 
 
 def _index(occupancies: Sequence[Occupancy], slots: UnitMap, name: str) -> np.ndarray:
@@ -180,14 +150,14 @@ def _index(occupancies: Sequence[Occupancy], slots: UnitMap, name: str) -> np.nd
     both = _joint([np.concatenate([g, s.wide]) for g, s in zip(goes, occupancies, strict=True)])
     to, at = both[:count], both[count:]
     live = np.all([g >= -1 for g in goes], axis=0)
-    own = _joint([s.narrow for s in occupancies])
+    units = _joint([s.narrow for s in occupancies])
     depth = 1 + max(count, len(at))
     have = at * depth + _rank(at)
-    want = to * depth + _rank(own)
+    want = to * depth + _rank(units)
     order = np.argsort(have)
     matched = order[np.searchsorted(have[order], want).clip(max=len(have) - 1)]
     sizes = np.bincount(at, minlength=int(both.max()) + 1)
-    fits = (have[matched] == want) & (np.bincount(own)[own] == sizes[to])
+    fits = (have[matched] == want) & (np.bincount(units)[units] == sizes[to])
     if not fits[live].all():
         raise MergeError(f"the units of '{name}' lie otherwise in the wide model")
     return np.where(live, matched, -1)
@@ -228,32 +198,24 @@ def spread(
     """
     for axis_map in maps:
         axes = axis_map.axes
-        front = tuple(range(len(axes)))
-        moved = tensor.movedim(axes, front)
-        rest = moved.shape[len(axes) :]
-        rows = moved.reshape(axis_map.index.size, *rest)
+        rows = to_front(tensor, axes)
         if factors is not None and axes in factors:
             factor = torch.from_numpy(factors[axes]).to(rows)
-            rows = rows * factor.reshape(-1, *[1] * len(rest))
+            rows = rows * factor.reshape(-1, *[1] * (rows.ndim - 1))
         live = np.flatnonzero(axis_map.index >= 0)
         if len(live) < len(axis_map.index):
             rows = rows.index_select(0, torch.from_numpy(live).to(rows.device))
         to = torch.from_numpy(axis_map.index[live]).to(rows.device)
         size = int(np.prod(axis_map.extent))
-        wide = rows.new_zeros((size, *rest)).index_add_(0, to, rows)
-        tensor = wide.reshape(*axis_map.extent, *rest).movedim(front, axes).contiguous()
+        wide = rows.new_zeros((size, *rows.shape[1:])).index_add_(0, to, rows)
+        tensor = from_front(wide, axes, axis_map.extent).contiguous()
     return tensor
 
 
 def gather(tensor: Tensor, maps: Sequence[AxisMap], shape: Sequence[int]) -> Tensor:
     """The narrow tensor's positions read from a wide one. Units must all have slots."""
     for axis_map in maps:
-        axes = axis_map.axes
-        front = tuple(range(len(axes)))
-        moved = tensor.movedim(axes, front)
-        rest = moved.shape[len(axes) :]
-        rows = moved.reshape(int(np.prod(axis_map.extent)), *rest)
+        rows = to_front(tensor, axis_map.axes)
         taken = rows.index_select(0, torch.from_numpy(axis_map.index).to(rows.device))
-        own = [shape[a] for a in axes]
-        tensor = taken.reshape(*own, *rest).movedim(front, axes)
+        tensor = from_front(taken, axis_map.axes, [shape[a] for a in axis_map.axes])
     return tensor

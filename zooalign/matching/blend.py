@@ -4,10 +4,8 @@ from dataclasses import dataclass, replace
 
 from zooalign.errors import MergeError
 from zooalign.matching.activation import ActivationOptions, Activations
-from zooalign.matching.problem import MatchProblem, Solver, option
-from zooalign.matching.result import Match
+from zooalign.matching.problem import Match, MatchProblem, Solver, option
 from zooalign.matching.weight import RESTARTS, DescentOptions, descend
-from zooalign.progress import silent_steps
 
 __all__ = ["BlendedMatching", "RefinedMatching"]
 
@@ -24,17 +22,14 @@ class _FromActivations(ActivationOptions, DescentOptions, Solver):
 
 @dataclass(frozen=True, kw_only=True)
 class RefinedMatching(_FromActivations):
-    """Activation matching, then weight matching from the permutation it found.
-
-    The objective is the weights'.
-    """
+    """Activation matching, then weight matching from its permutation. The objective is the weights'."""
 
     name = "refine"
 
     def solve(self, problem: MatchProblem) -> Match:
         """As activation and weight matching do, which say what they raise."""
         first, _ = Activations(problem, self.places).match(self.kind)
-        match = descend(_quiet(problem), self, first.permutation)
+        match = descend(problem.quiet, self, first.permutation)
         details = {
             **match.details,
             "activation_objective": first.objective_after,
@@ -72,7 +67,7 @@ class BlendedMatching(_FromActivations):
         units = sum(len(m) for m in similarity.values()) or 1
         share = (1 - blend) / blend / units
         extra = {g: m * share for g, m in similarity.items()}
-        match = descend(_quiet(problem), self, first.permutation, extra)
+        match = descend(problem.quiet, self, first.permutation, extra)
         return Match(
             match.permutation,
             "blend",
@@ -80,8 +75,3 @@ class BlendedMatching(_FromActivations):
             blend * match.objective_after,
             {**match.details, **details},
         )
-
-
-def _quiet(problem: MatchProblem) -> MatchProblem:
-    """The problem for a further step, whose progress is not that of the batches read before."""
-    return replace(problem, progress=silent_steps)

@@ -42,10 +42,7 @@ class CalibrationSet:
     def read(cls, batches: Iterable[Any], device: torch.device) -> "CalibrationSet":
         """Read every batch once and put them together.
 
-        Raises
-        ------
-        DataError
-            If there is no batch, or the batches have keyword inputs or rows of different shapes.
+        No batch, keyword inputs and rows of different shapes raise DataError.
         """
         read = [batch.to(device) for batch in read_batches(batches)]
         if any(batch.kwargs for batch in read):
@@ -102,22 +99,14 @@ def _channels_last(tensor: Tensor) -> Tensor:
 
 
 def logits(outputs: Any) -> Tensor:
-    """The tensor that a network's outputs are compared by.
-
-    Raises
-    ------
-    DataError
-        If there is none that is known.
-    """
-    if isinstance(outputs, Tensor):
-        return outputs
-    if isinstance(named := getattr(outputs, "logits", None), Tensor):
+    """The tensor that a network's outputs are compared by; DataError where none is known."""
+    named = getattr(outputs, "logits", outputs)
+    if isinstance(named, Tensor):
         return named
     values = outputs.values() if isinstance(outputs, Mapping) else outputs
-    if isinstance(values, Iterable):
-        for value in values:
-            if isinstance(value, Tensor) and value.is_floating_point():
-                return value
+    for value in values if isinstance(values, Iterable) else ():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value
     raise DataError(
         f"the module returns a {type(outputs).__name__} in which no outputs are found; give a "
         "criterion that reads it"
@@ -125,13 +114,7 @@ def logits(outputs: Any) -> Tensor:
 
 
 def score(outputs: Any, targets: Tensor) -> Tensor:
-    """Cross-entropy, classes on axis 1.
-
-    Raises
-    ------
-    DataError
-        If outputs and targets are not those of a classification.
-    """
+    """Cross-entropy, classes on axis 1; DataError if it is not a classification."""
     scores = logits(outputs).float()
     try:
         return F.cross_entropy(scores, targets)
@@ -159,25 +142,11 @@ def agreement(outputs: Any, ends: tuple[Tensor, ...]) -> Tensor:
 class CalibrationLoss:
     """The loss of a merged network on calibration rows.
 
-    By the targets where there are some, else agreement with the outputs of the networks that were
-    merged. Normalisation by running statistics uses the batch's.
-
-    Parameters
-    ----------
-    rows:
-        The calibration data.
-    endpoints:
-        State dicts of the networks that are merged.
-    criterion:
-        ``criterion(outputs, targets)``, to be made small; its mean is taken. Default:
-        cross-entropy.
-    labels:
-        False: leave the targets alone.
-
-    Raises
-    ------
-    DataError
-        If labels or a criterion are asked for and there are no targets.
+    By the targets where there are some (and ``labels`` is not False), else agreement with the
+    outputs of the networks that were merged (``endpoints``). Normalisation by running statistics
+    uses the batch's.
+    The mean of ``criterion(outputs, targets)`` is to be made small (default: cross-entropy);
+    DataError if labels or a criterion are asked for and there are no targets.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 The inner product of two tensors is at most the product of their norms (Cauchy-Schwarz), and a
 permutation changes no norm. So the weight objective has an upper bound that needs no search. It is
 reached exactly where every tensor of the target is a positive multiple of the permuted source's: a
-match that reaches it is a global optimum, whatever way it was found. Where target and permuted
+match that reaches it is a global optimum, whatever the method. Where target and permuted
 source are equal bit for bit, the planted (or lost) permutation is recovered up to symmetries of
 the weights themselves.
 """
@@ -25,15 +25,10 @@ __all__ = ["Certificate", "certify"]
 class Certificate:
     """What can be proved of a permutation.
 
-    Attributes
-    ----------
-    gap:
-        How far the inner product of the weights, over its upper bound, is from 1 (the global
-        optimum's is less or equal). Of independent networks it is large and proves nothing.
-    distance:
-        Norm of target minus permuted source over the target's, over all tensors that move.
-    exact:
-        Whether these tensors, running statistics included, are equal bit for bit.
+    ``gap`` is how far the inner product of the weights, over its upper bound, is from 1 (the global
+    optimum's is less or equal; of independent networks it is large and proves nothing).
+    ``distance`` is the norm of target minus permuted source over the target's, and ``exact`` says
+    whether they are equal bit for bit, running statistics included.
     """
 
     gap: float
@@ -47,12 +42,8 @@ class Certificate:
 
     def details(self) -> dict[str, float]:
         """As numbers for a report (``certified`` and ``exact`` are 0 or 1)."""
-        return {
-            "gap": self.gap,
-            "distance": self.distance,
-            "certified": float(self.optimal),
-            "exact": float(self.exact),
-        }
+        proved = {"certified": float(self.optimal), "exact": float(self.exact)}
+        return {"gap": self.gap, "distance": self.distance, **proved}
 
 
 def certify(
@@ -65,24 +56,9 @@ def certify(
 ) -> Certificate:
     """Say what is proved of a permutation of ``source`` as a match for ``target``.
 
-    One pass over the tensors. A certificate is sufficient, not necessary: without one, a match may
-    still be the best there is.
-
-    Parameters
-    ----------
-    spec:
-        Of the architecture.
-    permutation:
-        To be applied to ``source``, however it was found.
-    target, source:
-        State dicts of one architecture, on one device.
-    scale:
-        As for weight matching; it does not bear on ``exact`` and ``distance``.
-
-    Raises
-    ------
-    MergeError
-        If a tensor holds a value that is not finite.
+    A certificate is sufficient, not necessary: without one, a match may still be the best there
+    is. ``scale`` is as for weight matching, and does not bear on ``exact`` and ``distance``. A
+    value that is not finite raises MergeError.
     """
     names = tensors_matched(spec, target, source)
     left = {n: as_float32(target[n]) for n in names}

@@ -33,7 +33,6 @@ class Directions:
     before: float
     after: float
     matrices: int
-    rank: int
 
 
 def leading_directions(
@@ -44,17 +43,9 @@ def leading_directions(
     *,
     rank: int = 4,
 ) -> Directions:
-    """Compare the leading singular directions of every matrix, before and after permuting.
+    """Compare ``rank`` leading directions of every matrix, before and after permuting the source.
 
-    Parameters
-    ----------
-    spec, permutation:
-        ``permutation`` is applied to the source.
-    target, source:
-        State dicts on one device. Tensors of two axes or more are matrices of shape
-        (first axis, all others).
-    rank:
-        How many directions of each matrix count.
+    Tensors of two axes or more are matrices of shape (first axis, all others).
     """
     before, after = [], []
     for name in tensors_matched(spec, target, source):
@@ -68,7 +59,7 @@ def leading_directions(
             before.append(inner(x, y) / size)
             after.append(inner(x, moved) / size)
     count = len(before)
-    return Directions(sum(before) / (count or 1), sum(after) / (count or 1), count, rank)
+    return Directions(sum(before) / (count or 1), sum(after) / (count or 1), count)
 
 
 def leading(tensor: Tensor, rank: int) -> Tensor:

@@ -15,20 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zooalign.matching.assignment import assign, whole
-from zooalign.matching.problem import MatchProblem, Solver, option
+from zooalign.matching.problem import Match, MatchProblem, Solver, option
 from zooalign.matching.relaxed import Relaxation
-from zooalign.matching.result import Match
 from zooalign.matching.weight import (
     REACHED,
     SCALES,
     Descent,
     LocalOptimum,
     Scale,
-    as_float32,
+    compared_weights,
     inner,
     summary,
-    tensors_matched,
 )
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
@@ -54,25 +51,16 @@ class FrankWolfeMatching(Solver):
     polish: bool = option(True, "end with a coordinate descent from the projection")
 
     def solve(self, problem: MatchProblem) -> Match:
-        """Search from each start, and project.
-
-        Raises
-        ------
-        MergeError
-            If a tensor holds a value that is not finite.
-        """
+        """Search from each start, and project; values that are not finite raise MergeError."""
         spec, seed = problem.spec, problem.seed
-        names = tensors_matched(spec, problem.target, problem.source)
-        target = {n: as_float32(problem.target[n]) for n in names}
-        source = {n: as_float32(problem.source[n]) for n in names}
-        scale = Scale.of(self.scale, target, source)
+        target, source, scale = compared_weights(problem, self.scale)
         objective = _RelaxedObjective(spec, target, source, scale)
         ends: list[LocalOptimum] = []
-        relaxed = []
+        relaxed: list[float] = []
         for number in range(max(1, self.starts)):
             begin = objective.begin(spec.random(seed + number) if number else None)
             matrices, value, steps = objective.maximise(begin, self.steps)
-            descent = Descent(spec, target, source, objective.project(matrices), scale)
+            descent = Descent(spec, target, source, objective.relaxation.project(matrices), scale)
             if self.polish:
                 descent.run(np.random.default_rng(seed + number))
             relaxed.append(value / scale.total)
@@ -120,7 +108,7 @@ class _RelaxedObjective:
         value = self.value(matrices)
         for step in range(steps):
             gradient = self.gradient(matrices)
-            vertex = self.relaxation.matrices(self.project(gradient), self.like)
+            vertex = self.relaxation.matrices(self.relaxation.project(gradient), self.like)
             promised = sum(inner(gradient[g], vertex[g] - m) for g, m in matrices.items())
             if promised <= _DONE * self.scale.total:
                 return matrices, value, step
@@ -150,15 +138,10 @@ class _RelaxedObjective:
             with torch.enable_grad():
                 moved = self.relaxation.moved(leaves, name, self.source[name])
                 value = (moved * tensor).sum() * self.scale.share[name]
-            for g, part in zip(
-                used, torch.autograd.grad(value, [leaves[g] for g in used]), strict=True
-            ):
+            parts = torch.autograd.grad(value, [leaves[g] for g in used])
+            for g, part in zip(used, parts, strict=True):
                 gradient[g] += part
         return gradient
-
-    def project(self, matrices: Mapping[str, Tensor]) -> Permutation:
-        similarity = {g: m.cpu().numpy() for g, m in matrices.items()}
-        return whole(self.spec, assign(self.spec, similarity))
 
 
 def _nodes(degree: int) -> np.ndarray:

@@ -9,63 +9,117 @@ nothing gains is MergeMany (Ainsworth et al., arXiv 2209.04836, Algorithm 3) but
 the mean; going through the families of all networks is finer, and is what is done for a universe.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zooalign.matching.assignment import assign, unit_order, whole
+from zooalign.matching.assignment import best_step, unit_order
 from zooalign.matching.samples import Samples
 from zooalign.matching.unit_views import families
-from zooalign.matching.weight import Family, WeightFamilies, inner, norm, power_of
+from zooalign.matching.weight import (
+    POWERS,
+    ROUNDING,
+    Family,
+    WeightFamilies,
+    inner,
+    norm,
+    tensors_matched,
+)
 from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["ActivationObjective", "JointObjective", "WeightObjective", "ascend"]
 
+Key = TypeVar("Key", bound=Hashable)
 
 # The ascent ends when a sweep over everything that may gain adds less than this share.
 _WORTH = 1e-4
 _MOST_SWEEPS = 50
 
 
-class JointObjective(Protocol):
+class JointObjective(ABC, Generic[Key]):
     """What several networks have in common, as a function of one permutation each.
 
-    A family is groups that are assigned together. ``neighbours`` says, for a family that moved, the
-    families whose best assignment may have changed, in the network that moved and in the others.
+    Held in memory: what is compared of every network, as it stands, and the sum over the networks.
     """
 
-    @property
-    def families(self) -> Sequence[Family]:
-        """Those that stand anywhere that is compared."""
+    # Those that stand anywhere that is compared.
+    families: Sequence[Family]
+
+    def __init__(
+        self,
+        spec: PermutationSpec,
+        networks: Iterable[Iterable[tuple[Key, Tensor]]],
+        permutations: Sequence[Permutation],
+    ) -> None:
+        self._spec = spec
+        self._current: list[dict[Key, Tensor]] = []
+        self._sum: dict[Key, Tensor] = {}
+        for network, permutation in zip(networks, permutations, strict=True):
+            placed = {key: self._moved(key, permutation, tensor) for key, tensor in network}
+            self._current.append(placed)
+            for key, tensor in placed.items():
+                known = self._sum.get(key)
+                self._sum[key] = tensor if known is None else known + tensor
 
     @property
     def count(self) -> int:
         """How many networks there are."""
-
-    def similarity(self, index: int, family: Family) -> dict[str, np.ndarray]:
-        """Per group: units of the sum of the other networks by units of this one, as it stands."""
+        return len(self._current)
 
     def move(self, index: int, family: Family, step: Permutation) -> float:
         """Take the step if it gains more than rounding; what it gains, 0.0 if it was not taken."""
+        current = self._current[index]
+        changed, gain, most = {}, 0.0, 0.0
+        for key in self._keys(family):
+            others = self._sum[key] - current[key]
+            moved = self._moved(key, step, current[key])
+            gained, bound = self._gain(index, key, others, moved)
+            gain, most = gain + gained, most + bound
+            changed[key] = (moved, others)
+        if gain <= ROUNDING * most:
+            return 0.0
+        for key, (moved, others) in changed.items():
+            current[key], self._sum[key] = moved, others + moved
+        return gain
 
+    @abstractmethod
+    def similarity(self, index: int, family: Family) -> dict[str, np.ndarray]:
+        """Per group: units of the sum of the other networks by units of this one, as it stands."""
+
+    @abstractmethod
     def neighbours(self, family: Family) -> tuple[set[Family], set[Family]]:
-        """(of the network that moved, of the others)."""
+        """Families whose best assignment may change when one moves: in its network, in others."""
 
+    @abstractmethod
     def value(self) -> float:
         """The objective, divided by the most it could be."""
 
+    @abstractmethod
     def total(self) -> float:
         """The objective in the units of the gains."""
+
+    @abstractmethod
+    def _keys(self, family: Family) -> Iterable[Key]:
+        """What of a network moves with a family."""
+
+    @abstractmethod
+    def _moved(self, key: Key, step: Permutation, tensor: Tensor) -> Tensor:
+        """What is compared, under a permutation."""
+
+    @abstractmethod
+    def _gain(self, index: int, key: Key, others: Tensor, moved: Tensor) -> tuple[float, float]:
+        """The change of the inner product with the other networks, and the most it can be."""
 
 
 def ascend(
     spec: PermutationSpec,
-    objective: JointObjective,
+    objective: JointObjective[Key],
     permutations: Sequence[Permutation],
     *,
     moving: Sequence[int] | None = None,
@@ -78,16 +132,12 @@ def ascend(
     Parameters
     ----------
     objective:
-        Changed in place: it stands at the permutations found afterwards.
-    permutations:
-        Where it stands, one a network.
+        Stands at ``permutations``, and at the returned ones afterwards.
     moving:
         The networks that may move; all if not given.
     by_network:
         Move one network until none of its families gains before the next one (MergeMany); else
         take a family of all networks before the next family.
-    seed:
-        For the order of families and networks.
 
     Returns
     -------
@@ -105,18 +155,15 @@ def ascend(
             if (index, family) not in waiting:
                 continue
             waiting.discard((index, family))
-            similarity = objective.similarity(index, family)
-            step = whole(spec, assign(spec, similarity))
-            if not _promises(spec, similarity, step):
-                continue
-            gain = objective.move(index, family, step)
+            step, _, promised = best_step(spec, objective.similarity(index, family))
+            gain = objective.move(index, family, step) if promised > 0.0 else 0.0
             if gain <= 0.0:
                 continue
             gained += gain
             reached[index] = spec.compose(step, reached[index])
-            own, others = objective.neighbours(family)
-            waiting |= {(index, other) for other in own}
-            waiting |= {(n, other) for n in moving if n != index for other in others}
+            in_network, in_others = objective.neighbours(family)
+            waiting |= {(index, other) for other in in_network}
+            waiting |= {(n, other) for n in moving if n != index for other in in_others}
         progress(sweeps)
         if gained <= _WORTH * abs(objective.total()):
             break
@@ -140,76 +187,29 @@ def _order(
     return [pair for pair in pairs if pair in waiting]
 
 
-def _promises(
-    spec: PermutationSpec, similarity: Mapping[str, np.ndarray], step: Permutation
-) -> bool:
-    """Whether the step pairs more similar units at all; it is not tried otherwise."""
-    value = sum(
-        float(m[np.arange(len(m)), unit_order(spec, g, step)].sum(dtype=np.float64))
-        for g, m in similarity.items()
-    )
-    return value > sum(float(np.trace(m, dtype=np.float64)) for m in similarity.values())
+class ActivationObjective(JointObjective[str]):
+    """By group, the responses of units; families do not interact.
 
-
-# A gain smaller than this share of what a family could hold at most may be rounding of float32.
-_ROUNDING = 1e-6
-
-
-class ActivationObjective:
-    """Implements :class:`~zooalign.matching.joint.JointObjective`; families do not interact.
-
-    ``permutations`` says where each network is to stand; the samples are of the networks as they
-    are. Held in memory: the samples and the sum of them over the networks.
+    ``permutations`` says where each network is to stand; the samples are of the networks as given.
     """
 
     def __init__(
-        self,
-        spec: PermutationSpec,
-        samples: Samples,
-        permutations: Sequence[Permutation],
+        self, spec: PermutationSpec, samples: Samples, permutations: Sequence[Permutation]
     ) -> None:
-        self._spec, self._places = spec, samples.places
+        self._places = samples.places
         self.families = [f for f in families(spec) if any(g in samples.places for g in f)]
-        self._current: list[dict[str, Tensor]] = []
-        self._sum: dict[str, Tensor] = {}
-        for own, permutation in zip(samples.rows, permutations, strict=True):
-            placed = {g: _moved(spec, g, permutation, rows) for g, rows in own.items()}
-            self._current.append(placed)
-            for group, rows in placed.items():
-                known = self._sum.get(group)
-                self._sum[group] = rows if known is None else known + rows
-
-    @property
-    def count(self) -> int:
-        """How many networks there are."""
-        return len(self._current)
+        super().__init__(spec, [rows.items() for rows in samples.rows], permutations)
 
     def similarity(self, index: int, family: Family) -> dict[str, np.ndarray]:
-        """See :class:`~zooalign.matching.joint.JointObjective`; float32."""
-        own = self._current[index]
+        """In float32."""
+        current = self._current[index]
         return {
-            g: ((self._sum[g] - own[g]) @ own[g].T).cpu().numpy() for g in family if g in self._sum
+            g: ((self._sum[g] - current[g]) @ current[g].T).cpu().numpy()
+            for g in self._keys(family)
         }
 
-    def move(self, index: int, family: Family, step: Permutation) -> float:
-        """See :class:`~zooalign.matching.joint.JointObjective`; gains are summed in float64."""
-        own, changed, gain, most = self._current[index], {}, 0.0, 0.0
-        for group in family:
-            if group not in self._sum:
-                continue
-            others = self._sum[group] - own[group]
-            moved = _moved(self._spec, group, step, own[group])
-            gain += float((others.double() * (moved.double() - own[group].double())).sum())
-            most += float(others.norm() * moved.norm())
-            changed[group] = (moved, others)
-        if gain <= _ROUNDING * most:
-            return 0.0
-        for group, (moved, others) in changed.items():
-            own[group], self._sum[group] = moved, others + moved
-        return gain
-
     def neighbours(self, family: Family) -> tuple[set[Family], set[Family]]:
-        """See :class:`~zooalign.matching.joint.JointObjective`."""
+        """The family itself, in the other networks."""
         return set(), {family}
 
     def total(self) -> float:
@@ -224,37 +224,26 @@ class ActivationObjective:
         return paired / (pairs * units) if pairs and units else 0.0
 
     def _paired(self, group: str) -> float:
-        squares = [float(own[group].double().square().sum()) for own in self._current]
+        squares = [float(rows[group].double().square().sum()) for rows in self._current]
         return (float(self._sum[group].double().square().sum()) - sum(squares)) / 2
 
+    def _keys(self, family: Family) -> list[str]:
+        return [group for group in family if group in self._sum]
 
-def _moved(spec: PermutationSpec, group: str, step: Permutation, rows: Tensor) -> Tensor:
-    order = torch.from_numpy(unit_order(spec, group, step)).to(rows.device)
-    return rows.index_select(0, order)
+    def _moved(self, key: str, step: Permutation, tensor: Tensor) -> Tensor:
+        order = torch.from_numpy(unit_order(self._spec, key, step)).to(tensor.device)
+        return tensor.index_select(0, order)
+
+    def _gain(self, index: int, key: str, others: Tensor, moved: Tensor) -> tuple[float, float]:
+        difference = moved.double() - self._current[index][key].double()
+        return float((others.double() * difference).sum()), float(others.norm() * moved.norm())
 
 
-class WeightObjective:
-    """Implements :class:`~zooalign.matching.joint.JointObjective`.
+class WeightObjective(JointObjective[tuple[int, str]]):
+    """By checkpoint and name, the tensors of the state dicts, in float32.
 
-    Parameters
-    ----------
-    networks:
-        One sequence of state dicts a network, all of one length.
-    permutations:
-        Where each network stands.
-    scale:
-        ``plain``, ``balanced`` or ``cosine`` as for
-        :func:`~zooalign.matching.weight.weight_matching`: every tensor is divided by its norm to
-        the power 0, 1/2 or 1, which is the same scale for every pair.
-
-    Raises
-    ------
-    MergeError
-        If a tensor holds a value that is not finite, or the scale is not known.
-
-    Notes
-    -----
-    Held in memory: a float32 copy of every network and one of their sum.
+    ``networks`` has one sequence of state dicts a network, all of one length. Every tensor is
+    divided by its norm to the power that ``scale`` gives: the same scale for every pair.
     """
 
     def __init__(
@@ -265,91 +254,55 @@ class WeightObjective:
         *,
         scale: str = "balanced",
     ) -> None:
-        power = power_of(scale)
-        self._spec = spec
-        buffers = set(spec.buffers)
         everywhere = [state for network in networks for state in network]
-        names = [
-            n for n in spec.by_parameter if n not in buffers and all(n in s for s in everywhere)
-        ]
+        matched = tensors_matched(spec, everywhere[0], everywhere[-1])
+        names = [n for n in matched if all(n in state for state in everywhere)]
         self._where = WeightFamilies(spec, names)
         self.families = self._where.families
-        self._current: list[dict[tuple[int, str], Tensor]] = []
-        self._sum: dict[tuple[int, str], Tensor] = {}
-        self._norms: list[dict[tuple[int, str], float]] = []
-        for network, permutation in zip(networks, permutations, strict=True):
-            tensors, sizes = {}, {}
-            for time, state in enumerate(network):
-                for name in names:
-                    tensor = state[name].detach().float()
-                    length = norm(name, tensor)
-                    size = length ** (1.0 - power) if length else 0.0
-                    scaled = tensor * (size / length) if length else tensor.clone()
-                    key = (time, name)
-                    tensors[key] = spec.apply_to_tensor(permutation, name, scaled)
-                    sizes[key] = size
-                    known = self._sum.get(key)
-                    self._sum[key] = tensors[key] if known is None else known + tensors[key]
-            self._current.append(tensors)
-            self._norms.append(sizes)
         self._times = len(networks[0])
+        self._norms: list[dict[tuple[int, str], float]] = []
+        scaled = (self._scaled(network, names, POWERS[scale]) for network in networks)
+        super().__init__(spec, scaled, permutations)
 
-    @property
-    def count(self) -> int:
-        """How many networks there are."""
-        return len(self._current)
+    def _scaled(
+        self, network: Sequence[Mapping[str, Tensor]], names: Sequence[str], power: float
+    ) -> Iterator[tuple[tuple[int, str], Tensor]]:
+        sizes: dict[tuple[int, str], float] = {}
+        self._norms.append(sizes)
+        for time, state in enumerate(network):
+            for name in names:
+                tensor = state[name].detach().float()
+                length = norm(name, tensor)
+                sizes[time, name] = length ** (1.0 - power) if length else 0.0
+                scaled = tensor * (sizes[time, name] / length) if length else tensor.clone()
+                yield (time, name), scaled
 
     def similarity(self, index: int, family: Family) -> dict[str, np.ndarray]:
-        """See :class:`~zooalign.matching.joint.JointObjective`; float32."""
-        own = self._current[index]
-        others = {
-            (time, name): self._sum[time, name] - own[time, name]
-            for name in self._where.touched[family]
-            for time in range(self._times)
-        }
+        """In float32."""
+        current = self._current[index]
+        others = {key: self._sum[key] - current[key] for key in self._keys(family)}
         similarity = {}
         for group in family:
             total: Tensor | None = None
             for place in self._where.places.get(group, ()):
                 for time in range(self._times):
                     key = (time, place.tensor)
-                    left, right = place.rows(others[key]), place.rows(own[key])
+                    left, right = place.rows(others[key]), place.rows(current[key])
                     total = left @ right.T if total is None else total.addmm_(left, right.T)
             if total is not None:
                 similarity[group] = total.cpu().numpy()
         return similarity
 
-    def move(self, index: int, family: Family, step: Permutation) -> float:
-        """See :class:`~zooalign.matching.joint.JointObjective`; gains are summed in float64."""
-        own = self._current[index]
-        changed, gain, most = {}, 0.0, 0.0
-        for name in self._where.touched[family]:
-            for time in range(self._times):
-                key = (time, name)
-                moved = self._spec.apply_to_tensor(step, name, own[key])
-                others = self._sum[key] - own[key]
-                gain += inner(others, moved) - inner(others, own[key])
-                most += self._norms[index][key] * sum(
-                    sizes[key] for n, sizes in enumerate(self._norms) if n != index
-                )
-                changed[key] = (moved, others)
-        if gain <= _ROUNDING * most:
-            return 0.0
-        for key, (moved, others) in changed.items():
-            own[key] = moved
-            self._sum[key] = others + moved
-        return gain
-
     def neighbours(self, family: Family) -> tuple[set[Family], set[Family]]:
-        """See :class:`~zooalign.matching.joint.JointObjective`."""
+        """Families that share a tensor with it."""
         near = self._where.disturbed_by(family)
         return (near if family in self._where.twice else near - {family}), near
 
     def total(self) -> float:
         """Sum over pairs of the scaled inner products, in float64."""
-        whole = sum(inner(t, t) for t in self._sum.values())
-        own = sum(size**2 for sizes in self._norms for size in sizes.values())
-        return (whole - own) / 2
+        of_sum = sum(inner(t, t) for t in self._sum.values())
+        of_each = sum(size**2 for sizes in self._norms for size in sizes.values())
+        return (of_sum - of_each) / 2
 
     def value(self) -> float:
         """:meth:`total` over what equal directions would give: 1 for equal networks."""
@@ -358,3 +311,16 @@ class WeightObjective:
             sizes = [norms[key] for norms in self._norms]
             most += (sum(sizes) ** 2 - sum(size**2 for size in sizes)) / 2
         return self.total() / most if most else 0.0
+
+    def _keys(self, family: Family) -> list[tuple[int, str]]:
+        return [(n, name) for name in self._where.touched[family] for n in range(self._times)]
+
+    def _moved(self, key: tuple[int, str], step: Permutation, tensor: Tensor) -> Tensor:
+        return self._spec.apply_to_tensor(step, key[1], tensor)
+
+    def _gain(
+        self, index: int, key: tuple[int, str], others: Tensor, moved: Tensor
+    ) -> tuple[float, float]:
+        norms = sum(sizes[key] for n, sizes in enumerate(self._norms) if n != index)
+        gain = inner(others, moved) - inner(others, self._current[index][key])
+        return gain, self._norms[index][key] * norms

@@ -11,7 +11,7 @@ that is worse than the start by it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import cos, pi
 
 import numpy as np
@@ -22,15 +22,13 @@ from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import require_repeatable
 from zooalign.matching.activation import ActivationOptions, Activations
 from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet, Criterion
-from zooalign.matching.midpoint import Midpoint
-from zooalign.matching.problem import MatchProblem, Solver, option
-from zooalign.matching.relaxed import softened
-from zooalign.matching.result import Match
-from zooalign.matching.weight import LocalOptimum, summary
-from zooalign.progress import StepProgress, silent_steps
+from zooalign.matching.problem import Match, MatchProblem, Solver, option
+from zooalign.matching.relaxed import Relaxation, softened
+from zooalign.matching.weight import LocalOptimum, summary, tensors_matched
+from zooalign.progress import StepProgress
 from zooalign.symmetry.permutation import Permutation
 
-__all__ = ["LearnedMatching", "LearningOptions", "learn_permutation"]
+__all__ = ["LearnedMatching", "LearningOptions", "Midpoint", "learn_permutation"]
 
 # Of the temperature, what is left at the end of the sinkhorn variant.
 _COLD = 0.05
@@ -96,22 +94,55 @@ class LearnedMatching(LearningOptions, Solver):
     )
 
     def solve(self, problem: MatchProblem) -> Match:
-        """Match activations, and learn from there.
-
-        Raises
-        ------
-        DataError
-            If there are fewer than four rows, or rows that do not fit together.
-        """
+        """Match activations, and learn from there; fewer than four rows raise DataError."""
         module, data = problem.run_on_data(self.name)
         require_repeatable(data, "the calibration data", "twice")
         rows = CalibrationSet.read(data, problem.device)
         ends = (problem.target, problem.source)
-        midpoint = Midpoint(
-            problem, CalibrationLoss(module, rows, ends, self.criterion, self.labels)
-        )
-        activations = Activations(replace(problem, progress=silent_steps), self.places)
+        loss = CalibrationLoss(module, rows, ends, self.criterion, self.labels)
+        midpoint = Midpoint(problem, loss)
+        activations = Activations(problem.quiet, self.places)
         return learn_permutation(problem, self, midpoint, activations, self.initial, self.starts)
+
+
+class Midpoint:
+    """The network halfway between target and permuted source, and its loss on calibration rows."""
+
+    def __init__(self, problem: MatchProblem, loss: CalibrationLoss) -> None:
+        self.spec = problem.spec
+        self.state_loss = loss
+        names = [n for n in problem.target if n in problem.source]
+        self.target = {n: problem.target[n] for n in names}
+        self._source = {n: problem.source[n] for n in names}
+        matched = tensors_matched(problem.spec, problem.target, problem.source)
+        self.relaxation = Relaxation(problem.spec, matched)
+
+    def project(self, scores: Mapping[str, Tensor]) -> Permutation:
+        """The permutation that scores ask for."""
+        return self.relaxation.project({g: m.double() for g, m in scores.items()})
+
+    def matrices(self, permutation: Permutation) -> dict[str, Tensor]:
+        """The 0-1 matrices of a permutation."""
+        return self.relaxation.matrices(permutation, next(iter(self.target.values())))
+
+    def _state(self, matrices: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        midpoint = {}
+        for name, tensor in self.target.items():
+            other = self._source[name]
+            if name in self.relaxation.places:
+                other = self.relaxation.moved(matrices, name, other)
+            midpoint[name] = (tensor + other) / 2 if tensor.is_floating_point() else tensor
+        return midpoint
+
+    def loss(self, matrices: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        """On some rows, the source under matrices; differentiable in them."""
+        return self.state_loss(self._state(matrices), index)
+
+    def mean_loss(self, permutation: Permutation, batch: int, index: Tensor | None = None) -> float:
+        """Mean loss under a permutation, on all rows or some; no gradients."""
+        with torch.no_grad():
+            state = self._state(self.matrices(permutation))
+        return self.state_loss.mean(state, batch, index)
 
 
 def learn_permutation(
@@ -123,8 +154,9 @@ def learn_permutation(
     starts: int = 1,
 ) -> Match:
     """Learn from the activations' match, or from ``initial``: its pairs count beside similarity."""
-    if midpoint.rows < 4:
-        raise DataError(f"the data has {midpoint.rows} rows; learning needs some hundred")
+    count = midpoint.state_loss.rows.count
+    if count < 4:
+        raise DataError(f"the data has {count} rows; learning needs some hundred")
     activation_match, similarity = activations.match(options.kind)
     first = activation_match.permutation if initial is None else initial
     if initial is not None:
@@ -132,8 +164,8 @@ def learn_permutation(
             paired = _PAIRED * matrix.numpy()
             similarity[group] = similarity[group] + paired if group in similarity else paired
     generator = torch.Generator().manual_seed(problem.seed)
-    order = torch.randperm(midpoint.rows, generator=generator)
-    held_out = order[: max(2, round(options.holdout * midpoint.rows))]
+    order = torch.randperm(count, generator=generator)
+    held_out = order[: max(2, round(options.holdout * count))]
     before = midpoint.mean_loss(problem.spec.identity(), options.batch, held_out)
     start = midpoint.mean_loss(first, options.batch, held_out)
     ends: list[LocalOptimum] = []
@@ -146,10 +178,10 @@ def learn_permutation(
     details = {
         **summary(ends),
         "steps": best.sweeps,
-        "samples": midpoint.rows,
+        "samples": count,
         "held_out": len(held_out),
         "start_objective": -start,
-        "labelled": float(midpoint.labelled),
+        "labelled": float(midpoint.state_loss.labelled),
     }
     return Match(best.permutation, "learned", -before, best.objective, details)
 
@@ -173,25 +205,21 @@ def _scores(
     return scores
 
 
+@dataclass(frozen=True, eq=False)
 class _Search:
     """Gradient steps from one start."""
 
-    def __init__(
-        self,
-        midpoint: Midpoint,
-        options: LearningOptions,
-        seen: Tensor,
-        held_out: Tensor,
-        generator: torch.Generator,
-    ) -> None:
-        self._midpoint, self._options, self._generator = midpoint, options, generator
-        self._seen, self._held_out = seen, held_out
+    midpoint: Midpoint
+    options: LearningOptions
+    seen: Tensor
+    held_out: Tensor
+    generator: torch.Generator
 
     def run(
         self, best: LocalOptimum, scores: dict[str, Tensor], progress: StepProgress
     ) -> LocalOptimum:
         """Steps until the schedule or the patience ends; the best of ``best`` and all tests."""
-        options, midpoint = self._options, self._midpoint
+        options, midpoint = self.options, self.midpoint
         sizes = midpoint.relaxation.sizes
         leaves = {g: m.requires_grad_() for g, m in scores.items() if g in sizes}
         if not leaves:
@@ -200,10 +228,10 @@ class _Search:
         waited = 0
         for step in range(options.steps):
             optimizer.param_groups[0]["lr"] = options.rate_at(step)
-            drawn = torch.randperm(len(self._seen), generator=self._generator)[: options.batch]
+            drawn = torch.randperm(len(self.seen), generator=self.generator)[: options.batch]
             with torch.enable_grad():
                 matrices = self._forward(scores, leaves, step)
-                loss = midpoint.loss(matrices, self._seen[drawn]).mean()
+                loss = midpoint.loss(matrices, self.seen[drawn]).mean()
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
             optimizer.step()
@@ -211,7 +239,7 @@ class _Search:
             if (step + 1) % options.check and step + 1 < options.steps:
                 continue
             permutation = midpoint.project(scores)
-            value = -midpoint.mean_loss(permutation, options.batch, self._held_out)
+            value = -midpoint.mean_loss(permutation, options.batch, self.held_out)
             waited = 0 if value > best.objective else waited + 1
             if value > best.objective:
                 best = LocalOptimum(value, permutation, step + 1)
@@ -223,11 +251,10 @@ class _Search:
         self, scores: Mapping[str, Tensor], leaves: Mapping[str, Tensor], step: int
     ) -> dict[str, Tensor]:
         """The matrices that are run, with gradients."""
-        midpoint, temperature = self._midpoint, self._options.temperature
-        if self._options.variant == "sinkhorn":
-            temperature *= _COLD ** (step / self._options.steps)
+        midpoint, temperature = self.midpoint, self.options.temperature
+        if self.options.variant == "sinkhorn":
+            temperature *= _COLD ** (step / self.options.steps)
             return softened(midpoint.spec, leaves, temperature)
         soft = softened(midpoint.spec, leaves, temperature)
-        like = next(iter(midpoint.target.values()))
-        hard = midpoint.relaxation.matrices(midpoint.project(scores), like)
+        hard = midpoint.matrices(midpoint.project(scores))
         return {g: hard[g] + soft[g] - soft[g].detach() for g in soft}

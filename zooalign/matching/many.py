@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
-from zooalign.graph.batches import Batch, read_batches, require_repeatable
+from zooalign.graph.batches import read_batches, require_repeatable
 from zooalign.graph.capture import captured_once
+from zooalign.graph.lazy_state import device_of
+from zooalign.matching.activation import Graphs
 from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet, Criterion
 from zooalign.matching.joint import ActivationObjective, JointObjective, WeightObjective, ascend
-from zooalign.matching.problem import MatchProblem, Options, device_of, option
-from zooalign.matching.result import Match
+from zooalign.matching.problem import Match, MatchProblem, Options, option
 from zooalign.matching.samples import Samples, SamplesReader
 from zooalign.matching.statistics import KINDS
-from zooalign.matching.weight import SCALES, WeightMatching
+from zooalign.matching.weight import SCALES, WeightMatching, tensors_matched
 from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec, Permuted
@@ -41,7 +42,7 @@ WAYS = ("universe", "mean", "reference", "auto")
 
 
 def require_way(method: str, through: str) -> None:
-    """Raise MergeError where several models cannot be brought in one order in this way."""
+    """Raise MergeError where several models cannot be matched in this way."""
     if through not in WAYS:
         raise MergeError(f"no way '{through}'; there are {', '.join(WAYS)}")
     if through != "reference" and method not in METHODS:
@@ -78,7 +79,7 @@ class ManyOptions(Options):
 
 @dataclass(frozen=True)
 class ManyMatch:
-    """One permutation for each network, which bring all of them in one order.
+    """One permutation for each network: they reorder all networks to match each other.
 
     Attributes
     ----------
@@ -92,7 +93,7 @@ class ManyMatch:
         The network whose order is kept.
     objective_before, objective_after:
         Mean over all pairs: correlation of paired units, or inner product of weights over the
-        product of their norms; for the networks as they are, and in the order found.
+        product of their norms; for the networks as they are, and reordered.
     details:
         Numbers for a report: sweeps, and the objective from each reference (``from_0``, ...).
     """
@@ -128,22 +129,15 @@ def match_many(
 
     Parameters
     ----------
-    spec:
-        Of the architecture.
     networks:
         State dicts on one device; or sequences of state dicts, all of one length: then one
         permutation serves all checkpoints of a network.
-    data:
-        Batches of inputs, or of (inputs, targets); read once, as for activation matching.
-    module:
-        The architecture; needed to compare activations.
+    data, module:
+        Needed to compare activations; the data is read once.
     seed:
         For the order in which families and networks move, and which positions are kept.
     options:
-        Fields of :class:`ManyOptions`: ``method`` (``activation`` or ``weight``), ``references``
-        (indices of networks to try; the one with the largest objective is taken, and its order
-        kept), ``scale`` of weights, ``kind`` and ``columns`` of activations, ``criterion`` and
-        ``labels`` of ``auto``, and ``through``:
+        Fields of :class:`ManyOptions`. ``through`` is one of
 
         ``reference``: each network to the reference alone. ``mean``: one network at a time to the
         mean of the others, from where they are, until none gains. ``universe`` (default): from the
@@ -174,58 +168,6 @@ def match_many(
 
 
 @dataclass(frozen=True)
-class _Joint:
-    """What is compared of some networks, and how one of them is matched to another alone."""
-
-    spec: PermutationSpec
-    count: int
-    # The objective of some networks that stand at some permutations.
-    objective: Callable[[Sequence[int], Sequence[Permutation]], JointObjective]
-    pair: Callable[[int, int], Permutation]
-    method: str
-    seed: int
-    facts: Mapping[str, float] = field(default_factory=dict)
-
-    def solve(
-        self, through: str, references: Sequence[int], progress: StepProgress = silent_steps
-    ) -> ManyMatch:
-        """The result of the best reference."""
-        spec, everyone = self.spec, range(self.count)
-        identity = (spec.identity(),) * self.count
-        before = self.objective(everyone, identity).value()
-        details = dict(self.facts)
-        best: tuple[float, tuple[Permutation, ...], int] | None = None
-        for reference in references if through != "mean" else references[:1]:
-            at, sweeps = identity, 0
-            if through != "mean":
-                at = tuple(
-                    spec.identity() if n == reference else self.pair(reference, n) for n in everyone
-                )
-            objective = self.objective(everyone, at)
-            if through != "reference":
-                by_network = through == "mean"
-                at, sweeps = ascend(
-                    spec, objective, at, by_network=by_network, seed=self.seed, progress=progress
-                )
-            value = objective.value()
-            details |= {f"from_{reference}": value, "sweeps": sweeps}
-            if best is None or value > best[0]:
-                best = (value, at, reference)
-        assert best is not None
-        after, at, reference = best
-        # Only the networks' order relative to each other matters: keep the reference's own.
-        back = spec.invert(at[reference])
-        kept = tuple(spec.compose(back, p) for p in at)
-        return ManyMatch(kept, self.method, through, reference, before, after, details)
-
-    def ascend_pair(self, target: int, source: int) -> Permutation:
-        """Match a pair by the joint objective of the two."""
-        start = (self.spec.identity(),) * 2
-        objective = self.objective((target, source), start)
-        return ascend(self.spec, objective, start, moving=(1,), seed=self.seed)[0][1]
-
-
-@dataclass(frozen=True)
 class _Networks:
     """Networks to be matched, and what they can be compared with."""
 
@@ -239,10 +181,7 @@ class _Networks:
     def match(self, options: ManyOptions) -> ManyMatch:
         if options.through == "auto":
             return self._by_loss(options)
-        if options.method == "weight":
-            joint = self._by_weights(options)
-            return joint.solve(options.through, options.references, self.progress)
-        return self._by_activations(options)
+        return self._by_weights(options) if options.method == "weight" else self._by_data(options)
 
     def _run_on_data(self, purpose: str) -> tuple[nn.Module, Iterable[Any]]:
         if self.data is None or self.module is None:
@@ -256,10 +195,9 @@ class _Networks:
         for r in options.references:
             alone = replace(options, through="reference", references=(r,))
             ways[f"reference_{r}"] = self.match(alone)
-        last = [sequence[-1] for sequence in self.sequences]
         return least_loss(
             self.spec,
-            last,
+            [sequence[-1] for sequence in self.sequences],
             ways,
             module=module,
             data=data,
@@ -267,78 +205,113 @@ class _Networks:
             labels=options.labels,
         )
 
-    def _by_weights(self, options: ManyOptions) -> _Joint:
-        def objective(which: Sequence[int], at: Sequence[Permutation]) -> JointObjective:
+    def _by_weights(self, options: ManyOptions) -> ManyMatch:
+        def objective(which: Sequence[int], at: Sequence[Permutation]) -> WeightObjective:
             chosen = [self.sequences[n] for n in which]
             return WeightObjective(self.spec, chosen, at, scale=options.scale)
 
         def pair(target: int, source: int) -> Permutation:
-            if len(self.sequences[0]) > 1:
-                return joint.ascend_pair(target, source)
             ends = self.sequences[target][0], self.sequences[source][0]
             problem = MatchProblem(self.spec, *ends, seed=self.seed)
             return WeightMatching(scale=options.scale).solve(problem).permutation
 
-        joint = _Joint(self.spec, len(self.sequences), objective, pair, "weight", self.seed)
-        return joint
+        alone = pair if len(self.sequences[0]) == 1 else None
+        return self._best_reference(options, objective, self.progress, alone)
 
-    def _by_activations(self, options: ManyOptions) -> ManyMatch:
+    def _by_data(self, options: ManyOptions) -> ManyMatch:
         spec = self.spec
         module, data = self._run_on_data("matching by activations")
         reader = SamplesReader(
-            spec, module, device_of(self.sequences[0][0]), columns=options.columns,
-            kind=options.kind, seed=self.seed, progress=self.progress,
-        )  # fmt: skip
-        plan, batches = reader.plan(data)
+            graphs=Graphs(spec, module, device_of(self.sequences[0][0])),
+            columns=options.columns,
+            kind=options.kind,
+            seed=self.seed,
+            progress=self.progress,
+        )
+        plan, batches = reader.graphs.plan(data)
         if len(plan) > 1:
             require_repeatable(data, "the calibration data", f"{len(plan)} times")
         permutations = [spec.identity()] * len(self.sequences)
         known: frozenset[str] = frozenset()
         steps: list[tuple[ManyMatch, float]] = []
         for number, groups in enumerate(plan):
-            stream: Iterable[Batch] = batches if number == 0 else read_batches(data)
             moved: Sequence[Sequence[State]] = self.sequences
             if known:
                 moved = [
                     [Permuted(spec, p, state) for state in sequence]
                     for p, sequence in zip(permutations, self.sequences, strict=True)
                 ]
+            stream = read_batches(data) if number else batches
             samples = reader.read(moved, stream, groups, known)
-            step = self._of_samples(samples).solve(options.through, options.references)
+            step = self._of_samples(options, samples)
             permutations = [
                 spec.compose(s, p) for s, p in zip(step.permutations, permutations, strict=True)
             ]
             known |= groups
             steps.append((step, sum(len(rows) for rows in samples.rows[0].values())))
-        return _joined(tuple(permutations), steps)
+        total = sum(units for _, units in steps) or 1.0
+        return replace(
+            steps[0][0],
+            permutations=tuple(permutations),
+            objective_before=sum(step.objective_before * units for step, units in steps) / total,
+            objective_after=sum(step.objective_after * units for step, units in steps) / total,
+            details={**steps[0][0].details, "passes": len(steps)},
+        )
 
-    def _of_samples(self, samples: Samples) -> _Joint:
-        def objective(which: Sequence[int], at: Sequence[Permutation]) -> JointObjective:
+    def _of_samples(self, options: ManyOptions, samples: Samples) -> ManyMatch:
+        def objective(which: Sequence[int], at: Sequence[Permutation]) -> ActivationObjective:
             rows = tuple(samples.rows[n] for n in which)
             return ActivationObjective(self.spec, replace(samples, rows=rows), at)
 
-        def pair(target: int, source: int) -> Permutation:
-            return joint.ascend_pair(target, source)
+        match = self._best_reference(options, objective, silent_steps)
+        size = {"samples": samples.count, "bytes": samples.bytes}
+        return replace(match, details={**size, **match.details})
 
-        facts = {"samples": samples.count, "bytes": samples.bytes}
-        joint = _Joint(
-            self.spec, len(samples.rows), objective, pair, "activation", self.seed, facts
-        )
-        return joint
+    def _best_reference(
+        self,
+        options: ManyOptions,
+        objective: Callable[[Sequence[int], Sequence[Permutation]], JointObjective[Any]],
+        progress: StepProgress,
+        pair: Callable[[int, int], Permutation] | None = None,
+    ) -> ManyMatch:
+        """The result of the best reference.
 
+        ``objective`` is that of some networks that stand at some permutations; ``pair`` matches a
+        source to a target, by the objective of the two if not given.
+        """
+        spec, everyone = self.spec, range(len(self.sequences))
+        identity = (spec.identity(),) * len(everyone)
 
-def _joined(
-    permutations: tuple[Permutation, ...], steps: Sequence[tuple[ManyMatch, float]]
-) -> ManyMatch:
-    """One report of several rounds, which matched different groups."""
-    total = sum(units for _, units in steps) or 1.0
-    return replace(
-        steps[0][0],
-        permutations=permutations,
-        objective_before=sum(step.objective_before * units for step, units in steps) / total,
-        objective_after=sum(step.objective_after * units for step, units in steps) / total,
-        details={**steps[0][0].details, "passes": len(steps)},
-    )
+        def pair_by_objective(target: int, source: int) -> Permutation:
+            two = objective((target, source), identity[:2])
+            return ascend(spec, two, identity[:2], moving=(1,), seed=self.seed)[0][1]
+
+        pair = pair or pair_by_objective
+        by_network = options.through == "mean"
+        before = objective(everyone, identity).value()
+        details: dict[str, float] = {}
+        best: tuple[float, tuple[Permutation, ...], int] | None = None
+        for reference in options.references[:1] if by_network else options.references:
+            at, sweeps = identity, 0
+            if not by_network:
+                at = tuple(
+                    spec.identity() if n == reference else pair(reference, n) for n in everyone
+                )
+            standing = objective(everyone, at)
+            if options.through != "reference":
+                at, sweeps = ascend(
+                    spec, standing, at, by_network=by_network, seed=self.seed, progress=progress
+                )
+            value = standing.value()
+            details |= {f"from_{reference}": value, "sweeps": sweeps}
+            if best is None or value > best[0]:
+                best = (value, at, reference)
+        assert best is not None
+        after, at, reference = best
+        # Only the networks' order relative to each other matters: keep the reference's own.
+        back = spec.invert(at[reference])
+        kept = tuple(spec.compose(back, p) for p in at)
+        return ManyMatch(kept, options.method, options.through, reference, before, after, details)
 
 
 def least_loss(
@@ -353,26 +326,9 @@ def least_loss(
 ) -> ManyMatch:
     """The candidate whose average of all networks has the least loss on the calibration data.
 
-    Parameters
-    ----------
-    states:
-        One state dict for each network, as it is.
-    candidates:
-        By name; of equal ones the first is taken.
-    data:
-        Batches of (inputs, targets), or of inputs; held in memory.
-    criterion, labels:
-        See :class:`~zooalign.matching.calibration_set.CalibrationLoss`.
-
-    Returns
-    -------
-    ManyMatch
-        The best, ``details`` with every candidate's loss under ``loss_of_NAME``.
-
-    Raises
-    ------
-    DataError
-        If the data holds no batch, or labels or a criterion are asked for and there are no targets.
+    ``states`` has one state dict for each network, as it is. Of equal candidates the first is
+    taken; its ``details`` get every candidate's loss under ``loss_of_NAME``. The data is held in
+    memory; see :class:`~zooalign.matching.calibration_set.CalibrationLoss`.
     """
     require_repeatable(data, "the calibration data", "several times")
     rows = CalibrationSet.read(data, device_of(states[0]))
@@ -416,32 +372,23 @@ def _require_fitting(
         raise MergeError(
             f"references {list(references)} are not among the {len(sequences)} networks"
         )
-    names = {n for n in sequences[0][0] if n in spec.by_parameter and n not in spec.buffers}
-    for number, sequence in enumerate(sequences):
-        for state in sequence:
-            _require_same_tensors(spec, state, names, number)
-
-
-def _require_same_tensors(
-    spec: PermutationSpec, state: State, names: set[str], number: int
-) -> None:
-    different = names.symmetric_difference(
-        n for n in state if n in spec.by_parameter and n not in spec.buffers
-    )
+    names = set(tensors_matched(spec, sequences[0][0], sequences[0][0]))
     # Tied names are often left out of files: one of them is enough.
-    different = {n for n in different if n not in spec.tied and n not in spec.tied.values()}
-    if different or not names:
-        listed = ", ".join(sorted(different)[:3]) or "none is known"
-        raise MergeError(
-            f"networks 0 and {number} differ in tensors ({listed}): they are not of the one "
-            "architecture that the spec is for"
-        )
-    for name in names:
-        if name in state and tuple(state[name].shape) != spec.shapes[name]:
+    tied = {*spec.tied, *spec.tied.values()}
+    for number, state in ((n, state) for n, sequence in enumerate(sequences) for state in sequence):
+        different = names.symmetric_difference(tensors_matched(spec, state, state)) - tied
+        if different or not names:
+            listed = ", ".join(sorted(different)[:3]) or "none is known"
             raise MergeError(
-                f"'{name}' has shape {tuple(state[name].shape)} in network {number}, the spec is "
-                f"for {spec.shapes[name]}: it is of another architecture"
+                f"networks 0 and {number} differ in tensors ({listed}): they are not of the one "
+                "architecture that the spec is for"
             )
+        for name in names:
+            if name in state and tuple(state[name].shape) != spec.shapes[name]:
+                raise MergeError(
+                    f"'{name}' has shape {tuple(state[name].shape)} in network {number}, the spec "
+                    f"is for {spec.shapes[name]}: it is of another architecture"
+                )
 
 
 def match_stacked(
@@ -454,24 +401,16 @@ def match_stacked(
 
     Parameters
     ----------
-    spec:
-        Of the architecture.
     targets, sources:
         State dicts, as many of each; ``sources[t]`` is compared with ``targets[t]``.
     options:
-        Those of :func:`match_many`: ``method``, ``data``, ``module``, ``scale``, ``kind``,
-        ``columns``, ``seed``, ``progress``.
+        Arguments of :func:`match_many`, which raises what it says.
 
     Returns
     -------
     Match
         Its objectives are means over the checkpoints. With one checkpoint of each this is
         matching of a pair.
-
-    Raises
-    ------
-    MergeError, DataError
-        As for :func:`match_many`.
     """
     networks = [list(targets), list(sources)]
     many = match_many(spec, networks, through="reference", **options)

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
 from zooalign.matching.many import match_stacked
-from zooalign.matching.result import Match
+from zooalign.matching.problem import Match
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -28,14 +27,8 @@ State = Mapping[str, Tensor]
 class MaskOverlap:
     """How far two masks agree.
 
-    Attributes
-    ----------
-    shared:
-        Entries kept by both over entries kept by either: 1 for equal masks.
-    chance:
-        What masks that keep as many entries of each tensor, at random, would have on average.
-    kept:
-        Share of entries that each keeps.
+    ``shared`` is the entries kept by both over those kept by either, ``chance`` what random masks
+    that keep as many entries of each tensor have on average, ``kept`` the share each keeps.
     """
 
     shared: float
@@ -58,10 +51,7 @@ def mask_of(state: State, names: Iterable[str] | None = None) -> dict[str, Tenso
 def apply_mask(state: State, mask: Mask) -> dict[str, Tensor]:
     """The state dict with what the mask does not keep set to zero; the given one is left as it is.
 
-    Raises
-    ------
-    MergeError
-        If the mask names a tensor that is not there, or has another shape.
+    A mask of a tensor that is missing or of another shape raises MergeError.
     """
     for name, kept in mask.items():
         if name not in state or state[name].shape != kept.shape:
@@ -74,13 +64,7 @@ def apply_mask(state: State, mask: Mask) -> dict[str, Tensor]:
 
 
 def carry_mask(spec: PermutationSpec, permutation: Permutation, mask: Mask) -> dict[str, Tensor]:
-    """The mask of the permuted network: ``carry(mask)`` of ``P(w)`` is ``P(mask * w)``'s.
-
-    Raises
-    ------
-    SpecError
-        If mask, permutation and spec do not belong together.
-    """
+    """The mask of the permuted network; SpecError if the three do not belong together."""
     return spec.apply(permutation, mask)
 
 
@@ -99,13 +83,9 @@ def match_masks(
     ----------
     target, source:
         Masks, or as many masks of each (levels of pruning), which one permutation is to serve.
+        Masks of different tensors raise MergeError.
     options:
         Those of :func:`~zooalign.matching.many.match_stacked` for weights: ``scale``, ``seed``.
-
-    Raises
-    ------
-    MergeError
-        If the masks are of different tensors.
     """
     targets, sources = ([m] if isinstance(m, Mapping) else list(m) for m in (target, source))
     for mask in (*targets, *sources):
@@ -136,5 +116,4 @@ def mask_overlap(a: Mask, b: Mask) -> MaskOverlap:
 
 
 def _centred(mask: Mask) -> dict[str, Tensor]:
-    numbers = {name: kept.to(torch.float32) for name, kept in mask.items()}
-    return {name: kept - kept.mean() for name, kept in numbers.items()}
+    return {name: kept.float() - kept.float().mean() for name, kept in mask.items()}

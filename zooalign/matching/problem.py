@@ -1,6 +1,6 @@
-"""What is matched, and what a matching method is: a frozen dataclass whose fields are its options.
+"""What is matched, what a matching method is, and what it returns.
 
-A method is one class in one file::
+A method is a frozen dataclass whose fields are its options, one class in one file::
 
     @dataclass(frozen=True, kw_only=True)
     class Shuffle(Solver):
@@ -16,7 +16,7 @@ what a caller gives are read from the class.
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_type_hints
 
@@ -24,19 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
-from zooalign.matching.result import Match
+from zooalign.graph.lazy_state import device_of
 from zooalign.progress import StepProgress, silent_steps
+from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["MatchProblem", "Options", "Solver", "device_of", "option"]
+__all__ = ["Match", "MatchProblem", "Options", "Solver", "option"]
 
 Need = Literal["data", "module"]
 T = TypeVar("T")
-
-
-def device_of(state: Mapping[str, Tensor]) -> torch.device:
-    """The device of a state dict's tensors."""
-    return next((state[name].device for name in state), torch.device("cpu"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +41,12 @@ class MatchProblem:
 
     Attributes
     ----------
-    spec:
-        Of the architecture.
     target, source:
         State dicts that fit the spec, on one device: the computation runs there.
     module:
         The architecture. Its own weights are not used and may be on the meta device.
     data:
         Batches of inputs, or of (inputs, targets).
-    seed:
-        For whatever is drawn at random.
     progress:
         Called with the number of steps (batches, starts, sweeps) done.
     """
@@ -72,6 +64,11 @@ class MatchProblem:
         """Where the computation runs."""
         return device_of(self.target)
 
+    @property
+    def quiet(self) -> "MatchProblem":
+        """The same problem, for a further step whose progress is not told."""
+        return replace(self, progress=silent_steps)
+
     def require(self, method: str, needs: Collection[Need]) -> None:
         """Raise MergeError, in the name of a method, where something it needs is missing."""
         if "data" in needs and self.data is None:
@@ -88,6 +85,38 @@ class MatchProblem:
         return self.module, self.data
 
 
+@dataclass(frozen=True)
+class Match:
+    """A permutation that reorders the source's units to match the target's.
+
+    Attributes
+    ----------
+    permutation:
+        To be applied to the source's state dict.
+    method:
+        The solver's registered name, ``activation`` or ``weight`` among the built-in ones.
+    objective_before, objective_after:
+        The solver's objective (larger is better) for the identity and for the permutation: the
+        mean correlation of paired units for activation matching, the inner product of the
+        weights over the product of their norms for weight matching.
+    details:
+        For a report: samples, sweeps, starts, the spread of the objective over starts, and
+        what is proved of the permutation (``gap``, ``distance``, ``certified``, ``exact``; see
+        :class:`~zooalign.matching.certificate.Certificate`).
+    """
+
+    permutation: Permutation
+    method: str
+    objective_before: float
+    objective_after: float
+    details: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def moved_fraction(self) -> float:
+        """Share of units that change place."""
+        return self.permutation.moved_fraction
+
+
 def option(default: T, help: str, *, choices: Sequence[str] = (), python_only: bool = False) -> T:
     """A field of :class:`Options`: its default, one line of help, and the values it may have.
 
@@ -99,13 +128,7 @@ def option(default: T, help: str, *, choices: Sequence[str] = (), python_only: b
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of frozen dataclasses that are checked when they are made.
-
-    Raises
-    ------
-    MergeError
-        If a value is of another type than the field, or not among its choices.
-    """
+    """Base of frozen dataclasses that check the types and choices of their values (MergeError)."""
 
     def __post_init__(self) -> None:
         types = get_type_hints(type(self))
@@ -128,13 +151,7 @@ class Options:
 
     @classmethod
     def given(cls, what: str, options: Mapping[str, Any]) -> Self:
-        """An instance with the options a caller gave; ``what`` has them, for messages.
-
-        Raises
-        ------
-        MergeError
-            If one is not known.
-        """
+        """An instance with the options a caller gave; MergeError names ``what`` lacks one."""
         known = sorted(cls.options())
         for name in sorted(set(options) - set(known)):
             near = get_close_matches(name, known, n=1)

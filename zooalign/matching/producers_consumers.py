@@ -1,10 +1,9 @@
-"""Which tensors produce the units of a group and which consume them, found by trial.
+"""Which tensors produce the units of a group and which consume them, by trial.
 
 A weight's rows, biases and norms produce units; the columns of the next weight consume them. This
-decides how a unit is removed, doubled or merged with another. The graph is run once on
-random parameters; then one unit's slice of a tensor is changed, and the operators that tensor goes
-into are run again. If only that unit of the result changes, the slice
-produces the unit.
+decides how a unit is removed, doubled or merged with another. The graph is run once on random
+parameters; then one unit's slice of a tensor is changed, and the operators that tensor goes into
+are run again. If only that unit of the result changes, the slice produces the unit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +13,15 @@ import torch
 from torch import Tensor, fx
 
 from zooalign.graph.execute import steps
-from zooalign.matching.axis_maps import tensor_views
-from zooalign.matching.unit_views import COPIES, UnitView, activation_views, base_name
+from zooalign.matching.unit_views import (
+    COPIES,
+    UnitView,
+    activation_views,
+    base_name,
+    from_front,
+    tensor_views,
+    to_front,
+)
 from zooalign.symmetry.derive import Derived
 
 __all__ = ["CONSUMES", "PRODUCES", "Roles", "find_roles"]
@@ -31,19 +37,9 @@ _MOST_TRIED = 64
 
 
 def find_roles(derived: Derived, state: Mapping[str, Tensor], inputs: Sequence[Any]) -> Roles:
-    """What each tensor's axis is to the group that stands along it.
+    """What each tensor's axis is to the group that stands along it, by random float64 values.
 
-    Parameters
-    ----------
-    derived:
-        The graph and its spec.
-    state, inputs:
-        Random values in float64, for parameters and inputs.
-
-    Returns
-    -------
-    By (tensor, group, axes) a subset of ``produces`` and ``consumes``: both for a tied tensor that
-    is used in two ways, none where no output shows a difference.
+    Both roles for a tied tensor that is used in two ways, none where no output shows a difference.
     """
     trial = _Trial(derived, state, inputs)
     return {
@@ -75,25 +71,16 @@ class _Trial:
                 self.weights.add(node)
 
     def role(self, name: str, place: UnitView) -> frozenset[str]:
-        roots = self._placeholders(name)
-        tried = range(min(len(place.positions), _MOST_TRIED))
-        for unit in tried:
-            found = frozenset(self._seen(roots, place, unit))
-            if found:
-                return found
+        parameters, tied = self.captured.parameters, self.captured.tied
+        roots = []
+        for node in self.captured.graph.nodes:
+            stored = parameters.get(node.name) if node.op == "placeholder" else None
+            if stored is not None and tied.get(stored, stored) == tied.get(name, name):
+                roots.append(node)
+        for unit in range(min(len(place.positions), _MOST_TRIED)):
+            if seen := frozenset(self._seen(roots, place, unit)):
+                return seen
         return frozenset()
-
-    def _placeholders(self, name: str) -> list[fx.Node]:
-        tied = self.captured.tied
-        root = tied.get(name, name)
-        return [
-            node
-            for node in self.captured.graph.nodes
-            if node.op == "placeholder"
-            and node.name in self.captured.parameters
-            and tied.get(self.captured.parameters[node.name], self.captured.parameters[node.name])
-            == root
-        ]
 
     def _seen(self, roots: Sequence[fx.Node], place: UnitView, unit: int) -> Iterator[str]:
         changed: dict[fx.Node, Any] = {
@@ -114,7 +101,7 @@ class _Trial:
                 difference = (value - self.values[node]).abs()
                 limit = _ROUNDING * float(self.values[node].abs().max())
                 if float(difference.max()) > limit:
-                    yield self._told(node, difference > limit, place.group, unit)
+                    yield self._role_in(node, difference > limit, place.group, unit)
 
     def _given(self, arguments: Any, changed: Mapping[fx.Node, Any]) -> Any:
         """Arguments of a node: values for nodes, and float64 where a floating dtype is named."""
@@ -128,13 +115,13 @@ class _Trial:
         given = dict(arguments) if isinstance(arguments, dict) else arguments
         return fx.node.map_aggregate(given, value)
 
-    def _told(self, node: fx.Node, moved: Tensor, group: str, unit: int) -> str:
+    def _role_in(self, node: fx.Node, moved: Tensor, group: str, unit: int) -> str:
         """Whether what changed is one unit of the group, somewhere in the result."""
         for place in self.places.get(node.name, ()):
             if place.group == group:
                 rows = place.rows(moved).any(1)
-                own = int(place.rows(moved).sum()) == int(moved.sum())
-                if own and rows.nonzero().flatten().tolist() == [unit]:
+                nowhere_else = int(place.rows(moved).sum()) == int(moved.sum())
+                if nowhere_else and rows.nonzero().flatten().tolist() == [unit]:
                     return PRODUCES
         return CONSUMES
 
@@ -143,11 +130,10 @@ def _shaken(value: Tensor, place: UnitView, unit: int) -> Tensor:
     """One unit's slice of a tensor, changed."""
     if not value.is_floating_point():
         return value
-    front = value.clone().movedim(place.axes, tuple(range(len(place.axes))))
-    rows = front.reshape(-1, *front.shape[len(place.axes) :]).clone()
+    rows = to_front(value, place.axes).clone()
     where = torch.from_numpy(place.positions[unit].copy())
     rows[where] = rows[where] * 1.37 + 0.11
-    return rows.reshape(front.shape).movedim(tuple(range(len(place.axes))), place.axes).contiguous()
+    return from_front(rows, place.axes, [value.shape[a] for a in place.axes]).contiguous()
 
 
 def _copy(value: Any) -> Any:

@@ -6,13 +6,18 @@ is linear in each of them and has derivatives.
 """
 
 from collections.abc import Iterable, Mapping
-from math import prod
 
 import torch
 from torch import Tensor
 
-from zooalign.matching.assignment import unit_order
-from zooalign.matching.unit_views import UnitView, by_tensor, parameter_views
+from zooalign.matching.assignment import assign, unit_order, whole
+from zooalign.matching.unit_views import (
+    UnitView,
+    by_tensor,
+    from_front,
+    parameter_views,
+    to_front,
+)
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -22,13 +27,8 @@ __all__ = ["Relaxation", "softened"]
 class Relaxation:
     """How matrices of groups act on the tensors of an architecture.
 
-    Attributes
-    ----------
-    places:
-        By tensor, where units stand.
-    sizes:
-        Per group that has a matrix, the number of its units in all contexts. A group has none
-        where groups nested in it stand at all its places: the inner matrices move its units.
+    ``sizes`` has per group with a matrix the number of its units in all contexts. A group has none
+    where groups nested in it stand at all its places: the inner matrices move its units.
     """
 
     def __init__(self, spec: PermutationSpec, names: Iterable[str]) -> None:
@@ -51,13 +51,8 @@ class Relaxation:
         means = {}
         for name in self.sizes:
             group = self.spec.by_id[name]
-            matrix = like.new_ones(1, 1)
-            counts = [*zip(group.over, group.contexts, strict=True), (group.id, group.size)]
-            for outer, count in counts:
-                fixed = outer in self.spec.fixed_sets
-                block = torch.eye(count) if fixed else torch.full((count, count), 1 / count)
-                matrix = torch.kron(matrix, block.to(like))
-            means[name] = matrix
+            sets = {**dict(zip(group.over, group.contexts, strict=True)), group.id: group.size}
+            means[name] = _outer(self.spec, sets, like, mean=True)
         return means
 
     def moved(self, matrices: Mapping[str, Tensor], name: str, tensor: Tensor) -> Tensor:
@@ -66,6 +61,11 @@ class Relaxation:
             tensor = _apply(place, matrices[place.group], tensor)
         return tensor
 
+    def project(self, scores: Mapping[str, Tensor]) -> Permutation:
+        """The permutation that matrices of scores ask for."""
+        similarity = {g: m.detach().cpu().numpy() for g, m in scores.items()}
+        return whole(self.spec, assign(self.spec, similarity))
+
     @property
     def degree(self) -> int:
         """Of the polynomials that tensors become where all matrices move along a line."""
@@ -73,15 +73,14 @@ class Relaxation:
 
 
 def _apply(place: UnitView, matrix: Tensor, tensor: Tensor) -> Tensor:
-    axes = tuple(range(len(place.axes)))
-    front = tensor.movedim(place.axes, axes)
-    extent = prod(front.shape[: len(axes)])
+    flat = to_front(tensor, place.axes)
     rows = matrix @ place.rows(tensor)
-    if place.whole and place.positions.size == extent:
-        return rows.reshape(front.shape).movedim(axes, place.axes)
-    index = torch.from_numpy(place.positions.reshape(-1)).to(tensor.device)
-    flat = front.reshape(extent, -1).index_copy(0, index, rows.reshape(index.numel(), -1))
-    return flat.reshape(front.shape).movedim(axes, place.axes)
+    if place.whole and place.positions.size == len(flat):
+        flat = rows.reshape(flat.shape)
+    else:
+        index = torch.from_numpy(place.positions.reshape(-1)).to(tensor.device)
+        flat = flat.index_copy(0, index, rows.reshape(index.numel(), *flat.shape[1:]))
+    return from_front(flat, place.axes, [tensor.shape[a] for a in place.axes])
 
 
 def softened(
@@ -100,15 +99,23 @@ def softened(
         inside = _sinkhorn(blocks / temperature, rounds)
         if group.over:
             pairs = (inside * blocks).sum((-1, -2))
-            allowed = pairs.new_ones(1, 1)
-            for outer, count in zip(group.over, group.contexts, strict=True):
-                fixed = outer in spec.fixed_sets
-                block = torch.eye(count) if fixed else torch.ones(count, count)
-                allowed = torch.kron(allowed, block.to(pairs))
+            sets = dict(zip(group.over, group.contexts, strict=True))
+            allowed = _outer(spec, sets, pairs, mean=False)
             pairs = (pairs / temperature).masked_fill(allowed == 0, -torch.inf)
             inside = inside * _sinkhorn(pairs, rounds)[:, :, None, None]
         soft[name] = inside.transpose(1, 2).reshape(matrix.shape)
     return soft
+
+
+def _outer(spec: PermutationSpec, sets: Mapping[str, int], like: Tensor, *, mean: bool) -> Tensor:
+    """Kronecker product over index sets of the mean permutation, or of which pairs are allowed."""
+    matrix = like.new_ones(1, 1)
+    for name, count in sets.items():
+        entry = 1 / count if mean else 1.0
+        fixed = name in spec.fixed_sets
+        block = torch.eye(count) if fixed else torch.full((count, count), entry)
+        matrix = torch.kron(matrix, block.to(like))
+    return matrix
 
 
 def _sinkhorn(scores: Tensor, rounds: int) -> Tensor:

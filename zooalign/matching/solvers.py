@@ -15,8 +15,7 @@ from zooalign.errors import MergeError
 from zooalign.graph.capture import captured_once
 from zooalign.hooks.manager import hook_failed, items_of
 from zooalign.matching.certificate import certify
-from zooalign.matching.problem import MatchProblem, Solver
-from zooalign.matching.result import Match
+from zooalign.matching.problem import Match, MatchProblem, Solver
 from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -24,7 +23,6 @@ __all__ = [
     "DEFAULT",
     "built_in",
     "match",
-    "solver_name",
     "solver_named",
     "solver_problem",
     "solvers",
@@ -56,10 +54,7 @@ def built_in() -> Mapping[str, type[Solver]]:
 def solvers() -> dict[str, type[Solver]]:
     """All matching methods by name (``--method NAME``): the built-in ones, then those of plugins.
 
-    Raises
-    ------
-    PluginError
-        If a plugin gives something else than solver classes, or a name that is there already.
+    PluginError if one gives something else than solver classes, or a name that is there already.
     """
     table = dict(built_in())
     for info, solver in items_of(_HOOK, solver_problem):
@@ -70,13 +65,7 @@ def solvers() -> dict[str, type[Solver]]:
 
 
 def solver_named(method: str) -> type[Solver]:
-    """The class of a matching method.
-
-    Raises
-    ------
-    MergeError
-        If there is none of that name.
-    """
+    """The class of a matching method; MergeError if there is none of that name."""
     table = solvers()
     if method not in table:
         raise MergeError(f"no matching method '{method}'; there are {', '.join(sorted(table))}")
@@ -94,11 +83,6 @@ def solver_problem(item: Any) -> str | None:
         return f"{item.__name__} has no `name`"
     taken = built_in().get(item.name, item) is not item
     return f"a method named {item.name!r} is there already" if taken else None
-
-
-def solver_name(item: type[Solver]) -> str:
-    """A solver's name."""
-    return item.name
 
 
 @captured_once()
@@ -156,16 +140,12 @@ def match(
     )
     problem.require(method, solver.needs)
     with torch.no_grad():
-        return _certified(problem, solver.solve(problem))
-
-
-def _certified(problem: MatchProblem, match: Match) -> Match:
-    """The match with what can be proved of it; weights that are not finite prove nothing."""
-    try:
-        certificate = certify(problem.spec, match.permutation, problem.target, problem.source)
-    except MergeError:
-        return match
-    return replace(match, details={**match.details, **certificate.details()})
+        solution = solver.solve(problem)
+        try:
+            certificate = certify(spec, solution.permutation, problem.target, problem.source)
+        except MergeError:  # weights that are not finite prove nothing
+            return solution
+    return replace(solution, details={**solution.details, **certificate.details()})
 
 
 def _fitting_state(

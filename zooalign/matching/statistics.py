@@ -5,7 +5,7 @@ whole, up to the rounding of float64 sums.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from types import MappingProxyType
 
@@ -22,18 +22,8 @@ KINDS = ("correlation", "covariance")
 class Moments:
     """First and second moments of target and source units at one place, in float64.
 
-    Attributes
-    ----------
-    count:
-        Number of samples (batch, positions and repetitions together).
-    target, source:
-        Sums over the samples, of shape (units,).
-    target_square, source_square:
-        Sums of squares, of shape (units,).
-    cross:
-        Sums of products, of shape (target units, source units).
-    weight:
-        What the place counts among others.
+    Sums over the samples (batch, positions and repetitions together), of shape (units,), and of
+    shape (target units, source units) for ``cross``; ``weight`` is what the place counts.
     """
 
     count: int
@@ -52,15 +42,9 @@ class Moments:
         return cls(a.shape[1], a.sum(1), b.sum(1), *squares, a @ b.T, weight)
 
     def __add__(self, other: "Moments") -> "Moments":
-        return Moments(
-            self.count + other.count,
-            self.target + other.target,
-            self.source + other.source,
-            self.target_square + other.target_square,
-            self.source_square + other.source_square,
-            self.cross + other.cross,
-            self.weight,
-        )
+        names = (f.name for f in fields(self) if f.name != "weight")
+        sums = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return replace(self, **sums)
 
     def covariance(self) -> Tensor:
         """Covariance of every target unit with every source unit."""
@@ -99,10 +83,7 @@ class Statistics:
         return Statistics(merged, self.samples + other.samples)
 
     def similarity(self, kind: str = "correlation") -> dict[str, Tensor]:
-        """Per group the similarity of units summed over all places, (units, units), float64.
-
-        ``kind`` is ``correlation`` or ``covariance``.
-        """
+        """Per group the similarity of units summed over all places, (units, units), float64."""
         by_group: dict[str, list[Tensor]] = {}
         for (group, _), moments in self.moments.items():
             matrix = moments.correlation() if kind == "correlation" else moments.covariance()

@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
+from math import prod
 
 import numpy as np
 import torch
@@ -21,7 +23,10 @@ __all__ = [
     "base_name",
     "by_tensor",
     "families",
+    "from_front",
     "parameter_views",
+    "tensor_views",
+    "to_front",
 ]
 
 # What these return is a tensor of the graph in another layout: reading it again adds nothing.
@@ -73,12 +78,21 @@ class UnitView:
 
     def rows(self, tensor: Tensor) -> Tensor:
         """The tensor as a matrix with one row per unit."""
-        front = tensor.movedim(self.axes, tuple(range(len(self.axes))))
-        extent = int(np.prod([tensor.shape[a] for a in self.axes]))
-        flat = front.reshape(extent, -1)
-        if not (self.whole and self.positions.size == extent):
+        flat = to_front(tensor, self.axes)
+        if not (self.whole and self.positions.size == len(flat)):
             flat = flat.index_select(0, self._index.to(tensor.device))
         return flat.reshape(self.positions.shape[0], -1)
+
+
+def to_front(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The tensor with the given axes flattened into its first one."""
+    front = tensor.movedim(axes, tuple(range(len(axes))))
+    return front.reshape(prod(front.shape[: len(axes)]), *front.shape[len(axes) :])
+
+
+def from_front(rows: Tensor, axes: tuple[int, ...], extent: Sequence[int]) -> Tensor:
+    """The inverse of :func:`to_front`, for axes of these sizes."""
+    return rows.reshape(*extent, *rows.shape[1:]).movedim(tuple(range(len(axes))), axes)
 
 
 def parameter_views(spec: PermutationSpec, names: Iterable[str]) -> dict[str, list[UnitView]]:
@@ -93,9 +107,8 @@ def parameter_views(spec: PermutationSpec, names: Iterable[str]) -> dict[str, li
 def activation_views(derived: Derived, which: str = "activations") -> dict[str, list[UnitView]]:
     """Places in the tensors that operators compute, by the name of the node.
 
-    Nothing has to be named by hand: wherever an index set of a group runs along an axis, its
-    units can be read. ``which`` is ``all``, or ``activations``: for a group that stands behind an
-    activation function only the places there.
+    ``which`` is ``all``, or ``activations``: for a group that stands behind an activation function
+    only the places there.
     """
     traced, solution = derived.traced, derived.solution
     group_of = {number: derived.spec.by_id[name] for name, number in derived.class_of.items()}
@@ -111,14 +124,8 @@ def activation_views(derived: Derived, which: str = "activations") -> dict[str, 
         axes = getattr(value, "axes", None)
         if value is None or axes is None or id(axes) not in numbers:
             continue
-        members = [
-            (group_of[number], member)
-            for number, member in members_of(
-                solution, node.name, value.shape, boxes[numbers[id(axes)]]
-            )
-            if number in group_of
-        ]
-        places = _innermost(members)
+        members = members_of(solution, node.name, value.shape, boxes[numbers[id(axes)]])
+        places = _innermost([(group_of[n], member) for n, member in members if n in group_of])
         if places:
             by_node[node.name] = places
     return by_node if which == "all" else _behind_functions(derived, by_node)
@@ -162,18 +169,14 @@ def _innermost(members: Sequence[tuple[Group, Member]]) -> list[UnitView]:
         nested = [m for g, m in members if group.id in g.over]
         if any(m.axes != member.axes for m in nested):
             continue  # the inner units lie along another axis too, and compare there
-        covered = np.concatenate(
-            [
-                np.array([], dtype=np.int64),
-                *(b.positions().reshape(-1) for m in nested for b in m.blocks),
-            ]
-        )
+        covered = [b.positions().reshape(-1) for m in nested for b in m.blocks]
         positions = member.positions(group)
         positions = positions.reshape(-1, positions.shape[-1])
-        kept = positions[:, ~np.isin(positions, covered).all(axis=0)]
-        if kept.size:
-            beside = frozenset(_beside(members, group, member, kept))
-            places.append(UnitView(group.id, member.parameter, member.axes, kept, beside))
+        if covered:
+            positions = positions[:, ~np.isin(positions, np.concatenate(covered)).all(axis=0)]
+        if positions.size:
+            beside = frozenset(_beside(members, group, member, positions))
+            places.append(UnitView(group.id, member.parameter, member.axes, positions, beside))
     return places
 
 
@@ -208,7 +211,11 @@ def families(spec: PermutationSpec) -> list[tuple[str, ...]]:
 def by_tensor(places: Mapping[str, Sequence[UnitView]]) -> dict[str, list[UnitView]]:
     """The same places, by the tensor they stand in."""
     table: dict[str, list[UnitView]] = defaultdict(list)
-    for views in places.values():
-        for view in views:
-            table[view.tensor].append(view)
+    for view in chain.from_iterable(places.values()):
+        table[view.tensor].append(view)
     return dict(table)
+
+
+def tensor_views(spec: PermutationSpec) -> dict[str, list[UnitView]]:
+    """Places of all groups in every tensor of the state dict, by tensor, each position once."""
+    return {name: [] for name in spec.shapes} | by_tensor(parameter_views(spec, spec.shapes))

@@ -10,72 +10,53 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
-from zooalign.matching.assignment import assign, unit_order, whole
-from zooalign.matching.problem import MatchProblem, Options, Solver, option
-from zooalign.matching.result import Match
+from zooalign.matching.assignment import best_step, unit_order, whole
+from zooalign.matching.problem import Match, MatchProblem, Options, Solver, option
 from zooalign.matching.unit_views import UnitView, families, parameter_views
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
+    "POWERS",
+    "REACHED",
     "RESTARTS",
+    "ROUNDING",
     "SCALES",
     "Descent",
     "DescentOptions",
+    "Family",
     "LocalOptimum",
     "Scale",
     "WeightFamilies",
     "WeightMatching",
     "as_float32",
+    "compared_weights",
     "descend",
     "inner",
-    "next_start",
     "norm",
     "perturbed",
-    "power_of",
     "summary",
     "tensors_matched",
 ]
 
-
 # The objective, over its upper bound, is this near 1 at most through the rounding of float32.
 REACHED = 1e-7
+# A gain smaller than this share of what a family could hold at most may be rounding of float32.
+ROUNDING = 1e-6
 _PIECE = 1 << 20
 # Groups that are assigned together.
 Family = tuple[str, ...]
-_POWER = {"plain": 0.0, "balanced": 0.5, "cosine": 1.0}
-
-
-SCALES = tuple(_POWER)
+# By scale, the power of the two tensors' norms that their inner product is divided by.
+POWERS = {"plain": 0.0, "balanced": 0.5, "cosine": 1.0}
+SCALES = tuple(POWERS)
 RESTARTS = ("perturb", "random")
 
 
-def power_of(scale: str) -> float:
-    """The power of a tensor's norm that its inner products are divided by, for each side.
-
-    Raises
-    ------
-    MergeError
-        For a scale that is not known.
-    """
-    if scale not in _POWER:
-        raise MergeError(f"no scale '{scale}'; there are {', '.join(_POWER)}")
-    return _POWER[scale]
-
-
 class WeightFamilies:
-    """Families of groups by the tensors that their units stand in.
+    """Families of groups that stand in the named tensors, or have a group among ``also``.
 
-    Attributes
-    ----------
-    places:
-        By group, where its units stand in the named tensors.
-    families:
-        Those that stand in one of them, or have a group among ``also``.
-    touched:
-        By family, the tensors it stands in.
-    twice:
-        Families that stand on two axes of a tensor: their similarities are not the objective.
+    ``places`` are by group, ``touched`` has by family the tensors it stands in, and ``twice`` the
+    families that stand on two axes of a tensor: their similarities are not the objective.
     """
 
     def __init__(
@@ -102,17 +83,11 @@ class WeightFamilies:
 
 @dataclass(frozen=True)
 class Scale:
-    """What each tensor's inner product counts.
+    """What each tensor's inner product counts."""
 
-    Attributes
-    ----------
-    share:
-        Factor of each tensor's inner product.
-    bound:
-        The largest each scaled inner product can be, under any permutation (Cauchy-Schwarz).
-    """
-
+    # Factor of each tensor's inner product.
     share: Mapping[str, float]
+    # The largest each scaled inner product can be, under any permutation (Cauchy-Schwarz).
     bound: Mapping[str, float]
 
     @classmethod
@@ -121,16 +96,11 @@ class Scale:
 
         ``kind``: ``plain`` leaves the inner products as they are (the published objective),
         ``balanced`` divides each by the square root of the product of the tensor's two norms, so
-        that one large layer does not decide for all, ``cosine`` by the product.
-
-        Raises
-        ------
-        MergeError
-            For another kind, or a tensor that holds a value that is not finite.
+        that one large layer does not decide for all, ``cosine`` by the product. Values that are
+        not finite raise MergeError.
         """
-        power = power_of(kind)
         both = {n: norm(n, t) * norm(n, source[n]) for n, t in target.items()}
-        share = {n: value**-power if value else 0.0 for n, value in both.items()}
+        share = {n: value ** -POWERS[kind] if value else 0.0 for n, value in both.items()}
         return cls(share, {n: both[n] * share[n] for n in both})
 
     @property
@@ -149,6 +119,16 @@ def tensors_matched(
     """Names of the tensors that weights are compared in: parameters that a group moves."""
     buffers, there = set(spec.buffers), set(source)
     return [n for n in spec.by_parameter if n in target and n in there and n not in buffers]
+
+
+def compared_weights(
+    problem: MatchProblem, scale: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Scale]:
+    """The tensors of target and source that are compared, and what each counts."""
+    names = tensors_matched(problem.spec, problem.target, problem.source)
+    target = {n: as_float32(problem.target[n]) for n in names}
+    source = {n: as_float32(problem.source[n]) for n in names}
+    return target, source, Scale.of(scale, target, source)
 
 
 def as_float32(tensor: Tensor) -> Tensor:
@@ -173,8 +153,6 @@ def norm(name: str, tensor: Tensor) -> float:
     return value
 
 
-# A gain smaller than this share of what a family could hold at most may be rounding of float32.
-_ROUNDING = 1e-6
 # The descent goes on while a family gains this share of its value; the last sweeps take any gain.
 _WORTH = 3e-3
 _LAST_SWEEPS = 2
@@ -184,19 +162,10 @@ _MOST_SWEEPS = 200
 
 
 class Descent:
-    """One descent. ``current`` is the source under the permutation found so far.
+    """One descent. ``current`` is the source under the permutation reached so far.
 
-    Parameters
-    ----------
-    target, source:
-        The tensors that are compared, by name, on one device and in a dtype that is computed with.
-    begin:
-        Where the descent starts.
-    scale:
-        What each tensor counts.
-    similarity:
-        Per group, of shape (units, units), target by source as it is given: what pairing two units
-        is worth beside the weights. Groups that are not named get nothing.
+    ``similarity`` has, per group and of shape (units, units), target by source as it is given, what
+    pairing two units is worth beside the weights.
     """
 
     def __init__(
@@ -243,28 +212,23 @@ class Descent:
         return sweeps
 
     def _improve(self, family: Family, worth: float) -> bool:
-        similarity = self._similarities(family)
-        step = whole(self.spec, assign(self.spec, similarity))
-        orders = {g: unit_order(self.spec, g, step) for g in similarity}
         # The similarities are the objective itself while the family stands on one axis only.
-        value = sum(
-            float(m[np.arange(len(m)), orders[g]].sum(dtype=np.float64))
-            for g, m in similarity.items()
-        )
-        gain = value - sum(float(np.trace(m, dtype=np.float64)) for m in similarity.values())
+        step, value, gain = best_step(self.spec, self._similarities(family))
         extra = {g: self.extra[g] for g in family if g in self.extra}
         most = sum(self.scale.bound[n] for n in self.where.touched[family])
-        limit = _ROUNDING * (most + sum(float(abs(m).max(axis=1).sum()) for m in extra.values()))
+        limit = ROUNDING * (most + sum(float(abs(m).max(axis=1).sum()) for m in extra.values()))
         if gain <= max(limit, worth * abs(value)):
             return False
-        moved = {g: m[:, orders[g]] for g, m in extra.items()}
-        changed = {
-            n: self.spec.apply_to_tensor(step, n, self.current[n])
-            for n in self.where.touched[family]
-        }
+        moved = {g: m[:, unit_order(self.spec, g, step)] for g, m in extra.items()}
+        touched = self.where.touched[family]
+        changed = {n: self.spec.apply_to_tensor(step, n, self.current[n]) for n in touched}
         if family in self.where.twice:
-            gain = self._gain(changed) + sum(float(np.trace(moved[g] - extra[g])) for g in moved)
-            if gain <= limit:
+            gain = sum(
+                (inner(self.target[n], t) - inner(self.target[n], self.current[n]))
+                * self.scale.share[n]
+                for n, t in changed.items()
+            )
+            if gain + sum(float(np.trace(moved[g] - extra[g])) for g in moved) <= limit:
                 return False
         self.current.update(changed)
         self.extra.update(moved)
@@ -275,10 +239,8 @@ class Descent:
     def _similarities(self, family: Family) -> dict[str, np.ndarray]:
         places = self.where.places
         similarity = {g: self._similarity(places[g]) for g in family if g in places}
-        for g in family:
-            if g in self.extra:
-                extra = self.extra[g]
-                similarity[g] = similarity[g] + extra if g in similarity else extra
+        for g in (g for g in family if g in self.extra):
+            similarity[g] = similarity[g] + self.extra[g] if g in similarity else self.extra[g]
         return similarity
 
     def _refresh(self, family: Family, step: Permutation) -> None:
@@ -292,13 +254,6 @@ class Descent:
                 self.kept[place] = product.index_select(1, order.to(product.device))
             else:
                 del self.kept[place]
-
-    def _gain(self, changed: Mapping[str, Tensor]) -> float:
-        return sum(
-            (inner(self.target[n], t) - inner(self.target[n], self.current[n]))
-            * self.scale.share[n]
-            for n, t in changed.items()
-        )
 
     def _similarity(self, places: list[UnitView]) -> np.ndarray:
         """Inner products of target and current units, over all their places."""
@@ -340,29 +295,10 @@ class LocalOptimum:
     sweeps: int = 0
 
 
-def next_start(
-    spec: PermutationSpec,
-    ends: Sequence[LocalOptimum],
-    number: int,
-    restarts: str,
-    generator: np.random.Generator,
-    seed: int,
-) -> Permutation:
-    """The permutation that start ``number`` (from 1 on) begins at."""
-    if restarts == "random" or number % _AFRESH == 0:
-        return spec.random(seed + number)
-    best = max(ends, key=lambda end: end.objective)
-    return perturbed(spec, best.permutation, generator)
-
-
 def perturbed(
     spec: PermutationSpec, permutation: Permutation, generator: np.random.Generator
 ) -> Permutation:
-    """A permutation with part of the units of one family of groups shuffled.
-
-    The family is drawn at random, and the share of its units that are shuffled too; what is
-    nested in a unit moves with it.
-    """
+    """A permutation with a random share of the units of one random family of groups shuffled."""
     choices = families(spec)
     if not choices:
         return permutation
@@ -425,10 +361,7 @@ class WeightMatching(DescentOptions, Solver):
     def solve(self, problem: MatchProblem) -> Match:
         """Search from the identity, then from further starts.
 
-        Raises
-        ------
-        MergeError
-            If a tensor holds a value that is not finite.
+        Values that are not finite raise MergeError.
         """
         return descend(problem, self)
 
@@ -439,29 +372,23 @@ def descend(
     initial: Permutation | None = None,
     similarity: Mapping[str, np.ndarray] | None = None,
 ) -> Match:
-    """The best of several descents.
+    """The best of several descents, the first of which starts at ``initial``.
 
-    Parameters
-    ----------
-    initial:
-        Where the first descent starts (the identity if not given).
-    similarity:
-        Per group, of shape (units, units), target by source: what pairing two units is worth
-        beside the weights, in units of the objective as it is reported.
+    ``similarity`` is as for :class:`Descent`, in units of the objective as it is reported.
     """
     spec, seed = problem.spec, problem.seed
-    names = tensors_matched(spec, problem.target, problem.source)
-    target = {n: as_float32(problem.target[n]) for n in names}
-    source = {n: as_float32(problem.source[n]) for n in names}
-    scale = Scale.of(options.scale, target, source)
+    target, source, scale = compared_weights(problem, options.scale)
     extra = {g: m * scale.total for g, m in (similarity or {}).items()}
     before = scale.value(target, source) + sum(float(np.trace(m)) for m in extra.values())
     ends: list[LocalOptimum] = []
     for number in range(max(1, options.starts)):
         generator = np.random.default_rng(seed + number)
         begin = initial or spec.identity()
-        if number:
-            begin = next_start(spec, ends, number, options.restarts, generator, seed)
+        if number and (options.restarts == "random" or number % _AFRESH == 0):
+            begin = spec.random(seed + number)
+        elif number:
+            best = max(ends, key=lambda end: end.objective)
+            begin = perturbed(spec, best.permutation, generator)
         descent = Descent(spec, target, source, begin, scale, extra)
         sweeps = descent.run(generator)
         ends.append(LocalOptimum(descent.objective() / scale.total, descent.permutation, sweeps))

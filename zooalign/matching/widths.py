@@ -33,9 +33,14 @@ from zooalign.matching.axis_maps import (
     gather,
     same_groups,
     spread,
+)
+from zooalign.matching.unit_views import (
+    COPIES,
+    UnitView,
+    activation_views,
+    base_name,
     tensor_views,
 )
-from zooalign.matching.unit_views import COPIES, UnitView, activation_views, base_name
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
 from zooalign.symmetry.permutation import Permutation
@@ -58,16 +63,8 @@ _RELATIVE = 1e-7
 class WidthDifference:
     """The first operator that tells the wide model from the narrow one.
 
-    Attributes
-    ----------
-    operator:
-        Its name, e.g. ``aten.layer_norm.default 'layer_norm'``.
-    layer:
-        Path of the module it is in.
-    parameters:
-        Tensors of the state dict that it reads.
-    groups:
-        Groups that differ in size and stand in its inputs or its result.
+    ``parameters`` are the tensors of the state dict that it reads; ``groups`` those that differ in
+    size and stand in its inputs or its result.
     """
 
     operator: str
@@ -100,17 +97,17 @@ def widen_module(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn
     """
     tensors = [*module.parameters(), *module.buffers()]
     result = copy.deepcopy(module, {id(t): t for t in tensors})
-    made: dict[int, Tensor] = {}
+    resized: dict[int, Tensor] = {}
     for prefix, owner in result.named_modules(remove_duplicate=False):
         dot = f"{prefix}." if prefix else ""
         for kind in (owner._parameters, owner._buffers):
             for leaf, tensor in kind.items():
                 if tensor is None:
                     continue
-                if id(tensor) not in made:
+                if id(tensor) not in resized:
                     fresh = _resized(tensor, shapes.get(dot + leaf, tuple(tensor.shape)))
-                    made[id(tensor)] = made[id(fresh)] = fresh
-                kind[leaf] = made[id(tensor)]
+                    resized[id(tensor)] = resized[id(fresh)] = fresh
+                kind[leaf] = resized[id(tensor)]
     for layer in result.modules():
         _note_sizes(layer)
     return result.eval()
@@ -156,15 +153,11 @@ def first_difference(
 ) -> WidthDifference | None:
     """The first operator whose narrow units have other values in the wide model, or None.
 
-    Both graphs run side by side in float64. Views and copies are passed over, and what cannot be
-    compared: their readers show the same difference, the outputs at last.
-
-    Raises
-    ------
-    MergeError
-        If the graphs are not of the same operators.
+    Both graphs run side by side in float64; graphs of other operators raise MergeError. Views and
+    copies are passed over, and what cannot be compared: any difference reappears in their
+    consumers, at the latest in the outputs.
     """
-    sides = (activation_views(narrow, "all"), activation_views(wide, "all"))
+    views, wide_views = (activation_views(derived, "all") for derived in (narrow, wide))
     runs = (
         steps(narrow.traced.captured, state, inputs, dtype=torch.float64),
         steps(wide.traced.captured, wide_state, inputs, dtype=torch.float64),
@@ -175,12 +168,11 @@ def first_difference(
         (node, a), (other, b) = left, right
         if node.op == "placeholder" or base_name(str(node.target)) in COPIES:
             continue
-        places = (sides[0].get(node.name, []), sides[1].get(other.name, []))
+        places = (views.get(node.name, []), wide_views.get(other.name, []))
         values = list(zip(_tensors(a), _tensors(b), strict=True))
-        if node.op == "output" and any(x.shape != y.shape for x, y in values):
-            return _difference(narrow, wide, node, sides[0])
-        if not all(_same(x, y, places, slots, node.name) for x, y in values):
-            return _difference(narrow, wide, node, sides[0])
+        resized = node.op == "output" and any(x.shape != y.shape for x, y in values)
+        if resized or not all(_same(x, y, places, slots, node.name) for x, y in values):
+            return _difference(narrow, wide, node, views)
     return None
 
 
@@ -208,17 +200,13 @@ def _difference(
         if (g.size, g.contexts) != (wide.spec.by_id[g.id].size, wide.spec.by_id[g.id].contexts)
     }
     captured = narrow.traced.captured
-    found: dict[str, None] = {}
-    parameters: dict[str, None] = {}
-    for source in (node, *_sources(node)):
-        if source.name in captured.parameters:
-            parameters[captured.parameters[source.name]] = None
-        for place in places.get(source.name, ()):
-            if place.group in resized:
-                found[place.group] = None
+    near = (node, *_sources(node))
+    names = [captured.parameters[n.name] for n in near if n.name in captured.parameters]
+    standing = [p.group for n in near for p in places.get(n.name, ()) if p.group in resized]
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     layer = str(stack[-1][0]) if stack else ""
-    return WidthDifference(f"{node.target} '{node.name}'", layer, tuple(parameters), tuple(found))
+    parameters, groups = tuple(dict.fromkeys(names)), tuple(dict.fromkeys(standing))
+    return WidthDifference(f"{node.target} '{node.name}'", layer, parameters, groups)
 
 
 def _sources(node: fx.Node) -> Iterator[fx.Node]:
@@ -243,16 +231,10 @@ def _tensors(value: Any) -> list[Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Padded:
-    """A model in the shapes of a wider one.
+    """A model in the shapes of a wider one, whose spec this is.
 
-    Attributes
-    ----------
-    state:
-        Its state dict: the given tensors, with zeros for the units that were added.
-    spec:
-        The wider architecture's.
-    live:
-        Per group a boolean for every unit (all contexts, row-major): False for dead ones.
+    ``state`` has the given tensors with zeros for the units that were added; ``live`` has per group
+    a boolean for every unit (all contexts, row-major), False for dead ones.
     """
 
     state: Mapping[str, Tensor]
@@ -278,6 +260,9 @@ def pad_to(
 ) -> Padded:
     """A state dict of the narrow architecture in the shapes of the wide one, of the same function.
 
+    Both graphs run side by side on random parameters in float64: every unit of the narrow model
+    must have the same values in both.
+
     Parameters
     ----------
     narrow, wide:
@@ -287,30 +272,32 @@ def pad_to(
         The narrow model's; its dtypes and devices stay.
     example_inputs:
         Positional inputs both take; only shapes and dtypes matter.
-    seed:
-        For the random parameters of the check.
 
     Raises
     ------
     MergeError
         If the architectures differ in more than widths, a group is larger in the narrow one, or
-        dead units change what an operator computes: a norm or a softmax over units, the scale of
-        attention by its head dims. The operator and the layer are named.
+        dead units change what an operator computes; the operator and the layer are named.
     TraceError
         If an architecture cannot be traced.
-
-    Notes
-    -----
-    The check is numeric: both graphs run side by side on random parameters in float64, and every
-    unit of the narrow model must have the same values in both.
     """
     small, large = (derive_spec(m, tuple(example_inputs)) for m in (narrow, wide))
     same_groups(small.spec, large.spec)
     slots = first_slots(small.spec, large.spec)
-    maps = _placed(small.spec, large.spec, slots)
-    found = _first_trial_difference(narrow, small, large, slots, maps, example_inputs, seed)
-    if found is not None:
-        raise MergeError(_explained(found, small.spec, large.spec))
+    pairs = zip(tensor_views(small.spec).items(), tensor_views(large.spec).values(), strict=True)
+    shapes, wide_shapes = small.spec.shapes, large.spec.shapes
+    maps = {
+        name: axis_maps(places, wide_places, shapes[name], wide_shapes[name], slots, name)
+        for (name, places), wide_places in pairs
+    }
+    trial = random_state(narrow, seed)
+    padded, inputs = _spread_all(trial, small.spec, maps), random_inputs(example_inputs, seed)
+    try:
+        difference = first_difference(small, large, trial, padded, slots, inputs)
+    except RuntimeError as error:
+        raise TraceError(f"the architectures cannot be run side by side: {error}") from error
+    if difference is not None:
+        raise MergeError(_explained(difference, small.spec, large.spec))
     unknown = [name for name in state if name not in maps]
     if unknown:
         raise MergeError(
@@ -325,24 +312,13 @@ def pad_to(
     return Padded(_spread_all(state, small.spec, maps), large.spec, live)
 
 
-def _placed(
-    small: PermutationSpec, large: PermutationSpec, slots: UnitMap
-) -> dict[str, tuple[AxisMap, ...]]:
-    narrow, wide = tensor_views(small), tensor_views(large)
-    return {
-        name: axis_maps(narrow[name], wide[name], shape, large.shapes[name], slots, name)
-        for name, shape in small.shapes.items()
-    }
-
-
 def _spread_all(
     state: Mapping[str, Tensor],
     spec: PermutationSpec,
     maps: Mapping[str, Sequence[AxisMap]],
 ) -> dict[str, Tensor]:
     result = {}
-    for name in state:
-        tensor = state[name]
+    for name, tensor in state.items():
         if tuple(tensor.shape) != spec.shapes[name]:
             raise MergeError(
                 f"'{name}' has shape {tuple(tensor.shape)}, the narrow architecture has "
@@ -352,32 +328,14 @@ def _spread_all(
     return result
 
 
-def _first_trial_difference(
-    narrow: nn.Module,
-    small: Derived,
-    large: Derived,
-    slots: UnitMap,
-    maps: Mapping[str, Sequence[AxisMap]],
-    example_inputs: Sequence[Any],
-    seed: int,
-) -> WidthDifference | None:
-    state = random_state(narrow, seed)
-    inputs = random_inputs(example_inputs, seed)
-    padded = _spread_all(state, small.spec, maps)
-    try:
-        return first_difference(small, large, state, padded, slots, inputs)
-    except RuntimeError as error:
-        raise TraceError(f"the architectures cannot be run side by side: {error}") from error
-
-
-def _explained(found: WidthDifference, small: PermutationSpec, large: PermutationSpec) -> str:
+def _explained(difference: WidthDifference, small: PermutationSpec, large: PermutationSpec) -> str:
     sizes = [
         f"'{g}' ({small.by_id[g].structure} against {large.by_id[g].structure})"
-        for g in found.groups[:3]
+        for g in difference.groups[:3]
     ]
     what = ", ".join(sizes) or "the groups of other sizes"
     return (
-        f"units of {what} cannot be padded: dead units change what {found} computes, because it "
-        "lets units of a group act on each other (a norm, a softmax, a mean over them, or a scale "
-        "by their number). Choose a pair of the same width there."
+        f"units of {what} cannot be padded: dead units change what {difference} computes, because "
+        "it lets units of a group act on each other (a norm, a softmax, a mean over them, or a "
+        "scale by their number). Choose a pair of the same width there."
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zooalign.matching.directions import leading_directions
-from zooalign.matching.result import Match
+from zooalign.matching.problem import Match
 from zooalign.merging.interpolate import check_names, check_tensors
 from zooalign.symmetry.spec import PermutationSpec
 

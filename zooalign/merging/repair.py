@@ -19,7 +19,8 @@ from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import Capture, capture
 from zooalign.graph.lazy_state import device_of
-from zooalign.matching.axis_maps import axis_maps, first_slots, tensor_views
+from zooalign.matching.axis_maps import axis_maps, first_slots
+from zooalign.matching.unit_views import tensor_views
 from zooalign.matching.widths import Padded
 from zooalign.merging.affine_correction import (
     Norm,

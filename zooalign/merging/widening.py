@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError, TraceError
-from zooalign.matching.axis_maps import axis_maps, first_slots, same_groups, spread, tensor_views
+from zooalign.matching.axis_maps import axis_maps, first_slots, same_groups, spread
 from zooalign.matching.producers_consumers import CONSUMES, Roles, find_roles
+from zooalign.matching.unit_views import from_front, tensor_views, to_front
 from zooalign.matching.widths import WidthDifference, first_difference, widen_module, widened_shapes
 from zooalign.merging.slot_merge import GroupSlots, conflicts, merge_into_slots, slot_count
 from zooalign.symmetry.derive import Derived
@@ -189,10 +190,9 @@ def apart(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _cleared(tensor: Tensor, axes: tuple[int, ...], positions: np.ndarray) -> Tensor:
     """Zeros at positions of the flattened axes."""
-    front = tensor.movedim(axes, tuple(range(len(axes))))
-    flat = front.reshape(-1, *front.shape[len(axes) :]).clone()
+    flat = to_front(tensor, axes).clone()
     flat[torch.from_numpy(positions)] = 0
-    return flat.reshape(front.shape).movedim(tuple(range(len(axes))), axes)
+    return from_front(flat, axes, [tensor.shape[a] for a in axes])
 
 
 def _explained(difference: WidthDifference, groups: Sequence[str]) -> str:

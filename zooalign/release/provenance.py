@@ -52,7 +52,7 @@ class Alignment:
     """How the units of one source were reordered to match the first one's.
 
     ``source`` counts in ``Provenance.sources``; ``permutation`` is the file's name. Objectives
-    are those of :class:`zooalign.matching.result.Match`.
+    are those of :class:`zooalign.matching.problem.Match`.
     """
 
     source: int
