@@ -22,7 +22,7 @@ class _FromActivations(ActivationOptions, DescentOptions, Solver):
 
 @dataclass(frozen=True, kw_only=True)
 class RefinedMatching(_FromActivations):
-    """Activation matching, then weight matching from its permutation. The objective is the weights'."""
+    """Activation matching, then weight matching from there; the objective is the weights'."""
 
     name = "refine"
 
