@@ -142,11 +142,10 @@ def agreement(outputs: Any, ends: tuple[Tensor, ...]) -> Tensor:
 class CalibrationLoss:
     """The loss of a merged network on calibration rows.
 
-    By the targets where there are some (and ``labels`` is not False), else agreement with the
-    outputs of the networks that were merged (``endpoints``). Normalisation by running statistics
-    uses the batch's.
-    The mean of ``criterion(outputs, targets)`` is to be made small (default: cross-entropy);
-    DataError if labels or a criterion are asked for and there are no targets.
+    With targets (and unless ``labels`` is False) it is the mean of ``criterion(outputs, targets)``,
+    by default the cross-entropy; else agreement with the outputs of the networks that were merged
+    (``endpoints``). Normalisation by running statistics uses the batch's. Labels or a criterion
+    without targets raise DataError.
     """
 
     def __init__(
