@@ -9,7 +9,7 @@ from cli_calls import Call, listing
 from documented_fields import documented
 from released_pairs import Pairs
 
-from zooalign.pipelines.connectivity import along
+from zooalign.pipelines.connectivity_page import along
 
 pytestmark = pytest.mark.slow
 

@@ -43,7 +43,7 @@ def test_tables_lines_and_notes(
 ) -> None:
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    console = _output._console()
+    console = _output.console()
     table = Table("name", EVIL.replace("[", "\\["))
     table.add_row(EVIL.replace("[", "\\["), "x")
     console.print(table)

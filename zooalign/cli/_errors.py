@@ -22,7 +22,7 @@ DEBUG = "ZOOALIGN_DEBUG"
 
 
 @dataclass(frozen=True)
-class Failure:
+class ErrorBody:
     """Why a command could not run."""
 
     type: str
@@ -34,7 +34,7 @@ class Failure:
 class ErrorResult:
     """The JSON of every command that could not run (``docs/cli.md``)."""
 
-    error: Failure
+    error: ErrorBody
 
 
 def run_safely(run: Callable[[], Any], arguments: Sequence[str]) -> int:
@@ -72,7 +72,7 @@ def _failed(kind: str, message: str, json: bool, hint: str = "") -> int:
         traceback.print_exc()
     print_error(message, hint)
     if json:
-        print_json(ErrorResult(Failure(kind, message, hint or None)))
+        print_json(ErrorResult(ErrorBody(kind, message, hint or None)))
     return COULD_NOT_RUN
 
 

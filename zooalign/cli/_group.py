@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
         return code
 
 
-def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         from zooalign.release.provenance import versions
 

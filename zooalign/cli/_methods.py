@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-__all__ = ["MATCHING_OPTIONS", "matching_options", "method_option"]
+__all__ = ["MATCHING_OPTIONS", "Decorator", "matching_options", "method_option"]
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 # What is shown of an option: its metavar, and its help.

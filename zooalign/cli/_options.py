@@ -9,11 +9,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import click
 from msgspec import Meta
 
-from zooalign.cli._methods import MATCHING_OPTIONS, matching_options, method_option
+from zooalign.cli._methods import MATCHING_OPTIONS, Decorator, matching_options, method_option
 
 __all__ = ["REQUIRED_OUTPUT", "policy", "settings_options"]
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 REQUIRED_OUTPUT = click.option(
     "-o", "--output", required=True, metavar="DIR", help="The directory to write."

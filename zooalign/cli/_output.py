@@ -3,7 +3,7 @@
 import functools
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,19 +15,22 @@ from zooalign.release.results import json_text
 from zooalign.text import escape_json, printable
 
 __all__ = [
-    "Result",
+    "Output",
     "command_line",
+    "console",
+    "escape",
     "formatted",
     "print_error",
     "print_json",
     "print_note",
+    "print_table",
     "progress_bar",
     "show_barriers",
 ]
 
 
 @dataclass(frozen=True)
-class Result:
+class Output:
     """What a command prints: ``data`` as JSON, ``show`` for people; and its exit code."""
 
     data: Any
@@ -35,7 +38,7 @@ class Result:
     code: int = 0
 
 
-def formatted(function: Callable[..., Result]) -> Callable[..., None]:
+def formatted(function: Callable[..., Output]) -> Callable[..., None]:
     """Give a command ``--format`` and print its result. Place it below ``click.command``."""
 
     @click.option(
@@ -52,7 +55,7 @@ def formatted(function: Callable[..., Result]) -> Callable[..., None]:
         if format_ == "json":
             print_json(result.data)
         else:
-            result.show(_console())
+            result.show(console())
         if result.code:
             click.get_current_context().exit(result.code)
 
@@ -113,7 +116,8 @@ def progress_bar() -> Iterator[Progress]:
         yield report
 
 
-def _console() -> Any:
+def console() -> Any:
+    """A console on stdout that escapes control characters."""
     from rich.console import Console
 
     class SafeConsole(Console):
@@ -126,10 +130,25 @@ def _console() -> Any:
     return SafeConsole(file=sys.stdout, highlight=False, width=width, soft_wrap=True)
 
 
-def show_barriers(console: Any, curves: Any) -> None:
-    """Print the barriers of curves by both definitions."""
+def escape(text: str) -> str:
+    """``text`` with its square brackets shown as they are."""
     from rich.markup import escape
 
+    return escape(text)
+
+
+def print_table(console: Any, header: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table whose cells are markup."""
+    from rich.table import Table
+
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def show_barriers(console: Any, curves: Any) -> None:
+    """Print the barriers of curves by both definitions."""
     for curve in curves or ():
         for quantity, barrier in curve.barrier.items():
             console.print(

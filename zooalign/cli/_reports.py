@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._output import _console, print_note
+from zooalign.cli._output import console, escape, print_note
 from zooalign.release.results import json_text
 
 __all__ = ["FORMATS", "print_report", "show_findings"]
@@ -26,7 +26,7 @@ def print_report(report: Any, format_: str, output: str | None) -> None:
     from zooalign.zoo.files import atomic_write
 
     if format_ == "human" or output is not None:
-        show_findings(_console(), report, limit=_SHOWN)
+        show_findings(console(), report, limit=_SHOWN)
     if format_ != "human":
         content = _content(report, format_)
         if output is None:
@@ -40,8 +40,6 @@ def print_report(report: Any, format_: str, output: str | None) -> None:
 
 def show_findings(console: Any, report: Any, limit: int | None = None) -> None:
     """Print findings for people, at most ``limit`` of each check."""
-    from rich.markup import escape
-
     shown: dict[str, int] = {}
     for finding in report.findings:
         shown[finding.id] = shown.get(finding.id, 0) + 1

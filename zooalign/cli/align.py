@@ -5,7 +5,14 @@ from typing import Any
 import click
 
 from zooalign.cli._options import REQUIRED_OUTPUT, settings_options
-from zooalign.cli._output import Result, command_line, formatted, progress_bar, show_barriers
+from zooalign.cli._output import (
+    Output,
+    command_line,
+    escape,
+    formatted,
+    progress_bar,
+    show_barriers,
+)
 from zooalign.release.settings import AlignSettings
 
 __all__ = ["command"]
@@ -17,7 +24,7 @@ __all__ = ["command"]
 @REQUIRED_OUTPUT
 @settings_options(AlignSettings)
 @formatted
-def command(target: str, source: str, output: str, settings: AlignSettings) -> Result:
+def command(target: str, source: str, output: str, settings: AlignSettings) -> Output:
     """Permute the units of SOURCE to correspond to TARGET's and write the result to DIR.
 
     The output computes the same function as SOURCE; that is checked before it is written.
@@ -30,8 +37,6 @@ def command(target: str, source: str, output: str, settings: AlignSettings) -> R
         )
 
     def show(console: Any) -> None:
-        from rich.markup import escape
-
         alignment = report.provenance.alignments[0]
         console.print(f"[bold]{escape(report.output)}[/bold] written")
         console.print(
@@ -50,4 +55,4 @@ def command(target: str, source: str, output: str, settings: AlignSettings) -> R
             console.print(f"{outcome['starts']} starts, spread {outcome['spread']:.4f}")
         show_barriers(console, report.provenance.barrier)
 
-    return Result(report.result, show)
+    return Output(report.result, show)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from zooalign.cli._options import REQUIRED_OUTPUT, settings_options
-from zooalign.cli._output import Result, formatted, progress_bar
+from zooalign.cli._output import Output, escape, formatted, progress_bar
 from zooalign.release.settings import ApplySettings
 
 __all__ = ["command"]
@@ -17,7 +17,7 @@ __all__ = ["command"]
 @REQUIRED_OUTPUT
 @settings_options(ApplySettings)
 @formatted
-def command(parent: str, release: str, output: str, settings: ApplySettings) -> Result:
+def command(parent: str, release: str, output: str, settings: ApplySettings) -> Output:
     """Permute PARENT as the release PERMUTATION (a directory or repo) says, and write DIR.
 
     The parent must be the recorded one, and every tensor the published one, by SHA-256.
@@ -28,9 +28,7 @@ def command(parent: str, release: str, output: str, settings: ApplySettings) -> 
         report = apply_permutation(parent, release, output, settings, progress=progress)
 
     def show(console: Any) -> None:
-        from rich.markup import escape
-
         console.print(f"[bold]{escape(report.output)}[/bold] written, {len(report.files)} files")
         console.print(f"every one of {report.tensors} tensors is the published one")
 
-    return Result(report, show)
+    return Output(report, show)

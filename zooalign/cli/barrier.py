@@ -5,7 +5,14 @@ from typing import Any
 import click
 
 from zooalign.cli._options import settings_options
-from zooalign.cli._output import Result, formatted, progress_bar, show_barriers
+from zooalign.cli._output import (
+    Output,
+    escape,
+    formatted,
+    print_table,
+    progress_bar,
+    show_barriers,
+)
 from zooalign.release.settings import BarrierSettings
 
 __all__ = ["command"]
@@ -16,7 +23,7 @@ __all__ = ["command"]
 @click.argument("b")
 @settings_options(BarrierSettings)
 @formatted
-def command(a: str, b: str, settings: BarrierSettings) -> Result:
+def command(a: str, b: str, settings: BarrierSettings) -> Output:
     """Measure the barrier between A and B by both definitions in use."""
     from zooalign.pipelines.barrier import barrier_models
     from zooalign.release.curves import barrier_summary
@@ -25,19 +32,13 @@ def command(a: str, b: str, settings: BarrierSettings) -> Result:
         report = barrier_models(a, b, settings, progress=progress)
 
     def show(console: Any) -> None:
-        from rich.markup import escape
-        from rich.table import Table
-
         curve = report.measured
-        table = Table("alpha", "loss", "accuracy")
-        for index, alpha in enumerate(curve.alphas):
-            right = curve.train.accuracy
-            table.add_row(
-                f"{alpha:.3f}",
-                f"{curve.train.loss[index]:.4f}",
-                "" if right is None else f"{right[index]:.4f}",
-            )
-        console.print(table)
+        accuracy = [""] * len(curve.alphas)
+        if curve.accuracy is not None:
+            accuracy = [f"{value:.4f}" for value in curve.accuracy]
+        points = zip(curve.alphas, curve.loss, accuracy, strict=True)
+        rows = [(f"{alpha:.3f}", f"{loss:.4f}", right) for alpha, loss, right in points]
+        print_table(console, ("alpha", "loss", "accuracy"), rows)
         show_barriers(console, barrier_summary([report.measured]))
         if curve.statistics_reset:
             console.print("running statistics were reset between the ends")
@@ -46,4 +47,4 @@ def command(a: str, b: str, settings: BarrierSettings) -> Result:
         if report.plot is not None:
             console.print(f"written: {escape(report.plot)}")
 
-    return Result(report.result, show)
+    return Output(report.result, show)

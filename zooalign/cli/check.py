@@ -6,10 +6,10 @@ import click
 
 from zooalign.cli._options import policy, settings_options
 from zooalign.cli._output import progress_bar
-from zooalign.cli._reports import FORMATS, print_report, show_findings
+from zooalign.cli._reports import FORMATS, print_report
 from zooalign.release.settings import CheckRequest
 
-__all__ = ["command", "show_findings"]
+__all__ = ["command"]
 
 
 @click.command("check", short_help="The release gate: is this directory or repo in order?")

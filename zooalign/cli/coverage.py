@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._output import Result, formatted, print_note, progress_bar
+from zooalign.cli._output import Output, formatted, print_note, progress_bar
 
 __all__ = ["command"]
 
@@ -67,20 +67,13 @@ __all__ = ["command"]
 )
 @formatted
 def command(
-    library: str,
-    filters: tuple[str, ...],
-    smallest: bool,
     settings: tuple[str, ...],
-    verify: Any,
-    converse: bool,
-    budget: int,
-    jobs: int,
     timeout: float,
     memory: float | None,
-    retry: bool,
     report: str | None,
     output: str,
-) -> Result:
+    **plan: Any,
+) -> Output:
     """Derive the spec of every architecture of a library and check it.
 
     Each is one JSON line in FILE; interrupted or run again, the sweep continues. Exit code 1 if
@@ -103,27 +96,16 @@ def command(
     options: Any = ()
     if settings:
         options = parse_query("&".join(settings), of="--set", error=ModelReferenceError)
-    plan = Plan(
-        library=library,
-        filters=filters,
-        smallest=smallest,
-        options=options,
-        verify=verify,
-        converse=converse,
-        budget=budget,
-        jobs=jobs,
-        limits=Limits(timeout, None if memory is None else int(memory * 1e9)),
-        retry=retry,
-    )
+    limits = Limits(timeout, None if memory is None else int(memory * 1e9))
     with progress_bar() as progress:
-        rows = sweep(plan, output, progress)
+        rows = sweep(Plan(options=options, limits=limits, **plan), output, progress)
     versions = {str(sorted(row["versions"].items())) for row in rows.values()}
     if len(versions) > 1:
         print_note("warning", f"{output} has lines of different versions of libraries")
     return _result(summarise(rows.values()), [output])
 
 
-def _result(totals: dict[str, Any], written: list[str]) -> Result:
+def _result(totals: dict[str, Any], written: list[str]) -> Output:
     from zooalign.coverage.summary import CoverageResult
     from zooalign.release.results import merged_fields
 
@@ -140,4 +122,4 @@ def _result(totals: dict[str, Any], written: list[str]) -> Result:
             console.print(f"written: {path}", markup=False)
 
     result = merged_fields(CoverageResult, totals, {"output": written})
-    return Result(result, show, 1 if totals["findings"] else 0)
+    return Output(result, show, 1 if totals["findings"] else 0)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from zooalign.cli._options import settings_options
-from zooalign.cli._output import Result, formatted, progress_bar
+from zooalign.cli._output import Output, escape, formatted, progress_bar
 from zooalign.release.settings import DemoSettings
 
 __all__ = ["command"]
@@ -15,7 +15,7 @@ __all__ = ["command"]
 @click.option("-o", "--output", metavar="DIR", help="The folder to write [default: zooalign-demo].")
 @settings_options(DemoSettings, without=["calibration"])
 @formatted
-def command(output: str | None, settings: DemoSettings) -> Result:
+def command(output: str | None, settings: DemoSettings) -> Output:
     """Train two small timm networks from different seeds and make one model of them.
 
     They learn scikit-learn's handwritten digits; then they are aligned by their activations,
@@ -31,11 +31,10 @@ def command(output: str | None, settings: DemoSettings) -> Result:
         for line in _lines(report):
             console.print(line)
 
-    return Result(report, show, 0 if report.ok else 1)
+    return Output(report, show, 0 if report.ok else 1)
 
 
 def _lines(report: Any) -> list[Any]:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("", "midpoint accuracy", "error barrier", "loss barrier")

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from zooalign.cli._options import settings_options
-from zooalign.cli._output import Result, formatted
+from zooalign.cli._output import Output, formatted
 from zooalign.release.settings import OpenSettings
 
 __all__ = ["command"]
@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.argument("place", metavar="PARAMETER[:AXIS]")
 @settings_options(OpenSettings)
 @formatted
-def command(reference: str, place: str, settings: OpenSettings) -> Result:
+def command(reference: str, place: str, settings: OpenSettings) -> Output:
     """Tell, as the way in the dependency graph, why an axis of PARAMETER moves as it does.
 
     Without AXIS, all axes of the parameter are explained.
@@ -31,7 +31,7 @@ def command(reference: str, place: str, settings: OpenSettings) -> Result:
     def show(console: Any) -> None:
         console.print(explanation.text(), markup=False)
 
-    return Result(explanation, show)
+    return Output(explanation, show)
 
 
 def _place(text: str) -> tuple[str, int | None]:

@@ -5,7 +5,14 @@ from typing import Any
 import click
 
 from zooalign.cli._options import REQUIRED_OUTPUT, settings_options
-from zooalign.cli._output import Result, command_line, formatted, progress_bar, show_barriers
+from zooalign.cli._output import (
+    Output,
+    command_line,
+    escape,
+    formatted,
+    progress_bar,
+    show_barriers,
+)
 from zooalign.release.settings import MergeSettings
 
 __all__ = ["command"]
@@ -16,7 +23,7 @@ __all__ = ["command"]
 @REQUIRED_OUTPUT
 @settings_options(MergeSettings)
 @formatted
-def command(references: tuple[str, ...], output: str, settings: MergeSettings) -> Result:
+def command(references: tuple[str, ...], output: str, settings: MergeSettings) -> Output:
     """Average A, B, ... each with its units reordered to match A's, and write DIR."""
     from zooalign.pipelines.merge import merge_models
 
@@ -26,8 +33,6 @@ def command(references: tuple[str, ...], output: str, settings: MergeSettings) -
         )
 
     def show(console: Any) -> None:
-        from rich.markup import escape
-
         record = report.provenance
         console.print(f"[bold]{escape(report.output)}[/bold] written")
         for alignment in record.alignments:
@@ -44,4 +49,4 @@ def command(references: tuple[str, ...], output: str, settings: MergeSettings) -
             console.print(f"accuracy of the merge: {record.score.accuracy:.4f}")
         show_barriers(console, record.barrier)
 
-    return Result(report.result, show)
+    return Output(report.result, show)

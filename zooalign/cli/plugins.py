@@ -4,14 +4,14 @@ from typing import Any
 
 import click
 
-from zooalign.cli._output import Result, formatted
+from zooalign.cli._output import Output, escape, formatted, print_table
 
 __all__ = ["command"]
 
 
 @click.command("plugins", short_help="The plugins that were found.")
 @formatted
-def command() -> Result:
+def command() -> Output:
     """List plugins, built-in ones first: from where, what they add, or why they do not work.
 
     ZOOALIGN_PLUGINS is the allow-list of outside plugins. Exit code 1 if one fails.
@@ -22,10 +22,7 @@ def command() -> Result:
     failed = any(state.error and not state.left_out for state in states)
 
     def show(console: Any) -> None:
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table("plugin", "from", "version", "adds")
+        rows = []
         for state in states:
             adds = "\n".join(map(escape, state.provides))
             if state.error:
@@ -35,7 +32,7 @@ def command() -> Result:
                 state.origin if state.origin == "built-in" else state.distribution or state.origin
             )
             origin = f"{escape(origin)}\n{escape(state.module)}"
-            table.add_row(escape(state.name), origin, escape(state.version or ""), adds)
-        console.print(table)
+            rows.append((escape(state.name), origin, escape(state.version or ""), adds))
+        print_table(console, ("plugin", "from", "version", "adds"), rows)
 
-    return Result(PluginsResult(states), show, int(failed))
+    return Output(PluginsResult(states), show, int(failed))

@@ -5,8 +5,15 @@ from typing import Any
 import click
 
 from zooalign.cli._options import policy, settings_options
-from zooalign.cli._output import Result, formatted, print_error, progress_bar
-from zooalign.cli.check import show_findings
+from zooalign.cli._output import (
+    Output,
+    escape,
+    formatted,
+    print_error,
+    print_table,
+    progress_bar,
+)
+from zooalign.cli._reports import show_findings
 from zooalign.release.settings import CheckRequest, PublishSettings
 
 __all__ = ["command"]
@@ -25,7 +32,7 @@ def command(
     settings: PublishSettings,
     request: CheckRequest,
     policy: str | None,
-) -> Result:
+) -> Output:
     """Check DIR, push its files in one commit, then read them back and compare.
 
     The token is that of the hub's client (HF_TOKEN, or hf auth login); the hub is HF_ENDPOINT.
@@ -46,16 +53,11 @@ def command(
     except FaultyReleaseError as error:
         print_error(str(error))
         refused = error.report
-        return Result(refused, lambda console: show_findings(console, refused.check), 1)
+        return Output(refused, lambda console: show_findings(console, refused.check), 1)
 
     def show(console: Any) -> None:
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table("file", "bytes", "SHA-256")
-        for file in report.files:
-            table.add_row(escape(file.path), str(file.size), file.sha256)
-        console.print(table)
+        rows = [(escape(file.path), str(file.size), file.sha256) for file in report.files]
+        print_table(console, ("file", "bytes", "SHA-256"), rows)
         if report.check is not None and report.check.findings:
             show_findings(console, report.check)
         if report.dry_run:
@@ -67,4 +69,4 @@ def command(
             if number.isdecimal():
                 console.print(f"to check it there: zooalign check {escape(repo)}@refs/pr/{number}")
 
-    return Result(report, show)
+    return Output(report, show)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from zooalign.cli._options import settings_options
-from zooalign.cli._output import Result, formatted, progress_bar
+from zooalign.cli._output import Output, escape, formatted, progress_bar
 from zooalign.release.settings import ReproduceSettings
 
 __all__ = ["command"]
@@ -15,7 +15,7 @@ __all__ = ["command"]
 @click.argument("reference", metavar="DIR")
 @settings_options(ReproduceSettings)
 @formatted
-def command(reference: str, settings: ReproduceSettings) -> Result:
+def command(reference: str, settings: ReproduceSettings) -> Output:
     """Run the operation of DIR (or a repo) again in a temporary folder and compare every file.
 
     Exit code 0 (the same bytes), 1 (something differs, the first tensor or file is named) or 2.
@@ -26,8 +26,6 @@ def command(reference: str, settings: ReproduceSettings) -> Result:
         report = reproduce(reference, settings, progress=progress)
 
     def show(console: Any) -> None:
-        from rich.markup import escape
-
         for difference in report.differences:
             console.print(
                 f"[red]differs[/red] {escape(difference.where)}: {escape(difference.message)}"
@@ -46,4 +44,4 @@ def command(reference: str, settings: ReproduceSettings) -> Result:
         else:
             console.print(f"{escape(report.reference)}: not the same; {escape(report.advice)}")
 
-    return Result(report, show, 0 if report.same else 1)
+    return Output(report, show, 0 if report.same else 1)

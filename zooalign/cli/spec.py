@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from zooalign.cli._options import settings_options
-from zooalign.cli._output import Result, formatted
+from zooalign.cli._output import Output, escape, formatted, print_table
 from zooalign.release.settings import OpenSettings
 
 __all__ = ["command"]
@@ -19,7 +19,7 @@ __all__ = ["command"]
 @formatted
 def command(
     reference: str, settings: OpenSettings, output: str | None, graph: str | None
-) -> Result:
+) -> Output:
     """Derive the groups of interchangeable units of MODEL from its computation.
 
     No weight is read. What is not understood is frozen and named.
@@ -37,16 +37,11 @@ def command(
         write_graph(dependency_graph(report.derived.traced), graph)
 
     def show(console: Any) -> None:
-        from rich.markup import escape
-        from rich.table import Table
-
         spec = report.derived.spec
         console.print(f"[bold]{escape(spec.architecture)}[/bold]")
         console.print(f"{len(spec.groups)} groups, 10^{spec.log10_order:.2f} permutations")
-        table = Table("structure", "groups", "places")
-        for structure, groups, members in spec.summary():
-            table.add_row(escape(structure), str(groups), str(members))
-        console.print(table)
+        rows = [(escape(structure), str(n), str(places)) for structure, n, places in spec.summary()]
+        print_table(console, ("structure", "groups", "places"), rows)
         console.print(f"{len(spec.frozen)} frozen axes, {len(spec.unused)} unused parameters")
         for name, count in spec.unknown_operators.items():
             console.print(f"[yellow]unknown operator[/yellow] {escape(name)} ({count} times)")
@@ -60,4 +55,4 @@ def command(
             if path is not None:
                 console.print(f"written: {escape(path)}")
 
-    return Result(report.result, show)
+    return Output(report.result, show)

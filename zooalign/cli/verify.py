@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from zooalign.cli._options import settings_options
-from zooalign.cli._output import Result, formatted
+from zooalign.cli._output import Output, formatted
 from zooalign.release.settings import VerifySettings
 
 __all__ = ["command"]
@@ -15,7 +15,7 @@ __all__ = ["command"]
 @click.argument("reference", metavar="MODEL")
 @settings_options(VerifySettings)
 @formatted
-def command(reference: str, settings: VerifySettings) -> Result:
+def command(reference: str, settings: VerifySettings) -> Output:
     """Apply random permutations to random parameters of MODEL and compare its outputs.
 
     Exit code 1 if they differ by more than rounding.
@@ -38,4 +38,4 @@ def command(reference: str, settings: VerifySettings) -> Result:
         if not proof.ok:
             console.print(f"worst: {proof.worst}", markup=False)
 
-    return Result(result, show, 0 if proof.ok else 1)
+    return Output(result, show, 0 if proof.ok else 1)

@@ -23,13 +23,11 @@ def hidden_units(spec: PermutationSpec, frozen: Iterable[FrozenSet]) -> tuple[in
     tokens and rows of tables are not units.
     """
     free = sum(group.size * group.copies for group in spec.groups if group.size > 1)
-    held = sum(
-        s.group.size * _blocks(spec, s.group) for s in frozen if s.cause.kind not in _NO_UNITS
-    )
+    held = sum(s.group.size * _blocks(s.group) for s in frozen if s.cause.kind not in _NO_UNITS)
     return free, free + held
 
 
-def _blocks(spec: PermutationSpec, group: Group) -> int:
+def _blocks(group: Group) -> int:
     return min(_positions(member) // group.size for member in group.members)
 
 

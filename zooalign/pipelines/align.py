@@ -3,18 +3,17 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from zooalign.graph.capture import captured_once
-from zooalign.pipelines.assemble import Release, require_output, write_release
+from zooalign.pipelines.assemble import Release, WrittenReport, require_output, write_release
 from zooalign.pipelines.barrier import measure_aligned
 from zooalign.pipelines.matching import align_members, open_inputs, require_data
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.curves import barrier_summary
 from zooalign.release.provenance import BarrierSummary, Provenance, noted_warnings
-from zooalign.release.results import merged_fields, plain
+from zooalign.release.results import merged_fields
 from zooalign.release.settings import AlignSettings
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
@@ -43,23 +42,14 @@ class AlignResult:
 
 
 @dataclass(frozen=True)
-class AlignReport:
-    """What ``zooalign align`` did; ``provenance`` is what it wrote down."""
-
-    output: str
-    groups: int
-    provenance: Provenance
-    seconds: float
+class AlignReport(WrittenReport):
+    """What ``zooalign align`` did."""
 
     @property
     def result(self) -> AlignResult:
-        """Its JSON."""
+        """The JSON as a typed value."""
         record = self.provenance
         return merged_fields(AlignResult, record, record.alignments[0], self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON as plain values."""
-        return dict(plain(self.result))
 
 
 @captured_once()
@@ -123,7 +113,6 @@ def align_models(
             permutations={name: aligned.permutation},
             provenance=provenance,
             curves=curves,
-            title=Path(output).name,
         )
         tensors = Permuted(family.spec, aligned.permutation, family.members[1].checkpoint)
         write_release(output, release, tensors, overwrite=settings.overwrite, progress=progress)

@@ -14,13 +14,14 @@ from zooalign.release.card import make_card
 from zooalign.release.curves import MeasuredCurve, curves_to_dict, render_plot
 from zooalign.release.opening import Member
 from zooalign.release.provenance import Provenance
+from zooalign.release.results import Report
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import permutation_to_dict, to_json
 from zooalign.zoo import crash_recovery
 from zooalign.zoo.files import check_target
 from zooalign.zoo.writer import write_model
 
-__all__ = ["Release", "require_output", "write_release"]
+__all__ = ["Release", "WrittenReport", "require_output", "write_release"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,16 @@ class Release:
     permutations: Mapping[str, Permutation]
     provenance: Provenance
     curves: Sequence[MeasuredCurve]
-    title: str
+
+
+@dataclass(frozen=True)
+class WrittenReport(Report):
+    """An operation that wrote a release, and the provenance that it recorded."""
+
+    output: str
+    groups: int
+    provenance: Provenance
+    seconds: float
 
 
 def write_release(
@@ -46,7 +56,7 @@ def write_release(
     overwrite: bool,
     progress: Progress,
 ) -> Path:
-    """Write the directory. Each tensor is asked for once, never two at a time.
+    """Write the directory. Each tensor is read once, and never two at a time.
 
     Raises
     ------
@@ -69,7 +79,7 @@ def write_release(
         extra[layout.PLOT] = plot
     extra[layout.CARD] = make_card(
         release.provenance,
-        title=release.title,
+        title=Path(output).name,
         library=release.like.model.adapter.name,
         curves=release.curves,
         plot=None if plot is None else layout.PLOT,
@@ -96,7 +106,7 @@ def write_release(
 
 
 def require_output(output: str, *, overwrite: bool) -> None:
-    """Refuse before minutes of work what writing would refuse after them.
+    """Refuse at once what writing would refuse after minutes of work.
 
     Raises
     ------
@@ -105,5 +115,5 @@ def require_output(output: str, *, overwrite: bool) -> None:
         directory that is not a model's.
     """
     path = Path(output)
-    crash_recovery.recover(path)  # what a killed run left must not be taken for a free place
+    crash_recovery.recover(path)  # what a killed run left must not count as a free place
     check_target(path, overwrite)

@@ -13,12 +13,12 @@ from zooalign.merging.barrier import barrier
 from zooalign.merging.curve import BarrierCurve
 from zooalign.merging.plot import plot_barrier
 from zooalign.merging.statistics import has_running_statistics
-from zooalign.pipelines.matching import Aligned, Inputs, align_members, diagnosis_to_dict
+from zooalign.pipelines.matching import Aligned, OpenedInputs, align_members, diagnosis_to_dict
 from zooalign.progress import Progress, silent, stage
 from zooalign.release.calibration import FullBatches, open_for, scoring
 from zooalign.release.curves import MeasuredCurve
 from zooalign.release.opening import Family, open_family
-from zooalign.release.results import merged_fields, plain
+from zooalign.release.results import Report, merged_fields
 from zooalign.release.settings import AlignSettings, BarrierSettings
 from zooalign.symmetry import Permuted
 
@@ -26,7 +26,7 @@ __all__ = ["BarrierReport", "BarrierResult", "barrier_models", "measure_aligned"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Ends:
+class _Models:
     a: str
     b: str
     align: str
@@ -34,7 +34,7 @@ class _Ends:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarrierResult(BarrierCurve, _Ends):
+class BarrierResult(BarrierCurve, _Models):
     """The JSON of ``zooalign barrier`` (``docs/cli.md``): a curve and what it is of."""
 
     moved_fraction: float | None
@@ -43,7 +43,7 @@ class BarrierResult(BarrierCurve, _Ends):
 
 
 @dataclass(frozen=True)
-class BarrierReport:
+class BarrierReport(Report):
     """What ``zooalign barrier`` measured."""
 
     measured: MeasuredCurve
@@ -52,20 +52,13 @@ class BarrierReport:
 
     @property
     def result(self) -> BarrierResult:
-        """Its JSON."""
-        aligned = self.aligned
-        more = {
-            "moved_fraction": None if aligned is None else aligned.permutation.moved_fraction,
-            "diagnosis": None
-            if aligned is None
-            else diagnosis_to_dict(aligned.diagnosis, aligned.outcome),
-            "plot": self.plot,
-        }
-        return merged_fields(BarrierResult, self.measured.to_dict(), more)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON as plain values."""
-        return dict(plain(self.result))
+        """The JSON as a typed value."""
+        moved, diagnosis = None, None
+        if self.aligned is not None:
+            moved = self.aligned.permutation.moved_fraction
+            diagnosis = diagnosis_to_dict(self.aligned.diagnosis, self.aligned.outcome)
+        alignment = {"moved_fraction": moved, "diagnosis": diagnosis, "plot": self.plot}
+        return merged_fields(BarrierResult, self.measured.to_dict(), alignment)
 
 
 def barrier_models(
@@ -90,32 +83,33 @@ def barrier_models(
     )
     assert scored is not None
     calibration = calibration or scored
-    aligned, label = None, "as they are"
+    aligned = None
     state: Mapping[str, Tensor] = family.members[1].state
     if settings.align != "none":
-        how = AlignSettings(method=settings.align, seed=settings.seed, device=settings.device)
-        (aligned,) = align_members(family, how, calibration, progress)
-        label = _label(how)
+        matching = AlignSettings(method=settings.align, seed=settings.seed, device=settings.device)
+        (aligned,) = align_members(family, matching, calibration, progress)
         state = Permuted(family.spec, aligned.permutation, state)
-    curve = measure(
+    curve = _measure(
         family,
         state,
         scored,
+        settings,
+        progress,
         test=tested,
         reset=FullBatches(calibration) if settings.reset else None,
-        alphas=settings.alphas,
-        device=settings.device,
-        progress=progress,
     )
-    ends = (family.members[0].reference, family.members[1].reference)
-    measured = _measured(curve, label, ends, settings.align, settings.data)
+    a, b = (member.reference for member in family.members)
+    label = _label(settings.align)
+    measured = MeasuredCurve(
+        label=label, a=a, b=b, align=settings.align, data=settings.data, **vars(curve)
+    )
     if settings.plot is not None:
         plot_barrier({label: curve}, settings.plot)
     return BarrierReport(measured, aligned, settings.plot)
 
 
 def measure_aligned(
-    inputs: Inputs,
+    inputs: OpenedInputs,
     aligned: Sequence[Aligned],
     settings: AlignSettings,
     progress: Progress,
@@ -128,54 +122,52 @@ def measure_aligned(
         return []
     for one in aligned:
         member = family.members[one.index]
-        curve = measure(
+        curve = _measure(
             family,
             Permuted(family.spec, one.permutation, member.state),
             inputs.scored,
+            settings,
+            progress,
             reset=FullBatches(inputs.calibration or inputs.scored) if reset else None,
-            alphas=settings.alphas,
-            device=settings.device,
-            progress=progress,
         )
-        label = _label(settings) + (f", parent {one.index + 1}" if len(aligned) > 1 else "")
-        ends = (family.members[0].reference, member.reference)
-        curves.append(_measured(curve, label, ends, settings.method, settings.evaluate))
+        parent = f", parent {one.index + 1}" if len(aligned) > 1 else ""
+        curves.append(
+            MeasuredCurve(
+                label=_label(settings.method) + parent,
+                a=family.members[0].reference,
+                b=member.reference,
+                align=settings.method,
+                data=settings.evaluate,
+                **vars(curve),
+            )
+        )
     return curves
 
 
-def _measured(
-    curve: BarrierCurve, label: str, ends: tuple[str, str], align: str, data: str
-) -> MeasuredCurve:
-    a, b = ends
-    return MeasuredCurve(label=label, a=a, b=b, align=align, data=data, **vars(curve))
+def _label(method: str) -> str:
+    return "as they are" if method == "none" else f"{method} matching"
 
 
-def _label(settings: AlignSettings) -> str:
-    return "as they are" if settings.method == "none" else f"{settings.method} matching"
-
-
-def measure(
+def _measure(
     family: Family,
     state: Mapping[str, Tensor],
     data: Iterable[Any],
+    settings: AlignSettings | BarrierSettings,
+    progress: Progress,
     *,
     test: Iterable[Any] | None = None,
     reset: Iterable[Any] | None,
-    alphas: int,
-    device: str,
-    progress: Progress,
 ) -> BarrierCurve:
     """The curve from the family's first member to ``state``, already aligned to it."""
-    needed = reset is not None and has_running_statistics(family.module)
     loss, metric = scoring(family.first)
     return barrier(
         family.module,
-        float_state(family.members[0].state, device),
-        float_state(state, device),
+        float_state(family.members[0].state, settings.device),
+        float_state(state, settings.device),
         data,
         test=test,
-        alphas=alphas,
-        reset=reset if needed else None,
+        alphas=settings.alphas,
+        reset=reset if has_running_statistics(family.module) else None,
         loss=loss,
         metric=metric,
         progress=stage(progress, "barrier"),
@@ -183,7 +175,7 @@ def measure(
 
 
 def _require_plottable(path: Path) -> None:
-    """Minutes of work should not end at a wrong name."""
+    """Refuse a wrong name of the plot at once, not after minutes of work."""
     if path.suffix.lower() not in (".svg", ".png"):
         raise MergeError(f"a plot is a .svg or a .png file, not '{path.name}'.")
     if not path.parent.is_dir():

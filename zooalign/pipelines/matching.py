@@ -14,7 +14,7 @@ from zooalign.matching.many import ManyOptions, require_way
 from zooalign.merging.evaluate import cross_entropy
 from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
-from zooalign.progress import Progress, stage
+from zooalign.progress import Progress
 from zooalign.release.calibration import describe_data, open_for, scoring
 from zooalign.release.opening import Family, open_family
 from zooalign.release.provenance import Alignment, versions
@@ -23,7 +23,7 @@ from zooalign.symmetry import Permutation
 from zooalign.symmetry.same_function import Comparison
 from zooalign.zoo.data import Batches
 
-__all__ = ["Aligned", "Inputs", "align_members", "open_inputs", "require_data"]
+__all__ = ["Aligned", "OpenedInputs", "align_members", "open_inputs", "require_data"]
 
 # Options of match_many that are a caller's to set.
 _MANY = ManyOptions.options().keys() - {"method", "through", "references"}
@@ -71,7 +71,7 @@ def diagnosis_to_dict(diagnosis: Diagnosis, outcome: Outcome | None = None) -> d
 
 
 def require_data(method: str, data: str | None) -> None:
-    """Raise DataError where a method that runs the models was asked for and no data given."""
+    """Raise DataError where the method runs the models and no data was given."""
     solver = solvers().get(method)
     if solver is not None and "data" in solver.needs and data is None:
         raise DataError(
@@ -82,7 +82,7 @@ def require_data(method: str, data: str | None) -> None:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class OpenedInputs:
     """What an alignment or a merge reads: models, and data to match on and to score on."""
 
     family: Family
@@ -104,14 +104,14 @@ class Inputs:
         }
 
 
-def open_inputs(references: Sequence[str], settings: AlignSettings) -> Inputs:
+def open_inputs(references: Sequence[str], settings: AlignSettings) -> OpenedInputs:
     """Open the models of ``references`` and the data of ``settings``."""
     family = open_family(references, model=settings.model, allow_pickle=settings.allow_pickle)
     calibration, scored = (
         None if text is None else open_for(family.first, text, settings.loading)
         for text in (settings.data, settings.evaluate)
     )
-    return Inputs(family, calibration, scored)
+    return OpenedInputs(family, calibration, scored)
 
 
 def align_members(
@@ -137,9 +137,13 @@ def align_members(
         less symmetry than was derived; this is a mistake in zooalign or in an operator rule).
     """
     method, device, options = settings.method, settings.device, settings.options
-    how: dict[str, Any] = {"method": method, "data": batches, "module": family.module}
-    how["seed"] = settings.seed
-    how["progress"] = _counted(progress, f"{method} matching")
+    arguments: dict[str, Any] = {
+        "method": method,
+        "data": batches,
+        "module": family.module,
+        "seed": settings.seed,
+        "progress": lambda done: progress(f"{method} matching", done, 0),
+    }
     target = dict(family.members[0].state)
     if through != "reference":
         require_way(method, through)
@@ -148,23 +152,26 @@ def align_members(
                 f"models matched all at once take no option '{unknown[0]}'; they take "
                 f"{', '.join(sorted(_MANY - {'criterion'}))}"
             )
-        how |= _judged_by(family, through == "auto", batches, options)
+        arguments |= _judged_by(family, through == "auto", batches, options)
         sources = [target, *(dict(member.state) for member in family.members[1:])]
         states = [float_state(source, device) for source in sources]
-        many = match_many(family.spec, states, through=through, **how)
+        many = match_many(family.spec, states, through=through, **arguments)
         score = many.objective_before, many.objective_after, many.details
         matches = [Match(p, method, *score) for p in many.permutations]
         return [
             _proved(family, index, (target, sources[index]), matches[index], progress, device)
             for index in range(1, len(sources))
         ]
-    how |= _judged_by(family, _takes_a_loss(method), batches, options)
+    # A method with a criterion judges by a loss on targets, in place of which ours can be given.
+    solver = solvers().get(method)
+    by_loss = solver is not None and "criterion" in solver.options()
+    arguments |= _judged_by(family, by_loss, batches, options)
     aligned = []
     for index, member in enumerate(family.members[1:], start=1):
         source, solution = dict(member.state), None
         if method != "none":
             states = [float_state(state, device) for state in (target, source)]
-            solution = match(family.spec, *states, **how)
+            solution = match(family.spec, *states, **arguments)
         aligned.append(_proved(family, index, (target, source), solution, progress, device))
     return aligned
 
@@ -172,12 +179,12 @@ def align_members(
 def _proved(
     family: Family,
     index: int,
-    states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+    state_dicts: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
     solution: Match | None,
     progress: Progress,
     device: str,
 ) -> Aligned:
-    spec, (target, source) = family.spec, states
+    spec, (target, source) = family.spec, state_dicts
     permutation = spec.identity() if solution is None else solution.permutation
     diagnosis = diagnose(
         target,
@@ -185,36 +192,25 @@ def _proved(
         moved_fraction=None if solution is None else permutation.moved_fraction,
         free_groups=len(spec.groups),
     )
-    judged = None
+    result = None
     if solution is not None:
-        floats = float_state(target, device), float_state(source, device)
-        judged = outcome(spec, solution, *floats, diagnosis)
+        states = float_state(target, device), float_state(source, device)
+        result = outcome(spec, solution, *states, diagnosis)
     progress("proof", 0, 1)
     name = family.members[index].reference
     inputs = family.first.example_inputs()
     comparison = prove(family.module, spec, permutation, source, inputs, name=name)
     progress("proof", 1, 1)
-    return Aligned(index, permutation, solution, diagnosis, comparison, judged)
-
-
-def _takes_a_loss(method: str) -> bool:
-    """Whether a method judges by a loss on targets, in place of which another can be given."""
-    solver = solvers().get(method)
-    return solver is not None and "criterion" in solver.options()
+    return Aligned(index, permutation, solution, diagnosis, comparison, result)
 
 
 def _judged_by(
     family: Family, by_loss: bool, batches: Iterable[Any] | None, options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """The options, with the adapter's own loss where merged networks are judged by one."""
+    """The options, with the adapter's loss where merged networks are judged by one."""
     if not by_loss or batches is None or "criterion" in options:
         return options
     loss, _ = scoring(family.first)
     if loss is cross_entropy or next(read_batches(batches)).targets is None:
         return options
     return {**options, "criterion": loss}
-
-
-def _counted(progress: Progress, name: str) -> Any:
-    report = stage(progress, name)
-    return lambda done: report(done, 0)

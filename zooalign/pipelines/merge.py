@@ -4,8 +4,6 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -15,9 +13,9 @@ from zooalign.graph.lazy_state import float_state
 from zooalign.matching.many import require_way
 from zooalign.merging.evaluate import evaluate as score_of
 from zooalign.merging.merge import Correction, merge_states
-from zooalign.pipelines.assemble import Release, require_output, write_release
+from zooalign.pipelines.assemble import Release, WrittenReport, require_output, write_release
 from zooalign.pipelines.barrier import measure_aligned
-from zooalign.pipelines.matching import Inputs, align_members, open_inputs, require_data
+from zooalign.pipelines.matching import OpenedInputs, align_members, open_inputs, require_data
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.calibration import FullBatches, scoring
@@ -31,7 +29,7 @@ from zooalign.release.provenance import (
     Statistics,
     noted_warnings,
 )
-from zooalign.release.results import merged_fields, plain
+from zooalign.release.results import merged_fields
 from zooalign.release.settings import MergeSettings
 from zooalign.release.sources import source_of
 
@@ -74,27 +72,18 @@ class MergeResult:
 
 
 @dataclass(frozen=True)
-class MergeReport:
-    """What ``zooalign merge`` did; ``provenance`` is what it wrote down."""
-
-    output: str
-    groups: int
-    provenance: Provenance
-    seconds: float
+class MergeReport(WrittenReport):
+    """What ``zooalign merge`` did."""
 
     @property
     def result(self) -> MergeResult:
-        """Its JSON."""
+        """The JSON as a typed value."""
         record = self.provenance
         aligned = [
             {"reference": record.sources[alignment.source].reference, **vars(alignment)}
             for alignment in record.alignments
         ]
         return merged_fields(MergeResult, record, self, {"aligned": aligned})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON as plain values."""
-        return dict(plain(self.result))
 
 
 @captured_once()
@@ -172,7 +161,6 @@ def merge_models(
             permutations={names[one.index]: one.permutation for one in aligned},
             provenance=provenance,
             curves=curves,
-            title=Path(output).name,
         )
         write_release(
             output, release, merged.state, overwrite=settings.overwrite, progress=progress
@@ -201,7 +189,7 @@ def _require_equal_dtypes(family: Family) -> None:
                 )
 
 
-def _score(inputs: Inputs, merged: Mapping[str, Tensor], device: str) -> Score | None:
+def _score(inputs: OpenedInputs, merged: Mapping[str, Tensor], device: str) -> Score | None:
     if inputs.scored is None:
         return None
     loss, metric = scoring(inputs.family.first)

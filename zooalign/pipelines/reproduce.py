@@ -1,4 +1,4 @@
-"""Make a release again from its provenance, in a temporary folder, and compare the bytes."""
+"""Run the operation of a release again, in a temporary folder, and compare the bytes."""
 
 import contextlib
 import re
@@ -30,7 +30,7 @@ _TITLE = re.compile(r"^# (?P<title>[^\s/\\.][^/\\\n]*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class OtherVersion:
-    """The version that a release was made with, and the one that is installed here."""
+    """The version that a release records, and the one that is installed here."""
 
     recorded: str
     here: str
@@ -40,8 +40,8 @@ class OtherVersion:
 class ReproduceReport:
     """What a second run gave, as in the JSON of ``zooalign reproduce`` (``docs/cli.md``).
 
-    ``same`` says that every byte that the operation makes is the same. ``compared`` are the files
-    that both have; ``extra`` those of the release that the operation does not make.
+    ``same`` says whether every byte that the operation writes is the same. ``compared`` are the
+    files that both have; ``extra`` those of the release that the operation does not write.
     """
 
     reference: str
@@ -127,12 +127,12 @@ def _run(
     recorded: Provenance, output: str, settings: ReproduceSettings, progress: Progress
 ) -> None:
     references = [source.pinned for source in recorded.sources]
-    how: dict[str, Any] = {"command": recorded.command, "progress": progress}
+    arguments: dict[str, Any] = {"command": recorded.command, "progress": progress}
     if recorded.operation == "align":
         again = _settings(recorded, AlignSettings, settings)
-        align_models(references[0], references[1], output, again, **how)
+        align_models(references[0], references[1], output, again, **arguments)
     else:
-        merge_models(references, output, _settings(recorded, MergeSettings, settings), **how)
+        merge_models(references, output, _settings(recorded, MergeSettings, settings), **arguments)
 
 
 def _settings(recorded: Provenance, kind: type[_Kind], settings: ReproduceSettings) -> _Kind:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zooalign.release.opening import derive_for
-from zooalign.release.results import merged_fields, plain
+from zooalign.release.results import Report, merged_fields
 from zooalign.release.settings import OpenSettings, VerifySettings
 from zooalign.symmetry import Derived, Verification, verify
 from zooalign.symmetry.groups import Member
@@ -109,7 +109,7 @@ class VerifyResult:
 
 
 @dataclass(frozen=True)
-class SpecReport:
+class SpecReport(Report):
     """What ``zooalign spec`` derived; ``seconds`` is the time to build, trace and solve."""
 
     model: Model
@@ -123,15 +123,11 @@ class SpecReport:
 
     @property
     def result(self) -> SpecResult:
-        """Its JSON."""
+        """The JSON as a typed value."""
         spec = self.derived.spec
         derived = {**to_dict(spec), "hash": spec.hash}
         more = {"by_values": self.by_values, "seconds": self.seconds}
         return merged_fields(SpecResult, derived, more)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON as plain values."""
-        return dict(plain(self.result))
 
 
 def spec_for(reference: str, settings: OpenSettings | None = None) -> SpecReport:

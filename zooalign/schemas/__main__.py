@@ -15,7 +15,7 @@ from zooalign.gate.policy import Policy
 from zooalign.pipelines.align import AlignResult
 from zooalign.pipelines.apply import ApplyReport
 from zooalign.pipelines.barrier import BarrierResult
-from zooalign.pipelines.connectivity import ConnectivityResult
+from zooalign.pipelines.connectivity_result import ConnectivityResult
 from zooalign.pipelines.merge import MergeResult
 from zooalign.pipelines.reproduce import ReproduceReport
 from zooalign.pipelines.spec import PermutationFile, SpecFile, SpecResult, VerifyResult
