@@ -81,7 +81,7 @@ def _debugging() -> bool:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch has had no memory; on the CPU it says so by a RuntimeError."""
+    """Whether torch ran out of memory; on the CPU it raises a RuntimeError."""
     text = str(error)
     return (isinstance(error, RuntimeError) and "allocate memory" in text) or (
         type(error).__name__ == "OutOfMemoryError"
@@ -98,7 +98,7 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    """Whether JSON was asked for, also where the arguments do not parse."""
+    """Whether ``--format json`` was given, even where the arguments do not parse."""
     pairs = pairwise([*arguments, ""])
     return any(a == "--format=json" or (a == "--format" and b == "json") for a, b in pairs)
 

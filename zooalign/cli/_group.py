@@ -1,4 +1,4 @@
-"""The group of commands: each is imported when it is asked for, and ends by the same rules."""
+"""The group of commands: each is imported when it is needed, and all end by the same rules."""
 
 import sys
 from collections.abc import Sequence

@@ -56,7 +56,7 @@ def _shown_of(option: str) -> Shown:
 
 def _shown_of_any() -> Shown:
     listed = "; ".join(f"{name}: {', '.join(_in_text(s))}" for name, s in _table().items())
-    return "NAME=VALUE", f"Any option of the method, such as blend=0.3. {listed}."
+    return "NAME=VALUE", f"Set any option of the method, e.g. blend=0.3. {listed}."
 
 
 def method_option(name: str, default: str, more: tuple[str, ...] = ()) -> Decorator:
@@ -64,7 +64,7 @@ def method_option(name: str, default: str, more: tuple[str, ...] = ()) -> Decora
 
     def shown() -> Shown:
         without_data = [name for name, s in _table().items() if "data" not in s.needs]
-        help = f"How units are matched. Work without --data: {', '.join(without_data)}."
+        help = f"Matching method; all but {' and '.join(without_data)} need --data."
         return "|".join([*_table(), *more]), help
 
     return click.option(
@@ -104,7 +104,7 @@ def matching_options(
 
 
 def _value(text: str) -> Any:
-    """A number or a truth value where the text is one."""
+    """The text as a number or a Boolean, if it is one."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):

@@ -14,12 +14,12 @@ from zooalign.cli._methods import MATCHING_OPTIONS, Decorator, matching_options,
 __all__ = ["REQUIRED_OUTPUT", "policy", "settings_options"]
 
 REQUIRED_OUTPUT = click.option(
-    "-o", "--output", required=True, metavar="DIR", help="The directory to write."
+    "-o", "--output", required=True, metavar="DIR", help="Directory to write."
 )
 policy = click.option(
     "--policy",
     metavar="FILE",
-    help="TOML; default: [tool.zooalign.check] of the nearest pyproject.toml.",
+    help="Policy as TOML [default: tool.zooalign.check in the nearest pyproject.toml].",
 )
 
 

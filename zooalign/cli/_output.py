@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Output:
-    """What a command prints: ``data`` as JSON, ``show`` for people; and its exit code."""
+    """What a command prints, ``data`` as JSON and ``show`` as text, and its exit code."""
 
     data: Any
     show: Callable[[Any], None]
@@ -47,7 +47,7 @@ def formatted(function: Callable[..., Output]) -> Callable[..., None]:
         type=click.Choice(["human", "json"]),
         default="human",
         show_default=True,
-        help="JSON goes to stdout alone; its fields are documented in docs/cli.md.",
+        help="With json, stdout holds one JSON document (fields: docs/cli.md).",
     )
     @functools.wraps(function)
     def wrapped(format_: str, **options: Any) -> None:

@@ -18,16 +18,16 @@ from zooalign.release.settings import AlignSettings
 __all__ = ["command"]
 
 
-@click.command("align", short_help="Reorder SOURCE's units to match TARGET's.")
+@click.command("align", short_help="Align SOURCE to TARGET by permuting its units.")
 @click.argument("target")
 @click.argument("source")
 @REQUIRED_OUTPUT
 @settings_options(AlignSettings)
 @formatted
 def command(target: str, source: str, output: str, settings: AlignSettings) -> Output:
-    """Permute the units of SOURCE to correspond to TARGET's and write the result to DIR.
+    """Permute the units of SOURCE to match those of TARGET and write the result to DIR.
 
-    The output computes the same function as SOURCE; that is checked before it is written.
+    The aligned model computes the same function as SOURCE. This is checked before writing.
     """
     from zooalign.pipelines.align import align_models
 

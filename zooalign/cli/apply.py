@@ -11,16 +11,16 @@ from zooalign.release.settings import ApplySettings
 __all__ = ["command"]
 
 
-@click.command("apply", short_help="Permute a parent as a published permutation says.")
+@click.command("apply", short_help="Apply a published permutation to its source model.")
 @click.argument("parent")
 @click.argument("release", metavar="PERMUTATION")
 @REQUIRED_OUTPUT
 @settings_options(ApplySettings)
 @formatted
 def command(parent: str, release: str, output: str, settings: ApplySettings) -> Output:
-    """Permute PARENT as the release PERMUTATION (a directory or repo) says, and write DIR.
+    """Permute PARENT by the release PERMUTATION (a directory or repo) and write DIR.
 
-    The parent must be the recorded one, and every tensor the published one, by SHA-256.
+    The SHA-256 digests of PARENT and of every resulting tensor must match the recorded ones.
     """
     from zooalign.pipelines.apply import apply_permutation
 

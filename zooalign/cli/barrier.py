@@ -18,13 +18,16 @@ from zooalign.release.settings import BarrierSettings
 __all__ = ["command"]
 
 
-@click.command("barrier", short_help="Loss and error on the line between two models.")
+@click.command("barrier", short_help="Measure the loss barrier between two models.")
 @click.argument("a")
 @click.argument("b")
 @settings_options(BarrierSettings)
 @formatted
 def command(a: str, b: str, settings: BarrierSettings) -> Output:
-    """Measure the barrier between A and B by both definitions in use."""
+    """Measure loss and error on the line from A to B.
+
+    The barrier is reported by both common definitions: over the line and over the mean.
+    """
     from zooalign.pipelines.barrier import barrier_models
     from zooalign.release.curves import barrier_summary
 

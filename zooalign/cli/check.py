@@ -12,7 +12,7 @@ from zooalign.release.settings import CheckRequest
 __all__ = ["command"]
 
 
-@click.command("check", short_help="The release gate: is this directory or repo in order?")
+@click.command("check", short_help="Check a release (directory or hub repo) before you use it.")
 @click.argument("reference", metavar="REF")
 @settings_options(CheckRequest, name="request")
 @policy
@@ -22,15 +22,18 @@ __all__ = ["command"]
     type=click.Choice(FORMATS),
     default="human",
     show_default=True,
-    help="JSON's fields are documented in docs/cli.md; SARIF 2.1.0 and JUnit XML are standards.",
+    help="Output format (JSON fields: docs/cli.md; SARIF is version 2.1.0).",
 )
-@click.option("-o", "--output", metavar="FILE", help="Write the report there, text to stdout.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Write the report to FILE and print text to stdout."
+)
 def command(
     reference: str, request: CheckRequest, policy: str | None, format_: str, output: str | None
 ) -> None:
-    """Check the directory or hub repo REF. Exit code 0 (in order), 1 (findings) or 2.
+    """Check the directory or hub repo REF.
 
-    A pull request is the revision refs/pr/N: org/name@refs/pr/1.
+    To check a pull request, name its revision: org/name@refs/pr/1. Exit code 0 (passed), 1
+    (findings) or 2 (could not run).
     """
     from zooalign.errors import ZooalignError
     from zooalign.gate.policy import find_policy, read_policy
@@ -41,7 +44,7 @@ def command(
             "-o writes a report for machines: give --format json, sarif or junit"
         )
     try:
-        # Before the seconds of importing torch: what is most often mistyped.
+        # What is most often mistyped comes before the seconds that importing torch takes.
         rules = find_policy() if policy is None else read_policy(policy)
         _require_there(reference)
 

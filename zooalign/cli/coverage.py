@@ -9,10 +9,14 @@ from zooalign.cli._output import Output, formatted, print_note, progress_bar
 __all__ = ["command"]
 
 
-@click.command("coverage", short_help="Specs of all architectures of a library, as a table.")
-@click.option("--library", default="timm", show_default=True, help="The library to sweep.")
+@click.command("coverage", short_help="Derive the specs of all architectures of a library.")
+@click.option("--library", default="timm", show_default=True, help="Library to sweep.")
 @click.option(
-    "--filter", "filters", multiple=True, metavar="PATTERN", help="Names, such as 'resnet*'."
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only architectures whose name matches, e.g. 'resnet*'. Repeatable.",
 )
 @click.option("--smallest", is_flag=True, help="Only the smallest architecture of each family.")
 @click.option(
@@ -20,50 +24,60 @@ __all__ = ["command"]
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="An option of every architecture, such as num_classes=0.",
+    help="Option passed to every architecture, e.g. num_classes=0. Repeatable.",
 )
 @click.option(
     "--verify",
     type=click.Choice(["none", "family", "blocks", "all"]),
     default="family",
     show_default=True,
-    help="Which are run with numbers: none, the smallest of each family, besides some with every "
-    "class of a module between them, or all.",
+    help="Architectures to verify numerically: none, the smallest of each family, those plus "
+    "enough small ones to cover every module class, or all.",
 )
 @click.option(
-    "--converse/--no-converse", default=True, help="Look for missed symmetries in what is run."
+    "--converse/--no-converse",
+    default=True,
+    help="Also search the verified architectures for missed symmetries.",
 )
 @click.option(
     "--budget",
     type=click.IntRange(min=1),
     default=300_000_000,
     show_default=True,
-    help="Most parameters of a model that is run; 16 bytes each.",
+    help="Maximum parameters of a model that is run (16 bytes of memory each).",
 )
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of worker processes.",
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     default=900.0,
     show_default=True,
-    help="Seconds for one architecture.",
+    help="Time limit per architecture in seconds.",
 )
 @click.option(
     "--memory",
     type=click.FloatRange(min=0, min_open=True),
     metavar="GB",
-    help="Memory for one process; what takes more is ended and reported.",
+    help="Memory limit per process; one that exceeds it is killed and reported.",
 )
-@click.option("--retry", is_flag=True, help="Try architectures again that failed.")
+@click.option("--retry", is_flag=True, help="Retry architectures that failed.")
 @click.option(
-    "--report", metavar="FILE", help="Write the page of a finished sweep (FILE) to -o instead."
+    "--report",
+    metavar="FILE",
+    help="Render a finished sweep (FILE) as a Markdown page to -o instead.",
 )
 @click.option(
     "-o",
     "--output",
     required=True,
     metavar="FILE",
-    help="JSON lines to append to (continued if it is there); with --report a .md file.",
+    help="JSON Lines file; an existing sweep is continued. With --report, a .md file.",
 )
 @formatted
 def command(
@@ -74,10 +88,10 @@ def command(
     output: str,
     **plan: Any,
 ) -> Output:
-    """Derive the spec of every architecture of a library and check it.
+    """Derive and check the spec of every architecture of a library.
 
-    Each is one JSON line in FILE; interrupted or run again, the sweep continues. Exit code 1 if
-    a spec could not be derived, does not hold, or misses a symmetry.
+    FILE gets one JSON line per architecture. Run the command again to continue an interrupted
+    sweep. Exit code 1 if a spec could not be derived, does not hold, or misses a symmetry.
     """
     from zooalign.coverage.report import write_report
     from zooalign.coverage.results import read_results

@@ -1,4 +1,4 @@
-"""``zooalign demo``: from two trained networks to one that is published, in one command."""
+"""``zooalign demo``: train, align, merge, check and publish in one command."""
 
 from typing import Any
 
@@ -11,16 +11,17 @@ from zooalign.release.settings import DemoSettings
 __all__ = ["command"]
 
 
-@click.command("demo", short_help="Train, align, merge, check and publish, all on this machine.")
-@click.option("-o", "--output", metavar="DIR", help="The folder to write [default: zooalign-demo].")
+@click.command(
+    "demo", short_help="Train, align, merge, check and publish two small models locally."
+)
+@click.option("-o", "--output", metavar="DIR", help="Directory to write [default: zooalign-demo].")
 @settings_options(DemoSettings, without=["calibration"])
 @formatted
 def command(output: str | None, settings: DemoSettings) -> Output:
-    """Train two small timm networks from different seeds and make one model of them.
+    """Train two small timm networks from different seeds and merge them into one.
 
-    They learn scikit-learn's handwritten digits; then they are aligned by their activations,
-    merged, checked, published to a hub on this machine and downloaded back. Exit code 1 if a
-    proof fails.
+    They are trained on scikit-learn's handwritten digits, aligned by activation matching,
+    merged, checked, published to a local hub and downloaded again. Exit code 1 if a check fails.
     """
     from zooalign.demo import run_demo
 

@@ -11,15 +11,15 @@ from zooalign.release.settings import OpenSettings
 __all__ = ["command"]
 
 
-@click.command("explain", short_help="Why an axis is in its group, or what froze it.")
+@click.command("explain", short_help="Explain why an axis is in its group, or why it is frozen.")
 @click.argument("reference", metavar="MODEL")
 @click.argument("place", metavar="PARAMETER[:AXIS]")
 @settings_options(OpenSettings)
 @formatted
 def command(reference: str, place: str, settings: OpenSettings) -> Output:
-    """Tell, as the way in the dependency graph, why an axis of PARAMETER moves as it does.
+    """Show the path in the dependency graph that ties an axis of PARAMETER to its group.
 
-    Without AXIS, all axes of the parameter are explained.
+    For a frozen axis, show the operator that froze it. Without AXIS, explain all axes.
     """
     from zooalign.pipelines.spec import spec_for
     from zooalign.symmetry.explain import explain

@@ -18,13 +18,13 @@ from zooalign.release.settings import MergeSettings
 __all__ = ["command"]
 
 
-@click.command("merge", short_help="Average models, aligned to the first.")
+@click.command("merge", short_help="Align models to the first one and average them.")
 @click.argument("references", metavar="A B [C ...]", nargs=-1, required=True)
 @REQUIRED_OUTPUT
 @settings_options(MergeSettings)
 @formatted
 def command(references: tuple[str, ...], output: str, settings: MergeSettings) -> Output:
-    """Average A, B, ... each with its units reordered to match A's, and write DIR."""
+    """Align B, ... to A, average all weights and write the merged model to DIR."""
     from zooalign.pipelines.merge import merge_models
 
     with progress_bar() as progress:

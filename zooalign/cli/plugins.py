@@ -9,12 +9,12 @@ from zooalign.cli._output import Output, escape, formatted, print_table
 __all__ = ["command"]
 
 
-@click.command("plugins", short_help="The plugins that were found.")
+@click.command("plugins", short_help="List installed plugins and whether they work.")
 @formatted
 def command() -> Output:
-    """List plugins, built-in ones first: from where, what they add, or why they do not work.
+    """List plugins, their origin, and what they add or why they fail; built-in ones come first.
 
-    ZOOALIGN_PLUGINS is the allow-list of outside plugins. Exit code 1 if one fails.
+    Set ZOOALIGN_PLUGINS to allow only certain third-party plugins. Exit code 1 if one fails.
     """
     from zooalign.gate.plugin_states import PluginsResult, plugin_states
 

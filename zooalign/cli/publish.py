@@ -19,9 +19,9 @@ from zooalign.release.settings import CheckRequest, PublishSettings
 __all__ = ["command"]
 
 
-@click.command("publish", short_help="Push a directory to a hub and read it back.")
+@click.command("publish", short_help="Push a directory to a hub and verify the upload.")
 @click.argument("directory", metavar="DIR")
-@click.option("--to", "repo", required=True, metavar="ORG/NAME", help="The repo.")
+@click.option("--to", "repo", required=True, metavar="ORG/NAME", help="Repo to publish to.")
 @settings_options(PublishSettings)
 @settings_options(CheckRequest, name="request", without=["headers_only", "against", "rerun"])
 @policy
@@ -33,9 +33,9 @@ def command(
     request: CheckRequest,
     policy: str | None,
 ) -> Output:
-    """Check DIR, push its files in one commit, then read them back and compare.
+    """Check DIR, push its files in one commit, then download them and compare.
 
-    The token is that of the hub's client (HF_TOKEN, or hf auth login); the hub is HF_ENDPOINT.
+    Set the hub with HF_ENDPOINT and the token with HF_TOKEN or hf auth login.
     """
     from zooalign.gate.policy import find_policy, read_policy
     from zooalign.publish.publish import FaultyReleaseError, publish

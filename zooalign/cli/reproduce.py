@@ -1,4 +1,4 @@
-"""``zooalign reproduce``: make a release again from its provenance and compare the bytes."""
+"""``zooalign reproduce``: rerun the operation behind a release and compare the bytes."""
 
 from typing import Any
 
@@ -11,14 +11,17 @@ from zooalign.release.settings import ReproduceSettings
 __all__ = ["command"]
 
 
-@click.command("reproduce", short_help="Make a release again and compare the bytes.")
+@click.command(
+    "reproduce", short_help="Rerun the operation behind a release and compare the bytes."
+)
 @click.argument("reference", metavar="DIR")
 @settings_options(ReproduceSettings)
 @formatted
 def command(reference: str, settings: ReproduceSettings) -> Output:
-    """Run the operation of DIR (or a repo) again in a temporary folder and compare every file.
+    """Rerun the recorded operation of DIR (or a hub repo) and compare every file.
 
-    Exit code 0 (the same bytes), 1 (something differs, the first tensor or file is named) or 2.
+    Exit code 0 (identical bytes), 1 (a file differs; the first difference is named) or 2 (could
+    not run).
     """
     from zooalign.pipelines.reproduce import reproduce
 
@@ -36,7 +39,7 @@ def command(reference: str, settings: ReproduceSettings) -> Output:
             )
         if report.extra:
             console.print(
-                f"not made by the operation, so not compared: {escape(', '.join(report.extra))}"
+                f"not written by the operation, so not compared: {escape(', '.join(report.extra))}"
             )
         if report.same:
             count = len(report.compared)

@@ -11,18 +11,20 @@ from zooalign.release.settings import OpenSettings
 __all__ = ["command"]
 
 
-@click.command("spec", short_help="The permutation symmetries of an architecture.")
+@click.command("spec", short_help="Derive the permutation symmetries of an architecture.")
 @click.argument("reference", metavar="MODEL")
 @settings_options(OpenSettings)
-@click.option("-o", "--output", metavar="FILE", help="Write the spec as JSON (docs/spec.md).")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Write the spec as JSON (format: docs/spec.md)."
+)
 @click.option("--graph", metavar="FILE", help="Write the dependency graph as GraphML.")
 @formatted
 def command(
     reference: str, settings: OpenSettings, output: str | None, graph: str | None
 ) -> Output:
-    """Derive the groups of interchangeable units of MODEL from its computation.
+    """Derive the groups of interchangeable units of MODEL from its computation graph.
 
-    No weight is read. What is not understood is frozen and named.
+    No weights are read. Axes touched by an unknown operator are frozen and listed.
     """
     from zooalign.pipelines.spec import spec_for
     from zooalign.symmetry.spec_file import to_json

@@ -11,14 +11,14 @@ from zooalign.release.settings import VerifySettings
 __all__ = ["command"]
 
 
-@click.command("verify", short_help="Prove numerically that a model's symmetries hold.")
+@click.command("verify", short_help="Verify the symmetries of a model numerically.")
 @click.argument("reference", metavar="MODEL")
 @settings_options(VerifySettings)
 @formatted
 def command(reference: str, settings: VerifySettings) -> Output:
-    """Apply random permutations to random parameters of MODEL and compare its outputs.
+    """Apply random permutations from the spec to random parameters and compare the outputs.
 
-    Exit code 1 if they differ by more than rounding.
+    Exit code 1 if the outputs differ by more than rounding explains.
     """
     from zooalign.pipelines.spec import VerifyResult, verify_model
     from zooalign.release.results import merged_fields

@@ -91,7 +91,7 @@ def _versions(library: str) -> dict[str, str]:
 
 
 def examine(task: Task) -> Row:
-    """Build, trace, solve, and verify where it was asked for.
+    """Build, trace and solve, and verify if the task says so.
 
     An error is part of the row: ``stage``, ``type`` and ``message``.
     """

@@ -27,7 +27,7 @@ _NOT_KNOWN = "its values are not known"
 
 
 def kind_of(entry: Frozen) -> str:
-    """The kind of a reason; a constant without values is one of its own, and a limit."""
+    """The kind of a reason; a constant without values is a separate kind, and a limit."""
     unknown = entry.kind == "constant" and entry.detail.startswith(_NOT_KNOWN)
     return "constant without values" if unknown else entry.kind
 

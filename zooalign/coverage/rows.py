@@ -4,8 +4,8 @@ from typing import Required, TypedDict
 
 __all__ = [
     "ConverseRow",
+    "CoverageFinding",
     "ErrorRow",
-    "Finding",
     "LimitRow",
     "Row",
     "UnchangedRow",
@@ -98,7 +98,7 @@ class Row(TypedDict, total=False):
     blocks: list[str] | None
 
 
-class Finding(TypedDict):
+class CoverageFinding(TypedDict):
     """What is wrong with one architecture, in words."""
 
     name: str

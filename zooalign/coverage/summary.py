@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from zooalign.coverage.reasons import MATHEMATICAL
-from zooalign.coverage.rows import Finding, Row
+from zooalign.coverage.rows import CoverageFinding, Row
 
 __all__ = ["CoverageResult", "by_modality", "findings", "summarise", "unknown_operators"]
 
@@ -53,7 +53,7 @@ class CoverageResult:
     seconds: Mapping[str, float]
     after_over_export: Ratios
     peak_bytes: int | None
-    findings: tuple[Finding, ...]
+    findings: tuple[CoverageFinding, ...]
     output: tuple[str, ...]
 
 
@@ -149,7 +149,7 @@ def _costs(rows: Iterable[Row]) -> dict[str, list[float]]:
     return costs
 
 
-def findings(row: Row) -> list[Finding]:
+def findings(row: Row) -> list[CoverageFinding]:
     """What is wrong with one architecture, in words; nothing for most."""
     problems = []
     if row["error"] is not None:

@@ -1,4 +1,4 @@
-"""Permutation-only releases: a few kilobytes that make the aligned checkpoint of the parent."""
+"""Permutation-only releases: a few kilobytes that turn the parent into the aligned checkpoint."""
 
 import time
 from collections.abc import Mapping
@@ -70,8 +70,8 @@ def apply_permutation(
     SpecError
         If the release is not an alignment, or spec and permutation do not fit the parent.
     CheckpointError
-        If the parent is not the recorded one, or what was made is not what was published; nothing
-        is left behind.
+        If the parent is not the recorded one, or a tensor is not the published one; nothing is
+        left behind.
     """
     start = time.perf_counter()
     settings = settings or ApplySettings()

@@ -77,7 +77,7 @@ def connectivity_models(
         settings.method, settings.through, settings.references, settings.options, settings.seed
     )
     if len(references) < 2:
-        raise MergeError("connectivity is of two models or more")
+        raise MergeError("connectivity takes two models or more")
     if matching.through not in WAYS:
         raise MergeError(f"no way '{matching.through}'; there are {', '.join(WAYS)}")
     checkpoints = [checkpoints_of(r) if settings.trajectories else () for r in references]
@@ -90,7 +90,7 @@ def connectivity_models(
     with ExitStack() as stack:
         folder = None
         if settings.output is not None:
-            # Before hours of work: a directory that must not be replaced is refused at once.
+            # A directory that must not be replaced is refused now, not after hours of work.
             folder = stack.enter_context(
                 new_directory(
                     settings.output,

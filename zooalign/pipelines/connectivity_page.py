@@ -14,6 +14,7 @@ from zooalign.pipelines.connectivity_result import ConnectivityResult, Spreads
 
 __all__ = ["Picture", "TextTable", "along", "draw", "page", "sections"]
 
+# The words for the ways to permute, and for the permutations along a training.
 _LABELS: Mapping[str, str] = {
     "as_is": "as they are",
     "pairwise": "pairwise",

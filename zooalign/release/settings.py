@@ -45,35 +45,40 @@ AtLeastOne = Annotated[int, Meta(ge=1)]
 Model = Annotated[
     str | None,
     option(
-        "The architecture, in place of what the configuration beside the weights says; "
-        "needed for a bare .safetensors file.",
+        "The architecture, overriding the config next to the weights; required for a bare "
+        ".safetensors file.",
         metavar="REF",
     ),
 ]
-AllowPickle = Annotated[bool, option("Read .bin, .pth and .pt files too (with weights_only=True).")]
-Overwrite = Annotated[bool, option("Replace a model's directory that is there.")]
-MatchingData = Annotated[
-    str | None, option("Image folder, .npz or py:module:callable.", metavar="DATA")
+AllowPickle = Annotated[
+    bool, option("Also read .bin, .pth and .pt files (with weights_only=True).")
 ]
-ScoredData = Annotated[str, option("Data to score on, with targets.", metavar="DATA")]
+Overwrite = Annotated[bool, option("Replace an existing model directory.")]
+Seed = Annotated[int, option("Seed for everything that is random.")]
+MatchingData = Annotated[
+    str | None,
+    option("Data for matching: an image folder, .npz file or py:module:callable.", metavar="DATA"),
+]
+ScoredData = Annotated[str, option("Labelled data to evaluate on.", metavar="DATA")]
 Calibration = Annotated[
-    str | None, option("For matching and statistics [default: --data].", metavar="DATA")
+    str | None,
+    option("Data for matching and running statistics [default: --data].", metavar="DATA"),
 ]
 Alphas = Annotated[
     Annotated[int, Meta(ge=2)],
-    option("Points on the line between two models; an odd number has the midpoint."),
+    option("Number of points on the line; an odd number includes the midpoint."),
 ]
-Device = Annotated[str, option("Where models run, e.g. cuda.")]
+Device = Annotated[str, option("Device that the models run on, e.g. cuda.")]
 
 
 @dataclass(frozen=True)
 class Loading:
-    """How data is read: rows of a batch, and at most how many rows of each data set."""
+    """How data is read: rows per batch, and the maximum number of rows of each data set."""
 
-    batch_size: Annotated[AtLeastOne, option("Rows.")] = 128
-    limit: Annotated[AtLeastOne | None, option("Read at most this many rows of each data set.")] = (
-        None
-    )
+    batch_size: Annotated[AtLeastOne, option("Rows per batch.")] = 128
+    limit: Annotated[
+        AtLeastOne | None, option("Maximum number of rows read from each data set.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +93,10 @@ class OpenSettings:
 class VerifySettings(OpenSettings):
     """Settings of the numeric check of a spec (:func:`zooalign.symmetry.verify`)."""
 
-    seed: int = 0
-    trials: AtLeastOne = 1
+    seed: Seed = 0
+    trials: Annotated[AtLeastOne, option("Number of random permutations to check.")] = 1
     alone: Annotated[
-        bool, option("Check every group alone too (a run of the model each).", flag="--each")
+        bool, option("Also check every group on its own (one model run each).", flag="--each")
     ] = False
 
 
@@ -114,14 +119,14 @@ class AlignSettings(OpenSettings):
     options: Mapping[str, Any] = field(default_factory=dict)
     data: MatchingData = None
     evaluate: Annotated[
-        str | None, option("Measure the barrier on this data (targets).", metavar="DATA")
+        str | None, option("Measure the barrier on this labelled data.", metavar="DATA")
     ] = None
     alphas: Alphas = 25
     loading: Loading = Loading()
-    seed: int = 0
+    seed: Seed = 0
     device: Device = "cpu"
 
-    # What the provenance keeps under "settings"; method, seed and data are fields of their own.
+    # What the provenance keeps under "settings"; it has separate fields for method, seed and data.
     recorded: ClassVar[tuple[str, ...]] = (
         *("model", "evaluate", "alphas"),
         *("device", "options", "allow_pickle"),
@@ -143,23 +148,25 @@ class MergeSettings(AlignSettings):
 
     method: Annotated[str, _method("none")] = DEFAULT_METHOD
     evaluate: Annotated[
-        str | None, option("Measure accuracy and barriers on this data.", metavar="DATA")
+        str | None, option("Measure accuracy and barriers on this labelled data.", metavar="DATA")
     ] = None
     weights: Annotated[
         tuple[float, ...] | None,
-        option("One number per model; equal by default.", metavar="W,W,..."),
+        option("One weight per model [default: equal].", metavar="W,W,..."),
     ] = None
     reset: Annotated[
-        bool, option("Recompute running statistics on --data where the architecture has them.")
+        bool, option("Recompute running statistics on --data, if the architecture has any.")
     ] = True
     through: Annotated[
         str,
         option(
-            "Each model to the first, or all at once (by activation or weight).",
+            "Match each model to the first, or all jointly (activation, weight).",
             metavar="reference|universe|mean|auto",
         ),
     ] = "reference"
-    repair: Annotated[bool, option("REPAIR the layers no norm follows.")] = False
+    repair: Annotated[
+        bool, option("Apply REPAIR to layers not followed by a normalisation layer.")
+    ] = False
 
     recorded: ClassVar[tuple[str, ...]] = (*AlignSettings.recorded, "reset", "repair")
 
@@ -176,22 +183,26 @@ class BarrierSettings(OpenSettings):
     """
 
     data: ScoredData
-    test: Annotated[str | None, option("A second data set to score on.", metavar="DATA")] = None
+    test: Annotated[
+        str | None, option("A second labelled data set to evaluate on.", metavar="DATA")
+    ] = None
     calibration: Calibration = None
     align: Annotated[
         str,
         option(
-            "Align B to A first; by default both are measured as they are.",
+            "Align B to A first.",
             metavar="none|activation|weight",
         ),
     ] = "none"
     reset: Annotated[
-        bool, option("Recompute running statistics strictly between A and B, where there are any.")
+        bool, option("Recompute running statistics at the points between A and B, if any.")
     ] = True
     alphas: Alphas = 25
-    plot: Annotated[str | None, option("Draw the curve as .svg or .png.", metavar="FILE")] = None
+    plot: Annotated[
+        str | None, option("Plot the curve to a .svg or .png file.", metavar="FILE")
+    ] = None
     loading: Loading = Loading()
-    seed: int = 0
+    seed: Seed = 0
     device: Device = "cpu"
 
 
@@ -205,68 +216,69 @@ class ConnectivitySettings(OpenSettings):
     data: ScoredData
     calibration: Calibration = None
     trajectories: Annotated[
-        bool, option("A, B, ... are directories of checkpoints of one training each.")
+        bool, option("A, B, ... are directories, each with the checkpoints of one training run.")
     ] = False
     method: Annotated[str, _method()] = "activation"
     options: Mapping[str, Any] = field(default_factory=dict)
     through: Annotated[
         str,
-        option("How all are brought in one order at once.", metavar="universe|mean|reference|auto"),
+        option("How all models are aligned jointly.", metavar="universe|mean|reference|auto"),
     ] = "universe"
-    references: Annotated[
-        AtLeastOne, option("How many of the models are tried as the reference.")
-    ] = 1
+    references: Annotated[AtLeastOne, option("Number of models to try as the reference.")] = 1
     reset: Annotated[
-        bool, option("Recompute running statistics strictly between models, where there are any.")
+        bool, option("Recompute running statistics at the points between models, if any.")
     ] = True
     alphas: Alphas = 25
     steps: Annotated[
         AtLeastOne,
-        option("Points along an edge of the simplex, less one; a multiple of 3 has its centre."),
+        option("Intervals along an edge of the simplex; a multiple of 3 includes the centre."),
     ] = 6
     output: Annotated[
         str | None,
         option(
-            "Write the report, a page of tables and pictures to DIR.",
+            "Write the report as JSON, Markdown and plots to DIR.",
             flag="-o/--output",
             metavar="DIR",
         ),
     ] = None
-    overwrite: Annotated[bool, option("Replace a directory that is there.")] = False
+    overwrite: Annotated[bool, option("Replace an existing report.")] = False
     loading: Loading = Loading()
-    seed: int = 0
+    seed: Seed = 0
     device: Device = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRequest(OpenSettings):
-    """What the release gate looks at besides the release.
+    """What the release gate reads besides the release.
 
-    ``parents`` are the models that it was made from; their weights, permuted and averaged as the
-    provenance says, must be the release's byte for byte. ``data`` has targets.
+    ``parents`` are the source models. Their weights, permuted and averaged as the provenance
+    says, must equal those of the release byte for byte. ``data`` is labelled.
     """
 
     parents: Annotated[
         tuple[str, ...],
         option(
-            "A model it was made from; the weights are made anew and compared. Repeatable.",
+            "A source model; the weights are recomputed from it and compared. Repeatable.",
             flag="--parent",
             metavar="REF",
         ),
     ] = ()
-    recorded_parents: Annotated[bool, option("Take the sources that the provenance records.")] = (
-        False
-    )
+    recorded_parents: Annotated[
+        bool, option("Use the source models recorded in the provenance.")
+    ] = False
     data: Annotated[
-        str | None, option("Measure barrier and statistics on this data.", metavar="DATA")
+        str | None,
+        option("Check the barrier and running statistics on this labelled data.", metavar="DATA"),
     ] = None
     loading: Loading = Loading()
-    headers_only: Annotated[bool, option("Download and read no values of weights.")] = False
+    headers_only: Annotated[
+        bool, option("Read only the headers of weight files, not the values.")
+    ] = False
     against: Annotated[
-        str | None, option("The directory that REF must equal, file by file.", metavar="DIR")
+        str | None, option("A directory that REF must match, file by file.", metavar="DIR")
     ] = None
     rerun: Annotated[
-        bool, option("Make it again from the provenance, and compare.", flag="--reproduce")
+        bool, option("Rerun the recorded operation and compare the result.", flag="--reproduce")
     ] = False
 
 
@@ -278,33 +290,43 @@ class PublishSettings:
     """
 
     pull_request: Annotated[
-        bool, option("Open a pull request instead of a commit.", flag="--pr")
+        bool,
+        option("Open a pull request instead of committing to the default branch.", flag="--pr"),
     ] = False
-    dry_run: Annotated[bool, option("Check, and list what would be pushed.")] = False
-    force: Annotated[bool, option("Publish although the check finds faults.")] = False
-    private: Annotated[bool, option("Make a new repo private; refuse a public one.")] = False
-    permutation_only: Annotated[bool, option("Spec, permutation, provenance and card.")] = False
+    dry_run: Annotated[bool, option("Run the checks and list the files, but push nothing.")] = False
+    force: Annotated[bool, option("Publish even if the checks fail.")] = False
+    private: Annotated[
+        bool, option("Create the repo as private; refuse an existing public one.")
+    ] = False
+    permutation_only: Annotated[
+        bool, option("Publish the spec, permutation, provenance and card without the weights.")
+    ] = False
     parent_commit: Annotated[
-        str | None, option("The head that the repo must have.", metavar="COMMIT")
+        str | None, option("Publish only if this commit is the head of the repo.", metavar="COMMIT")
     ] = None
-    message: Annotated[str | None, option("The commit's title.", metavar="TEXT")] = None
+    message: Annotated[str | None, option("Title of the commit.", metavar="TEXT")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceSettings:
-    """Settings of making a release again.
+    """Settings of reproducing a release.
 
-    ``root`` is the working directory by default; it is that of the process while it runs.
-    ``allow_code`` runs the Python code that the record names.
+    ``root`` is the working directory by default; the process works in it while it runs.
+    ``allow_code`` runs the Python code that the provenance names.
     """
 
     root: Annotated[
-        str | None, option("Where recorded relative paths start from.", metavar="DIR")
+        str | None,
+        option("Directory that recorded relative paths are resolved against.", metavar="DIR"),
     ] = None
-    allow_code: Annotated[bool, option("Follow py: references of the record.")] = False
-    allow_pickle: Annotated[bool, option("Read pickled weights where the record did.")] = False
+    allow_code: Annotated[
+        bool, option("Run the Python code that the provenance names (py: references).")
+    ] = False
+    allow_pickle: Annotated[bool, option("Read pickled weights if the recorded operation did.")] = (
+        False
+    )
     device: Annotated[
-        str | None, option("Run there, in place of the recorded device.", metavar="NAME")
+        str | None, option("Device to run on instead of the recorded one.", metavar="NAME")
     ] = None
 
 
@@ -312,7 +334,7 @@ class ReproduceSettings:
 class DemoSettings:
     """How much the demo computes; ``calibration`` is rows, and no option of the command."""
 
-    epochs: Annotated[AtLeastOne, option("Of training.")] = 10
+    epochs: Annotated[AtLeastOne, option("Number of training epochs.")] = 10
     calibration: int = 512
     alphas: Alphas = 25
-    seed: int = 0
+    seed: Seed = 0
