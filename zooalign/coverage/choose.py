@@ -1,4 +1,4 @@
-"""Which architectures of a sweep are run with numbers."""
+"""Which architectures of a sweep are verified numerically."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def smallest(sizes: Mapping[str, int], families: Mapping[str, str]) -> set[str]:
 
 
 def covering(profiles: Mapping[str, Profile], families: Mapping[str, str]) -> set[str]:
-    """The smallest of each family, and small ones until every class of a module is in one.
+    """The smallest of each family, plus enough small ones to cover every module class.
 
     An architecture is taken where it has a class that no smaller one has.
     """

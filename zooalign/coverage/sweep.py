@@ -40,18 +40,18 @@ class Plan:
     options:
         Options of every reference (``num_classes=0``).
     verify:
-        Which architectures are verified: none, the smallest of each family, besides those as many
-        small ones as have every class of a module (block) between them, or all.
+        Which architectures are verified: none, the smallest of each family, those plus enough
+        small ones to cover every module class (block), or all.
     converse:
-        Whether those that are verified have the converse test too.
+        Whether verified architectures are also searched for missed symmetries.
     budget:
-        Most parameters of a module that is run with values.
+        Maximum number of parameters of a module that is run.
     jobs:
         Worker processes.
     limits:
         Of one architecture.
     retry:
-        Whether architectures that failed are tried again.
+        Whether architectures that failed are retried.
     """
 
     library: str

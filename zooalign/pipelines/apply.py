@@ -3,16 +3,14 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from zooalign.errors import CheckpointError, SpecError
-from zooalign.graph.lazy_state import LazyTensors
-from zooalign.pipelines.assemble import require_output
-from zooalign.progress import Progress, silent
+from zooalign.pipelines.assemble import counted, require_output
+from zooalign.progress import Progress, silent, stage
 from zooalign.release import layout
 from zooalign.release.card import make_card
 from zooalign.release.contents import LocalContents
@@ -83,21 +81,15 @@ def apply_permutation(
         assert model.checkpoint is not None
         kept = _files(release, provenance, model, Path(output).name)
         config = {n: c for n, c in model.config_files().items() if n not in kept}
-        written = count(1)
-
-        def read(name: str) -> Tensor:
-            progress("permute", next(written), len(tensors))
-            return tensors[name]
 
         def proved(digests: Mapping[str, str]) -> Mapping[str, bytes]:
             for name, digest in digests.items():
                 _require_published(name, digest, published)
             return kept
 
-        infos = {name: model.checkpoint.info(name) for name in model.checkpoint}
         write_model(
             output,
-            LazyTensors(infos, read),
+            counted(tensors, model.checkpoint, stage(progress, "permute")),
             config_files=config,
             extra_files=proved,
             layout_like=model.checkpoint,

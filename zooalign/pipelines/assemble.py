@@ -1,14 +1,14 @@
 """The files of a released directory, and writing it whole or not at all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from torch import Tensor
 
-from zooalign.graph.lazy_state import LazyTensors
-from zooalign.progress import Progress
+from zooalign.graph.lazy_state import LazyState, LazyTensors
+from zooalign.progress import Progress, stage
 from zooalign.release import layout
 from zooalign.release.card import make_card
 from zooalign.release.curves import MeasuredCurve, curves_to_dict, render_plot
@@ -21,7 +21,7 @@ from zooalign.zoo import crash_recovery
 from zooalign.zoo.files import check_target
 from zooalign.zoo.writer import write_model
 
-__all__ = ["Release", "WrittenReport", "require_output", "write_release"]
+__all__ = ["Release", "WrittenReport", "counted", "require_output", "write_release"]
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,6 @@ def write_release(
         plot=None if plot is None else layout.PLOT,
         spec=release.spec,
     ).encode()
-    written = count(1)
-
-    def read(name: str) -> Tensor:
-        progress("write", next(written), len(checkpoint))
-        return tensors[name]
 
     def files(digests: Mapping[str, str]) -> dict[str, bytes]:
         ordered = {name: digests[name] for name in checkpoint}
@@ -97,12 +92,25 @@ def write_release(
 
     return write_model(
         output,
-        LazyTensors({name: checkpoint.info(name) for name in checkpoint}, read),
+        counted(tensors, checkpoint, stage(progress, "write")),
         config_files={k: v for k, v in config.items() if k not in (*extra, layout.DIGESTS)},
         extra_files=files,
         layout_like=checkpoint,
         overwrite=overwrite,
     )
+
+
+def counted(
+    tensors: Mapping[str, Tensor], like: LazyState, progress: Callable[[int, int], None]
+) -> LazyTensors:
+    """``tensors``, named and typed as in ``like``, that report each read as progress."""
+    reads = count(1)
+
+    def read(name: str) -> Tensor:
+        progress(next(reads), len(like))
+        return tensors[name]
+
+    return LazyTensors({name: like.info(name) for name in like}, read)
 
 
 def require_output(output: str, *, overwrite: bool) -> None:

@@ -59,7 +59,7 @@ class ReproduceReport:
         if not self.versions:
             return "the release was changed after it was made, or its record is wrong"
         each = ", ".join(f"{n} {v.recorded} (here {v.here})" for n, v in self.versions.items())
-        return f"it was made with other versions; install {each} and try again"
+        return f"it was written with other versions; install {each} and try again"
 
 
 def reproduce(

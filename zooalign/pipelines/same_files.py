@@ -46,7 +46,9 @@ def compare_files(release: OpenedRelease, again: Path, renamed: Mapping[str, str
     compared, differences = [], []
     for name in written:
         if name not in release.names:
-            differences.append(Difference(name, name, "is made again, and is not in the release"))
+            differences.append(
+                Difference(name, name, "is written again, but is not in the release")
+            )
             continue
         if name == layout.PLOT:
             continue
@@ -56,7 +58,7 @@ def compare_files(release: OpenedRelease, again: Path, renamed: Mapping[str, str
     for name in extra:
         if name.endswith(".safetensors"):
             differences.append(
-                Difference(name, name, "is in the release, and is not written again")
+                Difference(name, name, "is in the release, but is not written again")
             )
     return SameFiles(tuple(compared), tuple(differences), tuple(extra))
 
@@ -71,9 +73,9 @@ def _compare(
         if name.endswith(".safetensors"):
             yield _tensors(name, path, again)
         elif name == layout.PROVENANCE:
-            yield from _record(release, name, again, renamed)
+            yield from _record(release, again, renamed)
         elif name == layout.CARD:
-            yield from _card(release, name, again, renamed)
+            yield from _card(release, again, renamed)
         else:
             yield Difference(name, name, "has other bytes than when it is written again")
     except (CheckpointError, SpecError, OSError) as error:
@@ -84,7 +86,7 @@ def _tensors(name: str, path: Path, again: Path) -> Difference:
     ours, theirs = open_checkpoint(path), open_checkpoint(again)
     for key in theirs:
         if key not in ours:
-            return Difference(name, key, "is made again, and is not in the release")
+            return Difference(name, key, "is written again, but is not in the release")
         if ours.info(key) != theirs.info(key) or digest_of(ours[key]) != digest_of(theirs[key]):
             return Difference(
                 name, key, f"has other values in {name} than when it is written again"
@@ -93,8 +95,9 @@ def _tensors(name: str, path: Path, again: Path) -> Difference:
 
 
 def _record(
-    release: OpenedRelease, name: str, again: Path, renamed: Mapping[str, str]
+    release: OpenedRelease, again: Path, renamed: Mapping[str, str]
 ) -> Iterator[Difference]:
+    name = layout.PROVENANCE
     ours: dict[str, Any] = release.json(name)
     theirs: dict[str, Any] = json.loads(_put_back(again.read_text(encoding="utf-8"), renamed))
     for key in theirs:
@@ -102,9 +105,8 @@ def _record(
             yield Difference(name, f"{name}: {key}", "is another when the release is written again")
 
 
-def _card(
-    release: OpenedRelease, name: str, again: Path, renamed: Mapping[str, str]
-) -> Iterator[Difference]:
+def _card(release: OpenedRelease, again: Path, renamed: Mapping[str, str]) -> Iterator[Difference]:
+    name = layout.CARD
     ours = (release.text(name) or "").splitlines()
     theirs = _put_back(again.read_text(encoding="utf-8"), renamed).splitlines()
     seed = f"Seed {release.provenance.seed}. With " if release.has("provenance") else "\0"

@@ -39,5 +39,6 @@ class Report(ABC):
         """The JSON as a typed value."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON as plain values."""
-        return dict(plain(self.result))
+        """The JSON as plain values, whose sequences are lists."""
+        values: dict[str, Any] = json.loads(json_text(self.result, indent=0))
+        return values
