@@ -64,7 +64,7 @@ def method_option(name: str, default: str, more: tuple[str, ...] = ()) -> Decora
 
     def shown() -> Shown:
         without_data = [name for name, s in _table().items() if "data" not in s.needs]
-        help = f"Matching method; all but {' and '.join(without_data)} need --data."
+        help = f"Matching method. These work without --data: {', '.join(without_data)}."
         return "|".join([*_table(), *more]), help
 
     return click.option(
