@@ -39,7 +39,7 @@ from zooalign.zoo.adapters import (
 )
 from zooalign.zoo.building import build_initialised, build_on_meta
 from zooalign.zoo.converted_checkpoint import Part, StoredNames
-from zooalign.zoo.data import Batch, Batches, DataReference, image_batches
+from zooalign.zoo.data import Batches, DataBatch, DataReference, image_batches
 from zooalign.zoo.files import new_directory
 from zooalign.zoo.images import Preprocess
 from zooalign.zoo.models import Model, open_model
@@ -50,11 +50,11 @@ __all__ = [
     "Architecture",
     "Barrier",
     "BaseAdapter",
-    "Batch",
     "Batches",
     "Catalogue",
     "Check",
     "CheckpointError",
+    "DataBatch",
     "DataError",
     "DataReference",
     "Finding",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from zooalign.errors import SpecError
 from zooalign.release.card import card_license, make_card
-from zooalign.release.provenance import Alignment, DataUse, Provenance
+from zooalign.release.provenance import AlignmentRecord, DataUse, Provenance
 from zooalign.release.sources import Ancestor, FileFact, Source
 from zooalign.testing._card import validate
 
@@ -34,7 +34,7 @@ def record(*sources: Source, operation: str = "merge", statistics: str = "reset"
         spec_hash="e" * 64,
         log10_order=12.5,
         alignments=tuple(
-            Alignment(i, f"zooalign/permutation-{i}.json", 0.5, 0.1, 0.2, 1e-7, 1e-3, {}, {})
+            AlignmentRecord(i, f"zooalign/permutation-{i}.json", 0.5, 0.1, 0.2, 1e-7, 1e-3, {}, {})
             for i in range(1, len(sources))
         ),
         weights=tuple(1 / len(sources) for _ in sources) if operation == "merge" else None,

@@ -6,7 +6,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zooalign.api.arguments import Inputs, Model, floats_of, inputs_from, module_of, state_of
+from zooalign.api.arguments import (
+    Inputs,
+    ModuleOrState,
+    floats_of,
+    inputs_from,
+    module_of,
+    state_of,
+)
 from zooalign.api.symmetries import extract_spec
 from zooalign.graph.capture import captured_once
 from zooalign.keywords import settings_and_options
@@ -56,8 +63,8 @@ class Alignment:
 
 def match(
     spec: PermutationSpec,
-    target: Model,
-    source: Model,
+    target: ModuleOrState,
+    source: ModuleOrState,
     *,
     method: str = DEFAULT,
     data: Iterable[object] | None = None,
@@ -115,8 +122,8 @@ class _AlignSettings:
 
 @captured_once()
 def align(
-    model: Model,
-    to: Model,
+    model: ModuleOrState,
+    to: ModuleOrState,
     *,
     data: Iterable[object] | None = None,
     example_inputs: Inputs | None = None,

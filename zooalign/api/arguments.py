@@ -8,9 +8,17 @@ from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import read_batches, require_repeatable
 from zooalign.graph.lazy_state import device_of, float_state
 
-__all__ = ["Inputs", "Model", "as_inputs", "floats_of", "inputs_from", "module_of", "state_of"]
+__all__ = [
+    "Inputs",
+    "ModuleOrState",
+    "as_inputs",
+    "floats_of",
+    "inputs_from",
+    "module_of",
+    "state_of",
+]
 
-Model = nn.Module | Mapping[str, Tensor]
+ModuleOrState = nn.Module | Mapping[str, Tensor]
 Inputs = Tensor | Sequence[object]
 
 # Two rows, so that nothing takes the batch for an axis of size one.
@@ -50,18 +58,18 @@ def inputs_from(example_inputs: Inputs | None, data: Iterable[object] | None) ->
     return batch.args
 
 
-def state_of(model: Model) -> Mapping[str, Tensor]:
+def state_of(model: ModuleOrState) -> Mapping[str, Tensor]:
     """The state dict of a module, or the one given."""
     return model.state_dict() if isinstance(model, nn.Module) else model
 
 
-def floats_of(models: Iterable[Model], first: Model) -> list[dict[str, Tensor]]:
+def floats_of(models: Iterable[ModuleOrState], first: ModuleOrState) -> list[dict[str, Tensor]]:
     """State dicts to compute with, on the device of the first model's."""
     device = device_of(state_of(first))
     return [float_state(state_of(model), device) for model in models]
 
 
-def module_of(module: nn.Module | None, *models: Model) -> nn.Module:
+def module_of(module: nn.Module | None, *models: ModuleOrState) -> nn.Module:
     """The module given, or the first one among the models; MergeError if there is none."""
     architecture = next((m for m in (module, *models) if isinstance(m, nn.Module)), None)
     if architecture is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from zooalign.api.arguments import Inputs, Model, floats_of, inputs_from, module_of
+from zooalign.api.arguments import Inputs, ModuleOrState, floats_of, inputs_from, module_of
 from zooalign.api.symmetries import extract_spec
 from zooalign.errors import MergeError
 from zooalign.graph.batches import require_repeatable
@@ -35,7 +35,7 @@ class _ConnectivitySettings:
 
 @captured_once()
 def connectivity(
-    models: Sequence[Model | Sequence[Model]],
+    models: Sequence[ModuleOrState | Sequence[ModuleOrState]],
     *,
     data: Iterable[object],
     calibration: Iterable[object] | None = None,

@@ -7,7 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zooalign.api.arguments import Inputs, Model, floats_of, inputs_from, module_of, state_of
+from zooalign.api.arguments import (
+    Inputs,
+    ModuleOrState,
+    floats_of,
+    inputs_from,
+    module_of,
+    state_of,
+)
 from zooalign.api.symmetries import extract_spec
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import require_repeatable
@@ -20,7 +27,7 @@ from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.barrier import curve_between
 from zooalign.merging.curve import BarrierCurve
 from zooalign.merging.evaluate import Measure, Scoring, correct, cross_entropy
-from zooalign.merging.merge import Correction, Statistics, merge_states, prove
+from zooalign.merging.merge import Correction, StatisticsOutcome, merge_states, prove
 from zooalign.merging.statistics import has_running_statistics
 from zooalign.symmetry import Permutation, PermutationSpec
 
@@ -60,7 +67,7 @@ class Merged:
     permutations: tuple[Permutation, ...]
     spec: PermutationSpec
     matches: tuple[Match | None, ...]
-    statistics: Statistics
+    statistics: StatisticsOutcome
 
     @property
     def stale_statistics(self) -> bool:
@@ -79,7 +86,7 @@ class _MergeSettings:
 
 @captured_once()
 def merge(
-    *models: Model | Sequence[Model],
+    *models: ModuleOrState | Sequence[ModuleOrState],
     data: Iterable[object] | None = None,
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
@@ -160,9 +167,9 @@ def merge(
     )
 
 
-def _listed(models: tuple[Model | Sequence[Model], ...]) -> list[Model]:
+def _listed(models: tuple[ModuleOrState | Sequence[ModuleOrState], ...]) -> list[ModuleOrState]:
     """The models, given one by one or as one list (a module may be a sequence too)."""
-    listed: list[Model] = []
+    listed: list[ModuleOrState] = []
     for model in models:
         listed += [model] if isinstance(model, (nn.Module, Mapping)) else list(model)
     return listed
@@ -197,8 +204,8 @@ class _BarrierSettings:
 
 
 def barrier(
-    a: Model,
-    b: Model,
+    a: ModuleOrState,
+    b: ModuleOrState,
     *,
     data: Iterable[object],
     test: Iterable[object] | None = None,

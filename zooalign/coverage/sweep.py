@@ -16,7 +16,7 @@ from zooalign.errors import ModelReferenceError
 from zooalign.progress import Progress
 from zooalign.zoo.adapters import Catalogue
 from zooalign.zoo.libraries import adapter_named, library_adapters
-from zooalign.zoo.references import Options, format_query
+from zooalign.zoo.references import QueryOptions, format_query
 
 __all__ = ["Plan", "Verify", "catalogue", "sweep"]
 
@@ -38,7 +38,7 @@ class Plan:
         Only the smallest architecture of each family (with ``verify="blocks"``: all that are
         verified).
     options:
-        Options of every reference (``num_classes=0``).
+        QueryOptions of every reference (``num_classes=0``).
     verify:
         Which architectures are verified: none, the smallest of each family, those plus enough
         small ones to cover every module class (block), or all.
@@ -57,7 +57,7 @@ class Plan:
     library: str
     filters: Sequence[str] = ()
     smallest: bool = False
-    options: Options = ()
+    options: QueryOptions = ()
     verify: Verify = "family"
     converse: bool = True
     budget: int = 300_000_000

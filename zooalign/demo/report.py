@@ -12,7 +12,7 @@ __all__ = [
     "DemoReport",
     "Downloaded",
     "Line",
-    "Merged",
+    "MergedScores",
     "Network",
     "SpecFacts",
 ]
@@ -73,7 +73,7 @@ class AlignFacts:
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedScores:
     """The merge, and what became of its running statistics."""
 
     directory: str
@@ -108,7 +108,7 @@ class DemoReport:
     align: AlignFacts
     before: Line
     after: Line
-    merged: Merged
+    merged: MergedScores
     check: CheckReport
     published: RoundTrip
     downloaded: Downloaded

@@ -16,7 +16,7 @@ from zooalign.demo.report import (
     DemoReport,
     Downloaded,
     Line,
-    Merged,
+    MergedScores,
     Network,
     SpecFacts,
 )
@@ -154,7 +154,7 @@ def _run(settings: DemoSettings, output: str, start: float, progress: Progress) 
         align=merged_fields(AlignFacts, record.alignments[0], {"method": record.method}),
         before=Line.of(before),
         after=Line.of(after),
-        merged=Merged(MERGED, record.score.accuracy, record.statistics),
+        merged=MergedScores(MERGED, record.score.accuracy, record.statistics),
         check=gate,
         published=hub,
         downloaded=Downloaded(DOWNLOADED, error, accuracy),

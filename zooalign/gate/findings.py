@@ -74,7 +74,7 @@ class Finding:
         object.__setattr__(self, "category", self.id.partition(".")[0])
 
 
-Rule = Callable[..., Iterator[Problem]]
+CheckFunction = Callable[..., Iterator[Problem]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Check:
 
     id: str
     title: str
-    run: Rule
+    run: CheckFunction
     needs: frozenset[str]
     meaning: str = ""
     fix: str = ""
@@ -154,7 +154,7 @@ class CheckReport:
 
 def check(
     id: str, title: str, *needs: str, severity: Severity = "error", fix: str = ""
-) -> Callable[[Rule], Check]:
+) -> Callable[[CheckFunction], Check]:
     """Make a generator function a :class:`Check`.
 
     The function takes an :class:`~zooalign.release.opened.OpenedRelease` and yields
@@ -162,7 +162,7 @@ def check(
     arguments, each with a default, are the check's parameters. ``docs/plugins.md`` has an example.
     """
 
-    def bind(rule: Rule) -> Check:
+    def bind(rule: CheckFunction) -> Check:
         meaning = " ".join((inspect.getdoc(rule) or "").split())
         _, *arguments = inspect.signature(rule, eval_str=True).parameters.values()
         parameters = {argument.name: argument for argument in arguments}

@@ -12,7 +12,7 @@ from zooalign.graph.concrete import decides
 from zooalign.graph.decompose import decomposed
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
 from zooalign.graph.operator import Operator, Result, Tensor
-from zooalign.graph.registry import Rule, knows_labels, lookup
+from zooalign.graph.registry import OperatorRule, knows_labels, lookup
 
 __all__ = ["Traced", "named_arguments", "trace"]
 
@@ -33,7 +33,7 @@ class Traced:
     unknown_operators: Mapping[str, int]
 
 
-def trace(captured: Capture, rules: Mapping[str, Rule]) -> Traced:
+def trace(captured: Capture, rules: Mapping[str, OperatorRule]) -> Traced:
     """Apply the rules to every operator that an output depends on, in order.
 
     Inputs and outputs are fixed: their positions have a meaning outside the network. An operator
@@ -116,7 +116,7 @@ def _call(
     sets: IndexSets,
     node: fx.Node,
     values: Mapping[str, Any],
-    rules: Mapping[str, Rule],
+    rules: Mapping[str, OperatorRule],
     unknown: dict[str, int],
 ) -> Any:
     name = str(node.target)

@@ -18,14 +18,14 @@ from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_f
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from zooalign.graph.capture import Capture, put_in_place, writes
-from zooalign.graph.registry import Rule, lookup
+from zooalign.graph.registry import OperatorRule, lookup
 
 __all__ = ["decomposed"]
 
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
-def decomposed(captured: Capture, rules: Mapping[str, Rule]) -> Capture:
+def decomposed(captured: Capture, rules: Mapping[str, OperatorRule]) -> Capture:
     """The same computation, with operators without a rule replaced by parts that all have one.
 
     ``captured`` is not changed, and returned where there is nothing to do.
@@ -41,12 +41,12 @@ def decomposed(captured: Capture, rules: Mapping[str, Rule]) -> Capture:
     return replace(captured, graph=graph)
 
 
-def _unknown(node: fx.Node, rules: Mapping[str, Rule]) -> bool:
+def _unknown(node: fx.Node, rules: Mapping[str, OperatorRule]) -> bool:
     return isinstance(node.target, OpOverload) and lookup(rules, str(node.target)) is None
 
 
 def _parts(
-    node: fx.Node, rules: Mapping[str, Rule], whole: tuple[OpOverload, ...]
+    node: fx.Node, rules: Mapping[str, OperatorRule], whole: tuple[OpOverload, ...]
 ) -> fx.Graph | None:
     """The parts of an operator; None where one of them is not known.
 

@@ -19,6 +19,7 @@ __all__ = [
     "CastLike",
     "LazyState",
     "LazyTensors",
+    "State",
     "StateView",
     "TensorInfo",
     "device_of",
@@ -26,6 +27,10 @@ __all__ = [
     "info_of",
     "same_bytes",
 ]
+
+
+# A state dict, lazy or in memory: tensors by name.
+State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)

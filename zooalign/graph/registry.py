@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from zooalign.graph.operator import Operator, Result
 
-__all__ = ["Rule", "aten", "collect", "knows_labels", "lookup", "rule"]
+__all__ = ["OperatorRule", "aten", "collect", "knows_labels", "lookup", "rule"]
 
-Rule = Callable[[Operator], Result]
-_Marked = TypeVar("_Marked", bound=Rule)
+OperatorRule = Callable[[Operator], Result]
+_Marked = TypeVar("_Marked", bound=OperatorRule)
 
 _MARK = "_zooalign_operators"
 _LABELS = "_zooalign_labels"
@@ -40,14 +40,14 @@ def rule(*names: str, labels: bool = False) -> Callable[[_Marked], _Marked]:
     return mark
 
 
-def knows_labels(function: Rule) -> bool:
+def knows_labels(function: OperatorRule) -> bool:
     """Whether a rule was marked as handling numbers of positions."""
     return bool(getattr(function, _LABELS, False))
 
 
-def collect(*modules: ModuleType) -> dict[str, Rule]:
+def collect(*modules: ModuleType) -> dict[str, OperatorRule]:
     """All rules of the given modules, by operator name; later modules override earlier ones."""
-    table: dict[str, Rule] = {}
+    table: dict[str, OperatorRule] = {}
     for module in modules:
         for value in vars(module).values():
             for name in getattr(value, _MARK, ()):
@@ -55,7 +55,7 @@ def collect(*modules: ModuleType) -> dict[str, Rule]:
     return table
 
 
-def lookup(rules: Mapping[str, Rule], name: str) -> Rule | None:
+def lookup(rules: Mapping[str, OperatorRule], name: str) -> OperatorRule | None:
     """The rule of an operator, by its full name, then without overload, then not in place."""
     base = name.rsplit(".", 1)[0]
     for candidate in (name, base, base.removesuffix("_")):

@@ -23,7 +23,7 @@ from zooalign.matching.unit_views import families
 from zooalign.matching.weight import (
     POWERS,
     ROUNDING,
-    Family,
+    GroupFamily,
     WeightFamilies,
     inner,
     norm,
@@ -49,7 +49,7 @@ class JointObjective(ABC, Generic[Key]):
     """
 
     # Those that stand anywhere that is compared.
-    families: Sequence[Family]
+    families: Sequence[GroupFamily]
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class JointObjective(ABC, Generic[Key]):
         """How many networks there are."""
         return len(self._current)
 
-    def move(self, index: int, family: Family, step: Permutation) -> float:
+    def move(self, index: int, family: GroupFamily, step: Permutation) -> float:
         """Take the step if it gains more than rounding; what it gains, 0.0 if it was not taken."""
         current = self._current[index]
         changed, gain, most = {}, 0.0, 0.0
@@ -89,11 +89,11 @@ class JointObjective(ABC, Generic[Key]):
         return gain
 
     @abstractmethod
-    def similarity(self, index: int, family: Family) -> dict[str, np.ndarray]:
+    def similarity(self, index: int, family: GroupFamily) -> dict[str, np.ndarray]:
         """Per group: units of the sum of the other networks by units of this one, as it stands."""
 
     @abstractmethod
-    def neighbours(self, family: Family) -> tuple[set[Family], set[Family]]:
+    def neighbours(self, family: GroupFamily) -> tuple[set[GroupFamily], set[GroupFamily]]:
         """Families whose best assignment may change when one moves: in its network, in others."""
 
     @abstractmethod
@@ -105,7 +105,7 @@ class JointObjective(ABC, Generic[Key]):
         """The objective in the units of the gains."""
 
     @abstractmethod
-    def _keys(self, family: Family) -> Iterable[Key]:
+    def _keys(self, family: GroupFamily) -> Iterable[Key]:
         """What of a network moves with a family."""
 
     @abstractmethod
@@ -171,12 +171,12 @@ def ascend(
 
 
 def _order(
-    waiting: set[tuple[int, Family]],
-    families: Sequence[Family],
+    waiting: set[tuple[int, GroupFamily]],
+    families: Sequence[GroupFamily],
     moving: Sequence[int],
     by_network: bool,
     generator: np.random.Generator,
-) -> list[tuple[int, Family]]:
+) -> list[tuple[int, GroupFamily]]:
     """What waits in random order, but in blocks of one network, or of one family."""
     drawn = [families[n] for n in generator.permutation(len(families))]
     networks = [moving[n] for n in generator.permutation(len(moving))]
@@ -200,7 +200,7 @@ class ActivationObjective(JointObjective[str]):
         self.families = [f for f in families(spec) if any(g in samples.places for g in f)]
         super().__init__(spec, [rows.items() for rows in samples.rows], permutations)
 
-    def similarity(self, index: int, family: Family) -> dict[str, np.ndarray]:
+    def similarity(self, index: int, family: GroupFamily) -> dict[str, np.ndarray]:
         """In float32."""
         current = self._current[index]
         return {
@@ -208,7 +208,7 @@ class ActivationObjective(JointObjective[str]):
             for g in self._keys(family)
         }
 
-    def neighbours(self, family: Family) -> tuple[set[Family], set[Family]]:
+    def neighbours(self, family: GroupFamily) -> tuple[set[GroupFamily], set[GroupFamily]]:
         """The family itself, in the other networks."""
         return set(), {family}
 
@@ -227,7 +227,7 @@ class ActivationObjective(JointObjective[str]):
         squares = [float(rows[group].double().square().sum()) for rows in self._current]
         return (float(self._sum[group].double().square().sum()) - sum(squares)) / 2
 
-    def _keys(self, family: Family) -> list[str]:
+    def _keys(self, family: GroupFamily) -> list[str]:
         return [group for group in family if group in self._sum]
 
     def _moved(self, key: str, step: Permutation, tensor: Tensor) -> Tensor:
@@ -277,7 +277,7 @@ class WeightObjective(JointObjective[tuple[int, str]]):
                 scaled = tensor * (sizes[time, name] / length) if length else tensor.clone()
                 yield (time, name), scaled
 
-    def similarity(self, index: int, family: Family) -> dict[str, np.ndarray]:
+    def similarity(self, index: int, family: GroupFamily) -> dict[str, np.ndarray]:
         """In float32."""
         current = self._current[index]
         others = {key: self._sum[key] - current[key] for key in self._keys(family)}
@@ -293,7 +293,7 @@ class WeightObjective(JointObjective[tuple[int, str]]):
                 similarity[group] = total.cpu().numpy()
         return similarity
 
-    def neighbours(self, family: Family) -> tuple[set[Family], set[Family]]:
+    def neighbours(self, family: GroupFamily) -> tuple[set[GroupFamily], set[GroupFamily]]:
         """Families that share a tensor with it."""
         near = self._where.disturbed_by(family)
         return (near if family in self._where.twice else near - {family}), near
@@ -312,7 +312,7 @@ class WeightObjective(JointObjective[tuple[int, str]]):
             most += (sum(sizes) ** 2 - sum(size**2 for size in sizes)) / 2
         return self.total() / most if most else 0.0
 
-    def _keys(self, family: Family) -> list[tuple[int, str]]:
+    def _keys(self, family: GroupFamily) -> list[tuple[int, str]]:
         return [(n, name) for name in self._where.touched[family] for n in range(self._times)]
 
     def _moved(self, key: tuple[int, str], step: Permutation, tensor: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zooalign.errors import MergeError
 from zooalign.graph.batches import read_batches, require_repeatable
 from zooalign.graph.capture import captured_once
-from zooalign.graph.lazy_state import device_of
+from zooalign.graph.lazy_state import State, device_of
 from zooalign.matching.activation import Graphs
 from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet, Criterion
 from zooalign.matching.joint import ActivationObjective, JointObjective, WeightObjective, ascend
@@ -33,7 +33,6 @@ __all__ = [
     "require_way",
 ]
 
-State = Mapping[str, Tensor]
 # One state dict, or the state dicts along one training.
 States = State | Sequence[State]
 

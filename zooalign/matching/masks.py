@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from zooalign.errors import MergeError
+from zooalign.graph.lazy_state import State
 from zooalign.matching.many import match_stacked
 from zooalign.matching.problem import Match
 from zooalign.symmetry.permutation import Permutation
@@ -20,7 +21,6 @@ from zooalign.symmetry.spec import PermutationSpec
 __all__ = ["MaskOverlap", "apply_mask", "carry_mask", "mask_of", "mask_overlap", "match_masks"]
 
 Mask = Mapping[str, Tensor]
-State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)

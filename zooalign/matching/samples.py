@@ -15,13 +15,13 @@ from torch import Tensor
 
 from zooalign.errors import MergeError
 from zooalign.graph.batches import Batch
+from zooalign.graph.lazy_state import State
 from zooalign.matching.activation import Graphs, PlaceKey, row_count
 from zooalign.matching.unit_views import UnitView
 from zooalign.progress import StepProgress
 
 __all__ = ["Samples", "SamplesReader"]
 
-State = Mapping[str, Tensor]
 # By place: the place, and for each state dict its columns of every batch.
 _Columns = dict[PlaceKey, tuple[UnitView, list[list[Tensor]]]]
 

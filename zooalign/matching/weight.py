@@ -24,7 +24,7 @@ __all__ = [
     "SCALES",
     "Descent",
     "DescentOptions",
-    "Family",
+    "GroupFamily",
     "LocalOptimum",
     "Scale",
     "WeightFamilies",
@@ -45,7 +45,7 @@ REACHED = 1e-7
 ROUNDING = 1e-6
 _PIECE = 1 << 20
 # Groups that are assigned together.
-Family = tuple[str, ...]
+GroupFamily = tuple[str, ...]
 # By scale, the power of the two tensors' norms that their inner product is divided by.
 POWERS = {"plain": 0.0, "balanced": 0.5, "cosine": 1.0}
 SCALES = tuple(POWERS)
@@ -65,9 +65,9 @@ class WeightFamilies:
         self.places = parameter_views(spec, names)
         known = {*self.places, *also}
         self.families = [f for f in families(spec) if any(g in known for g in f)]
-        self.touched: dict[Family, list[str]] = {}
-        self.twice: set[Family] = set()
-        self._standing_in: dict[str, set[Family]] = defaultdict(set)
+        self.touched: dict[GroupFamily, list[str]] = {}
+        self.twice: set[GroupFamily] = set()
+        self._standing_in: dict[str, set[GroupFamily]] = defaultdict(set)
         for family in self.families:
             places = [place for group in family for place in self.places.get(group, ())]
             self.touched[family] = sorted({place.tensor for place in places})
@@ -76,7 +76,7 @@ class WeightFamilies:
             for name in self.touched[family]:
                 self._standing_in[name].add(family)
 
-    def disturbed_by(self, family: Family) -> set[Family]:
+    def disturbed_by(self, family: GroupFamily) -> set[GroupFamily]:
         """Families whose best assignment may change when this one moves, itself included."""
         return {other for name in self.touched[family] for other in self._standing_in[name]}
 
@@ -211,7 +211,7 @@ class Descent:
                 waiting = waiting or (set(families) if last == 1 else set())
         return sweeps
 
-    def _improve(self, family: Family, worth: float) -> bool:
+    def _improve(self, family: GroupFamily, worth: float) -> bool:
         # The similarities are the objective itself while the family stands on one axis only.
         step, value, gain = best_step(self.spec, self._similarities(family))
         extra = {g: self.extra[g] for g in family if g in self.extra}
@@ -236,14 +236,14 @@ class Descent:
         self._refresh(family, step)
         return True
 
-    def _similarities(self, family: Family) -> dict[str, np.ndarray]:
+    def _similarities(self, family: GroupFamily) -> dict[str, np.ndarray]:
         places = self.where.places
         similarity = {g: self._similarity(places[g]) for g in family if g in places}
         for g in (g for g in family if g in self.extra):
             similarity[g] = similarity[g] + self.extra[g] if g in similarity else self.extra[g]
         return similarity
 
-    def _refresh(self, family: Family, step: Permutation) -> None:
+    def _refresh(self, family: GroupFamily, step: Permutation) -> None:
         """Keep what a step only reorders: the family's own products, unless it stands twice."""
         moved = set(self.where.touched[family])
         twice = family in self.where.twice

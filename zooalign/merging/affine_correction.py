@@ -18,12 +18,12 @@ from torch import Tensor, fx
 from zooalign.errors import MergeError
 from zooalign.graph.capture import Capture
 from zooalign.graph.execute import steps
+from zooalign.graph.lazy_state import State
 from zooalign.merging.layers import Layer, packet
 from zooalign.merging.statistics import UnitMoments
 
 __all__ = ["Norm", "Target", "find_norms", "unit_moments", "with_statistics"]
 
-State = Mapping[str, Tensor]
 
 # A deviation below this fraction of the layer's largest, or of the unit's mean, is rounding.
 _DEAD = 1e-6

@@ -1,12 +1,13 @@
 """Measure the barrier between two networks."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from zooalign.errors import MergeError
+from zooalign.graph.lazy_state import State
 from zooalign.keywords import settings_of
 from zooalign.merging.curve import BarrierCurve, check_alphas
 from zooalign.merging.evaluate import Score, Scoring, scores_of
@@ -14,8 +15,7 @@ from zooalign.merging.interpolate import interpolate
 
 __all__ = ["barrier", "curve_between"]
 
-State = Mapping[str, Tensor]
-Correction = Callable[[float, State], State]
+StateCorrection = Callable[[float, State], State]
 
 
 def barrier(
@@ -25,7 +25,7 @@ def barrier(
     data: Iterable[object],
     *,
     alphas: int | Sequence[float] = 25,
-    correction: Correction | None = None,
+    correction: StateCorrection | None = None,
     progress: Callable[[int, int], None] | None = None,
     **scoring: Any,
 ) -> BarrierCurve:
@@ -66,7 +66,7 @@ def curve_between(
     b: State,
     *,
     alphas: int | Sequence[float] = 25,
-    correction: Correction | None = None,
+    correction: StateCorrection | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BarrierCurve:
     """:func:`barrier` of networks that are scored as ``scoring`` says."""

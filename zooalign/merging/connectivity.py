@@ -12,8 +12,8 @@ from itertools import combinations
 from typing import Any
 
 import msgspec
-from torch import Tensor
 
+from zooalign.graph.lazy_state import State
 from zooalign.matching import Match, match
 from zooalign.matching.many import METHODS, ManyMatch, match_many, match_stacked
 from zooalign.merging.barrier import curve_between
@@ -29,7 +29,6 @@ from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["HOWS", "Connected", "Connectivity", "Matching", "PairCurve", "connect"]
 
-State = Mapping[str, Tensor]
 Pairs = Mapping[tuple[int, int], Match]
 
 HOWS = ("as_is", "pairwise", "composed", "universe")

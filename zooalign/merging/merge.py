@@ -4,17 +4,17 @@ The core under :func:`zooalign.merge` and ``zooalign merge``: both differ only i
 come from and go to.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zooalign.errors import SpecError
 from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import capture
-from zooalign.graph.lazy_state import device_of, float_state
+from zooalign.graph.lazy_state import State, device_of, float_state
 from zooalign.merging.interpolate import LazyAverage
 from zooalign.merging.layers import find_layers
 from zooalign.merging.repair import repair as repair_units
@@ -22,10 +22,9 @@ from zooalign.merging.statistics import has_running_statistics, reset_statistics
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.symmetry.same_function import Comparison, compare_functions
 
-__all__ = ["Correction", "MergedState", "Statistics", "merge_states", "prove"]
+__all__ = ["Correction", "MergedState", "StatisticsOutcome", "merge_states", "prove"]
 
-State = Mapping[str, Tensor]
-Statistics = Literal["reset", "stale", "repaired", "none"]
+StatisticsOutcome = Literal["reset", "stale", "repaired", "none"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class MergedState:
 
     state: State
     weights: tuple[float, ...]
-    statistics: Statistics
+    statistics: StatisticsOutcome
     recomputed: tuple[str, ...] = ()
 
 
@@ -98,7 +97,7 @@ def merge_states(
     averaged = dict(average)
     device = device_of(averaged) if correction.device is None else correction.device
     before = float_state(averaged, device)
-    statistics: Statistics = "reset"
+    statistics: StatisticsOutcome = "reset"
     # Where every layer is followed by a normalisation, REPAIR is a reset and no more.
     if captured is None or (running and not find_layers(captured)[0]):
         after = reset_statistics(module, before, data)

@@ -15,7 +15,7 @@ from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["Diagnosis", "Outcome", "diagnose", "outcome"]
 
-Kind = Literal["identical", "no_free_group", "aligned", "different"]
+DiagnosisKind = Literal["identical", "no_free_group", "aligned", "different"]
 Helped = Literal["yes", "no", "not needed", "recovered"]
 
 # Independently trained networks lie near 0 to 0.3; fine-tunes of one base above 0.9.
@@ -48,7 +48,7 @@ class Diagnosis:
         One plain sentence for the user.
     """
 
-    kind: Kind
+    kind: DiagnosisKind
     cosine: float
     moved_fraction: float | None
     free_groups: int | None
@@ -91,7 +91,7 @@ def diagnose(
         aligned = cosine >= _CLOSE
     else:
         aligned = cosine >= _CLOSE_IF_FIXED and moved_fraction <= _FEW_MOVED
-    kind: Kind = "aligned" if aligned else "different"
+    kind: DiagnosisKind = "aligned" if aligned else "different"
     if identical:
         kind = "identical"
     elif free_groups == 0:
@@ -123,7 +123,7 @@ def _compare(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> tuple[bool, fl
     return identical, product / math.sqrt(norm_a * norm_b) if norm_a and norm_b else 0.0
 
 
-def _verdict(kind: Kind, cosine: float, moved: float | None) -> str:
+def _verdict(kind: DiagnosisKind, cosine: float, moved: float | None) -> str:
     if kind == "identical":
         return "The two networks are equal in every value: there is nothing to align or merge."
     if kind == "no_free_group":

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zooalign.errors import MergeError
+from zooalign.graph.lazy_state import State
 from zooalign.matching.activation import collect
 from zooalign.matching.unit_views import parameter_views
 from zooalign.matching.weight import as_float32, tensors_matched
@@ -16,8 +17,6 @@ from zooalign.merging.interpolate import check_names
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["merged_within", "most_alike", "pair_similarity", "unit_similarity"]
-
-State = Mapping[str, Tensor]
 
 
 def pair_similarity(

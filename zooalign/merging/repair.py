@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import Capture, capture
-from zooalign.graph.lazy_state import device_of
+from zooalign.graph.lazy_state import State, device_of
 from zooalign.matching.axis_maps import axis_maps, first_slots
 from zooalign.matching.unit_views import tensor_views
 from zooalign.matching.widths import Padded
@@ -38,8 +38,6 @@ from zooalign.symmetry.extract import extract_spec
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["RepairResult", "repair", "repair_partial"]
-
-State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)

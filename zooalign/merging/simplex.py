@@ -4,21 +4,19 @@ Networks that are connected linearly with each other two by two may still not be
 once: their simplex shows it (Sharma et al., arXiv 2404.06498). Three networks span a triangle.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from torch import Tensor
 
 from zooalign.errors import MergeError
+from zooalign.graph.lazy_state import State
 from zooalign.merging.curve import Barrier, Scores
 from zooalign.merging.evaluate import Scoring, scores_of
 from zooalign.merging.interpolate import average
 
 __all__ = ["Simplex", "simplex"]
-
-State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from torch import Tensor
 
 from zooalign.errors import MergeError
+from zooalign.graph.lazy_state import State
 from zooalign.matching import Match
 from zooalign.merging.barrier import curve_between
 from zooalign.merging.curve import Barrier, Spread, spreads_of
@@ -21,7 +21,6 @@ from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["BARRIERS", "Trajectory", "trajectory", "trajectory_summary"]
 
-State = Mapping[str, Tensor]
 Barriers = Mapping[str, Barrier]
 
 # Which permutation, used at which checkpoint.

@@ -12,7 +12,7 @@ from zooalign.progress import Progress, stage
 from zooalign.release import layout
 from zooalign.release.card import make_card
 from zooalign.release.curves import MeasuredCurve, curves_to_dict, render_plot
-from zooalign.release.opening import Member
+from zooalign.release.opening import FamilyMember
 from zooalign.release.provenance import Provenance
 from zooalign.release.results import Report
 from zooalign.symmetry import Permutation, PermutationSpec
@@ -31,7 +31,7 @@ class Release:
     ``like`` is the member whose files, key names, dtypes and configuration the output keeps.
     """
 
-    like: Member
+    like: FamilyMember
     spec: PermutationSpec
     permutations: Mapping[str, Permutation]
     provenance: Provenance

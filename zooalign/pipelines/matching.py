@@ -17,7 +17,7 @@ from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
 from zooalign.progress import Progress
 from zooalign.release.calibration import describe_data, open_for, scoring
 from zooalign.release.opening import Family, open_family
-from zooalign.release.provenance import Alignment, versions
+from zooalign.release.provenance import AlignmentRecord, versions
 from zooalign.release.settings import AlignSettings
 from zooalign.symmetry import Permutation
 from zooalign.symmetry.same_function import Comparison
@@ -43,10 +43,10 @@ class Aligned:
     comparison: Comparison
     outcome: Outcome | None = None
 
-    def record(self, file: str) -> Alignment:
+    def record(self, file: str) -> AlignmentRecord:
         """For provenance; ``file`` is the permutation's name."""
         match = self.match
-        return Alignment(
+        return AlignmentRecord(
             source=self.index,
             permutation=file,
             moved_fraction=self.permutation.moved_fraction,

@@ -22,11 +22,11 @@ from zooalign.release.calibration import FullBatches, scoring
 from zooalign.release.curves import barrier_summary
 from zooalign.release.opening import Family
 from zooalign.release.provenance import (
-    Alignment,
+    AlignmentRecord,
     BarrierSummary,
     Provenance,
-    Score,
-    Statistics,
+    ScoreRecord,
+    StatisticsRecord,
     noted_warnings,
 )
 from zooalign.release.results import merged_fields
@@ -48,7 +48,7 @@ class _Reference:
 
 
 @dataclass(frozen=True)
-class AlignedParent(Alignment, _Reference):
+class AlignedParent(AlignmentRecord, _Reference):
     """An alignment with the reference of the parent."""
 
 
@@ -61,10 +61,10 @@ class MergeResult:
     groups: int
     weights: tuple[float, ...]
     aligned: tuple[AlignedParent, ...]
-    statistics: Statistics
+    statistics: StatisticsRecord
     stale_statistics: bool
     barrier: tuple[BarrierSummary, ...] | None
-    score: Score | None
+    score: ScoreRecord | None
     spec_hash: str
     log10_order: float
     warnings: tuple[str, ...]
@@ -189,11 +189,11 @@ def _require_equal_dtypes(family: Family) -> None:
                 )
 
 
-def _score(inputs: OpenedInputs, merged: Mapping[str, Tensor], device: str) -> Score | None:
+def _score(inputs: OpenedInputs, merged: Mapping[str, Tensor], device: str) -> ScoreRecord | None:
     if inputs.scored is None:
         return None
     loss, metric = scoring(inputs.family.first)
     scores = score_of(
         inputs.family.module, float_state(merged, device), inputs.scored, loss=loss, metric=metric
     )
-    return Score(scores.loss, scores.accuracy, scores.count)
+    return ScoreRecord(scores.loss, scores.accuracy, scores.count)

@@ -5,21 +5,15 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-
-from zooalign.merging.evaluate import correct, cross_entropy
+from zooalign.merging.evaluate import Measure, correct, cross_entropy
 from zooalign.release.provenance import DataUse
 from zooalign.release.settings import Loading
 from zooalign.zoo.adapters import OwnData
-from zooalign.zoo.data import Batch, Batches, open_data
+from zooalign.zoo.data import Batches, DataBatch, open_data
 from zooalign.zoo.models import Model
 
 __all__ = ["FullBatches", "describe_data", "open_for", "scoring"]
-
-
-Measure = Callable[[Any, Any], Tensor]
 
 
 # A barrier reads its data at every alpha; preprocessed batches are kept up to so many bytes.
@@ -32,7 +26,7 @@ class FullBatches:
 
     batches: Batches
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[DataBatch]:
         shapes = None
         for inputs, targets in self.batches:
             batch_shapes = [tuple(x.shape) for x in inputs]
@@ -66,16 +60,16 @@ def scoring(model: Model) -> tuple[Measure, Measure]:
     return functions or (cross_entropy, correct)
 
 
-def _keeping(make: Callable[[], Iterator[Batch]]) -> Callable[[], Iterator[Batch]]:
+def _keeping(make: Callable[[], Iterator[DataBatch]]) -> Callable[[], Iterator[DataBatch]]:
     """Batches that are made anew each time, or kept from the first whole pass if they are small."""
-    kept: list[Batch] | None = None
+    kept: list[DataBatch] | None = None
 
-    def again() -> Iterator[Batch]:
+    def again() -> Iterator[DataBatch]:
         nonlocal kept
         if kept is not None:
             yield from kept
             return
-        passed, size = list[Batch](), 0
+        passed, size = list[DataBatch](), 0
         for batch in make():
             size += sum(x.nbytes for x in batch[0])
             if size <= _KEPT_BYTES:

@@ -7,7 +7,7 @@ from huggingface_hub import ModelCardData
 
 from zooalign.release.curves import MeasuredCurve
 from zooalign.release.layout import PERMUTATION_ONLY
-from zooalign.release.provenance import Provenance, Score
+from zooalign.release.provenance import Provenance, ScoreRecord
 from zooalign.release.sources import Ancestor, Source
 from zooalign.symmetry import PermutationSpec
 from zooalign.text import printable
@@ -202,7 +202,7 @@ def _barriers(curves: Sequence[MeasuredCurve]) -> str:
     return "\n".join([*lines, "", *notes]).rstrip()
 
 
-def _score(score: Score) -> str:
+def _score(score: ScoreRecord) -> str:
     accuracy = "" if score.accuracy is None else f" and accuracy {score.accuracy:.4f}"
     return f"On {score.count} predictions the merge has loss {score.loss:.4f}{accuracy}."
 

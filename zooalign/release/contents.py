@@ -17,8 +17,8 @@ from zooalign.zoo.files import safe_name
 
 __all__ = [
     "Contents",
-    "Entry",
     "HubContents",
+    "ListedFile",
     "LocalContents",
     "PublishedFile",
     "hash_file",
@@ -33,7 +33,7 @@ _TIMEOUT = 30.0  # seconds without a byte
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedFile:
     """A file: its name, bytes, and what the hub states of it.
 
     ``sha256`` is stated for large files, ``blob`` (git's SHA-1 of a blob) for the others.
@@ -50,7 +50,7 @@ class LocalContents:
     """A directory; hidden files are not published and so not part of it."""
 
     directory: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[ListedFile, ...]
     unsafe: tuple[str, ...] = ()
 
     @classmethod
@@ -63,7 +63,7 @@ class LocalContents:
                 continue
             if path.is_symlink() or path.is_file():
                 entries.append(
-                    Entry(name.as_posix(), path.stat().st_size if path.exists() else None)
+                    ListedFile(name.as_posix(), path.stat().st_size if path.exists() else None)
                 )
         return cls(directory, tuple(entries))
 
@@ -106,7 +106,7 @@ class HubContents:
     """A repo at one commit; ``unsafe`` are names that would leave a directory, never asked for."""
 
     repo: hub.HubRepo
-    entries: tuple[Entry, ...]
+    entries: tuple[ListedFile, ...]
     unsafe: tuple[str, ...] = ()
     _fetched: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
@@ -187,7 +187,7 @@ def open_repo(repo_id: str, revision: str | None) -> tuple[hub.HubRepo, Contents
             continue
         sha256 = sibling.lfs.sha256 if sibling.lfs is not None else None
         size = sibling.lfs.size if sibling.lfs is not None else sibling.size
-        entries.append(Entry(sibling.rfilename, size, sha256, sibling.blob_id))
+        entries.append(ListedFile(sibling.rfilename, size, sha256, sibling.blob_id))
     names = tuple(entry.name for entry in entries)
     return dataclasses.replace(repo, names=names), HubContents(repo, tuple(entries), tuple(unsafe))
 

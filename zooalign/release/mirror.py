@@ -16,7 +16,7 @@ from zooalign.zoo.checkpoint import INDEX_NAME, Checkpoint
 from zooalign.zoo.headers import read_header
 from zooalign.zoo.layout import CONFIG_NAME
 
-__all__ = ["Fault", "faults_of", "headers_only", "make_mirror"]
+__all__ = ["FormatFault", "faults_of", "headers_only", "make_mirror"]
 
 _FIRST = 65_536
 _MAX_HEADER = 100_000_000
@@ -24,7 +24,7 @@ _MAX_SIZE = 2**43
 
 
 @dataclass(frozen=True)
-class Fault:
+class FormatFault:
     """A file of weights that breaks the format."""
 
     name: str
@@ -82,7 +82,7 @@ def headers_only(checkpoint: Checkpoint) -> Checkpoint:
     )
 
 
-def faults_of(root: Path, names: tuple[str, ...]) -> tuple[Fault, ...]:
+def faults_of(root: Path, names: tuple[str, ...]) -> tuple[FormatFault, ...]:
     """What is wrong with the safetensors files among ``names``, each file by itself."""
     faults = []
     for name in names:
@@ -90,5 +90,5 @@ def faults_of(root: Path, names: tuple[str, ...]) -> tuple[Fault, ...]:
             try:
                 read_header(root / name)
             except CheckpointError as error:
-                faults.append(Fault(name, str(error).removeprefix(f"{root / name}: ")))
+                faults.append(FormatFault(name, str(error).removeprefix(f"{root / name}: ")))
     return tuple(faults)

@@ -17,8 +17,8 @@ from zooalign.graph.lazy_state import LazyTensors
 from zooalign.release import layout
 from zooalign.release.contents import Contents, LocalContents, is_inside, open_repo
 from zooalign.release.front_matter import read_metadata
-from zooalign.release.mirror import Fault, faults_of, headers_only, make_mirror
-from zooalign.release.opening import Member, derive_for
+from zooalign.release.mirror import FormatFault, faults_of, headers_only, make_mirror
+from zooalign.release.opening import FamilyMember, derive_for
 from zooalign.release.provenance import Provenance
 from zooalign.release.settings import CheckRequest
 from zooalign.release.sources import Source, source_of
@@ -43,7 +43,7 @@ _EMPTY = torch.empty(0, dtype=torch.uint8)
 class Parent:
     """A model given with ``--parent``; ``index`` is its place in the recorded sources, or None."""
 
-    member: Member
+    member: FamilyMember
     index: int | None
 
 
@@ -172,7 +172,7 @@ class OpenedRelease:
         return isinstance(tags, list) and layout.PERMUTATION_ONLY in tags
 
     @cached_property
-    def faults(self) -> tuple[Fault, ...]:
+    def faults(self) -> tuple[FormatFault, ...]:
         """Files of weights that break the format."""
         return faults_of(self.headers, self.names)
 
@@ -263,7 +263,7 @@ class OpenedRelease:
         same = [i for i, s in enumerate(self.sources) if {f.sha256 for f in s.files} == hashes]
         # A model may be its own partner: its second mention is the second source.
         index = next((i for i in same if i not in taken), same[0] if same else None)
-        return Parent(Member(opened, opened.checkpoint, state), index)
+        return Parent(FamilyMember(opened, opened.checkpoint, state), index)
 
 
 @contextmanager

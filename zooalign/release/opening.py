@@ -13,14 +13,14 @@ from zooalign.zoo.building import state_dict_for
 from zooalign.zoo.checkpoint import Checkpoint, is_finite
 from zooalign.zoo.models import Model, open_model
 
-__all__ = ["Family", "Member", "derive_for", "open_family"]
+__all__ = ["Family", "FamilyMember", "derive_for", "open_family"]
 
 # Two rows, so that nothing takes the batch for an axis of size one.
 _BATCH = 2
 
 
 @dataclass(frozen=True)
-class Member:
+class FamilyMember:
     """A model with its weights.
 
     ``checkpoint`` has the names of its file, ``state`` those of the architecture, in its order.
@@ -40,7 +40,7 @@ class Member:
 class Family:
     """Models of one architecture: ``module`` has its parameters on meta, buffers with values."""
 
-    members: tuple[Member, ...]
+    members: tuple[FamilyMember, ...]
     module: nn.Module
     derived: Derived
 
@@ -111,7 +111,7 @@ def _finite(checkpoint: Checkpoint, reference: str) -> Checkpoint:
     return checkpoint.read_through(check)
 
 
-def _member(model: Model, first: Model, module: nn.Module) -> Member:
+def _member(model: Model, first: Model, module: nn.Module) -> FamilyMember:
     assert model.checkpoint is not None
     try:
         state = state_dict_for(module, model.checkpoint, where=model.reference)
@@ -122,7 +122,7 @@ def _member(model: Model, first: Model, module: nn.Module) -> Member:
             f"'{model.reference}' ({model.architecture.name}) and '{first.reference}' "
             f"({first.architecture.name}) are not of one architecture: {error}"
         ) from error
-    return Member(model, model.checkpoint, state)
+    return FamilyMember(model, model.checkpoint, state)
 
 
 def _require_same_computation(first: Model, spec: PermutationSpec, other: Model) -> None:

@@ -15,19 +15,19 @@ from zooalign.merging.curve import Barrier
 from zooalign.release.sources import Source
 
 __all__ = [
-    "Alignment",
+    "AlignmentRecord",
     "BarrierSummary",
     "CurveOrigin",
     "DataUse",
     "Provenance",
-    "Score",
+    "ScoreRecord",
     "noted_warnings",
     "versions",
 ]
 
 # What became of running statistics: kept as they were (alignments), recomputed, replaced by
 # REPAIR of the weights, left as the average of the parents', or absent.
-Statistics = Literal["kept", "reset", "repaired", "stale", "none"]
+StatisticsRecord = Literal["kept", "reset", "repaired", "stale", "none"]
 Plain = str | bool | int | float | None
 
 
@@ -48,7 +48,7 @@ class DataUse:
 
 
 @dataclass(frozen=True)
-class Alignment:
+class AlignmentRecord:
     """How the units of one source were reordered to match the first one's.
 
     ``source`` counts in ``Provenance.sources``; ``permutation`` is the file's name. Objectives
@@ -87,7 +87,7 @@ class BarrierSummary(CurveOrigin):
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreRecord:
     """Loss and accuracy of a merge on ``count`` predictions."""
 
     loss: float
@@ -145,13 +145,13 @@ class Provenance:
     data: DataUse | None
     spec_hash: str
     log10_order: float
-    alignments: tuple[Alignment, ...]
+    alignments: tuple[AlignmentRecord, ...]
     weights: tuple[float, ...] | None
-    statistics: Statistics
+    statistics: StatisticsRecord
     stale_statistics: bool = False
     recomputed: tuple[str, ...]
     barrier: tuple[BarrierSummary, ...] | None
-    score: Score | None
+    score: ScoreRecord | None
     versions: Mapping[str, str]
     warnings: tuple[str, ...]
     command: str | None

@@ -42,7 +42,7 @@ def _method(*more: str) -> Meta:
 
 
 AtLeastOne = Annotated[int, Meta(ge=1)]
-Model = Annotated[
+ModelOption = Annotated[
     str | None,
     option(
         "The architecture, overriding the config next to the weights; required for a bare "
@@ -85,7 +85,7 @@ class Loading:
 class OpenSettings:
     """How a model is opened."""
 
-    model: Model = None
+    model: ModelOption = None
     allow_pickle: AllowPickle = False
 
 

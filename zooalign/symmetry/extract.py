@@ -10,7 +10,7 @@ from torch import nn
 
 from zooalign.graph.build import trace
 from zooalign.graph.capture import capture
-from zooalign.graph.registry import Rule, collect
+from zooalign.graph.registry import OperatorRule, collect
 from zooalign.hooks.manager import ALLOW_LIST, items_of
 from zooalign.operators import FAMILIES
 from zooalign.symmetry.derive import Derived, derive
@@ -19,7 +19,7 @@ from zooalign.symmetry.spec import PermutationSpec
 __all__ = ["derive_spec", "extract_spec", "operator_rules", "rules_problem"]
 
 
-def operator_rules() -> Mapping[str, Rule]:
+def operator_rules() -> Mapping[str, OperatorRule]:
     """The operator rules of zooalign and of its plugins by operator name; plugins' win.
 
     Raises
@@ -36,7 +36,7 @@ def rules_problem(item: Any) -> str | None:
 
 
 @lru_cache(maxsize=8)
-def _rules(allowed: str | None) -> Mapping[str, Rule]:
+def _rules(allowed: str | None) -> Mapping[str, OperatorRule]:
     modules = (module for _, module in items_of("zooalign_operators", rules_problem))
     return MappingProxyType(collect(*FAMILIES, *modules))
 
@@ -46,7 +46,7 @@ def derive_spec(
     example_inputs: Sequence[Any],
     *,
     architecture: str = "",
-    rules: Mapping[str, Rule] | None = None,
+    rules: Mapping[str, OperatorRule] | None = None,
 ) -> Derived:
     """As :func:`extract_spec`, with the graph the spec was read from."""
     captured = capture(module, example_inputs)
@@ -59,7 +59,7 @@ def extract_spec(
     example_inputs: Sequence[Any],
     *,
     architecture: str = "",
-    rules: Mapping[str, Rule] | None = None,
+    rules: Mapping[str, OperatorRule] | None = None,
 ) -> PermutationSpec:
     """Derive the permutation symmetries of a module from its computation.
 

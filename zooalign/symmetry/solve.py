@@ -13,11 +13,11 @@ from zooalign.graph.index_sets import IndexSets
 from zooalign.symmetry.boxes import Box
 from zooalign.symmetry.dependence import dependence, propagate_to_fixpoint
 
-__all__ = ["Part", "Solution", "UnitClass", "solve"]
+__all__ = ["SetPart", "Solution", "UnitClass", "solve"]
 
 
 @dataclass(frozen=True)
-class Part:
+class SetPart:
     """Which units of its class an index set holds: unit = first + stride * index + others."""
 
     cls: int
@@ -45,7 +45,7 @@ class Solution:
     """Classes, and which units of them each index set holds."""
 
     classes: tuple[UnitClass, ...]
-    parts: dict[int, Part]
+    parts: dict[int, SetPart]
     boxes: tuple[Box, ...]
 
 
@@ -77,7 +77,7 @@ def solve(sets: IndexSets) -> Solution:
         for alternative in group:
             stride = 1
             for atom in reversed(alternative):
-                parts[atom] = Part(number, size, stride)
+                parts[atom] = SetPart(number, size, stride)
                 stride *= sets.sizes[atom]
             size += stride
         fixed = sets.fixed(first[0]) is not None

@@ -21,9 +21,9 @@ from zooalign.zoo.references import (
     working_directory_importable,
 )
 
-__all__ = ["Batch", "Batches", "DataReference", "image_batches", "open_data"]
+__all__ = ["Batches", "DataBatch", "DataReference", "image_batches", "open_data"]
 
-Batch = tuple[tuple[Tensor, ...], Tensor | None]
+DataBatch = tuple[tuple[Tensor, ...], Tensor | None]
 _SLICE = re.compile(r"(\d*):(\d*)")
 
 
@@ -38,9 +38,9 @@ class Batches:
     name: str
     rows: int | None
     has_targets: bool | None
-    make: Callable[[], Iterator[Batch]] = dataclasses.field(repr=False)
+    make: Callable[[], Iterator[DataBatch]] = dataclasses.field(repr=False)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[DataBatch]:
         return self.make()
 
 
@@ -102,7 +102,7 @@ def open_data(
     preprocess:
         Of the model; images need it.
     batch_size:
-        Batch size; a callable's batches are taken as they come.
+        DataBatch size; a callable's batches are taken as they come.
     limit:
         Maximum number of rows.
 
@@ -137,7 +137,7 @@ def open_data(
     convert = _converter(text, x, preprocess, normalize)
     targets = None if y is None else torch.from_numpy(y.astype(np.int64))
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[DataBatch]:
         for rows in _chunks(len(x), batch_size):
             yield (convert(x[rows]),), None if targets is None else targets[rows]
 
@@ -156,7 +156,7 @@ def image_batches(
     """
     folder = open_image_folder(Path(reference.path)).part(*reference.rows(limit))
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[DataBatch]:
         for rows in _chunks(len(folder.files), batch_size):
             images = [folder.read(index, preprocess) for index in range(rows.start, rows.stop)]
             targets = None if folder.targets is None else torch.tensor(folder.targets[rows])
@@ -263,7 +263,7 @@ def _from_callable(reference: DataReference, limit: int | None) -> Batches:
             raise DataError(f"{text!r}: {name} is not for py: data, which comes as it is")
     function = import_object(target, DataError)
 
-    def read() -> Iterator[Batch]:
+    def read() -> Iterator[DataBatch]:
         with working_directory_importable():
             try:
                 batches = function(**reference.options)
@@ -278,7 +278,7 @@ def _from_callable(reference: DataReference, limit: int | None) -> Batches:
     return Batches(text, None, None, read)
 
 
-def _limited(text: str, batches: Iterable[Any], limit: int | None) -> Iterator[Batch]:
+def _limited(text: str, batches: Iterable[Any], limit: int | None) -> Iterator[DataBatch]:
     count = 0
     for batch in batches:
         inputs, targets = _as_batch(text, batch)
@@ -292,7 +292,7 @@ def _limited(text: str, batches: Iterable[Any], limit: int | None) -> Iterator[B
         raise DataError(f"{text!r}: gave no rows")
 
 
-def _as_batch(text: str, batch: Any) -> Batch:
+def _as_batch(text: str, batch: Any) -> DataBatch:
     targets: Any = None
     inputs = batch
     if isinstance(batch, (tuple, list)) and len(batch) == 2:

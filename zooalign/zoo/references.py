@@ -18,7 +18,7 @@ from zooalign.errors import ModelReferenceError, ZooalignError
 __all__ = [
     "FORMS",
     "PICKLE_SUFFIXES",
-    "Options",
+    "QueryOptions",
     "Reference",
     "Value",
     "format_query",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 Value = None | bool | int | float | str | tuple["Value", ...]
-Options = tuple[tuple[str, Value], ...]
+QueryOptions = tuple[tuple[str, Value], ...]
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
@@ -38,7 +38,7 @@ _PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
 _SAFE = "/:,[]\"'{}()@!*;<>|^`~$\\ "
 
 
-def parse_query(query: str, *, of: str, error: type[ZooalignError]) -> Options:
+def parse_query(query: str, *, of: str, error: type[ZooalignError]) -> QueryOptions:
     """The options in ``query`` (the text behind the ``?``), sorted by name.
 
     ``of`` is the whole reference, for messages; ``error`` is the class raised for anything
@@ -61,7 +61,7 @@ def parse_query(query: str, *, of: str, error: type[ZooalignError]) -> Options:
     return tuple(sorted(options.items()))
 
 
-def format_query(options: Options) -> str:
+def format_query(options: QueryOptions) -> str:
     """The text :func:`parse_query` reads back to ``options`` (without the ``?``)."""
     return "&".join(f"{name}={_quoted(_format_value(value))}" for name, value in options)
 
@@ -72,7 +72,7 @@ def _quoted(text: str) -> str:
     return quoted.rstrip(" ") + "%20" * (len(quoted) - len(quoted.rstrip(" ")))
 
 
-def options_to_json(options: Options) -> dict[str, Any]:
+def options_to_json(options: QueryOptions) -> dict[str, Any]:
     """The options as a new dict with lists in place of tuples."""
     return {name: _thaw(value) for name, value in options}
 
@@ -180,7 +180,7 @@ class Reference:
     target: str
     library: str | None = None
     revision: str | None = None
-    options: Options = ()
+    options: QueryOptions = ()
 
     @property
     def kwargs(self) -> dict[str, Any]:

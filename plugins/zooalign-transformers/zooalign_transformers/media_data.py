@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from zooalign.plugins import (
     Architecture,
-    Batch,
     Batches,
+    DataBatch,
     DataError,
     DataReference,
     Preprocess,
@@ -86,7 +86,7 @@ def _sounds(
     rate = int(getattr(extractor, "sampling_rate", 16000))
     shortest = min(_frames(file, rate) for file in files)
 
-    def make() -> Iterator[Batch]:
+    def make() -> Iterator[DataBatch]:
         for low in range(0, len(files), batch_size):
             waves = [_wave(file, shortest) for file in files[low : low + batch_size]]
             with quiet():

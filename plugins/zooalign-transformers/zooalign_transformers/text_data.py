@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from zooalign.plugins import Architecture, Batch, Batches, DataError, DataReference
+from zooalign.plugins import Architecture, Batches, DataBatch, DataError, DataReference
 
 from zooalign_transformers.building import inputs_for
 from zooalign_transformers.configurations import make_config
@@ -169,7 +169,7 @@ def _ids(reader: _Reader, content: str, **options: Any) -> list[int]:
     return list(ids)
 
 
-def _packed(reader: _Reader, batch_size: int) -> Callable[[], Iterator[Batch]]:
+def _packed(reader: _Reader, batch_size: int) -> Callable[[], Iterator[DataBatch]]:
     around = _ids(reader, "")  # the special tokens of an empty text
     inner = reader.length - len(around)
     half = _before(reader, around)
@@ -184,7 +184,7 @@ def _packed(reader: _Reader, batch_size: int) -> Callable[[], Iterator[Batch]]:
                 yield [*around[:half], *held[:inner], *around[half:]]
                 held = held[inner:]
 
-    def make() -> Iterator[Batch]:
+    def make() -> Iterator[DataBatch]:
         yield from _batches(reader, rows(), batch_size)
 
     return make
@@ -205,7 +205,7 @@ def _separator(tokenizer: Any) -> list[int]:
     return [next((x for x in tokens if isinstance(x, int)), 0)] if any(tokens) else []
 
 
-def _batches(reader: _Reader, rows: Iterator[list[int]], size: int) -> Iterator[Batch]:
+def _batches(reader: _Reader, rows: Iterator[list[int]], size: int) -> Iterator[DataBatch]:
     held: list[list[int]] = []
     count = 0
     for number, row in enumerate(rows):
@@ -227,8 +227,8 @@ def _batches(reader: _Reader, rows: Iterator[list[int]], size: int) -> Iterator[
         )
 
 
-def _single(reader: _Reader, size: int) -> Callable[[], Iterator[Batch]]:
-    def make() -> Iterator[Batch]:
+def _single(reader: _Reader, size: int) -> Callable[[], Iterator[DataBatch]]:
+    def make() -> Iterator[DataBatch]:
         apart: dict[int, list[tuple[list[int], Any]]] = defaultdict(list)
         for number, (content, label) in enumerate(_documents(reader)):
             if number < reader.start:
@@ -252,7 +252,7 @@ def _single(reader: _Reader, size: int) -> Callable[[], Iterator[Batch]]:
     return make
 
 
-def _batch(reader: _Reader, ids: Tensor, labels: Tensor | None) -> Batch:
+def _batch(reader: _Reader, ids: Tensor, labels: Tensor | None) -> DataBatch:
     kind = kind_of(reader.architecture)
     targets = labels
     inputs = {"input_ids": ids}

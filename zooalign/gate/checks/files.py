@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zooalign.errors import CheckpointError
 from zooalign.gate.findings import Problem, check
-from zooalign.release.contents import Entry, LocalContents, hash_file, is_inside
+from zooalign.release.contents import ListedFile, LocalContents, hash_file, is_inside
 from zooalign.release.opened import OpenedRelease
 
 
@@ -96,7 +96,7 @@ def published(release: OpenedRelease) -> Iterator[Problem]:
             yield Problem(name, "is not in the directory that was checked")
 
 
-def _is_same(release: OpenedRelease, stated: Entry, path: Path) -> bool:
+def _is_same(release: OpenedRelease, stated: ListedFile, path: Path) -> bool:
     if stated.size is not None and stated.size != path.stat().st_size:
         return False
     if stated.sha256 is not None:

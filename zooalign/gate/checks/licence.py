@@ -15,7 +15,7 @@ from zooalign.release.sources import Source, source_of
 
 __all__ = ["LICENCES", "Licence", "Verdict", "compare"]
 
-Kind = Literal["permissive", "copyleft", "noncommercial", "no derivatives", "restricted"]
+LicenceKind = Literal["permissive", "copyleft", "noncommercial", "no derivatives", "restricted"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Licence:
     ``allows`` is None if a derived model may have any known licence except those in ``but``.
     """
 
-    kind: Kind
+    kind: LicenceKind
     allows: frozenset[str] | None = None
     but: frozenset[str] = frozenset()
 
@@ -38,7 +38,7 @@ class Verdict:
     reason: str
 
 
-def _only(kind: Kind, *allows: str) -> Licence:
+def _only(kind: LicenceKind, *allows: str) -> Licence:
     return Licence(kind, frozenset(allows))
 
 
