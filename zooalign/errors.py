@@ -14,6 +14,7 @@ __all__ = [
     "TraceError",
     "ZooalignError",
     "ZooalignWarning",
+    "is_out_of_memory",
 ]
 
 
@@ -51,3 +52,12 @@ class HubError(ZooalignError):
 
 class ZooalignWarning(UserWarning):
     """Something a user should know: stale statistics, a plugin that failed to load."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or torch ran out of memory; on the CPU torch raises a RuntimeError."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+        or type(error).__name__ == "OutOfMemoryError"
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from zooalign.cli._output import print_error, print_json, print_note
-from zooalign.errors import ZooalignError, ZooalignWarning
+from zooalign.errors import ZooalignError, ZooalignWarning, is_out_of_memory
 
 __all__ = ["COULD_NOT_RUN", "DEBUG", "FINDINGS", "FINE", "ErrorResult", "run_safely"]
 
@@ -57,10 +57,8 @@ def run_safely(run: Callable[[], Any], arguments: Sequence[str]) -> int:
         return _failed(type(error).__name__, str(error), json)
     except (click.Abort, KeyboardInterrupt):
         return _failed("Interrupted", "interrupted; nothing half-written was left behind", json)
-    except MemoryError:
-        return _failed("MemoryError", _NO_MEMORY, json)
     except Exception as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             return _failed("MemoryError", _NO_MEMORY, json)
         message = f"unexpected {type(error).__name__}: {_first_line(error)}"
         hint = f"this is a bug in zooalign or a plugin; set {DEBUG}=1 for the traceback"
@@ -78,14 +76,6 @@ def _failed(kind: str, message: str, json: bool, hint: str = "") -> int:
 
 def _debugging() -> bool:
     return os.environ.get(DEBUG, "") not in ("", "0")
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch ran out of memory; on the CPU it raises a RuntimeError."""
-    text = str(error)
-    return (isinstance(error, RuntimeError) and "allocate memory" in text) or (
-        type(error).__name__ == "OutOfMemoryError"
-    )
 
 
 def _first_line(error: BaseException) -> str:
