@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 from hf_models import llama
+from msgspec import structs
 from safetensors.torch import load_file, save_file
 from zooalign.gate.check import CheckRequest, check
 from zooalign.gate.findings import Finding
@@ -143,7 +144,7 @@ def test_a_release_whose_experts_left_their_router(tmp_path: Path) -> None:
     )
     router = "model.layers.0.mlp.gate.weight"
     assert router in {m.parameter for m in experts.members}
-    less = dataclasses.replace(
+    less = structs.replace(
         experts, members=tuple(m for m in experts.members if m.parameter != router)
     )
     wrong = dataclasses.replace(
