@@ -58,6 +58,7 @@ def test_import_is_light(module: str) -> None:
     assert [name for name in HEAVY if name in found] == []
 
 
+@pytest.mark.slow
 def test_functions_are_not_shadowed_by_modules() -> None:
     """Importing everything, in any order, leaves the public names what they are."""
     print(

@@ -23,6 +23,7 @@ def harmless(text: str) -> bool:
     )
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_printable_is_harmless_and_json_is_the_same(text: str) -> None:
     assert harmless(printable(text, keep="\n\t"))

@@ -22,6 +22,7 @@ def test_every_way_to_end_is_one_result() -> None:
     assert found.keys() == set(tasks)
 
 
+@pytest.mark.slow
 def test_limits_of_time_and_memory() -> None:
     limits = Limits(seconds=120.0, memory=1_500_000_000)
     assert dict(run_all(behave, ["eat", "a"], 1, limits))["a"] == "a"

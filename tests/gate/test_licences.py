@@ -62,6 +62,7 @@ def licences(folder: Path, *parents: str) -> list[tuple[str, str]]:
     return [(f.severity, f.message) for f in found if f.id == "card.licence"]
 
 
+@pytest.mark.slow
 def test_the_parent_s_own_card_counts(pairs: Pairs, tmp_path: Path) -> None:
     """Not only what the record says of it, which may be older, or made up."""
     parents = [

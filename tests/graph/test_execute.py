@@ -51,6 +51,7 @@ def test_samples_captured_on_meta_run_on_real_weights(name: str) -> None:
     assert torch.allclose(made, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "convnext_atto"])
 def test_timm_models_captured_on_meta_run_on_real_weights(name: str) -> None:
     with torch.device("meta"):

@@ -193,6 +193,7 @@ def test_hash_does_not_depend_on_batch_name_or_weights(name: str) -> None:
     assert len(hashes) == 1
 
 
+@pytest.mark.slow
 def test_hash_is_the_same_in_another_process() -> None:
     code = (
         "from sample_models import CASES; from zooalign.symmetry import extract_spec;"

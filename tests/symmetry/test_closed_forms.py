@@ -45,6 +45,7 @@ def _extract(name: str) -> PermutationSpec:
         return extract_spec(module, (torch.empty(2, *size),), architecture=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TIMM)
 def test_timm_architectures(name: str) -> None:
     expected, size = TIMM[name]

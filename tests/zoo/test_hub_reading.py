@@ -115,6 +115,7 @@ def test_revisions(hub: LoopbackHub, opened, files: dict[str, bytes]) -> None:
     assert torch.equal(opened("tester/vit").state_dict()["cls_token"], other["cls_token"])
 
 
+@pytest.mark.slow
 def test_a_sharded_repo(hub: LoopbackHub, opened, tmp_path: Path) -> None:
     source = open_model(TEXT)
     out = write_model(
@@ -173,6 +174,7 @@ def test_refusals(hub: LoopbackHub, opened, files: dict[str, bytes]) -> None:
     assert "hf_wrong_token_of_somebody" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
@@ -222,6 +224,7 @@ def test_a_corrupted_body_is_found_by_its_hash(
         opened("tester/vit").source  # noqa: B018
 
 
+@pytest.mark.slow
 def test_offline_with_a_warm_cache(
     hub: LoopbackHub, files: dict[str, bytes], tmp_path: Path
 ) -> None:
