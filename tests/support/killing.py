@@ -3,7 +3,8 @@
 Run as a program: ``killing.py FOLDER KILLS``. It imports everything once and forks for each run,
 so that hundreds of runs take seconds. A step is an event of the interpreter's own audit
 (``open`` for writing, ``os.mkdir``, ``os.rename``, ``os.remove``, ``os.rmdir``) that names a path
-in FOLDER; nothing of zooalign is replaced.
+in FOLDER, or the bytes of a tensor that are about to be written: a shard is one open file, in whose
+middle a kill must be harmless too. The writer is otherwise as it is.
 """
 
 import json
@@ -13,7 +14,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-_STEPS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
+# Python has no event for a write to an open file: each tensor that is written raises this one.
+_TENSOR = "zooalign_test.tensor"
+_STEPS = (_TENSOR, "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
 
 
 def in_fork(work: Callable[[], int], folder: Path, kill_at: int | None) -> tuple[int, int]:
@@ -32,6 +35,15 @@ def in_fork(work: Callable[[], int], folder: Path, kill_at: int | None) -> tuple
             if seen == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+        from zooalign.zoo import writer
+
+        bytes_of = writer._bytes_of
+
+        def audited(tensor: object) -> memoryview:
+            sys.audit(_TENSOR, str(folder))
+            return bytes_of(tensor)
+
+        writer._bytes_of = audited
         sys.addaudithook(audit)
         code = 70
         try:
