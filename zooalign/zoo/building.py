@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
-from zooalign.errors import CheckpointError, ModelReferenceError
+from zooalign.errors import (
+    CheckpointError,
+    ModelReferenceError,
+    ZooalignError,
+    is_out_of_memory,
+)
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo, same_bytes
 
 __all__ = [
@@ -43,7 +48,7 @@ def build_on_meta(make: Callable[[], nn.Module]) -> nn.Module:
     ModelReferenceError
         It has more parameter tensors than any model.
     """
-    with torch.random.fork_rng(devices=[]), _parameters_counted():
+    with torch.random.fork_rng(devices=[]), _parameters_counted(), _out_of_memory_as_it_is():
         module: nn.Module | None = None
         with suppress(Exception), _parameters_on_meta():
             module = make()
@@ -88,9 +93,20 @@ def build_initialised(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     """``make()`` in eval mode on the CPU under ``seed``; the caller's random state is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        with _parameters_counted():
+        with _parameters_counted(), _out_of_memory_as_it_is():
             module = make()
     return module.eval()
+
+
+@contextmanager
+def _out_of_memory_as_it_is() -> Iterator[None]:
+    """Adapters call what a constructor raises a wrong reference; too little memory is not one."""
+    try:
+        yield
+    except ZooalignError as error:
+        if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+            raise error.__cause__ from None
+        raise
 
 
 @contextmanager

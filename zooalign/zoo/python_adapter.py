@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zooalign.errors import ModelReferenceError, ZooalignError, is_out_of_memory
+from zooalign.errors import ModelReferenceError, ZooalignError
 from zooalign.hooks.hookspecs import hookimpl
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter
 from zooalign.zoo.images import Preprocess, to_unit_range
@@ -71,8 +71,6 @@ class PythonAdapter(BaseAdapter):
         except ZooalignError:
             raise
         except Exception as error:
-            if is_out_of_memory(error):
-                raise
             raise ModelReferenceError(
                 f"'{reference}': calling {reference.target} failed: {type(error).__name__}: {error}"
             ) from error

@@ -17,7 +17,7 @@ import torch
 from timm.models import model_entrypoint
 from torch import Tensor, nn
 
-from zooalign.errors import CheckpointError, ModelReferenceError, is_out_of_memory
+from zooalign.errors import CheckpointError, ModelReferenceError
 from zooalign.hooks.hookspecs import hookimpl
 from zooalign.zoo import building
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter, Reduction
@@ -180,8 +180,6 @@ def _create(architecture: Architecture) -> nn.Module:
             module = timm.create_model(f"local-dir:{directory}", pretrained=False)
             return module
     except Exception as error:
-        if is_out_of_memory(error):
-            raise
         raise ModelReferenceError(
             f"timm {timm.__version__} cannot build {architecture.name!r}: "
             f"{type(error).__name__}: {error}"
