@@ -1,5 +1,6 @@
 """Modules without weights, and the weights of a checkpoint fitted to them; for all adapters."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ __all__ = [
 
 # A configuration may ask for a billion layers. The largest published models have some 100,000.
 _MOST_PARAMETERS = 2**17
+_MOST_BYTES = 2**38  # of one tensor
 _COUNTER = "num_batches_tracked"
 _SHOWN = 5
 
@@ -100,13 +102,23 @@ def build_initialised(make: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 @contextmanager
 def _out_of_memory_as_it_is() -> Iterator[None]:
-    """Adapters call what a constructor raises a wrong reference; too little memory is not one."""
+    """Adapters call what a constructor raises a wrong reference; too little memory is not one.
+
+    A tensor larger than any model's is: the configuration asks for it.
+    """
     try:
         yield
     except ZooalignError as error:
-        if error.__cause__ is not None and is_out_of_memory(error.__cause__):
-            raise error.__cause__ from None
+        cause = error.__cause__
+        if cause is not None and is_out_of_memory(cause) and not _is_impossible(cause):
+            raise cause from None
         raise
+
+
+def _is_impossible(error: BaseException) -> bool:
+    """Whether one tensor was to be larger than any model's."""
+    asked = re.search(r"tried to allocate (\d+) bytes", str(error))
+    return asked is not None and int(asked[1]) > _MOST_BYTES
 
 
 @contextmanager
