@@ -11,8 +11,8 @@ from zooalign.graph.capture import Capture, writes
 from zooalign.graph.concrete import decides
 from zooalign.graph.decompose import decomposed
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
-from zooalign.graph.operator import Operator, Result, Tensor
-from zooalign.graph.registry import OperatorRule, knows_labels, lookup
+from zooalign.graph.operator import Operator, Result, Tensor, Values
+from zooalign.graph.registry import OperatorRule, RuleFault, applied, knows_labels, lookup
 
 __all__ = ["Traced", "named_arguments", "trace"]
 
@@ -100,9 +100,9 @@ def _constant_axes(
 ) -> list[Axis]:
     """A constant tells apart the positions of the axes along which its values differ."""
     axes: list[Axis] = []
+    bits = None if value is None or not value.numel() else _bits(value)
     for number, size in enumerate(shape):
-        first = value.narrow(number, 0, 1) if value is not None and value.numel() else None
-        varies = first is None or not torch.equal(first.expand_as(value), value)  # type: ignore[arg-type]
+        varies = bits is None or not bool((bits == bits.narrow(number, 0, 1)).all())
         detail = "differs from position to position"
         if value is None:
             detail = "its values are not known: the module was built on the meta device"
@@ -110,6 +110,16 @@ def _constant_axes(
             sets.axis(size, Cause("constant", f"the constant '{name}'", detail)) if varies else ()
         )
     return axes
+
+
+def _bits(value: torch.Tensor) -> torch.Tensor:
+    """Integers that are equal only where values are, to the bit: zeros of both signs differ."""
+    if value.is_complex():
+        return torch.stack([_bits(value.real), _bits(value.imag)], -1)
+    if not value.is_floating_point():
+        return value
+    kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return value.view(kinds[value.itemsize])
 
 
 def _call(
@@ -127,23 +137,22 @@ def _call(
     shapes = _shapes(node.meta.get("val"))
     sets.operator = f"{name} '{node.name}'"
     op = Operator(
-        sets, name, node.name, named_arguments(node, args, kwargs), shapes, _boolean(node)
+        sets, name, node.name, named_arguments(node, args, kwargs), shapes, _known_values(node)
     )
     rule = lookup(rules, name)
     if rule is None:
         unknown[name] = unknown.get(name, 0) + 1
         return _values(node, op.freeze("operator not understood", name))
-    if not shapes and not op.tensors():
+    if not shapes and not op.operands():
         return None
     if not knows_labels(rule):
-        for tensor in op.tensors():
+        for tensor in op.operands():
             sets.fix(tensor.labels, op.cause("index", "a number of a position, used as a value"))
     try:
-        return _values(node, rule(op))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, StopIteration) as error:
+        return _values(node, applied(rule, op))
+    except RuleFault as fault:
         unknown[name] = unknown.get(name, 0) + 1
-        detail = f"the rule of {name} does not cover this use: {type(error).__name__}: {error}"
-        return _values(node, op.freeze("operator not understood", detail))
+        return _values(node, op.freeze("operator not understood", str(fault)))
 
 
 def _values(node: fx.Node, result: Result) -> Result:
@@ -187,17 +196,47 @@ def named_arguments(
     return named
 
 
-def _boolean(node: fx.Node) -> frozenset[str]:
-    """Names of the arguments that are boolean tensors, or lists of them."""
-
-    def is_boolean(value: Any) -> bool:
-        if isinstance(value, (list, tuple)):
-            return any(is_boolean(v) for v in value)
-        tensor = value.meta.get("val") if isinstance(value, fx.Node) else None
-        return isinstance(tensor, torch.Tensor) and tensor.dtype == torch.bool
-
+def _known_values(node: fx.Node) -> Values:
+    """What the graph tells about the values of a call's operands."""
     arguments = named_arguments(node, node.args, node.kwargs)
-    return frozenset(name for name, value in arguments.items() if is_boolean(value))
+    return Values(
+        boolean=frozenset(n for n, value in arguments.items() if any(map(_is_boolean, _metas(value)))),
+        dense=frozenset(n for n, value in arguments.items() if any(map(_is_dense, _metas(value)))),
+        overwritten=_overwritten(node),
+    )
+
+
+def _metas(value: Any) -> list[torch.Tensor]:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    metas = [v.meta.get("val") for v in values if isinstance(v, fx.Node)]
+    return [meta for meta in metas if isinstance(meta, torch.Tensor)]
+
+
+def _is_boolean(tensor: torch.Tensor) -> bool:
+    return tensor.dtype == torch.bool
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is its whole storage, row by row."""
+    size = tensor.untyped_storage().nbytes()
+    return tensor.is_contiguous() and size == tensor.numel() * tensor.itemsize
+
+
+_WRITES = {f"aten.{name}" for name in ("copy", "fill", "zero", "uniform", "normal", "random")}
+_VIEWS = {f"aten.{name}" for name in ("slice", "select", "view", "transpose", "permute", "alias")}
+_PUTS = {f"aten.{name}" for name in ("slice_scatter", "select_scatter", "index_put", "scatter")}
+
+
+def _overwritten(node: fx.Node) -> bool:
+    """Whether all that happens to a value is that something is written over it, or into it."""
+
+    def is_written(user: fx.Node) -> bool:
+        name = str(user.target).rsplit(".", 1)[0].removesuffix("_")
+        if any(part is node for part in user.all_input_nodes[1:]) or user.args[:1] != (node,):
+            return False
+        return name in _WRITES | _PUTS or (name in _VIEWS and _overwritten(user))
+
+    return all(map(is_written, node.users))
 
 
 def _flat(value: Any) -> list[Tensor]:

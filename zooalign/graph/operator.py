@@ -8,7 +8,7 @@ from typing import Any
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
 from zooalign.graph.notation import AxisPattern, Factor, Operand, parse
 
-__all__ = ["Operator", "Result", "Tensor"]
+__all__ = ["Operator", "Result", "Tensor", "Values"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,30 @@ class Tensor:
 Result = Tensor | Sequence[Tensor] | None
 
 
+@dataclass(frozen=True)
+class Values:
+    """What is known about the values of a call's operands, beside their shapes.
+
+    ``boolean`` are the names of boolean tensors, or lists of them; ``dense`` of those that are all
+    of their storage, row by row. ``ties`` says that values among which the call chooses may be
+    equal, ``order_is_seen`` that others see in which order it names what it chose; ``overwritten``
+    that nothing reads the result before all of it is written.
+    """
+
+    boolean: frozenset[str] = frozenset()
+    dense: frozenset[str] = frozenset()
+    ties: bool = True
+    order_is_seen: bool = True
+    overwritten: bool = False
+
+
 class Operator:
     """One call in the graph, while its rule runs.
 
     ``name`` is that of the operator (``aten.linear.default``), ``node`` that of the call, for
     reasons and explanations. ``arguments`` has all of them by their name in the operator's schema,
-    defaults filled in; ``boolean`` the names of boolean tensors, or lists of them. ``results`` are
-    the shapes of the results, ``sets`` the index sets of the whole graph.
+    defaults filled in. ``results`` are the shapes of the results, ``sets`` the index sets of the
+    whole graph. It notes which arguments its rule looks at: :meth:`unread` has the others.
     """
 
     def __init__(
@@ -53,29 +70,47 @@ class Operator:
         node: str,
         arguments: Mapping[str, Any],
         results: Sequence[tuple[int, ...]],
-        boolean: frozenset[str] = frozenset(),
+        values: Values = Values(),
     ) -> None:
         self.sets = sets
         self.name = name
         self.node = node
         self.arguments = arguments
         self.results = tuple(results)
-        self.boolean = boolean
+        self.values = values
+        self._read: set[str] = set()
 
     def __getitem__(self, argument: str) -> Any:
+        self._read.add(argument)
         return self.arguments[argument]
 
     def get(self, argument: str, default: Any = None) -> Any:
         """An argument by name, or a default where the operator's overload has none of that name."""
+        self._read.add(argument)
         return self.arguments.get(argument, default)
+
+    def first(self) -> Tensor:
+        """The first tensor argument."""
+        name = next(n for n, value in self.arguments.items() if isinstance(value, Tensor))
+        first: Tensor = self[name]
+        return first
 
     def tensors(self) -> list[Tensor]:
         """All tensor arguments, those inside lists too."""
-        values = self.arguments.values()
-        flat = (
-            v for value in values for v in (value if isinstance(value, list | tuple) else [value])
-        )
-        return [value for value in flat if isinstance(value, Tensor)]
+        self._read.update(self.arguments)
+        return self.operands()
+
+    def only_form(self, *arguments: str) -> None:
+        """State that of these arguments the shape or type matters, and no value."""
+        self._read.update(arguments)
+
+    def operands(self) -> list[Tensor]:
+        """All tensor arguments, for what is done with any operator: no rule has seen them yet."""
+        return [tensor for value in self.arguments.values() for tensor in _tensors(value)]
+
+    def unread(self) -> list[str]:
+        """Names of the arguments with tensors that the rule has not looked at."""
+        return [n for n, v in self.arguments.items() if n not in self._read and _tensors(v)]
 
     def cause(self, kind: str, detail: str = "") -> Cause:
         """A reason that names this operator."""
@@ -175,6 +210,11 @@ class Operator:
             binding.compute_inside(operand, tensor)
         binding.compute_terms([operand for operand, _ in given])
         return [binding.result(right, number) for number, right in enumerate(pattern.results)]
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return [v for v in values if isinstance(v, Tensor)]
 
 
 class _Binding:

@@ -3,15 +3,27 @@
 A rule takes an :class:`~zooalign.graph.operator.Operator` and returns the operator's result as a
 :class:`~zooalign.graph.operator.Tensor` (or a list of them). Operator names are those of ATen with
 their overload, ``aten.linear.default``; a name without overload stands for all overloads.
+
+What a rule returns is not trusted blindly (:func:`applied`): it must have looked at every tensor
+among the operator's arguments, and its results must have the operator's sizes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TypeVar
 
-from zooalign.graph.operator import Operator, Result
+from zooalign.graph.operator import Operator, Result, Tensor
 
-__all__ = ["OperatorRule", "aten", "collect", "knows_labels", "lookup", "rule"]
+__all__ = [
+    "OperatorRule",
+    "RuleFault",
+    "applied",
+    "aten",
+    "collect",
+    "knows_labels",
+    "lookup",
+    "rule",
+]
 
 OperatorRule = Callable[[Operator], Result]
 _Marked = TypeVar("_Marked", bound=OperatorRule)
@@ -62,3 +74,43 @@ def lookup(rules: Mapping[str, OperatorRule], name: str) -> OperatorRule | None:
         if candidate in rules:
             return rules[candidate]
     return None
+
+
+class RuleFault(Exception):
+    """A rule that does not fit the call it was applied to; the message says which, and why."""
+
+
+def applied(function: OperatorRule, op: Operator) -> Result:
+    """What a rule says about a call.
+
+    Raises
+    ------
+    RuleFault
+        If the rule raises, leaves a tensor among the arguments unread, or returns tensors that
+        are not the operator's results.
+    """
+    name = f"the rule '{function.__module__}.{function.__name__}' of {op.name}"
+    try:
+        result = function(op)
+    except Exception as error:  # whatever it is, the rule does not cover this call
+        raise RuleFault(
+            f"{name} does not cover this use: {type(error).__name__}: {error}"
+        ) from error
+    unread = op.unread()
+    if unread:
+        raise RuleFault(f"{name} does not look at {', '.join(unread)}")
+    results = [] if result is None else result if isinstance(result, Sequence) else [result]
+    for number, tensor in enumerate(results):
+        if not _has_form(op, tensor, number):
+            raise RuleFault(f"{name} gives result {number} sizes that it does not have")
+    return result
+
+
+def _has_form(op: Operator, tensor: Tensor, number: int) -> bool:
+    """Whether a result has the operator's shape, and each axis its size or no variation."""
+    if number >= len(op.results) or tensor.shape != op.results[number]:
+        return False
+    return len(tensor.axes) == len(tensor.shape) and all(
+        not op.sets.digits(axis) or op.sets.size(axis) == size
+        for axis, size in zip(tensor.axes, tensor.shape, strict=True)
+    )

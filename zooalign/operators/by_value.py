@@ -27,7 +27,7 @@ def value_dependent(op: Operator) -> Result:
 def by_mask_or_number(op: Operator) -> Result:
     """By number as :func:`zooalign.operators.index.index`; a mask's positions replace its axes."""
     tables = list(op["indices"])
-    if "indices" not in op.boolean:
+    if "indices" not in op.values.boolean:
         return index.index(op)
     masks = [(number, table) for number, table in enumerate(tables) if table is not None]
     (start, mask), *others = masks

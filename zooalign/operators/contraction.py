@@ -42,7 +42,7 @@ def addmm(op: Operator) -> Result:
 @rule("aten.inverse", "aten.linalg_inv", "aten.linalg_inv_ex")
 def inverse(op: Operator) -> Result:
     """Rows and columns change places: the inverse of ``P w Q`` is that of ``Q``, ``w``, ``P``."""
-    x: Tensor = op.tensors()[0]
+    x = op.first()
     for number in (-2, -1):  # all rows at once, all columns at once
         op.mixed(x, number % x.ndim)
     checked = len(op.results) > 1  # the second result says whether there is one
@@ -126,8 +126,10 @@ def _all(values: object, value: int) -> bool:
 
 
 @rule("aten.scaled_dot_product_attention")
-def attention(op: Operator) -> Tensor:
+def attention(op: Operator) -> Result:
     """Scores over the keys, softmax, weighted sum of the values; heads are batch axes."""
+    if op["dropout_p"]:
+        return op.freeze("random", "dropout of the scores")
     q, k, v, mask = op["query"], op["key"], op["value"], op["attn_mask"]
     grouped = op.get("enable_gqa") and q.shape[-3] != k.shape[-3]
     copies = not v.axes[-2] and v.shape[-2] > 1 and v.ndim == q.ndim

@@ -1,7 +1,7 @@
 """Operators on single elements: unit i of every operand is unit i of the result."""
 
 from zooalign.graph.index_sets import Axis
-from zooalign.graph.operator import Operator, Tensor
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import aten, rule
 
 
@@ -18,26 +18,32 @@ def same(op: Operator, *tensors: Tensor) -> Tensor:
 
 @rule(
     *aten("""
-abs acos acosh alias angle asin asinh atan atanh bitwise_not bernoulli ceil celu clone contiguous
-cos cosh deg2rad detach detach_ digamma dropout elu erf erfc erfinv exp exp2 expm1 feature_dropout
-floor frac gelu hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu lgamma
-lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg negative
-positive rad2deg reciprocal relu relu6 round rrelu rsqrt selu sgn sigmoid sign silu sin sinh
-softplus softshrink sqrt square tan tanh threshold to trunc type_as _to_copy _conj conj real imag
-fill zero zeros_like ones_like full_like empty_like rand_like randn_like bitwise_left_shift square_
-alpha_dropout lift_fresh resolve_conj resolve_neg requires_grad_ cpu conj_physical i0 polygamma
+abs acos acosh alias angle asin asinh atan atanh bitwise_not ceil celu clone contiguous cos cosh
+deg2rad detach detach_ digamma elu erf erfc erfinv exp exp2 expm1 floor frac gelu hardshrink
+hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu lgamma lift_fresh_copy log log10
+log1p log2 log_sigmoid logical_not logit mish nan_to_num neg negative positive rad2deg reciprocal
+relu relu6 round rsqrt selu sgn sigmoid sign signbit silu sin sinh softplus softshrink sqrt square
+tan tanh threshold to trunc _to_copy _conj conj real imag lift_fresh resolve_conj resolve_neg
+requires_grad_ cpu conj_physical i0 polygamma
 """)
 )
 def unary(op: Operator) -> Tensor:
-    """``*a -> *a``; other tensor arguments (a type, a device) do not matter."""
-    return same(op, op.tensors()[0])
+    """``*a -> *a``."""
+    return same(op, op.first())
+
+
+@rule("aten.type_as", "aten.to.other")
+def converted(op: Operator) -> Tensor:
+    """``*a -> *a``, in the type of another tensor."""
+    op.only_form("other")
+    return same(op, op["self"])
 
 
 @rule(
     *aten("""
 add sub rsub mul div true_divide floor_divide multiply divide subtract remainder fmod pow maximum
 minimum max.other min.other eq ne lt le gt ge equal logical_and logical_or logical_xor bitwise_and
-bitwise_or bitwise_xor bitwise_right_shift __and__ __or__ __xor__ where lerp atan2 addcmul addcdiv
+bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift __and__ __or__ __xor__ where lerp atan2 addcmul addcdiv
 masked_fill float_power xlogy hypot copysign ldexp isclose heaviside nextafter floor_divide.Scalar
 square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar igamma igammac gcd lcm
 clamp clamp_min clamp_max clip copy
@@ -50,13 +56,54 @@ def nary(op: Operator) -> Tensor:
 
 @rule(
     *aten("""
-zeros ones full empty new_zeros new_ones new_full new_empty scalar_tensor zeros_like ones_like
-full_like empty_like empty_permuted empty_strided
+zeros ones full new_zeros new_ones new_full scalar_tensor zeros_like ones_like full_like
 """)
 )
 def constant(op: Operator) -> Tensor:
     """A tensor of one value varies along no axis."""
+    op.only_form("self")
     return op.tensor([()] * len(op.results[0]))
+
+
+@rule("aten.fill", "aten.zero")
+def filled(op: Operator) -> Tensor:
+    """One value in the place of all others: it does not tell positions apart, nor join them."""
+    op.only_form("value")
+    return same(op, op["self"])
+
+
+@rule(*aten("empty empty_like new_empty empty_permuted empty_strided new_empty_strided"))
+def uninitialised(op: Operator) -> Tensor:
+    """Memory that holds anything, until something is written there."""
+    op.only_form("self")
+    if op.values.overwritten:
+        return constant(op)
+    return op.tensor([op.fixed_axis(n, "random", "not initialised") for n in op.results[0]])
+
+
+@rule(
+    *aten("""
+rand_like randn_like randint_like uniform log_normal exponential geometric cauchy random
+bernoulli.p normal.float_float normal_functional
+""")
+)
+def noise_like(op: Operator) -> Tensor:
+    """Numbers drawn one after another in the form of a tensor: all positions are told apart."""
+    op.only_form("self", "high")
+    return op.tensor([op.fixed_axis(n, "random", "drawn one by one") for n in op.results[0]])
+
+
+@rule(*aten("bernoulli normal native_dropout rrelu_with_noise poisson binomial"))
+def random(op: Operator) -> Result:
+    """Numbers drawn one after another by values: all positions are told apart, of constants too."""
+    return op.freeze("random", "drawn one by one")
+
+
+@rule(*aten("dropout alpha_dropout feature_dropout feature_alpha_dropout rrelu"))
+def noise(op: Operator) -> Result:
+    """Nothing, or a slope for all, unless the network is trained: then :func:`random`."""
+    switch = op["training"] if "rrelu" in op.name else op["train"]
+    return random(op) if switch else same(op, op.first())
 
 
 @rule("aten.prelu", "aten._prelu_kernel")

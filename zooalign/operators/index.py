@@ -22,8 +22,11 @@ def embedding_bag(op: Operator) -> list[Tensor]:
     """Sums of rows of a table: rows and bags are told apart, the width is not."""
     weight, *numbers = op.tensors()
     op.fix([weight.axes[0], *(axis for tensor in numbers for axis in tensor.axes)], "index")
-    results = [[op.fixed_axis(n, "index") if n else () for n in shape] for shape in op.results]
-    results[0][1] = weight.axes[1]
+    results: list[list[Axis]] = []
+    for shape in op.results:
+        results.append([op.fixed_axis(n, "index") if n else () for n in shape])
+        if shape == op.results[0]:  # the sums, or which rows have the largest value
+            results[-1][1] = weight.axes[1]
     return [op.tensor(axes, number) for number, axes in enumerate(results)]
 
 
@@ -71,7 +74,7 @@ def index(op: Operator) -> Tensor:
 @rule(
     *aten(
         "arange linspace eye randn rand randint randperm logspace tril_indices triu_indices "
-        "normal hann_window hamming_window fft_fftfreq fft_rfftfreq"
+        "hann_window hamming_window fft_fftfreq fft_rfftfreq"
     )
 )
 def numbers(op: Operator) -> Tensor:
@@ -105,6 +108,7 @@ def meshgrid(op: Operator) -> Result:
 @rule("aten.sym_size", "aten.sym_numel", "aten._assert_tensor_metadata", "aten._assert_async")
 def nothing(op: Operator) -> None:
     """No tensor comes out."""
+    op.only_form(*op.arguments)
 
 
 @rule("aten.index_put", "aten.index_put_", "aten._unsafe_index_put")
@@ -113,7 +117,7 @@ def index_put(op: Operator) -> Result:
     x, values = op["self"], op["values"]
     tables = list(op["indices"]) + [None] * (x.ndim - len(op["indices"]))
     used = [n for n, table in enumerate(tables) if table is not None]
-    if "indices" in op.boolean:
+    if "indices" in op.values.boolean:
         return _masked_put(op, x, tables, values)
     count = max(tables[n].ndim for n in used)
     adjacent = used == list(range(used[0], used[0] + len(used)))

@@ -284,10 +284,13 @@ def edge_pad(op: Operator) -> Tensor:
     """Positions are copied to the border, so they are told apart."""
     x: Tensor = op["self"]
     axes = list(x.axes)
-    for number, (old, new) in enumerate(zip(x.shape, op.results[0], strict=True)):
-        if old != new:
-            op.sets.fix(axes[number], op.cause("position", "padding"))
-            axes[number] = op.fixed_axis(new, "position")
+    widths = list(op["padding"])
+    for turn in range(len(widths) // 2):
+        number = x.ndim - 1 - turn
+        if widths[2 * turn : 2 * turn + 2] == [0, 0]:
+            continue
+        op.fix([axes[number]], "position", "padding")
+        axes[number] = op.fixed_axis(op.results[0][number], "position")
     return op.tensor(axes)
 
 

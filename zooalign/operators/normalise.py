@@ -46,7 +46,7 @@ def group_norm(op: Operator) -> Tensor:
 @rule("aten.softmax", "aten._softmax", "aten.log_softmax", "aten._log_softmax")
 def softmax(op: Operator) -> Tensor:
     """Over one axis: a sum without it is computed on the way."""
-    x = op.tensors()[0]
+    x = op.first()
     op.computed([axis for number, axis in enumerate(x.axes) if number != op["dim"] % x.ndim])
     return same(op, x)
 
@@ -54,13 +54,13 @@ def softmax(op: Operator) -> Tensor:
 @rule(
     *aten("""
 sum mean amax amin prod std var logsumexp norm any all linalg_vector_norm nansum frobenius_norm
-linalg_norm nanmean max.dim min.dim median.dim nanmedian.dim count_nonzero kthvalue mode var_mean
+nanmean max.dim min.dim median.dim nanmedian.dim count_nonzero kthvalue mode var_mean
 std_mean
 """)
 )
 def reduce(op: Operator) -> Result:
     """Axes go; with ``keepdim`` one position is left."""
-    x: Tensor = op.tensors()[0]
+    x = op.first()
     dims = op.get("dim")
     if dims is None or dims == []:
         dims = list(range(x.ndim))
@@ -71,6 +71,22 @@ def reduce(op: Operator) -> Result:
     kept = [() if number in gone else axis for number, axis in enumerate(x.axes)]
     axes = [axis for n, axis in enumerate(kept) if n not in gone or op.get("keepdim")]
     return [op.tensor(axes, number) for number in range(len(op.results))]
+
+
+@rule("aten.linalg_norm")
+def matrix_norm(op: Operator) -> Result:
+    """Over one axis, or of all entries; with an ``ord`` and two axes that of a matrix.
+
+    Rows may change places and columns, all rows at once and all columns at once.
+    """
+    x, dims, order = op.first(), op["dim"], op["ord"]
+    if dims is None:
+        dims = list(range(x.ndim)) if order is not None else []
+    rows_and_columns = [d % x.ndim for d in dims]
+    if len(dims) == 2 and order not in (None, "fro"):
+        for number in rows_and_columns:
+            op.mixed(x, number)
+    return reduce(op)
 
 
 @rule("aten.max", "aten.min")
@@ -97,7 +113,7 @@ def differences(op: Operator) -> Result:
 @rule(*aten("cumsum cumprod logcumsumexp cummax cummin sort argsort"))
 def ordered(op: Operator) -> Result:
     """The order along an axis matters: it is fixed."""
-    x: Tensor = op.tensors()[0]
+    x = op.first()
     dim = op.get("dim")
     if dim is None:
         return op.freeze("order")

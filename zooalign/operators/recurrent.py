@@ -27,6 +27,8 @@ def layers(op: Operator) -> list[Tensor]:
     gates = {"lstm": 4, "gru": 3}.get(op.name.split(".")[1], 1)
     x: Tensor = op["input"]
     start = _start(op)
+    if op["train"] and op["dropout"]:
+        return op.freeze("random", "dropout between layers")
     directions = 2 if op["bidirectional"] else 1
     cells = op["num_layers"] * directions
     each = len(op["params"]) // cells

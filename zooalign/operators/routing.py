@@ -69,7 +69,7 @@ def laid_out(op: Operator) -> Tensor:
     assert plain is not None
     result = plain(op)
     assert isinstance(result, Tensor)
-    return _labelled(op, result, op.tensors()[0].labels)
+    return _labelled(op, result, op.first().labels)
 
 
 @rule("aten.one_hot", labels=True)

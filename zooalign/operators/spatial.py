@@ -14,7 +14,7 @@ _POOLS = [
 @rule(*_POOLS)
 def pool(op: Operator) -> Result:
     """Positions are told apart by their windows; channels stay."""
-    x: Tensor = op.tensors()[0]
+    x = op.first()
     positions = int(op.name.split("pool")[1][0])
     op.fix(x.axes[-positions:], "kernel position")
     results = []
@@ -35,7 +35,7 @@ _RESIZES = [
 @rule(*_RESIZES)
 def resize(op: Operator) -> Tensor:
     """New positions from old ones; channels stay."""
-    return op.relate("n c *s! -> n c *t!", op.tensors()[0], fixed="position")
+    return op.relate("n c *s! -> n c *t!", op.first(), fixed="position")
 
 
 @rule("aten.grid_sampler", "aten.grid_sampler_2d", "aten.grid_sampler_3d")

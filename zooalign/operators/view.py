@@ -14,7 +14,8 @@ __all__ = ["reshaped"]
 @rule(*aten("view reshape _unsafe_view flatten unflatten view_as reshape_as _reshape_alias"))
 def reshape(op: Operator) -> Tensor:
     """Row-major positions do not change; axes become products or factors of each other."""
-    x = op.tensors()[0]
+    op.only_form("other")
+    x: Tensor = op["self"]
     return op.tensor(reshaped(op, x, op.results[0]))
 
 
@@ -107,7 +108,8 @@ def squeeze(op: Operator) -> Tensor:
 @rule("aten.expand", "aten.expand_as", "aten.broadcast_to")
 def expand(op: Operator) -> Tensor:
     """The result does not vary along the axes that are expanded."""
-    x = op.tensors()[0]
+    op.only_form("other")
+    x: Tensor = op["self"]
     lead = len(op.results[0]) - x.ndim
     return op.tensor([*([()] * lead), *x.axes])
 
@@ -233,10 +235,10 @@ def as_real(op: Operator) -> Tensor:
 
 @rule("aten.as_strided")
 def as_strided(op: Operator) -> Result:
-    """Only where it is a plain reshape."""
+    """Only where it is a plain reshape: it reads the storage, in which a view has any order."""
     x: Tensor = op["self"]
     size, stride = list(op["size"]), list(op["stride"])
     dense = [prod(size[i + 1 :]) for i in range(len(size))]
-    if stride == dense and prod(size) == prod(x.shape) and not op["storage_offset"]:
+    if stride == dense and prod(size) == prod(x.shape) and "self" in op.values.dense:
         return op.tensor(reshaped(op, x, size))
     return op.freeze(LIMIT, "as_strided that is not a reshape")
