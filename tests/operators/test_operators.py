@@ -18,6 +18,8 @@ from zooalign.symmetry.trial import outputs, random_inputs, random_state
 
 # Rules that no network of today's torch reaches before decomposition, kept for older graphs.
 UNREACHED = {"edge_pad", "nothing"}
+# Networks that draw numbers give another output each time: tests/operators/test_positions_matter.
+RANDOM = {"noise_like", "random"}
 
 INPUTS = (torch.zeros(2, 5),)
 
@@ -107,7 +109,7 @@ def test_every_rule_has_a_case() -> None:
         for name, function in inspect.getmembers(family, inspect.isfunction)
         if getattr(function, _MARK, None)
     }
-    assert marked - reached_names == UNREACHED
+    assert marked - reached_names == UNREACHED | RANDOM
 
 
 def test_every_operator_of_the_cases_is_known() -> None:

@@ -200,7 +200,9 @@ def _known_values(node: fx.Node) -> Values:
     """What the graph tells about the values of a call's operands."""
     arguments = named_arguments(node, node.args, node.kwargs)
     return Values(
-        boolean=frozenset(n for n, value in arguments.items() if any(map(_is_boolean, _metas(value)))),
+        boolean=frozenset(
+            n for n, value in arguments.items() if any(map(_is_boolean, _metas(value)))
+        ),
         dense=frozenset(n for n, value in arguments.items() if any(map(_is_dense, _metas(value)))),
         overwritten=_overwritten(node),
     )

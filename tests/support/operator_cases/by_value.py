@@ -98,5 +98,12 @@ CASES = [
         _SIX + L(3),
         {"p": (3,)},
     ),
+    # The columns change place together, the rows too; entries of a matrix have no other order.
+    OperatorCase(
+        "aten.linalg_norm.default",
+        lambda x, p: x * torch.linalg.norm(x.new_zeros(4, 5) + p, 2),
+        _SIX + L(4) + L(5),
+        {"p": (4, 5)},
+    ),
     OperatorCase("aten.clip.default", lambda x: x.clip(-0.5, 0.5), _SIX),
 ]

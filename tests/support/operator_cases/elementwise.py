@@ -22,6 +22,10 @@ def _filled(x: Tensor, p: Tensor) -> Tensor:
     return made + x * p
 
 
+def _shifted(x: Tensor, p: Tensor) -> Tensor:
+    return torch.bitwise_left_shift((x * 8).long(), (p.abs() * 3).long()).to(x.dtype) * p
+
+
 CASES: list[OperatorCase] = [
     case("aten.gelu.default", lambda x: F.gelu(x), SIX),
     case("aten.relu_.default", lambda x: F.relu(x + 1, inplace=True), SIX),
@@ -49,4 +53,9 @@ CASES: list[OperatorCase] = [
     ),
     case("aten.masked_fill_.Scalar", _filled, SIX, p=(6,)),
     case("aten.glu.default", lambda x: F.glu(x, 1), L(3)),
+    case("aten.type_as.default", lambda x, p: x.type_as(p) * p, SIX, p=(6,)),
+    case("aten.bitwise_left_shift.Tensor", _shifted, SIX, p=(6,)),
+    case("aten.fill.Scalar", lambda x: x + torch.fill(x, 2.0), SIX),
+    case("aten.empty_like.default", lambda x: x + torch.empty_like(x).fill_(2.0), SIX),
+    case("aten.dropout.default", lambda x: F.dropout(x, 0.5, False), SIX),
 ]
