@@ -44,9 +44,9 @@ def converted(op: Operator) -> Tensor:
 add sub rsub mul div true_divide floor_divide multiply divide subtract remainder fmod pow maximum
 minimum max.other min.other eq ne lt le gt ge equal logical_and logical_or logical_xor bitwise_and
 bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift __and__ __or__ __xor__ where lerp
-atan2 addcmul addcdiv masked_fill float_power xlogy hypot copysign ldexp isclose heaviside nextafter floor_divide.Scalar
-square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar igamma igammac gcd lcm
-clamp clamp_min clamp_max clip copy
+atan2 addcmul addcdiv masked_fill float_power xlogy hypot copysign ldexp isclose heaviside nextafter
+floor_divide.Scalar square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar
+igamma igammac gcd lcm clamp clamp_min clamp_max clip copy
 """)
 )
 def nary(op: Operator) -> Tensor:
