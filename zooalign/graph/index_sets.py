@@ -68,6 +68,8 @@ class IndexSets:
         self._product: dict[int, Axis] = {}
         self._sum: dict[int, tuple[int, ...]] = {}
         self._fixed: dict[int, Cause] = {}
+        self._never: set[int] = set()  # representatives on which no order may depend
+        self._known: set[tuple[Axis, ...]] = set()  # what was registered without being a tensor
         self._appears: dict[int, list[int]] = {}
         self._runs: dict[tuple[int, ...], int] = {}
         self._wraps: dict[Axis, int] = {}
@@ -182,6 +184,8 @@ class IndexSets:
         atom = self.new(size)
         if whole in self._fixed:
             self._fixed[atom] = self._fixed[whole]
+        if whole in self._never:
+            self._never.add(atom)
         return atom
 
     # ------------------------------------------------------------------ tensors
@@ -192,6 +196,9 @@ class IndexSets:
         An atom may be ordered per value of another one only if every tensor that has the one has
         the other too. So the dims of a head may have an order for each head, and channels have one
         order for all positions.
+
+        Atoms that are one entry of an axis belong together: where a set occurs twice in a tensor,
+        the factors of one entry are known to go with each other, and nothing else is.
         """
         tensor = tuple(tuple(axis) for axis in axes)
         number = len(self.tensors)
@@ -201,10 +208,36 @@ class IndexSets:
                 self._appears.setdefault(self.find(atom), []).append(number)
         return tensor
 
+    def bound(self, axes: Iterable[Axis]) -> None:
+        """State that these axes occur together with no other: nothing else may be depended on."""
+        tensor = tuple(axis for axis in axes if axis)
+        if tensor and tensor not in self._known:
+            self._known.add(tensor)
+            self.register(tensor)
+
+    def never_depended_on(self) -> frozenset[int]:
+        """All atoms, by representatives, whose positions no order may depend on."""
+        return frozenset(map(self.find, self._never))
+
+    def misalign(self, axis: Iterable[int], cause: Cause) -> None:
+        """Fix an axis whose positions are stated to be those of another, but not one by one.
+
+        Nothing may depend on them: it is not known which position of the one is which of the other.
+        """
+        axis = tuple(axis)
+        self.fix(axis, cause)
+        stack = list(axis)
+        while stack:
+            root = self.find(stack.pop())
+            if root not in self._never:
+                self._never.add(root)
+                self.version += 1
+                stack.extend((*self._product.get(root, ()), *self._sum.get(root, ())))
+
     def may_depend(self, atom: int, on: int) -> bool:
         """Whether, as far as the graph is read, ``atom`` may be ordered per value of ``on``."""
         root, other = self.find(atom), self.find(on)
-        if root == other or root in self._fixed:
+        if root == other or root in self._fixed or other in self._never:
             return False
         for number in self._appears.get(root, ()):
             present = self.digits(a for axis in self.tensors[number] for a in axis)
@@ -247,6 +280,8 @@ class IndexSets:
         self._fixed.pop(b, None)
         for cause in causes:
             self._follow((a,), cause)
+        if b in self._never and causes:
+            self.misalign((a,), causes[0])
 
     def unify_axes(self, left: Axis, right: Axis) -> None:
         """State that two axes of one size are one, refining factors where they differ."""
@@ -266,9 +301,7 @@ class IndexSets:
             else:
                 sizes = f"{[self.sizes[i] for i in a]} against {[self.sizes[i] for i in b]}"
                 cause = Cause("factors that do not fit", self.operator, sizes)
-                self.fix([*a, *b], cause)
-                for atom in (*a, *b):
-                    self.register([(atom,)])
+                self.misalign([*a, *b], cause)
                 return
             # A split or an equality may have refined the factors that are left.
             a, b = list(self.digits(a)), list(self.digits(b))
@@ -291,7 +324,7 @@ class IndexSets:
                 continue
             for point in sorted(set(cuts_a) ^ set(cuts_b)):
                 self._cut(a if point not in cuts_a else b, point)
-        self.fix((a, b), Cause("a set matched with its own shifted copy", self.operator))
+        self.misalign((a, b), Cause("a set matched with its own shifted copy", self.operator))
 
     def _same(self, x: int, y: int) -> bool:
         if self.sizes[x] == 1:
@@ -386,7 +419,7 @@ class IndexSets:
         known = [self.fixed(atom) for atom in self.digits(axis)]
         if all(known):  # told apart already: that is the reason
             cause = known[0] or cause
-        self.fix(axis, cause)
+        self.misalign(axis, cause)
         return self.axis(self.size(axis) // inner, cause), self.axis(inner, cause)
 
     def wrap(self, axis: Axis) -> int:
@@ -498,9 +531,9 @@ class IndexSets:
         first, rest = axis[0], axis[1:]
         inner = self.size(rest)
         written = [self.digits(a) for a in axes]
-        # Where the atom occurs twice, only what is on the same axis is known to go with this one.
+        # Where the atom occurs twice, only the factors of the same entry are known to go with it.
         once = sum(self.count(a, first) for a in written) == 1
-        beside = self.count(axis, first) == 1
+        beside = once or (len(axes[number]) == 1 and self.count(axis, first) == 1)
         if low % inner == 0 and high % inner == 0:
             piece = self.piece(first, low // inner, high // inner)
             part = (first, low // inner, high // inner)

@@ -7,30 +7,42 @@
 - ``(g c)`` is one axis that is the row-major product of ``g`` and ``c``;
 - ``name!`` is told apart position by position by the operator (fixed), e.g. a kernel position;
 - ``[name]`` is summed, normalised or attended over: something that lacks these axes is computed;
+- ``name~`` is combined position by position, e.g. the rows of a matrix that is inverted;
 - ``?`` before an operand: it may be absent;
 - ``1`` is an axis of one position; ``_`` any axis, related to nothing.
 
 A name on the right that is not on the left is a new axis whose size the output tells.
+
+An expression also grants dependence. A set may have an order for each value of another only where
+every operand and result that has the name of the one has the name of the other: then the operator
+never sees the one without the other. On names marked ``!`` or ``~`` nothing may depend, on names
+in brackets only those in brackets with them.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
-__all__ = ["AxisPattern", "Factor", "Operand", "Pattern", "parse"]
+__all__ = ["AxisPattern", "Factor", "Operand", "Pattern", "names", "parse"]
 
 _TOKEN = re.compile(r"\(([^()]*)\)|(\S+)")
-_FACTOR = re.compile(r"(\[)?(\*)?([A-Za-z_][A-Za-z_0-9]*|1)(!)?(\])?(!)?$")
+_FACTOR = re.compile(r"(\[)?(\*)?([A-Za-z_][A-Za-z_0-9]*|1)([!~])?(\])?(!)?$")
 
 
 @dataclass(frozen=True)
 class Factor:
-    """A name in an axis; ``star`` is any number of axes, ``fixed`` is ``!``, ``inside`` ``[]``."""
+    """A name in an axis: ``star`` is any number of axes.
+
+    ``fixed`` is ``!``, ``inside`` is ``[]`` and ``combined`` is ``~``.
+    """
 
     name: str
     star: bool = False
     fixed: bool = False
     inside: bool = False
+    combined: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,19 @@ def parse(text: str) -> Pattern:
     return Pattern(operands, results)
 
 
+def names(count: int, marks: Mapping[int, str] = MappingProxyType({})) -> list[str]:
+    """Names for ``count`` axes, those in ``marks`` written as ``"[{}]"`` or ``"{}!"`` says.
+
+    Axes are counted from the right, so that the names of tensors that broadcast agree.
+
+    Examples
+    --------
+    >>> " ".join(names(3, {1: "[{}]"}))
+    'a3 [a2] a1'
+    """
+    return [marks.get(n, "{}").format(f"a{count - n}") for n in range(count)]
+
+
 def _operand(part: str, text: str) -> Operand:
     part = part.strip()
     optional = part.startswith("?")
@@ -105,4 +130,5 @@ def _factor(name: str, text: str) -> Factor:
     match = _FACTOR.match(name)
     if not match or bool(match[1]) != bool(match[5]):
         raise ValueError(f"axis expression {text!r}: cannot read {name!r}")
-    return Factor(match[3], bool(match[2]), bool(match[4] or match[6]), bool(match[1]))
+    fixed, combined = match[4] == "!" or bool(match[6]), match[4] == "~"
+    return Factor(match[3], bool(match[2]), fixed, bool(match[1]), combined)

@@ -116,27 +116,43 @@ class Operator:
         """A reason that names this operator."""
         return Cause(kind, f"{self.name} '{self.node}'", detail)
 
-    def tensor(self, axes: Sequence[Axis], result: int = 0) -> Tensor:
-        """A result with these axes."""
+    def tensor(
+        self, axes: Sequence[Axis], result: int = 0, *, batch: Iterable[Axis] = ()
+    ) -> Tensor:
+        """A result with these axes, of which the operands may share some.
+
+        The operator works on each position of the axes in ``batch`` alone: other sets may have an
+        order for each of their values. On all other axes, of operands and of this result, nothing
+        may depend.
+        """
+        kept = {self.sets.digits(axis) for axis in batch} - {()}
+        tensor = self.shaped(self.results[result], axes)
+        for each in (*self.operands(), tensor):
+            aligned = [axis for axis in each.axes if self.sets.digits(axis) in kept]
+            self.sets.bound(aligned)
+            for axis in each.axes:
+                if axis and self.sets.digits(axis) not in kept:
+                    self.sets.bound([*aligned, axis])
+        return tensor
+
+    def moved(self, axes: Sequence[Axis], result: int = 0) -> Tensor:
+        """A result with these axes, in which every position is a copy of one of an operand.
+
+        What belongs to a position goes with it, so every dependence stays. The same holds where
+        positions are computed one by one, from those at the same place.
+        """
         return self.shaped(self.results[result], axes)
 
     def shaped(self, shape: Sequence[int], axes: Sequence[Axis]) -> Tensor:
-        """A tensor of the graph with the given shape and axes."""
+        """As :meth:`moved`, for a tensor inside the operator that is not a result."""
         shape = tuple(shape)
         if len(shape) != len(axes):
             raise ValueError(f"{self.name} '{self.node}': {len(axes)} axes for shape {shape}")
         return Tensor(shape, self.sets.register(axes))
 
-    def computed(self, axes: Sequence[Axis]) -> None:
-        """State that a tensor with these axes is computed inside the operator."""
-        self.sets.register(axes)
-
-    def mixed(self, tensor: Tensor, number: int) -> None:
-        """State that positions along one axis are computed from one another.
-
-        Units cannot have a different order at each of them, though all tensors have both.
-        """
-        self.sets.register([axis for n, axis in enumerate(tensor.axes) if n != number])
+    def apart(self, tensor: Tensor, number: int) -> None:
+        """State that nothing beside axis ``number`` may depend on its positions."""
+        self.sets.bound([axis for n, axis in enumerate(tensor.axes) if n != number])
 
     def fix(self, axes: Iterable[Axis], kind: str, detail: str = "") -> None:
         """State that this operator tells the positions of axes apart."""
@@ -206,10 +222,9 @@ class Operator:
         binding = _Binding(self, expression, fixed, dict(sizes or {}))
         for operand, tensor in given:
             binding.bind(operand, tensor)
-        for operand, tensor in given:
-            binding.compute_inside(operand, tensor)
-        binding.compute_terms([operand for operand, _ in given])
-        return [binding.result(right, number) for number, right in enumerate(pattern.results)]
+        results = [binding.result(right, number) for number, right in enumerate(pattern.results)]
+        binding.bound([*(operand for operand, _ in given), *pattern.results])
+        return results
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -287,38 +302,33 @@ class _Binding:
             self._bind(factor, self.sizes[factor.name], inner)
         self._bind(pattern.factors[0], self.sizes[pattern.factors[0].name], axis)
 
-    def compute_inside(self, operand: Operand, tensor: Tensor) -> None:
-        """Register what is computed without the axes in brackets."""
-        if not any(f.inside for axis in operand.axes for f in axis.factors):
-            return
-        left: list[Axis] = []
-        for pattern, numbers in self._spread(operand, tensor.ndim):
-            if len(pattern.factors) == 1:
-                if not pattern.factors[0].inside:
-                    left.extend(tensor.axes[n] for n in numbers)
-            else:
-                left.extend(self.axes[f.name] for f in pattern.factors if not f.inside)
-        self.op.computed(left)
+    def bound(self, operands: Sequence[Operand]) -> None:
+        """State for each name what it may depend on: the names that are with it in all tensors.
 
-    def compute_terms(self, given: Sequence[Operand]) -> None:
-        """Register what is summed, with the axes of all operands: a set may occur there twice.
-
-        The dims of attention are contracted between tokens and tokens: an order of dims for each
-        token would not fit, which neither queries nor keys alone can tell.
+        Not on names that are told apart (``!``) or combined (``~``); on those that are reduced
+        (``[]``) only if it is reduced with them.
         """
-        names = [{f.name for axis in o.axes for f in axis.factors} for o in given]
-        if len(given) < 2 or not set.intersection(*names[:2]):
-            return
-        axes: list[Axis] = []
-        seen: set[str] = set()
-        for axis in (axis for operand in given for axis in operand.axes):
-            fresh = [f.name for f in axis.factors if f.name not in seen]
-            seen.update(fresh)
-            if axis.star:
-                axes.extend(a for name in fresh for _, a in self.stars[name])
-            else:
-                axes.append(tuple(a for name in fresh for a in self.axes.get(name, ())))
-        self.op.computed(axes)
+        tensors = [{f.name: f for axis in o.axes for f in axis.factors} for o in operands]
+        closed: set[str] = set()
+        reduced: set[str] = set()
+        for factor in (factor for tensor in tensors for factor in tensor.values()):
+            if factor.fixed or factor.combined:
+                closed.add(factor.name)
+            elif factor.inside:
+                reduced.add(factor.name)
+        for name in (*self.stars, *self.axes):
+            having = [set(tensor) for tensor in tensors if name in tensor]
+            if len(having) < 2 or not any(self._axes_of(name)):
+                continue  # that tensor itself says it
+            shared = set.intersection(*having)
+            shared -= closed | (set() if name in reduced else reduced)
+            ordered = [each for each in (*self.stars, *self.axes) if each in shared | {name}]
+            self.sets.bound([axis for each in ordered for axis in self._axes_of(each)])
+
+    def _axes_of(self, name: str) -> list[Axis]:
+        if name in self.stars:
+            return [axis for _, axis in self.stars[name]]
+        return [self.axes[name]] if name in self.axes else []
 
     def result(self, operand: Operand, number: int) -> Tensor:
         """The tensor a right-hand side describes."""
@@ -333,7 +343,7 @@ class _Binding:
             for factor in pattern.factors:
                 whole += self._result_axis(factor, shape[n], pattern)
             axes.append(whole)
-        return self.op.tensor(axes, number)
+        return self.op.moved(axes, number)
 
     def _result_star(self, factor: Factor, sizes: list[int]) -> list[Axis]:
         if factor.name in self.stars and len(self.stars[factor.name]) == len(sizes):

@@ -37,7 +37,8 @@ def by_mask_or_number(op: Operator) -> Result:
     end = start + mask.ndim
     op.fix((*mask.axes, *x.axes[start:end]), "index", "a mask")
     chosen = op.fixed_axis(op.results[0][start], "index", "a mask")
-    return op.tensor([*x.axes[:start], chosen, *x.axes[end:]])
+    kept = (*x.axes[:start], *x.axes[end:])
+    return op.tensor([*x.axes[:start], chosen, *x.axes[end:]], batch=kept)
 
 
 @rule("aten.masked_scatter")
@@ -64,7 +65,7 @@ def masked_scatter(op: Operator) -> Tensor:
             axes[number] = op.fixed_axis(x.shape[number], "index", "a mask")
     for turn in range(1, whole + 1):
         axes[-turn] = op.same_axis(axes[-turn], source.axes[-turn])
-    return op.tensor(axes)
+    return op.tensor(axes, batch=axes[x.ndim - whole :])
 
 
 @rule("aten.bucketize")
@@ -87,7 +88,8 @@ def searchsorted(op: Operator) -> Tensor:
     if bounds.ndim == 1:
         return elementwise.same(op, value)
     rows = zip(bounds.axes[:-1], value.axes[:-1], strict=True)
-    return op.tensor([*(op.same_axis(one, other) for one, other in rows), value.axes[-1]])
+    kept = [op.same_axis(one, other) for one, other in rows]
+    return op.tensor([*kept, value.axes[-1]], batch=[*kept, value.axes[-1]])
 
 
 @rule("aten.index_add", "aten.index_copy", "aten.index_fill", "aten.index_reduce")
@@ -106,7 +108,7 @@ def write_by_number(op: Operator) -> Result:
             axes[dim] = op.fixed_axis(x.shape[dim], "index", "written by number")
         else:
             axes[number] = op.same_axis(axes[number], written[number])
-    return op.tensor(axes)
+    return op.tensor(axes, batch=[axis for number, axis in enumerate(axes) if number != dim])
 
 
 @rule("aten.repeat_interleave.self_Tensor")
@@ -119,5 +121,6 @@ def repeat_by_numbers(op: Operator) -> Result:
     dim = op["dim"] % x.ndim
     axes = list(x.axes)
     op.fix([axes[dim]], "index", "repeated by number")
+    kept = [axis for number, axis in enumerate(axes) if number != dim]
     axes[dim] = op.fixed_axis(op.results[0][dim], "index", "repeated by number")
-    return op.tensor(axes)
+    return op.tensor(axes, batch=kept)

@@ -43,10 +43,8 @@ def addmm(op: Operator) -> Result:
 def inverse(op: Operator) -> Result:
     """Rows and columns change places: the inverse of ``P w Q`` is that of ``Q``, ``w``, ``P``."""
     x = op.first()
-    for number in (-2, -1):  # all rows at once, all columns at once
-        op.mixed(x, number % x.ndim)
     checked = len(op.results) > 1  # the second result says whether there is one
-    return op.relate_all("*n i j -> *n j i" + ", *n" * checked, x)
+    return op.relate_all("*n i~ j~ -> *n j~ i~" + ", *n" * checked, x)
 
 
 @rule("aten.inner")
@@ -111,14 +109,7 @@ def convolution(op: Operator) -> Result:
         pattern = "n (g c) *s, (g o) c *k, ?(g o) -> n (g o) *s"
     else:
         pattern = "n (g c) *s!, (g o) c *k!, ?(g o) -> n (g o) *t!"
-    result = op.relate(pattern, x, weight, op["bias"], sizes=sizes, fixed="kernel position")
-    # Groups belong to both channel axes, though the weight has them on the first. If the inputs and
-    # outputs of a group are one set, as in a residual, groups cannot have an order for each of its
-    # units: it is not known for which of the two.
-    groups, within = op.sets.factor(weight.axes[0], weight.shape[0] // op["groups"])
-    if groups:
-        op.computed([groups, within, weight.axes[1]])
-    return result
+    return op.relate(pattern, x, weight, op["bias"], sizes=sizes, fixed="kernel position")
 
 
 def _all(values: object, value: int) -> bool:
@@ -135,7 +126,7 @@ def attention(op: Operator) -> Result:
     copies = not v.axes[-2] and v.shape[-2] > 1 and v.ndim == q.ndim
     if copies and mask is None and not grouped:
         # Weights that sum to one, of copies of one value: that value, whatever the scores are.
-        return op.tensor([*v.axes[:-2], (), v.axes[-1]])
+        return op.moved([*v.axes[:-2], (), v.axes[-1]])
     sizes = {"kv": k.shape[-3]} if grouped else {}
     queries, keys = ("*b (kv r)", "*b kv") if grouped else ("*b", "*b")
     if op["is_causal"]:
@@ -145,9 +136,8 @@ def attention(op: Operator) -> Result:
     scores: Tensor = inner.relate(f"{queries} t d, {keys} s d -> {queries} t s", q, k, sizes=sizes)
     if mask is not None:
         scores = same(inner, scores, mask)
-    op.computed(scores.axes[:-1])
     # By the scores, not by queries and keys: a mask may vary where these do not.
-    return op.relate(f"{queries} t s, {keys} s e -> {queries} t e", scores, v, sizes=sizes)
+    return op.relate(f"{queries} t [s], {keys} [s] e -> {queries} t e", scores, v, sizes=sizes)
 
 
 def _ordered(op: Operator, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ def same(op: Operator, *tensors: Tensor) -> Tensor:
         lead = len(shape) - tensor.ndim
         for number, axis in enumerate(tensor.axes):
             axes[lead + number] = op.same_axis(axes[lead + number], axis)
-    return op.tensor(axes)
+    return op.moved(axes)
 
 
 @rule(
@@ -62,7 +62,7 @@ zeros ones full new_zeros new_ones new_full scalar_tensor zeros_like ones_like f
 def constant(op: Operator) -> Tensor:
     """A tensor of one value varies along no axis."""
     op.only_form("self")
-    return op.tensor([()] * len(op.results[0]))
+    return op.moved([()] * len(op.results[0]))
 
 
 @rule("aten.fill", "aten.zero")
@@ -78,7 +78,7 @@ def uninitialised(op: Operator) -> Tensor:
     op.only_form("self")
     if op.values.overwritten:
         return constant(op)
-    return op.tensor([op.fixed_axis(n, "random", "not initialised") for n in op.results[0]])
+    return op.moved([op.fixed_axis(n, "random", "not initialised") for n in op.results[0]])
 
 
 @rule(
@@ -90,7 +90,7 @@ bernoulli.p normal.float_float normal_functional
 def noise_like(op: Operator) -> Tensor:
     """Numbers drawn one after another in the form of a tensor: all positions are told apart."""
     op.only_form("self", "high")
-    return op.tensor([op.fixed_axis(n, "random", "drawn one by one") for n in op.results[0]])
+    return op.moved([op.fixed_axis(n, "random", "drawn one by one") for n in op.results[0]])
 
 
 @rule(*aten("bernoulli normal native_dropout rrelu_with_noise poisson binomial"))

@@ -13,7 +13,6 @@ __all__ = ["index"]
 @rule("aten.embedding")
 def embedding(op: Operator) -> Tensor:
     """Rows of a table by number: the rows are told apart, the width is not."""
-    op.mixed(op["weight"], 0)
     return op.relate("v! d, *n -> *n d", op["weight"], op["indices"], fixed="index")
 
 
@@ -42,13 +41,13 @@ def among(op: Operator) -> Tensor:
 def index_select(op: Operator) -> Tensor:
     """Positions of one axis by number."""
     x: Tensor = op["self"]
-    axes = list(x.axes)
-    op.fix([axes[op["dim"]]], "index")
-    op.mixed(x, op["dim"] % x.ndim)
-    axes[op["dim"]] = op["index"].axes[0] if op["index"].axes else ()
-    if axes[op["dim"]] == () and op.results[0][op["dim"]] > 1:
-        axes[op["dim"]] = op.fixed_axis(op.results[0][op["dim"]], "index")
-    return op.tensor(axes)
+    number = op["dim"] % x.ndim
+    kept = [axis for n, axis in enumerate(x.axes) if n != number]
+    op.fix([x.axes[number]], "index")
+    chosen = op["index"].axes[0] if op["index"].axes else ()
+    if chosen == () and op.results[0][number] > 1:
+        chosen = op.fixed_axis(op.results[0][number], "index")
+    return op.tensor([*kept[:number], chosen, *kept[number:]], batch=kept)
 
 
 def index(op: Operator) -> Tensor:
@@ -68,7 +67,7 @@ def index(op: Operator) -> Tensor:
         for axis, fresh in zip(table.axes[::-1], new[::-1], strict=False):
             if axis and fresh:
                 op.fix([axis], "index")
-    return op.tensor([*kept[:place], *new, *kept[place:]])
+    return op.tensor([*kept[:place], *new, *kept[place:]], batch=kept)
 
 
 @rule(
@@ -90,7 +89,8 @@ def triangle(op: Operator) -> Tensor:
     op.fix((x.axes[number] for number in dims), "order", "triangle or diagonal")
     kept = [axis for number, axis in enumerate(x.axes) if number not in dims]
     new = op.results[0][len(kept) :]
-    return op.tensor([*kept, *(op.fixed_axis(n, "order", "triangle or diagonal") for n in new)])
+    told_apart = (op.fixed_axis(n, "order", "triangle or diagonal") for n in new)
+    return op.tensor([*kept, *told_apart], batch=kept)
 
 
 @rule("aten.diag")
@@ -135,7 +135,7 @@ def index_put(op: Operator) -> Result:
             op.sets.fix(axis, cause)
         else:
             axes[where] = op.same_axis(axes[where], axis)
-    return op.tensor(axes)
+    return op.tensor(axes, batch=[axes[n] for n in kept])
 
 
 def _masked_put(op: Operator, x: Tensor, tables: Sequence[Tensor | None], values: Tensor) -> Result:

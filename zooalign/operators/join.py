@@ -16,6 +16,7 @@ def part(op: Operator, x: Tensor, number: int, low: int, high: int) -> list[Axis
     if low == high:
         return [axis if n != number else () for n, axis in enumerate(x.axes)]
     if _independent(op, x, number):
+        op.apart(x, number)
         axes = list(x.axes)
         axes[number] = op.fixed_axis(high - low, "position") if high - low > 1 else ()
         return axes
@@ -39,24 +40,25 @@ def slice_(op: Operator) -> Tensor:
     size, step = x.shape[number], op["step"]
     low, high = _range(op["start"], op["end"], size)
     if step == 1:
-        return op.tensor(part(op, x, number, low, high))
+        return op.moved(part(op, x, number, low, high))
     if low >= high:
-        return op.tensor(part(op, x, number, low, low))
+        return op.moved(part(op, x, number, low, low))
     axes = list(x.axes)
     if not axes[number]:
-        return op.tensor(axes)
+        return op.moved(axes)
     count = op.results[0][number]
     if count == 1:
-        return op.tensor(part(op, x, number, low, low + 1))
+        return op.moved(part(op, x, number, low, low + 1))
     if not _independent(op, x, number):
         apart = _every(op, x, number, slice(low, high, step), count)
         if apart is not None:
-            return op.tensor(apart)
+            return op.moved(apart)
     # Explanations show the kind of reason: for positions it is a fact, not a limit.
     known = all(op.sets.fixed(d) for d in op.sets.digits(axes[number]))
+    op.apart(x, number)
     op.sets.fix(axes[number], op.cause("position" if known else LIMIT, "strided slice"))
     axes[number] = op.fixed_axis(count, "position")
-    return op.tensor(axes)
+    return op.moved(axes)
 
 
 def _every(op: Operator, x: Tensor, number: int, taken: slice, count: int) -> list[Axis] | None:
@@ -87,7 +89,7 @@ def narrow(op: Operator) -> Tensor:
     x: Tensor = op["self"]
     number = op["dim"] % x.ndim
     start = op["start"] % x.shape[number]
-    return op.tensor(part(op, x, number, start, start + op["length"]))
+    return op.moved(part(op, x, number, start, start + op["length"]))
 
 
 @rule("aten.select")
@@ -97,7 +99,7 @@ def select(op: Operator) -> Tensor:
     number = op["dim"] % x.ndim
     index = op["index"] % x.shape[number]
     axes = part(op, x, number, index, index + 1)
-    return op.tensor([*axes[:number], *axes[number + 1 :]])
+    return op.moved([*axes[:number], *axes[number + 1 :]])
 
 
 @rule("aten.unbind")
@@ -108,7 +110,7 @@ def unbind(op: Operator) -> list[Tensor]:
     results = []
     for index in range(x.shape[number]):
         axes = part(op, x, number, index, index + 1)
-        results.append(op.tensor([*axes[:number], *axes[number + 1 :]], index))
+        results.append(op.moved([*axes[:number], *axes[number + 1 :]], index))
     return results
 
 
@@ -125,7 +127,7 @@ def split(op: Operator) -> list[Tensor]:
     results, low = [], 0
     for index, shape in enumerate(op.results):
         high = low + shape[number]
-        results.append(op.tensor(part(op, x, number, low, high), index))
+        results.append(op.moved(part(op, x, number, low, high), index))
         low = high
     return results
 
@@ -137,9 +139,9 @@ def joined(op: Operator, parts: Sequence[Tensor], number: int) -> list[Axis]:
     parts = [p for p in parts if p.shape[number] > 0] or list(parts[:1])
     if len(parts) == 1:
         return list(parts[0].axes)
-    if all(all(sets.fixed(d) for d in sets.digits(p.axes[number])) for p in parts) and all(
-        p.axes[number] for p in parts
-    ):
+    if all(p.axes[number] and _independent(op, p, number) for p in parts):
+        for p in parts:
+            op.apart(p, number)
         whole = op.fixed_axis(sum(p.shape[number] for p in parts), "position")
         pieces = None
     else:
@@ -166,7 +168,7 @@ def _tell_apart(op: Operator, parts: Sequence[Tensor], number: int, pieces: Sequ
     for key, pieces_of_x in copies.items() if len(apart) > 1 else ():
         axes = list(apart[key].axes)
         axes[number] = op.sets.concatenate(pieces_of_x)
-        op.computed(axes)
+        op.sets.register(axes)
 
 
 def _beside(op: Operator, others: Sequence[Axis], whole: Axis, pieces: list[int] | None) -> Axis:
@@ -197,7 +199,7 @@ def _beside(op: Operator, others: Sequence[Axis], whole: Axis, pieces: list[int]
 def cat(op: Operator) -> Tensor:
     """Side by side along an axis."""
     parts = [t for t in op["tensors"] if t.shape != (0,)]
-    return op.tensor(joined(op, parts, op["dim"] % parts[0].ndim))
+    return op.moved(joined(op, parts, op["dim"] % parts[0].ndim))
 
 
 @rule("aten.stack")
@@ -208,7 +210,7 @@ def stack(op: Operator) -> Tensor:
         Tensor((*t.shape[:number], 1, *t.shape[number:]), (*t.axes[:number], (), *t.axes[number:]))
         for t in op["tensors"]
     ]
-    return op.tensor(joined(op, parts, number))
+    return op.moved(joined(op, parts, number))
 
 
 @rule("aten.slice_scatter")
@@ -220,7 +222,7 @@ def slice_scatter(op: Operator) -> Result:
     low, high = _range(op["start"], op["end"], size)
     if op["step"] != 1:
         return op.freeze(LIMIT, "strided write")
-    return op.tensor(_replaced(op, x, op["src"], number, low, high))
+    return op.moved(_replaced(op, x, op["src"], number, low, high))
 
 
 @rule("aten.select_scatter")
@@ -232,7 +234,7 @@ def select_scatter(op: Operator) -> Tensor:
     shape, axes = list(src.shape), list(src.axes)
     shape.insert(number, 1)
     axes.insert(number, ())
-    return op.tensor(_replaced(op, x, Tensor(tuple(shape), tuple(axes)), number, low, low + 1))
+    return op.moved(_replaced(op, x, Tensor(tuple(shape), tuple(axes)), number, low, low + 1))
 
 
 def _replaced(op: Operator, x: Tensor, src: Tensor, number: int, low: int, high: int) -> list[Axis]:
@@ -266,17 +268,19 @@ def pad(op: Operator) -> Tensor:
         mode = op.get("mode", "constant")
         if min(low, high) < 0 or mode != "constant":
             op.sets.fix(axes[number], op.cause("position", f"{mode} padding"))
+            op.apart(Tensor(x.shape, tuple(axes)), number)
             axes[number] = op.fixed_axis(op.results[0][number], "position")
             continue
         if not axes[number] and x.shape[number] > 1:  # copies of x are not alike with the border
             axes[number] = op.varying(x, number)
-            op.computed(axes)
+            op.sets.register(axes)
         elif axes[number] and _independent(op, Tensor(x.shape, tuple(axes)), number):
+            op.apart(Tensor(x.shape, tuple(axes)), number)
             axes[number] = op.fixed_axis(x.shape[number], "position")
         # The border holds one value: its positions are alike.
         before, after = ([op.sets.axis(width)] if width else [] for width in (low, high))
         axes[number] = op.sets.concatenate([*before, axes[number], *after])
-    return op.tensor(axes)
+    return op.moved(axes)
 
 
 @rule("aten.reflection_pad1d", "aten.reflection_pad2d", "aten.replication_pad2d")
@@ -285,13 +289,15 @@ def edge_pad(op: Operator) -> Tensor:
     x: Tensor = op["self"]
     axes = list(x.axes)
     widths = list(op["padding"])
+    kept = list(x.axes)
     for turn in range(len(widths) // 2):
         number = x.ndim - 1 - turn
         if widths[2 * turn : 2 * turn + 2] == [0, 0]:
             continue
         op.fix([axes[number]], "position", "padding")
+        kept[number] = ()
         axes[number] = op.fixed_axis(op.results[0][number], "position")
-    return op.tensor(axes)
+    return op.tensor(axes, batch=kept)
 
 
 @rule("aten.roll")
@@ -308,6 +314,7 @@ def roll(op: Operator) -> Tensor:
             continue
         turned = Tensor(x.shape, tuple(axes))
         if _independent(op, turned, number):
+            op.apart(turned, number)
             axes[number] = op.fixed_axis(size, "position")
             continue
         ends = [
@@ -320,4 +327,4 @@ def roll(op: Operator) -> Tensor:
             for n, a in zip(sizes, ends, strict=True)
         ]
         axes = joined(op, parts, number)
-    return op.tensor(axes)
+    return op.moved(axes)

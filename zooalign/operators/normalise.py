@@ -1,5 +1,6 @@
 """Operators that compare the positions of an axis with each other: norms, softmax, reductions."""
 
+from zooalign.graph.notation import names
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import aten, rule
 from zooalign.operators.elementwise import same
@@ -8,13 +9,11 @@ from zooalign.operators.elementwise import same
 @rule("aten.batch_norm", "aten._native_batch_norm_legit_no_training", "aten.native_batch_norm")
 def batch_norm(op: Operator) -> Tensor:
     """With running statistics each channel is scaled alone."""
-    names = ("weight", "bias", "running_mean", "running_var")
-    if op.get("running_mean") is None or op.get("training"):
-        x: Tensor = op["input"]
-        op.computed([x.axes[1]])  # statistics of the batch and all positions
-    return op.relate(
-        "n c *s, ?c, ?c, ?c, ?c -> n c *s", op["input"], *(op.get(name) for name in names)
-    )
+    parameters = (op.get(name) for name in ("weight", "bias", "running_mean", "running_var"))
+    # Otherwise by those of the batch, over all samples and positions.
+    stored = op.get("running_mean") is not None and not op.get("training")
+    left, right = ("n c *s", "n c *s") if stored else ("[n] c [*s]", "n c *s")
+    return op.relate(f"{left}, ?c, ?c, ?c, ?c -> {right}", op["input"], *parameters)
 
 
 @rule("aten.instance_norm")
@@ -30,9 +29,10 @@ def instance_norm(op: Operator) -> Tensor:
 def layer_norm(op: Operator) -> Tensor:
     """Over the last axes; weight and bias belong to them."""
     x = op["input"]
-    count = len(op["normalized_shape"])
-    op.computed(x.axes[: x.ndim - count])
-    return same(op, x, *(t for t in (op.get("weight"), op.get("bias")) if t is not None))
+    last = names(len(op["normalized_shape"]))
+    parameters = " ".join(last)
+    expression = f"*n {' '.join(f'[{n}]' for n in last)}, ?{parameters}, ?{parameters} -> "
+    return op.relate(f"{expression} *n {parameters}", x, op.get("weight"), op.get("bias"))
 
 
 @rule("aten.group_norm")
@@ -47,8 +47,10 @@ def group_norm(op: Operator) -> Tensor:
 def softmax(op: Operator) -> Tensor:
     """Over one axis: a sum without it is computed on the way."""
     x = op.first()
-    op.computed([axis for number, axis in enumerate(x.axes) if number != op["dim"] % x.ndim])
-    return same(op, x)
+    if x.ndim == 0:
+        return op.moved([])
+    left = names(x.ndim, {op["dim"] % x.ndim: "[{}]"})
+    return op.relate(f"{' '.join(left)} -> {' '.join(names(x.ndim))}", x)
 
 
 @rule(
@@ -68,9 +70,12 @@ def reduce(op: Operator) -> Result:
     moments = op.name.split(".")[1] in ("var_mean", "std_mean")
     if len(op.results) > 1 and not moments:  # max and its position
         op.fix((x.axes[number] for number in gone), "order", "position of the extreme")
-    kept = [() if number in gone else axis for number, axis in enumerate(x.axes)]
-    axes = [axis for n, axis in enumerate(kept) if n not in gone or op.get("keepdim")]
-    return [op.tensor(axes, number) for number in range(len(op.results))]
+    kept = "1" if op.get("keepdim") else ""
+    left = names(x.ndim, dict.fromkeys(gone, "[{}]"))
+    right = [kept if number in gone else name for number, name in enumerate(left)]
+    result = " ".join(right).strip() or "*n"
+    expression = f"{' '.join(left) or '*n'} -> {', '.join([result] * len(op.results))}"
+    return op.relate_all(expression, x)
 
 
 @rule("aten.linalg_norm")
@@ -85,7 +90,7 @@ def matrix_norm(op: Operator) -> Result:
     rows_and_columns = [d % x.ndim for d in dims]
     if len(dims) == 2 and order not in (None, "fro"):
         for number in rows_and_columns:
-            op.mixed(x, number)
+            op.apart(x, number)
     return reduce(op)
 
 
@@ -104,10 +109,9 @@ def differences(op: Operator) -> Result:
     for border in (op["prepend"], op["append"]):
         if border is not None:
             return op.freeze("order")
-    axes = list(x.axes)
-    op.fix([axes[number]], "order")
-    axes[number] = op.fixed_axis(op.results[0][number], "order")
-    return op.tensor(axes)
+    left = names(x.ndim, {number: "{}!"})
+    right = [*left[:number], "d!", *left[number + 1 :]]
+    return op.relate(f"{' '.join(left)} -> {' '.join(right)}", x, fixed="order")
 
 
 @rule(*aten("cumsum cumprod logcumsumexp cummax cummin sort argsort"))
@@ -118,11 +122,11 @@ def ordered(op: Operator) -> Result:
     if dim is None:
         return op.freeze("order")
     if x.ndim == 0:
-        return op.tensor([])
+        return [op.moved([], result) for result in range(len(op.results))]
     number = dim % x.ndim
-    op.fix([x.axes[number]], "order")
-    op.mixed(x, number)
     axes = list(x.axes)
+    op.fix([axes[number]], "order")
+    op.apart(x, number)
     if not axes[number]:  # equal values before, a running sum after
         axes[number] = op.fixed_axis(x.shape[number], "order")
-    return [op.tensor(axes, result) for result in range(len(op.results))]
+    return [op.moved(axes, result) for result in range(len(op.results))]

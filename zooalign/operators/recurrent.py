@@ -44,7 +44,7 @@ def layers(op: Operator) -> list[Tensor]:
         shape = (*outs[0].shape[:-1], sum(out.shape[-1] for out in outs))
         x = Tensor(shape, tuple(joined(op, outs, 2)))
     last = [joined(op, [end[state] for end in ends], 0) for state in range(len(start))]
-    return [op.tensor(x.axes), *(op.tensor(axes, n + 1) for n, axes in enumerate(last))]
+    return [op.moved(x.axes), *(op.moved(axes, n + 1) for n, axes in enumerate(last))]
 
 
 def _start(op: Operator) -> list[Tensor]:

@@ -12,6 +12,7 @@ Ties would be broken by position; scores that a network computes have none.
 from dataclasses import replace
 
 from zooalign.graph.index_sets import Axis
+from zooalign.graph.notation import names
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import aten, collect, lookup, rule
 from zooalign.operators import elementwise, join, view
@@ -26,15 +27,16 @@ def topk(op: Operator) -> Result:
     if x.ndim == 0:
         return op.freeze("order")
     dim = op["dim"] % x.ndim
-    axes: list[Axis] = list(x.axes)
-    axes[dim] = op.fixed_axis(op.results[0][dim], "order", "rank")
-    return [op.tensor(axes), _labelled(op, op.tensor(axes, 1), x.axes[dim])]
+    left = names(x.ndim, {dim: "[{}]"})
+    right = " ".join([*left[:dim], "k!", *left[dim + 1 :]])
+    values, numbers = op.relate_all(f"{' '.join(left)} -> {right}, {right}", x, fixed="order")
+    return [values, _labelled(op, numbers, x.axes[dim])]
 
 
 def _labelled(op: Operator, numbers: Tensor, labels: Axis) -> Tensor:
     """A tensor of numbers that name positions of ``labels``: where it is, that axis is too."""
     if labels:
-        op.computed([*numbers.axes, labels])
+        op.sets.bound([*numbers.axes, labels])
     return replace(numbers, labels=labels)
 
 
@@ -45,10 +47,10 @@ def extreme(op: Operator) -> Result:
     if op["dim"] is None or x.ndim == 0:
         return op.freeze("order")
     dim = op["dim"] % x.ndim
-    kept = [axis for number, axis in enumerate(x.axes) if number != dim]
-    if op["keepdim"]:
-        kept.insert(dim, ())
-    return _labelled(op, op.tensor(kept), x.axes[dim])
+    left = names(x.ndim, {dim: "[{}]"})
+    right = [*left[:dim], "1" if op["keepdim"] else "", *left[dim + 1 :]]
+    numbers = op.relate(f"{' '.join(left)} -> {' '.join(right).strip() or '*n'}", x)
+    return _labelled(op, numbers, x.axes[dim])
 
 
 #: The rules that :func:`laid_out` calls, by operator name.
@@ -80,7 +82,7 @@ def one_hot(op: Operator) -> Tensor:
     if not x.labels or op.sets.size(x.labels) != size:
         op.fix([x.labels], "index")
         value = op.fixed_axis(size, "index")
-    return op.tensor([*x.axes, value])
+    return op.moved([*x.axes, value])
 
 
 @rule("aten.gather", labels=True)
@@ -90,12 +92,12 @@ def gather(op: Operator) -> Tensor:
     dim = op["dim"] % max(x.ndim, 1)
     if not _names(op, table, x, dim):
         op.fix([x.axes[dim]], "index")
-        op.mixed(x, dim)
     axes = [
         axis if number == dim else _joined(op, axis, table.shape[number], x, number)
         for number, axis in enumerate(table.axes)
     ]
-    return _labelled(op, op.tensor(axes), x.labels)
+    kept = [axis for number, axis in enumerate(axes) if number != dim]
+    return _labelled(op, op.tensor(axes, batch=kept), x.labels)
 
 
 @rule("aten.scatter", "aten.scatter_", "aten.scatter_add", "aten.scatter_reduce", labels=True)
@@ -124,7 +126,7 @@ def scatter(op: Operator) -> Tensor:
             op.fix([axis, *(part.axes[dim] for part in parts)], "index")
             axis = op.fixed_axis(x.shape[dim], "index")
         axes.append(axis)
-    return op.tensor(axes)
+    return op.tensor(axes, batch=[axis for number, axis in enumerate(axes) if number != dim])
 
 
 def _joined(op: Operator, axis: Axis, size: int, part: Tensor, number: int) -> Axis:

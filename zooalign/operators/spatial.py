@@ -14,14 +14,10 @@ _POOLS = [
 @rule(*_POOLS)
 def pool(op: Operator) -> Result:
     """Positions are told apart by their windows; channels stay."""
-    x = op.first()
     positions = int(op.name.split("pool")[1][0])
-    op.fix(x.axes[-positions:], "kernel position")
-    results = []
-    for number, shape in enumerate(op.results):
-        new = [op.fixed_axis(n, "kernel position") for n in shape[-positions:]]
-        results.append(op.tensor([*x.axes[:-positions], *new], number))
-    return results
+    old, new = (" ".join(f"{letter}{n}!" for n in range(positions)) for letter in "st")
+    results = ", ".join([f"*n {new}"] * len(op.results))
+    return op.relate_all(f"*n {old} -> {results}", op.first(), fixed="kernel position")
 
 
 _RESIZES = [
@@ -42,29 +38,17 @@ def resize(op: Operator) -> Tensor:
 def grid_sample(op: Operator) -> Tensor:
     """Values of each channel at positions that a grid names."""
     x, grid = op["input"], op["grid"]
-    op.fix([grid.axes[-1]], "position", "coordinates")
-    op.fix(x.axes[2:], "position")
-    return op.relate("n c *s, n *t xy -> n c *t", x, grid)
+    return op.relate("n c *s!, n *t xy! -> n c *t", x, grid)
 
 
 @rule("aten.im2col")
 def unfold(op: Operator) -> Tensor:
     """``n c h w -> n (c kernel) windows``."""
-    x: Tensor = op["self"]
-    cause = op.cause("kernel position")
-    for axis in x.axes[2:]:
-        op.sets.fix(axis, cause)
-    channels = op.varying(x, 1)
-    kernel = op.sets.axis(op.results[0][1] // x.shape[1], cause)
-    return op.tensor([x.axes[0], (*channels, *kernel), op.sets.axis(op.results[0][2], cause)])
+    return op.relate("n c *s! -> n (c k!) w!", op["self"], fixed="kernel position")
 
 
 @rule("aten.col2im")
 def fold(op: Operator) -> Tensor:
     """``n (c kernel) windows -> n c h w``."""
-    x: Tensor = op["self"]
-    shape = op.results[0]
-    channels, kernel = op.sets.factor(op.varying(x, 1), x.shape[1] // shape[1])
-    cause = op.cause("kernel position")
-    op.sets.fix((*kernel, *x.axes[2]), cause)
-    return op.tensor([x.axes[0], channels, *(op.sets.axis(n, cause) for n in shape[2:])])
+    sizes = {"c": op.results[0][1]}
+    return op.relate("n (c k!) w! -> n c *s!", op["self"], sizes=sizes, fixed="kernel position")

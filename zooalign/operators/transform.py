@@ -3,6 +3,7 @@
 import torch
 
 from zooalign.graph.index_sets import Axis
+from zooalign.graph.notation import names
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import aten, rule
 from zooalign.operators.elementwise import same
@@ -20,33 +21,30 @@ def fourier(op: Operator) -> Tensor:
     if dims is None:
         sizes = op.get("s")
         dims = range(x.ndim - len(sizes), x.ndim) if sizes else range(x.ndim)
-    axes: list[Axis] = list(x.axes)
-    for dim in [dims] if isinstance(dims, int) else dims:
-        number = dim % x.ndim
-        op.sets.fix(axes[number], op.cause("position", "Fourier transform"))
-        axes[number] = op.fixed_axis(op.results[0][number], "position", "frequencies")
-    return op.tensor(axes)
+    old = {dim % x.ndim for dim in ([dims] if isinstance(dims, int) else dims)}
+    left = names(x.ndim, dict.fromkeys(old, "{}!"))
+    right = [f"f{n}!" if n in old else name for n, name in enumerate(left)]
+    return op.relate(f"{' '.join(left)} -> {' '.join(right)}", x, fixed="position")
 
 
 @rule("aten.stft")
 def short_time_fourier(op: Operator) -> Tensor:
     """Along the last axis, in windows."""
-    x: Tensor = op["self"]
-    cause = op.cause("position", "Fourier transform")
-    op.sets.fix(x.axes[-1], cause)
-    for window in op.tensors()[1:]:
-        op.sets.fix(window.axes[-1], cause)
-    new = op.results[0][x.ndim - 1 :]
-    return op.tensor([*x.axes[:-1], *(op.fixed_axis(n, "position", "frequencies") for n in new)])
+    return op.relate("*n s!, ?w! -> *n f! t! *c!", op["self"], op["window"])
 
 
 @rule("aten.cosine_similarity")
 def cosine(op: Operator) -> Tensor:
     """The sum of products along one axis, divided by norms along it."""
     x, y = op["x1"], op["x2"]
-    number = op["dim"] % max(x.ndim, y.ndim)
-    axes = _together(op, x, y)
-    return op.tensor([axis for n, axis in enumerate(axes) if n != number])
+    count = max(x.ndim, y.ndim)
+    axis = op["dim"] % count
+    left = [
+        names(t.ndim, {axis - count + t.ndim: "[{}]"} if axis - count + t.ndim >= 0 else {})
+        for t in (x, y)
+    ]
+    right = [name for n, name in enumerate(names(count)) if n != axis]
+    return op.relate(f"{' '.join(left[0])}, {' '.join(left[1])} -> {' '.join(right)}", x, y)
 
 
 def _together(op: Operator, x: Tensor, y: Tensor) -> tuple[Axis, ...]:
@@ -59,7 +57,7 @@ def _together(op: Operator, x: Tensor, y: Tensor) -> tuple[Axis, ...]:
 def broadcast(op: Operator) -> list[Tensor]:
     """Each tensor repeated to the shape of all; it does not vary along new axes."""
     return [
-        op.tensor([*([()] * (len(shape) - x.ndim)), *x.axes], number)
+        op.moved([*([()] * (len(shape) - x.ndim)), *x.axes], number)
         for number, (x, shape) in enumerate(zip(op["tensors"], op.results, strict=True))
     ]
 
@@ -68,4 +66,4 @@ def broadcast(op: Operator) -> list[Tensor]:
 def loss(op: Operator) -> Tensor:
     """Elementwise; reduced over everything unless asked otherwise."""
     axes = _together(op, op["self"], op["target"])
-    return op.tensor(axes if len(op.results[0]) == len(axes) else [])
+    return op.moved(axes if len(op.results[0]) == len(axes) else [])

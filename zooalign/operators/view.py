@@ -16,7 +16,7 @@ def reshape(op: Operator) -> Tensor:
     """Row-major positions do not change; axes become products or factors of each other."""
     op.only_form("other")
     x: Tensor = op["self"]
-    return op.tensor(reshaped(op, x, op.results[0]))
+    return op.moved(reshaped(op, x, op.results[0]))
 
 
 def reshaped(op: Operator, x: Tensor, shape: Sequence[int]) -> list[Axis]:
@@ -60,7 +60,7 @@ def _regroup(op: Operator, x: Tensor, old: range, sizes: list[int]) -> list[Axis
 def permute(op: Operator) -> Tensor:
     """Axes in another order."""
     x = op["self"]
-    return op.tensor([x.axes[d] for d in op["dims"]])
+    return op.moved([x.axes[d] for d in op["dims"]])
 
 
 @rule("aten.transpose", "aten.swapaxes", "aten.swapdims", "aten.transpose_copy")
@@ -71,7 +71,7 @@ def transpose(op: Operator) -> Tensor:
     second = op.get("dim1", op.get("axis1"))
     axes = list(x.axes)
     axes[first], axes[second] = axes[second], axes[first]
-    return op.tensor(axes)
+    return op.moved(axes)
 
 
 @rule("aten.t", "aten.numpy_T", "aten.mT", "aten.adjoint")
@@ -79,8 +79,8 @@ def turn(op: Operator) -> Tensor:
     """The last two axes change places."""
     x: Tensor = op["self"]
     if op.name.startswith("aten.numpy_T") or x.ndim < 2:
-        return op.tensor(x.axes[::-1])
-    return op.tensor([*x.axes[:-2], x.axes[-1], x.axes[-2]])
+        return op.moved(x.axes[::-1])
+    return op.moved([*x.axes[:-2], x.axes[-1], x.axes[-2]])
 
 
 @rule("aten.movedim", "aten.moveaxis")
@@ -94,7 +94,7 @@ def movedim(op: Operator) -> Tensor:
     for s, t in zip(source, target, strict=True):
         order[t % x.ndim] = s % x.ndim
     rest = iter(n for n in range(x.ndim) if n not in {s % x.ndim for s in source})
-    return op.tensor([x.axes[next(rest) if n is None else n] for n in order])
+    return op.moved([x.axes[next(rest) if n is None else n] for n in order])
 
 
 @rule("aten.squeeze", "aten.unsqueeze")
@@ -102,7 +102,7 @@ def squeeze(op: Operator) -> Tensor:
     """Axes of one position are added or removed; the others keep their order."""
     x: Tensor = op["self"]
     kept = iter([axis for axis, size in zip(x.axes, x.shape, strict=True) if size != 1])
-    return op.tensor([next(kept) if size != 1 else () for size in op.results[0]])
+    return op.moved([next(kept) if size != 1 else () for size in op.results[0]])
 
 
 @rule("aten.expand", "aten.expand_as", "aten.broadcast_to")
@@ -111,7 +111,7 @@ def expand(op: Operator) -> Tensor:
     op.only_form("other")
     x: Tensor = op["self"]
     lead = len(op.results[0]) - x.ndim
-    return op.tensor([*([()] * lead), *x.axes])
+    return op.moved([*([()] * lead), *x.axes])
 
 
 @rule("aten.repeat", "aten.tile")
@@ -127,7 +127,7 @@ def repeat(op: Operator) -> Tensor:
         if copies > 1 and axis:
             axis = (op.sets.new(copies), *axis)
         axes.append(axis)
-    return op.tensor(axes)
+    return op.moved(axes)
 
 
 @rule("aten.repeat_interleave.self_int")
@@ -140,7 +140,7 @@ def repeat_interleave(op: Operator) -> Result:
     axes = list(x.axes)
     if axes[number] and op["repeats"] > 1:
         axes[number] = (*axes[number], op.sets.new(op["repeats"]))
-    return op.tensor(axes)
+    return op.moved(axes)
 
 
 @rule("aten.flip")
@@ -158,8 +158,8 @@ def flip(op: Operator) -> Tensor:
             axes = _reversed(op, Tensor(x.shape, tuple(axes)), number)
         else:
             op.sets.fix(axes[number], op.cause(LIMIT, "units in reversed order"))
-            op.mixed(Tensor(x.shape, tuple(axes)), number)
-    return op.tensor(axes)
+            op.apart(Tensor(x.shape, tuple(axes)), number)
+    return op.moved(axes)
 
 
 def _reversed(op: Operator, x: Tensor, number: int) -> list[Axis]:
@@ -183,7 +183,7 @@ def pixel_shuffle(op: Operator) -> Tensor:
     channels, r2 = op.sets.factor(op.varying(x, -3 % x.ndim), r)
     channels, r1 = op.sets.factor(channels, r)
     h, w = x.axes[-2], x.axes[-1]
-    return op.tensor([*x.axes[:-3], channels, (*h, *r1), (*w, *r2)])
+    return op.moved([*x.axes[:-3], channels, (*h, *r1), (*w, *r2)])
 
 
 @rule("aten.pixel_unshuffle")
@@ -193,7 +193,7 @@ def pixel_unshuffle(op: Operator) -> Tensor:
     r = op["downscale_factor"]
     h, r1 = op.sets.factor(op.varying(x, x.ndim - 2), r)
     w, r2 = op.sets.factor(op.varying(x, x.ndim - 1), r)
-    return op.tensor([*x.axes[:-3], (*op.varying(x, x.ndim - 3), *r1, *r2), h, w])
+    return op.moved([*x.axes[:-3], (*op.varying(x, x.ndim - 3), *r1, *r2), h, w])
 
 
 @rule("aten.channel_shuffle", "aten.native_channel_shuffle")
@@ -201,7 +201,7 @@ def channel_shuffle(op: Operator) -> Tensor:
     """``n (g c) ... -> n (c g) ...``: only another order."""
     x: Tensor = op["self"]
     groups, channels = op.sets.factor(op.varying(x, 1), x.shape[1] // op["groups"])
-    return op.tensor([x.axes[0], (*channels, *groups), *x.axes[2:]])
+    return op.moved([x.axes[0], (*channels, *groups), *x.axes[2:]])
 
 
 @rule("aten.unfold")
@@ -215,10 +215,11 @@ def unfold(op: Operator) -> Tensor:
     if step == size and x.shape[number] % size == 0:
         outer, inner = op.sets.factor(op.varying(x, number), size)
         axes[number] = outer
-        return op.tensor([*axes, inner])
+        return op.moved([*axes, inner])
     op.sets.fix(axes[number], op.cause("kernel position", "sliding windows"))
+    op.apart(x, number)
     axes[number] = op.fixed_axis(shape[number], "kernel position")
-    return op.tensor([*axes, op.fixed_axis(shape[-1], "kernel position")])
+    return op.moved([*axes, op.fixed_axis(shape[-1], "kernel position")])
 
 
 @rule("aten.view_as_complex")
@@ -240,5 +241,5 @@ def as_strided(op: Operator) -> Result:
     size, stride = list(op["size"]), list(op["stride"])
     dense = [prod(size[i + 1 :]) for i in range(len(size))]
     if stride == dense and prod(size) == prod(x.shape) and "self" in op.values.dense:
-        return op.tensor(reshaped(op, x, size))
+        return op.moved(reshaped(op, x, size))
     return op.freeze(LIMIT, "as_strided that is not a reshape")

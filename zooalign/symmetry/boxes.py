@@ -20,35 +20,45 @@ class Digit:
     """One index set in an axis: position = offset + stride * index + other digits.
 
     ``of`` are the sums it was cut from or restricted by: it cannot have an order for each of their
-    pieces. Another occurrence of such a sum beside it has another value.
+    pieces. Another occurrence of such a sum beside it has another value. ``entry`` is the number of
+    the entry of its axis that it is a factor of.
     """
 
     atom: int
     size: int
     stride: int
     of: frozenset[int] = field(default=frozenset(), compare=False)
+    entry: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
 class Side:
     """One axis of a box: where it starts, its digits (outer first) and the sums it was cut from.
 
-    ``chosen`` holds (sum, piece) for every sum on the way to this box.
+    ``chosen`` holds (sum, piece) for every sum on the way to this box, and ``chosen_in`` the
+    entries of the axis that those sums were in.
     """
 
     offset: int
     digits: tuple[Digit, ...]
     chosen: tuple[tuple[int, int], ...]
+    chosen_in: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def size(self) -> int:
         """Number of positions."""
         return prod(d.size for d in self.digits)
 
-    def count(self, sets: IndexSets, atom: int) -> int:
-        """How often an index set occurs: as a digit, inside one, or as a sum that was cut."""
-        digits = sets.count((d.atom for d in self.digits), atom)
-        return digits + sum(x == atom for x, _ in self.chosen)
+    def count(self, sets: IndexSets, atom: int, entry: int | None = None) -> int:
+        """How often an index set occurs: as a digit, inside one, or as a sum that was cut.
+
+        With ``entry``, in that entry of the axis alone.
+        """
+        digits = (d.atom for d in self.digits if entry in (None, d.entry))
+        cut = zip(self.chosen, self.chosen_in, strict=True)
+        return sets.count(digits, atom) + sum(
+            x == atom for (x, _), number in cut if entry in (None, number)
+        )
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Box:
 
 def uncut(sets: IndexSets, tensor: int, axes: Sequence[Axis]) -> Box:
     """A whole tensor as one box, whose digits may be sums."""
-    return Box(tensor, tuple(Side(0, _digits(sets, axis, 1), ()) for axis in axes))
+    return Box(tensor, tuple(Side(0, _entries(sets, axis), ()) for axis in axes))
 
 
 def depended_on(sets: IndexSets, depends: Depends) -> frozenset[int]:
@@ -119,14 +129,16 @@ def may_restrict(sets: IndexSets, atom: int, on: int, depends: Depends) -> bool:
 
 def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -> list[Box]:
     on = box.sides[number].digits[place].atom
+    entry = box.sides[number].digits[place].entry
     once = sum(side.count(sets, on) for side in box.sides) == 1
-    beside = box.sides[number].count(sets, on) == 1
+    beside = box.sides[number].count(sets, on, entry) == 1
     # Digits that have an order of their own in each piece, by side; most sides have none.
     ordered = [
         {
             at
             for at, digit in enumerate(side.digits)
-            if (once or (beside and n == number)) and may_restrict(sets, digit.atom, on, depends)
+            if (once or (beside and (n, digit.entry) == (number, entry)))
+            and may_restrict(sets, digit.atom, on, depends)
         }
         for n, side in enumerate(box.sides)
     ]
@@ -140,28 +152,42 @@ def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -
             digits: list[Digit] = []
             for at, digit in enumerate(side.digits):
                 if (n, at) == (number, place):
-                    digits.extend(_digits(sets, (piece,), digit.stride, digit.of | {on}))
+                    within = replace(digit, of=digit.of | {on})
+                    digits.extend(_digits(sets, piece, within))
                 elif at in ordered[n]:
                     part = sets.find(sets.restricted(digit.atom, on, start, stop))
                     of = digit.of if part == digit.atom else digit.of | {on}
-                    digits.extend(_digits(sets, (part,), digit.stride, of))
+                    digits.extend(_digits(sets, part, replace(digit, of=of)))
                 else:
                     digits.append(digit)
             sides[n] = replace(side, digits=tuple(digits))
         cut = box.sides[number]
         offset = cut.offset + start * cut.digits[place].stride
         chosen = (*cut.chosen, (on, piece))
-        sides[number] = replace(sides[number], offset=offset, chosen=chosen)
+        chosen_in = (*cut.chosen_in, entry)
+        sides[number] = replace(sides[number], offset=offset, chosen=chosen, chosen_in=chosen_in)
         parts.append(Box(box.tensor, tuple(sides)))
         start = stop
     return parts
 
 
-def _digits(
-    sets: IndexSets, axis: Axis, stride: int, of: frozenset[int] = frozenset()
-) -> tuple[Digit, ...]:
+def _entries(sets: IndexSets, axis: Axis) -> tuple[Digit, ...]:
+    """The digits of an axis, entry by entry."""
+    digits: tuple[Digit, ...] = ()
+    stride = 1
+    for number in reversed(range(len(axis))):
+        whole = Digit(axis[number], sets.sizes[axis[number]], stride, entry=number)
+        digits = (*_digits(sets, axis[number], whole), *digits)
+        stride *= whole.size
+    return digits
+
+
+def _digits(sets: IndexSets, atom: int, whole: Digit) -> tuple[Digit, ...]:
+    """The digits of an index set that stands where ``whole`` stood."""
     inner_first: list[Digit] = []
-    for atom in reversed(sets.digits(axis)):
-        inner_first.append(Digit(atom, sets.sizes[atom], stride, of))
-        stride *= sets.sizes[atom]
+    stride = whole.stride
+    for factor in reversed(sets.digits((atom,))):
+        size = sets.sizes[factor]
+        inner_first.append(Digit(factor, size, stride, whole.of, whole.entry))
+        stride *= size
     return tuple(reversed(inner_first))

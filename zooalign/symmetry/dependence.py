@@ -26,41 +26,48 @@ def dependence(sets: IndexSets, all_boxes: Iterable[Box]) -> dict[int, frozenset
     """For every index set, the sets its order may depend on (itself left out).
 
     A set that occurs twice in a box, also inside a sum, cannot be depended on there, unless one of
-    the two is on the axis of the dependent set: otherwise it is not known which one is meant.
+    the two is a factor of the same entry: otherwise it is not known which one is meant.
     """
     allowed_by_atom: dict[int, set[int]] = {}
+    never = sets.never_depended_on()
     known: set[object] = set()
     for box in all_boxes:
-        digits = [(n, d) for n, side in enumerate(box.sides) for d in side.digits]
-        present = [*box.atoms(), *((n, x) for n, x, _ in box.chosen())]
+        digits = [((n, d.entry), d) for n, side in enumerate(box.sides) for d in side.digits]
+        cut = [
+            ((n, entry), x)
+            for n, side in enumerate(box.sides)
+            for (x, _), entry in zip(side.chosen, side.chosen_in, strict=True)
+        ]
+        present = [*((place, d.atom) for place, d in digits), *cut]
         key = (tuple(present), tuple(d.of for _, d in digits))
         if key in known:
             continue
         known.add(key)
-        beside: dict[int, Counter[int]] = defaultdict(Counter)
-        for number, atom in present:
-            beside[number][atom] += 1
+        beside: dict[tuple[int, int], Counter[int]] = defaultdict(Counter)
+        for place, atom in present:
+            beside[place][atom] += 1
         # A set may also occur inside a sum.
         inside = {digit.atom: sets.inside(digit.atom) for _, digit in digits}
-        sums = [(n, inside[digit.atom]) for n, digit in digits if inside[digit.atom]]
+        sums = [(place, inside[digit.atom]) for place, digit in digits if inside[digit.atom]]
         total = Counter(atom for _, atom in present)
         if sums:
             total.update({a: sum(counts[a] for _, counts in sums) for a in total})
-            for n, counts in sums:
-                beside[n].update({a: counts[a] for a in beside[n]})
+            for place, counts in sums:
+                beside[place].update({a: counts[a] for a in beside[place]})
         single = {atom for atom, count in total.items() if count == 1}
-        alone = {
-            n: {a for a, count in counts.items() if count == 1} for n, counts in beside.items()
+        within = {
+            place: {a for a, count in counts.items() if count == 1}
+            for place, counts in beside.items()
         }
-        for number, digit in digits:
-            allowed = single | alone[number]
+        for place, digit in digits:
+            allowed = single | within[place]
             allowed -= digit.of
             if inside[digit.atom]:
                 allowed -= inside[digit.atom].keys()
             allowed_by_atom[digit.atom] = allowed_by_atom.get(digit.atom, allowed) & allowed
     for atom, on in allowed_by_atom.items():
         on.discard(atom)
-    return {atom: frozenset(on) for atom, on in allowed_by_atom.items()}
+    return {atom: frozenset(on - never) for atom, on in allowed_by_atom.items()}
 
 
 def propagate_to_fixpoint(sets: IndexSets) -> list[Box]:
@@ -91,9 +98,9 @@ def propagate_to_fixpoint(sets: IndexSets) -> list[Box]:
 
 def _alike(sets: IndexSets) -> list[list[int]]:
     """Numbers of tensors with the same sets on the same axes: what holds for one holds for all."""
-    by_sets: dict[tuple[Axis, ...], list[int]] = defaultdict(list)
+    by_sets: dict[object, list[int]] = defaultdict(list)
     for number, axes in enumerate(sets.tensors):
-        by_sets[tuple(sets.digits(axis) for axis in axes)].append(number)
+        by_sets[tuple(tuple(sets.digits((a,)) for a in axis) for axis in axes)].append(number)
     return list(by_sets.values())
 
 
