@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from sample_models import L
 from sample_models.generators import WRONG, worst_generator
-from torch import Tensor, nn
+from sample_models.small import Weights
+from torch import Tensor
 
 from zooalign.graph.operator import Operator, Result
 from zooalign.symmetry import derive_spec
@@ -15,21 +16,6 @@ from zooalign.symmetry.extract import operator_rules
 
 ROWS = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
 ZEROS = torch.tensor([0.0, -0.0, 0.0, -0.0])
-
-
-class Weights(nn.Module):
-    """A function of an input of 5 features, and of parameters of some shapes."""
-
-    def __init__(self, function: Callable[..., Tensor], *shapes: tuple[int, ...]) -> None:
-        super().__init__()
-        self.function = function
-        generator = torch.Generator().manual_seed(0)
-        self.inner = nn.ParameterList(
-            [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x, *self.inner)
 
 
 def _spectral(order: object, **options: object) -> Callable[..., Tensor]:

@@ -145,12 +145,12 @@ def members_of(
         for box, digits in places:
             axes |= {a for a, _ in digits}
             for outer in cls.over:
-                axes |= {a for a, _ in _digits_of(solution, box, outer, axis)}
+                axes |= {a for a, _ in _digits_of(solution, box, outer, digits)}
         axes |= _partly(shape, places, axes)
         ordered = tuple(sorted(axes))
         blocks: dict[Block, None] = {}
         for box, digits in places:
-            for block in _blocks(solution, shape, box, digits, cls.over, axis, ordered):
+            for block in _blocks(solution, shape, box, digits, cls.over, ordered):
                 blocks[block] = None
         in_order = tuple(sorted(blocks, key=lambda block: (block.offset, block.first)))
         yield number, Member(name, axis, ordered, in_order)
@@ -179,15 +179,16 @@ def _occurrences(solution: Solution, box: Box) -> Iterator[tuple[int, int, int, 
             yield number, part[-1][0], copy, part
 
 
-def _digits_of(solution: Solution, box: Box, number: int, near: int) -> _Digits:
-    """The digits of an outer class that belong to units on axis ``near``."""
+def _digits_of(solution: Solution, box: Box, number: int, units: _Digits) -> _Digits:
+    """The digits of an outer class that belong to units: those of one entry, or the only ones."""
     everywhere = [
         (axis, digit)
         for axis, side in enumerate(box.sides)
         for digit in side.digits
         if solution.parts[digit.atom].cls == number
     ]
-    beside = [(axis, digit) for axis, digit in everywhere if axis == near]
+    near, unit = units[-1]
+    beside = [(n, digit) for n, digit in everywhere if (n, digit.entry) == (near, unit.entry)]
     width = len(solution.classes[number].alternatives[0])
     return beside if len(beside) == width else everywhere[:width]
 
@@ -217,12 +218,11 @@ def _blocks(
     box: Box,
     digits: _Digits,
     over: Sequence[int],
-    axis: int,
     axes: tuple[int, ...],
 ) -> Iterator[Block]:
     flat = {a: prod(shape[b] for b in axes if b > a) for a in axes}
     offset = sum(box.sides[a].offset * flat[a] for a in axes)
-    outer = [_digits_of(solution, box, number, axis) for number in over]
+    outer = [_digits_of(solution, box, number, digits) for number in over]
     taken = {(a, d) for place in (digits, *outer) for a, d in place}
     repeat = tuple(
         (d.size, d.stride * flat[a])

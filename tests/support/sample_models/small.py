@@ -13,6 +13,7 @@ __all__ = [
     "TiedLayers",
     "TwoLayers",
     "TwoOutputs",
+    "Weights",
     "Wrapped",
 ]
 
@@ -122,3 +123,18 @@ class TwoOutputs(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.inner(x).relu()
         return self.last(h), self.aux(h)
+
+
+class Weights(nn.Module):
+    """A function of an input of 5 features, and of parameters of some shapes."""
+
+    def __init__(self, function: Callable[..., Tensor], *shapes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.function = function
+        generator = torch.Generator().manual_seed(0)
+        self.inner = nn.ParameterList(
+            [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, *self.inner)
