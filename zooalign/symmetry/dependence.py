@@ -1,8 +1,9 @@
 """Which index sets may be ordered per value of which others; restrictions to a fixed point.
 
-An index set *a* may have an order for each value of *b* if every tensor that has *a* has *b* too, and
-no operator brings *a* at one *b* together with *a* at another. Operators say the second as the
-first: what they do not grant is bound without *b* (:meth:`~zooalign.graph.index_sets.IndexSets.bound`).
+An index set *a* may have an order for each value of *b* if every tensor that has *a* has *b* too,
+and no operator brings *a* at one *b* together with *a* at another. Operators say the second as the
+first: what they do not grant is bound without *b*
+(:meth:`~zooalign.graph.index_sets.IndexSets.bound`).
 So what is left to ask is which sets are together wherever the one occurs. These relations form a
 preorder; the permutations that respect it are a generalised wreath product (Bailey,
 Praeger, Rowley, Speed: "Generalized wreath products of permutation groups", Proc. London Math.
