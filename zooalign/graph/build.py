@@ -7,14 +7,16 @@ from typing import Any
 import torch
 from torch import fx
 
+from zooalign.graph.arguments import named_arguments
 from zooalign.graph.capture import Capture, writes
+from zooalign.graph.choices import Choices
 from zooalign.graph.concrete import decides
 from zooalign.graph.decompose import decomposed
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
 from zooalign.graph.operator import Operator, Result, Tensor, Values
 from zooalign.graph.registry import OperatorRule, RuleFault, applied, knows_labels, lookup
 
-__all__ = ["Traced", "named_arguments", "trace"]
+__all__ = ["Traced", "trace"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def trace(captured: Capture, rules: Mapping[str, OperatorRule]) -> Traced:
     unknown: dict[str, int] = {}
     tensors: dict[str, Tensor] = {}  # by the first name in the state dict
     live = _live(captured.graph)
+    choices = Choices(captured.graph, captured.parameters, captured.inputs)
     for node in captured.graph.nodes:
         if node not in live:
             continue
@@ -58,7 +61,7 @@ def trace(captured: Capture, rules: Mapping[str, OperatorRule]) -> Traced:
                 for axis in (*output.axes, output.labels):
                     sets.fix(axis, Cause("output", "the network's output"))
         elif node.op == "call_function":
-            values[node.name] = _call(sets, node, values, rules, unknown)
+            values[node.name] = _call(sets, node, values, rules, unknown, choices)
     sets.operator = "the solution of all relations"  # no operator states what follows
     used = {captured.parameters[n.name] for n in live if n.name in captured.parameters}
     first_names = {name: captured.tied.get(name, name) for name in captured.shapes}
@@ -128,6 +131,7 @@ def _call(
     values: Mapping[str, Any],
     rules: Mapping[str, OperatorRule],
     unknown: dict[str, int],
+    choices: Choices,
 ) -> Any:
     name = str(node.target)
     args: Any = fx.node.map_arg(node.args, lambda n: values.get(n.name))
@@ -137,7 +141,12 @@ def _call(
     shapes = _shapes(node.meta.get("val"))
     sets.operator = f"{name} '{node.name}'"
     op = Operator(
-        sets, name, node.name, named_arguments(node, args, kwargs), shapes, _known_values(node)
+        sets,
+        name,
+        node.name,
+        named_arguments(node, args, kwargs),
+        shapes,
+        _known_values(node, choices),
     )
     rule = lookup(rules, name)
     if rule is None:
@@ -178,25 +187,7 @@ def _shapes(value: Any) -> list[tuple[int, ...]]:
     return [tuple(int(n) for n in v.shape) for v in values if isinstance(v, torch.Tensor)]
 
 
-def named_arguments(
-    node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Values for the arguments of a call, by their names in the operator's schema."""
-    schema = getattr(node.target, "_schema", None)
-    if schema is None:
-        return {**{f"argument{i}": a for i, a in enumerate(args)}, **kwargs}
-    named: dict[str, Any] = {}
-    for position, argument in enumerate(schema.arguments):
-        if position < len(args):
-            named[argument.name] = args[position]
-        elif argument.name in kwargs:
-            named[argument.name] = kwargs[argument.name]
-        else:
-            named[argument.name] = argument.default_value if argument.has_default_value() else None
-    return named
-
-
-def _known_values(node: fx.Node) -> Values:
+def _known_values(node: fx.Node, choices: Choices) -> Values:
     """What the graph tells about the values of a call's operands."""
     arguments = named_arguments(node, node.args, node.kwargs)
     return Values(
@@ -204,6 +195,8 @@ def _known_values(node: fx.Node) -> Values:
             n for n, value in arguments.items() if any(map(_is_boolean, _metas(value)))
         ),
         dense=frozenset(n for n, value in arguments.items() if any(map(_is_dense, _metas(value)))),
+        ties=str(node.target) in _CHOOSE and choices.may_tie(node),
+        order_is_seen=str(node.target) in _CHOOSE and choices.order_is_seen(node),
         overwritten=_overwritten(node),
     )
 
@@ -224,6 +217,7 @@ def _is_dense(tensor: torch.Tensor) -> bool:
     return tensor.is_contiguous() and size == tensor.numel() * tensor.itemsize
 
 
+_CHOOSE = {"aten.topk.default", "aten.argmax.default", "aten.argmin.default"}
 _WRITES = {f"aten.{name}" for name in ("copy", "fill", "zero", "uniform", "normal", "random")}
 _VIEWS = {f"aten.{name}" for name in ("slice", "select", "view", "transpose", "permute", "alias")}
 _PUTS = {f"aten.{name}" for name in ("slice_scatter", "select_scatter", "index_put", "scatter")}

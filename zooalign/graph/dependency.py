@@ -44,7 +44,8 @@ import networkx as nx
 from torch import fx
 
 from zooalign.errors import ZooalignError
-from zooalign.graph.build import Traced, named_arguments
+from zooalign.graph.arguments import named_arguments
+from zooalign.graph.build import Traced
 from zooalign.graph.index_sets import Cause, Relation
 from zooalign.graph.operator import Tensor
 

@@ -6,7 +6,8 @@ experts apart, as long as the numbers name only them. So a tensor of numbers car
 it chose from as its ``labels``, and an operator that meets them takes that axis for its own. All
 that use such numbers in any other way pin the axis (:func:`zooalign.graph.build.trace`).
 
-Ties would be broken by position; scores that a network computes have none.
+Ties are broken by position, and unsorted results are in the order of positions: then the axis that
+was chosen from is fixed, as :mod:`zooalign.graph.choices` finds out.
 """
 
 from dataclasses import replace
@@ -27,10 +28,19 @@ def topk(op: Operator) -> Result:
     if x.ndim == 0:
         return op.freeze("order")
     dim = op["dim"] % x.ndim
+    _told_apart_by_position(op, x, dim)
     left = names(x.ndim, {dim: "[{}]"})
     right = " ".join([*left[:dim], "k!", *left[dim + 1 :]])
     values, numbers = op.relate_all(f"{' '.join(left)} -> {right}, {right}", x, fixed="order")
     return [values, _labelled(op, numbers, x.axes[dim])]
+
+
+def _told_apart_by_position(op: Operator, x: Tensor, dim: int) -> None:
+    """Fix the axis from which positions are chosen where not the values alone decide."""
+    if op.values.ties:
+        op.fix([x.axes[dim]], "order", "values may tie, which their positions decide")
+    if op.values.order_is_seen:
+        op.fix([x.axes[dim]], "order", "the order of unsorted results is that of positions")
 
 
 def _labelled(op: Operator, numbers: Tensor, labels: Axis) -> Tensor:
@@ -47,6 +57,7 @@ def extreme(op: Operator) -> Result:
     if op["dim"] is None or x.ndim == 0:
         return op.freeze("order")
     dim = op["dim"] % x.ndim
+    _told_apart_by_position(op, x, dim)
     left = names(x.ndim, {dim: "[{}]"})
     right = [*left[:dim], "1" if op["keepdim"] else "", *left[dim + 1 :]]
     numbers = op.relate(f"{' '.join(left)} -> {' '.join(right).strip() or '*n'}", x)
@@ -122,6 +133,9 @@ def scatter(op: Operator) -> Tensor:
             axis = table.labels
             if source is not None:
                 op.same_axis(source.axes[dim], table.axes[dim])
+            if source is not None and op.name.startswith("aten.scatter.src"):
+                written = (table.axes[dim], source.axes[dim])
+                op.fix(written, "order", "written one after another: the last one stays")
         else:  # positions with names that have nothing to do with the network's units
             op.fix([axis, *(part.axes[dim] for part in parts)], "index")
             axis = op.fixed_axis(x.shape[dim], "index")

@@ -1,0 +1,32 @@
+"""The arguments of a call in a graph, by their names in the operator's schema."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import fx
+
+__all__ = ["named_arguments", "plain_name"]
+
+
+def named_arguments(
+    node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Values for the arguments of a call, by their names in the operator's schema."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return {**{f"argument{i}": a for i, a in enumerate(args)}, **kwargs}
+    named: dict[str, Any] = {}
+    for position, argument in enumerate(schema.arguments):
+        if position < len(args):
+            named[argument.name] = args[position]
+        elif argument.name in kwargs:
+            named[argument.name] = kwargs[argument.name]
+        else:
+            named[argument.name] = argument.default_value if argument.has_default_value() else None
+    return named
+
+
+def plain_name(node: fx.Node) -> str:
+    """The operator without library, overload and the mark of writing in place: ``add``."""
+    parts = str(node.target).split(".")
+    return parts[1].removesuffix("_") if parts[0] == "aten" and len(parts) > 1 else ""
