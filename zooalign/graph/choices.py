@@ -41,6 +41,7 @@ _NORMS = _names("layer_norm rms_norm _fused_rms_norm group_norm batch_norm")
 _WEIGHTED = _names("linear addmm conv1d conv2d conv3d layer_norm batch_norm group_norm")
 _TAKES = _names("slice select index index_select gather permute transpose t expand unbind split")
 _ELEMENTWISE = _SMOOTH | _names("relu abs clamp clamp_min clamp_max ceil floor round sign")
+_ASSERTIONS = _names("_assert_tensor_metadata _assert_async")
 _BINARY = _names("add sub mul div eq ne lt le gt ge maximum minimum logical_and logical_or pow")
 
 
@@ -224,6 +225,8 @@ def _carried(node: fx.Node, carriers: dict[fx.Node, int]) -> int | None:
     if node.op == "call_function" and "getitem" in str(node.target):
         return carriers[node.all_input_nodes[0]]
     name, given = plain_name(node), _given(node)
+    if name in _ASSERTIONS:
+        return -1
     x = given.get("self", given.get("input"))
     at = carriers.get(x) if isinstance(x, fx.Node) else None
     if name in _COPIES | _ELEMENTWISE | _SOFTMAX | {"one_hot"} and len(node.all_input_nodes) == 1:
