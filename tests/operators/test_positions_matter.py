@@ -63,6 +63,121 @@ NOISE: dict[str, Callable[[Tensor], Tensor]] = {
     "multinomial": lambda ones: torch.multinomial(ones, 4).to(ones.dtype),
 }
 
+
+def _routed(
+    scored: Callable[..., Tensor], best: int = 2, reads: Callable[[Tensor], Tensor] | None = None
+) -> Callable[..., Tensor]:
+    """What the best of six experts answer; the experts' weights come last."""
+
+    def function(x: Tensor, *weights: Tensor) -> Tensor:
+        *routing, v = weights
+        chosen = scored(x, *routing).topk(best, -1, sorted=reads is None)[1]
+        answers = F.linear(x, v).gather(-1, chosen)
+        return answers if reads is None else reads(answers)
+
+    return function
+
+
+def _of_groups(scores: Tensor, value: float, groups: int = 1) -> Tensor:
+    """Scores of the experts of the best of three groups; the others have all one score."""
+    best = scores.view(-1, 3, 2).amax(-1).topk(groups, -1)[1]
+    kept = scores.new_zeros(len(scores), 3).scatter(1, best, 1.0).bool()
+    return scores.masked_fill(~kept[..., None].expand(-1, 3, 2).reshape(-1, 6), value)
+
+
+def _last_written(x: Tensor, w: Tensor, v: Tensor) -> Tensor:
+    best = F.linear(x, w).topk(1, -1)[1].expand(-1, 4)
+    return torch.zeros(len(x), 6, dtype=x.dtype).scatter(1, best, F.linear(x, v)).sum(-1)
+
+
+_EXPERTS = [(6, 5), (6, 5)]
+_IN_GROUPS = L(3) + 3 * L(2)
+ROUTERS: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]], float]] = {
+    "scores": (_routed(F.linear), _EXPERTS, L(6)),
+    "shares": (_routed(lambda x, w: F.linear(x, w).softmax(-1)), _EXPERTS, L(6)),
+    "scores and preferences": (
+        _routed(lambda x, w, b: F.linear(x, w).sigmoid() + b),
+        [(6, 5), (6,), (6, 5)],
+        L(6),
+    ),
+    "scores of hidden units": (
+        _routed(lambda x, u, w: F.linear(F.silu(F.linear(x, u)), w)),
+        [(3, 5), (6, 3), (6, 5)],
+        L(3) + L(6),
+    ),
+    # Ties.
+    "ties of a ReLU": (_routed(lambda x, w: F.linear(x, w).relu()), _EXPERTS, 0),
+    "ties of a dead layer": (
+        _routed(lambda x, u, w: F.linear(F.relu(F.linear(x, u)), w)),
+        [(3, 5), (6, 3), (6, 5)],
+        L(3),
+    ),
+    "no ties after a bias": (
+        _routed(lambda x, u, w, b: F.linear(F.relu(F.linear(x, u)), w, b)),
+        [(3, 5), (6, 3), (6,), (6, 5)],
+        L(3) + L(6),
+    ),
+    "ties of rounding": (_routed(lambda x, w: F.linear(x, w).round()), _EXPERTS, 0),
+    "ties of integers": (_routed(lambda x, w: F.linear(x, w).long()), _EXPERTS, 0),
+    "ties of a bound": (_routed(lambda x, w: F.linear(x, w).clamp(-1, 1)), _EXPERTS, 0),
+    "ties of a comparison": (_routed(lambda x, w: (F.linear(x, w) > 0).to(x.dtype)), _EXPERTS, 0),
+    "ties of a difference": (_routed(lambda x, w: F.linear(x, w) - F.linear(x, w)), _EXPERTS, 0),
+    "ties of a squashed product": (
+        _routed(lambda x, w: F.linear(x, w) * x[:, :1].relu()),
+        _EXPERTS,
+        0,
+    ),
+    "ties of a mask by value": (
+        _routed(lambda x, w: F.linear(x, w).masked_fill(x[:, :1] > 0, -torch.inf)),
+        _EXPERTS,
+        0,
+    ),
+    "a mask that leaves enough": (
+        _routed(lambda x, w: _of_groups(F.linear(x, w), -torch.inf)),
+        _EXPERTS,
+        _IN_GROUPS,
+    ),
+    "a mask that leaves too few": (
+        _routed(lambda x, w: _of_groups(F.linear(x, w), -torch.inf), best=3),
+        _EXPERTS,
+        0,
+    ),
+    "a mask of zeros among positive scores": (
+        _routed(lambda x, w: _of_groups(F.linear(x, w).sigmoid(), 0.0)),
+        _EXPERTS,
+        _IN_GROUPS,
+    ),
+    "a mask of zeros among all scores": (
+        _routed(lambda x, w: _of_groups(F.linear(x, w), 0.0)),
+        _EXPERTS,
+        0,
+    ),
+    "ties of one best": (
+        lambda x, w, v: F.linear(x, v).gather(-1, F.linear(x, w).relu().argmax(-1, True)),
+        _EXPERTS,
+        0,
+    ),
+    "one best": (
+        lambda x, w, v: F.linear(x, v).gather(-1, F.linear(x, w).argmin(-1, True)),
+        _EXPERTS,
+        L(6),
+    ),
+    # Order.
+    "no order, summed": (_routed(F.linear, reads=lambda y: y.tanh().sum(-1)), _EXPERTS, L(6)),
+    "no order, read": (_routed(F.linear, reads=lambda y: y), _EXPERTS, 0),
+    "no order, weighted": (
+        lambda x, w, r: F.linear(x, w).topk(4, -1, sorted=False)[0] @ r,
+        [(8, 5), (4,)],
+        0,
+    ),
+    "no order, running sum": (
+        _routed(F.linear, reads=lambda y: y.cumsum(-1).exp().sum(-1)),
+        _EXPERTS,
+        0,
+    ),
+    "several written to one place": (_last_written, [(6, 5), (4, 5)], L(6)),
+}
+
 # By name: the function, shapes of its parameters, and log10 of the order.
 APART: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]], float]] = {
     # All rows at once and all columns at once: no entry by itself.
@@ -87,6 +202,7 @@ APART: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]], float]] = {
         [(4, 5), (2, 4)],
         0,
     ),
+    **{f"router: {name}": case for name, case in ROUTERS.items()},
     **{
         f"noise: {name}": (_of_noise(drawn), [(3, 4), (2, 3)], L(3))
         for name, drawn in NOISE.items()

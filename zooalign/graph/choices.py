@@ -26,7 +26,9 @@ def _names(text: str) -> frozenset[str]:
 _COPIES = _names(
     "alias clone contiguous detach lift_fresh lift_fresh_copy to type_as _to_copy dropout"
 )
-_RESHAPES = _names("view reshape _unsafe_view flatten unflatten squeeze unsqueeze view_as reshape_as")
+_RESHAPES = _names(
+    "view reshape _unsafe_view flatten unflatten squeeze unsqueeze view_as reshape_as"
+)
 # Different numbers stay different.
 _INJECTIVE = _names(
     "sigmoid tanh exp expm1 exp2 log log1p log2 log10 log_sigmoid softplus sqrt rsqrt reciprocal "
@@ -68,7 +70,8 @@ class Choices:
         if not isinstance(x, fx.Node) or not isinstance(dim, int) or not _shape(x):
             return True
         dim %= len(_shape(x))
-        x = _source(x)
+        while plain_name(x) in _COPIES and _is_floating(x):
+            x = x.args[0]
         if plain_name(x) == "masked_fill":
             given_x = _given(x)
             x, value = given_x["self"], given_x["value"]
@@ -152,14 +155,14 @@ class Choices:
     def _weight(self, node: Any) -> fx.Node | None:
         """The placeholder of a parameter of which this is a layout."""
         while isinstance(node, fx.Node) and node.name not in self.parameters:
-            name = plain_name(node)
-            if name not in _COPIES | _names("t transpose permute view reshape slice select"):
+            layout = _COPIES | _names("t transpose permute view reshape slice select")
+            if plain_name(node) not in layout or not _is_floating(node):
                 return None
             node = node.args[0]
         return node if isinstance(node, fx.Node) and _is_floating(node) else None
 
     def _positive(self, node: Any) -> bool:
-        if not isinstance(node, fx.Node):
+        if not isinstance(node, fx.Node) or not _is_floating(node):
             return False
         name, given = plain_name(node), _given(node)
         if name in _COPIES | _RESHAPES | _REDUCTIONS | _names("expand permute transpose"):
