@@ -26,7 +26,7 @@ def named_arguments(
     return named
 
 
-def plain_name(node: fx.Node) -> str:
+def plain_name(node: Any) -> str:
     """The operator without library, overload and the mark of writing in place: ``add``."""
     parts = str(node.target).split(".")
     return parts[1].removesuffix("_") if parts[0] == "aten" and len(parts) > 1 else ""

@@ -66,7 +66,8 @@ class Choices:
     def may_tie(self, node: fx.Node) -> bool:
         """Whether values among which the call chooses may be equal for many weights."""
         given = _given(node)
-        x, dim = given.get("self"), given.get("dim")
+        x: Any = given.get("self")
+        dim = given.get("dim")
         if not isinstance(x, fx.Node) or not isinstance(dim, int) or not _shape(x):
             return True
         dim %= len(_shape(x))
@@ -87,6 +88,7 @@ class Choices:
         if node.name in self.parameters:
             return frozenset({node})
         if node.op == "call_function" and "getitem" in str(node.target):
+            source: Any
             source, number = node.args
             chosen = isinstance(source, fx.Node) and number == 0 and plain_name(source) == "topk"
             return self._apart(_given(source)["self"], dims) if chosen else frozenset()
@@ -152,8 +154,9 @@ class Choices:
             apart.add(matrix)
         return frozenset(apart)
 
-    def _weight(self, node: Any) -> fx.Node | None:
+    def _weight(self, weight: Any) -> fx.Node | None:
         """The placeholder of a parameter of which this is a layout."""
+        node: Any = weight
         while isinstance(node, fx.Node) and node.name not in self.parameters:
             layout = _COPIES | _names("t transpose permute view reshape slice select")
             if plain_name(node) not in layout or not _is_floating(node):
@@ -209,7 +212,7 @@ class Choices:
     def order_is_seen(self, node: fx.Node) -> bool:
         """Whether anything depends on the order in which the call gives what it chose."""
         given = _given(node)
-        if given.get("sorted", True) or not isinstance(given["self"], fx.Node):
+        if given.get("sorted", True) or given.get("k") == 1 or not _shape(given["self"]):
             return False
         carriers: dict[fx.Node, int] = {node: given["dim"] % len(_shape(given["self"]))}
         for later in self.graph.nodes:
@@ -242,7 +245,7 @@ def _carried(node: fx.Node, carriers: dict[fx.Node, int]) -> int | None:
             return -1
         return at if given.get("keepdim") else at - sum(number < at for number in gone)
     if name in ("gather", "scatter", "scatter_add"):
-        dim = given["dim"] % len(_shape(node))
+        dim: int = given["dim"] % len(_shape(node))
         index, source = carriers.get(given["index"]), given.get("src")
         if at is not None or index != dim:
             return None
@@ -280,7 +283,7 @@ def _carried_by_both(node: fx.Node, carriers: dict[fx.Node, int]) -> int | None:
 # ------------------------------------------------------------------ axes
 
 
-def _given(node: fx.Node) -> dict[str, Any]:
+def _given(node: Any) -> dict[str, Any]:
     return named_arguments(node, node.args, node.kwargs) if node.op == "call_function" else {}
 
 
@@ -289,14 +292,14 @@ def _shape(node: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in value.shape) if isinstance(value, torch.Tensor) else ()
 
 
-def _is_floating(node: fx.Node) -> bool:
+def _is_floating(node: Any) -> bool:
     value = node.meta.get("val")
     if isinstance(value, (list, tuple)):
         value = value[0] if value else None
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _varies_along(node: fx.Node, number: int) -> bool:
+def _varies_along(node: Any, number: int) -> bool:
     return number >= 0 and _shape(node)[number] != 1
 
 
@@ -304,7 +307,7 @@ def _is_factor(value: Any) -> bool:
     return isinstance(value, (int, float)) and value != 0
 
 
-def _source(node: fx.Node) -> fx.Node:
+def _source(node: Any) -> Any:
     while plain_name(node) in _COPIES and isinstance(node.args[0], fx.Node):
         node = node.args[0]
     return node
@@ -397,7 +400,7 @@ def _left(mask: fx.Node) -> int:
         return 0
     groups = _shape(marks)
     numbers = _source(index)
-    chosen = "getitem" in str(numbers.target) and plain_name(numbers.args[0]) == "topk"  # type: ignore[arg-type]
+    chosen = "getitem" in str(numbers.target) and plain_name(numbers.args[0]) == "topk"
     in_rows = given["dim"] % len(groups) == len(groups) - 1
     even = prod(shape) * groups[-1] == prod(groups) * shape[-1]
     if not (chosen and in_rows and even):
