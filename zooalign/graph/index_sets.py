@@ -12,10 +12,11 @@ where the tensor does not vary along it. Operators state relations between atoms
 Nothing here knows torch or networkx.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import prod
 
 __all__ = ["LIMIT", "Axis", "Cause", "IndexSets", "Relation"]
@@ -74,7 +75,9 @@ class IndexSets:
         self._runs: dict[tuple[int, ...], int] = {}
         self._wraps: dict[Axis, int] = {}
         self._parts: dict[tuple[int, int, int], int] = {}
-        self._inside: tuple[int, dict[int, Counter[int]]] = (0, {})  # as of a version
+        # As of a version:
+        self._inside: tuple[int, dict[int, Counter[int]]] = (0, {})
+        self._laid_out: tuple[int, dict[int, tuple[tuple[int, ...], tuple[int, ...]]]] = (0, {})
 
     # ------------------------------------------------------------------ atoms and axes
 
@@ -126,26 +129,51 @@ class IndexSets:
 
     def pieces(self, atom: int) -> tuple[int, ...]:
         """The finest pieces of a sum, in order (the atom itself where it is not a sum)."""
+        return self._layout(atom)[0]
+
+    def _layout(self, atom: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The finest pieces of an atom, and where each starts."""
         root = self.find(atom)
         if root not in self._sum:
-            return (root,)
-        return tuple(leaf for piece in self._sum[root] for leaf in self.pieces(piece))
+            return (root,), (0,)
+        if self._laid_out[0] != self.version:
+            self._laid_out = (self.version, {})
+        known = self._laid_out[1]
+        if root not in known:
+            finest: list[int] = []
+            stack = [root]
+            while stack:
+                piece = stack.pop()
+                if piece in self._sum:
+                    stack.extend(self.find(part) for part in reversed(self._sum[piece]))
+                else:
+                    finest.append(piece)
+            starts = accumulate((self.sizes[piece] for piece in finest[:-1]), initial=0)
+            known[root] = (tuple(finest), tuple(starts))
+        return known[root]
 
     def inside(self, atom: int) -> Counter[int]:
         """How often each atom occurs in one piece of a sum, at most."""
         root = self.find(atom)
         if root not in self._sum:
             return Counter()
-        version, known = self._inside
-        if version != self.version:
-            known = {}
-            self._inside = (self.version, known)
-        if root not in known:
+        if self._inside[0] != self.version:
+            self._inside = (self.version, {})
+        known = self._inside[1]
+        stack = [root]
+        while stack:  # inner sums first
+            if stack[-1] in known:
+                stack.pop()
+                continue
+            pieces = [self.digits((p,)) for p in {self.find(p) for p in self._sum[stack[-1]]}]
+            sums = {d for digits in pieces for d in digits if d in self._sum and d not in known}
+            if sums:
+                stack.extend(sums)
+                continue
             most: Counter[int] = Counter()
-            for piece in {self.find(piece) for piece in self._sum[root]}:
-                digits = self.digits((piece,))
-                most |= sum(map(self.inside, digits), Counter(digits))
-            known[root] = most
+            for digits in pieces:
+                most |= sum((known[d] for d in digits if d in self._sum), Counter(digits))
+            known[stack.pop()] = most
         return known[root]
 
     def count(self, axis: Iterable[int], atom: int) -> int:
@@ -345,7 +373,7 @@ class IndexSets:
         if self._shifts(pieces, inner) > _MOST_SHIFTS:
             shifted = Cause("order", self.operator, "laid against shifted copies of itself")
             self.fix((root,), shifted)
-            pieces, cuts = (root,), []
+            pieces, cuts = (root,), ()
         outer, within = self._part(outer_size, root), self._part(inner, root)
         self._sum.pop(root, None)
         self._define_product(root, (outer, within))
@@ -456,14 +484,15 @@ class IndexSets:
     def spans(self, atom: int, low: int = 0, high: int | None = None) -> list[tuple[int, int]]:
         """First and last (exclusive) positions of the pieces between two cuts."""
         stop = self.sizes[atom] if high is None else high
-        starts = [start for start in self._starts(atom) if low <= start < stop]
-        return list(zip(starts, [*starts[1:], stop], strict=True))
+        starts = self._layout(atom)[1]
+        starts = starts[bisect_left(starts, low) : bisect_left(starts, stop)]
+        return list(pairwise((*starts, stop)))
 
-    def _starts(self, atom: int) -> list[int]:
-        return [0, *accumulate(self.sizes[p] for p in self.pieces(atom))][:-1]
+    def _starts(self, atom: int) -> tuple[int, ...]:
+        return self._layout(atom)[1]
 
-    def _cuts(self, atom: int) -> list[int]:
-        return self._starts(atom)[1:]
+    def _cuts(self, atom: int) -> tuple[int, ...]:
+        return self._layout(atom)[1][1:]
 
     def _cut(self, atom: int, point: int) -> None:
         """Refine the pieces of an atom (not a product) so that one starts at ``point``."""
@@ -492,15 +521,17 @@ class IndexSets:
         root = self.find(atom)
         if (low, high) == (0, self.sizes[root]):
             return root
+        # What was cut once may have become whole again, as a product.
+        for point in (low, high):
+            starts = self._starts(root)
+            if point < self.sizes[root] and starts[bisect_right(starts, point) - 1] != point:
+                self._cut(root, point)
         key = (root, low, high)
-        if key not in self._parts:
-            for point in (low, high):
-                if 0 < point < self.sizes[root] and point not in self._cuts(root):
-                    self._cut(root, point)
-            starts = zip(self._starts(root), self.pieces(root), strict=True)
-            run = [piece for start, piece in starts if low <= start < high]
-            self._parts[key] = run[0] if len(run) == 1 else self._run(run)
-        return self.find(self._parts[key])
+        pieces, starts = self._layout(root)
+        run = pieces[bisect_left(starts, low) : bisect_left(starts, high)]
+        part = run[0] if len(run) == 1 else self._run(run)
+        self._agree(self._parts.setdefault(key, part), part)
+        return self.find(part)
 
     def _run(self, pieces: Sequence[int]) -> int:
         # By representatives, so that the same pieces are the same sum.
