@@ -50,12 +50,12 @@ FOLLOWED = [by_lengths, by_condition, by_mask, by_writing]
 @pytest.mark.parametrize("step", FOLLOWED, ids=lambda step: step.__name__)
 def test_what_inputs_decide_is_followed(step: Callable[[Tensor, Tensor], Tensor]) -> None:
     module = two_layers(step).eval()
-    captured = capture(module, INPUTS)
+    captured = capture(module, INPUTS, allow_value_dependent=True)
     assert captured.by_values
     assert set(captured.parameters.values()) == set(module.state_dict())
     (found,) = evaluate(captured, module.state_dict(), INPUTS)
     assert torch.equal(found, module(*INPUTS))
-    spec = extract_spec(module, INPUTS)
+    spec = extract_spec(module, INPUTS, allow_value_dependent=True)
     assert spec.log10_order == pytest.approx(L(8))
     assert not spec.unknown_operators
     assert verify(module, spec, INPUTS, alone=True).ok
@@ -65,7 +65,8 @@ def test_parameters_may_be_on_meta() -> None:
     real = two_layers(by_lengths).eval()
     with torch.device("meta"):
         meta = two_layers(by_lengths).eval()
-    assert extract_spec(meta, INPUTS) == extract_spec(real, INPUTS)
+    specs = [extract_spec(m, INPUTS, allow_value_dependent=True) for m in (meta, real)]
+    assert specs[0] == specs[1]
     assert all(p.is_meta for p in meta.parameters())
 
 
@@ -73,7 +74,7 @@ def test_the_module_and_the_random_state_are_left_alone() -> None:
     module = two_layers(by_writing)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     state = torch.get_rng_state()
-    capture(module, INPUTS)
+    capture(module, INPUTS, allow_value_dependent=True)
     assert module.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[n], t) for n, t in module.state_dict().items())
@@ -104,6 +105,52 @@ def test_what_weights_decide_is_refused(step: Callable[[Tensor, Tensor], Tensor]
         capture(two_layers(step), INPUTS)
 
 
+@pytest.mark.parametrize("step", FOLLOWED, ids=lambda step: step.__name__)
+def test_what_inputs_decide_must_be_accepted(step: Callable[[Tensor, Tensor], Tensor]) -> None:
+    module = two_layers(step)
+    with pytest.raises(TraceError, match=r"values of its inputs decide") as caught:
+        extract_spec(module, INPUTS)
+    assert "allow_value_dependent=True" in str(caught.value)
+    assert "sample_models/small.py:" in str(caught.value)  # the line of the forward pass
+    contract = extract_spec(module, INPUTS, allow_value_dependent=True).contract
+    assert contract is not None
+    (where,) = contract.value_dependent
+    assert " in small.py:" in where  # no folder of this machine
+    plain = extract_spec(two_layers(lambda y, mask: y + 1), INPUTS)
+    assert not plain.value_dependent
+
+
+def test_inputs_inside_a_dict_are_inputs() -> None:
+    """A real number that decides is refused there too."""
+
+    class Nested(Chooses):
+        def forward(self, given: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+            hidden = self.one(self.first(given["x"]).relu())
+            return hidden * torch.linspace(1, 2, 2) if given["x"].sum() > 0 else hidden
+
+    given = {"mask": torch.tensor([1, 2]), "x": -torch.ones(2, 4)}
+    with pytest.raises(TraceError, match="real numbers of its inputs"):
+        capture(Nested(True), (given,), allow_value_dependent=True)
+
+
+def test_lengths_of_a_packed_sequence_decide() -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.i, self.o = nn.Linear(6, 8), nn.Linear(12, 3)
+            self.r = nn.LSTM(8, 12, batch_first=True)
+
+        def forward(self, x: Tensor, n: Tensor) -> Tensor:
+            packed = nn.utils.rnn.pack_padded_sequence(self.i(x), n, batch_first=True)
+            result: Tensor = self.o(self.r(packed)[1][0][-1])
+            return result
+
+    inputs = (torch.randn(2, 5, 6), torch.tensor([5, 3]))
+    with pytest.raises(TraceError, match="values of its inputs decide"):
+        extract_spec(Packed(), inputs)
+    assert extract_spec(Packed(), inputs, allow_value_dependent=True).value_dependent
+
+
 class Chooses(nn.Module):
     """One of two layers reads the hidden units, as an input says."""
 
@@ -123,7 +170,8 @@ def test_a_way_not_taken_is_refused() -> None:
     """On the other way, units of the group would meet weights that were not permuted."""
     with pytest.raises(TraceError, match=r"leave 'one\.weight' unread"):
         capture(Chooses(False), INPUTS)
-    assert extract_spec(Chooses(True), INPUTS).log10_order == pytest.approx(L(8))
+    spec = extract_spec(Chooses(True), INPUTS, allow_value_dependent=True)
+    assert spec.log10_order == pytest.approx(L(8))
 
 
 def test_what_constants_decide_may_leave_parameters_unread() -> None:
@@ -135,6 +183,7 @@ def test_what_constants_decide_may_leave_parameters_unread() -> None:
 
     spec = extract_spec(Counts(False), INPUTS)
     assert set(spec.unused) == {"other.weight", "other.bias"}
+    assert not spec.value_dependent
     assert spec.log10_order == pytest.approx(L(8))
 
 
@@ -167,12 +216,14 @@ def test_both_ways_give_one_spec() -> None:
     """The same network, once with a step that only a run can follow."""
     plain = two_layers(lambda y, mask: y + 1)
     run = two_layers(by_condition)
-    assert extract_spec(plain, INPUTS).hash == extract_spec(run, INPUTS).hash
+    recorded = extract_spec(run, INPUTS, allow_value_dependent=True)
+    assert extract_spec(plain, INPUTS).hash == recorded.hash
     assert random_state(plain, 0).keys() == random_state(run, 0).keys()
 
 
 def test_a_report_says_that_a_run_was_recorded() -> None:
     report = spec_for("timm:test_resnet?num_classes=3")
     assert report.by_values is False is report.to_dict()["by_values"]
-    recorded = dataclasses.replace(report, derived=derive_spec(two_layers(by_mask).eval(), INPUTS))
+    derived = derive_spec(two_layers(by_mask).eval(), INPUTS, allow_value_dependent=True)
+    recorded = dataclasses.replace(report, derived=derived)
     assert recorded.to_dict()["by_values"] is True

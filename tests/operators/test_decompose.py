@@ -11,9 +11,10 @@ from sample_models.mutants import caught, mutants
 from sample_models.small import Function
 from torch import nn
 
-from zooalign.graph.capture import capture, writes
+from zooalign.graph.capture import capture
 from zooalign.graph.decompose import decomposed
 from zooalign.graph.execute import evaluate
+from zooalign.graph.exported import writes
 from zooalign.graph.registry import lookup
 from zooalign.symmetry import Derived, derive_spec, verify
 from zooalign.symmetry.extract import operator_rules

@@ -117,6 +117,7 @@ def match(
 class _AlignSettings:
     method: str = DEFAULT
     inplace: bool = False
+    allow_value_dependent: bool = False
     progress: StepProgress | None = None
 
 
@@ -144,7 +145,8 @@ def align(
     spec:
         The permutation spec, where it is at hand.
     settings:
-        ``method``, ``seed``, ``progress`` and the method's options as for :func:`match`; and
+        ``method``, ``seed``, ``progress`` and the method's options as for :func:`match`;
+        ``allow_value_dependent`` as for :func:`zooalign.extract_spec`; and
         ``inplace`` (False): load the result into ``model`` too, which must be a module then. An
         optimizer's state does not follow: align before the optimizer is made.
 
@@ -175,7 +177,11 @@ def align(
         raise TypeError("inplace=True loads the result into the model, which must be a module")
     architecture = module_of(module, model, to)
     inputs = inputs_from(example_inputs, data)
-    spec = spec if spec is not None else extract_spec(architecture, inputs)
+    if spec is None:
+        allow = chosen.allow_value_dependent
+        spec = extract_spec(architecture, inputs, allow_value_dependent=allow)
+    elif spec.contract is not None:
+        spec.contract.check(inputs)
     source = state_of(model)
     states = floats_of((to, model), to)
     matched = match_states(

@@ -29,6 +29,7 @@ class _ConnectivitySettings:
     reset: bool = True
     alphas: int = 25
     steps: int = 6
+    allow_value_dependent: bool = False
     loss: Measure = cross_entropy
     metric: Measure | None = correct
 
@@ -63,6 +64,7 @@ def connectivity(
         ``seed``. ``through`` and ``references``: how all are reordered to match each other, and
         how many are tried as the reference (:func:`zooalign.matching.match_many`). ``alphas``
         (25) and ``steps`` (6): points of a curve, and along an edge of the simplex less one.
+        ``allow_value_dependent`` (False) as for :func:`zooalign.extract_spec`.
         ``reset`` (True), ``loss`` and ``metric`` as for :func:`zooalign.barrier`.
 
     Returns
@@ -84,7 +86,10 @@ def connectivity(
         raise MergeError("trainings of different lengths cannot be compared: give as many of each")
     require_repeatable(data, "data")
     architecture = module_of(module, *(m for checkpoints in networks for m in checkpoints))
-    spec = spec or extract_spec(architecture, inputs_from(example_inputs, data))
+    if spec is None:
+        inputs = inputs_from(example_inputs, data)
+        allow = chosen.allow_value_dependent
+        spec = extract_spec(architecture, inputs, allow_value_dependent=allow)
     calibrating = data if calibration is None else calibration
     require_repeatable(calibrating, "calibration", "for every pair")
     reset = calibrating if chosen.reset else None

@@ -82,6 +82,7 @@ class _MergeSettings:
     through: str = "reference"
     reset: bool = True
     repair: bool = False
+    allow_value_dependent: bool = False
 
 
 @captured_once()
@@ -116,6 +117,7 @@ def merge(
         ``reset`` (True): recompute running statistics on ``data`` where the architecture has them.
         ``repair`` (False): REPAIR the layers that no batch normalisation follows (Jordan et al.
         2211.08403), running statistics reset in the same pass; needs ``data``, batches of one size.
+        ``allow_value_dependent`` (False): as for :func:`zooalign.extract_spec`.
 
     Raises
     ------
@@ -139,7 +141,11 @@ def merge(
         require_repeatable(data, "data")
     architecture = module_of(module, *given)
     inputs = inputs_from(example_inputs, data)
-    spec = spec if spec is not None else extract_spec(architecture, inputs)
+    if spec is None:
+        allow = chosen.allow_value_dependent
+        spec = extract_spec(architecture, inputs, allow_value_dependent=allow)
+    elif spec.contract is not None:
+        spec.contract.check(inputs)
     states = [state_of(model) for model in given]
     matches = _matches(spec, states, chosen, {"data": data, "module": architecture, **options})
     for match, state in zip(matches, states, strict=True):

@@ -14,7 +14,11 @@ __all__ = ["explain", "extract_spec", "verify"]
 
 
 def extract_spec(
-    model: nn.Module, example_inputs: Inputs, *, architecture: str = ""
+    model: nn.Module,
+    example_inputs: Inputs,
+    *,
+    architecture: str = "",
+    allow_value_dependent: bool = False,
 ) -> PermutationSpec:
     """The permutation symmetries of a module, derived from what it computes.
 
@@ -24,23 +28,31 @@ def extract_spec(
         Any module that ``torch.export`` can trace; on the meta device too. It is traced in eval
         mode and left as it was. No weight is read.
     example_inputs:
-        A tensor, or a sequence of positional inputs. Only shapes and dtypes matter.
+        A tensor, or a sequence of positional inputs. Only shapes and dtypes matter. Along axes of
+        one position the module is traced with several too, where it takes them.
     architecture:
         A name for people.
+    allow_value_dependent:
+        Accept that values of inputs (lengths, a mask) decide how the forward pass goes on. The
+        spec then holds for inputs that decide as the example inputs do.
 
     Returns
     -------
     PermutationSpec
         What is not understood is frozen, and listed in ``frozen`` and ``unknown_operators``.
-        Operator rules of plugins are used too.
+        Operator rules of plugins are used too. ``contract`` says what the spec holds for.
 
     Raises
     ------
     TraceError
-        If the module cannot be traced.
+        If the module cannot be traced, or values of its inputs decide.
     """
-    inputs = as_inputs(example_inputs)
-    return derive_spec(model, inputs, architecture=architecture).spec
+    return derive_spec(
+        model,
+        as_inputs(example_inputs),
+        architecture=architecture,
+        allow_value_dependent=allow_value_dependent,
+    ).spec
 
 
 def verify(
@@ -64,7 +76,12 @@ def verify(
 
 
 def explain(
-    model: nn.Module, example_inputs: Inputs, parameter: str, axis: int | None = None
+    model: nn.Module,
+    example_inputs: Inputs,
+    parameter: str,
+    axis: int | None = None,
+    *,
+    allow_value_dependent: bool = False,
 ) -> Explanation:
     """Why an axis of a parameter is in its group, or what froze it.
 
@@ -74,6 +91,8 @@ def explain(
         A name of the state dict.
     axis:
         None for all of its axes.
+    allow_value_dependent:
+        As for :func:`extract_spec`.
 
     Returns
     -------
@@ -87,5 +106,6 @@ def explain(
     SpecError
         If there is no such parameter or axis.
     """
-    derived = derive_spec(model, as_inputs(example_inputs))
+    inputs = as_inputs(example_inputs)
+    derived = derive_spec(model, inputs, allow_value_dependent=allow_value_dependent)
     return explain_axis(derived, parameter, axis)

@@ -15,7 +15,7 @@ __all__ = ["command"]
 @click.argument("parent")
 @click.argument("release", metavar="PERMUTATION")
 @REQUIRED_OUTPUT
-@settings_options(ApplySettings)
+@settings_options(ApplySettings, without=("allow_value_dependent",))
 @formatted
 def command(parent: str, release: str, output: str, settings: ApplySettings) -> Output:
     """Permute PARENT by the release PERMUTATION (a directory or repo) and write DIR.

@@ -47,11 +47,8 @@ def command(
         console.print(f"{len(spec.frozen)} frozen axes, {len(spec.unused)} unused parameters")
         for name, count in spec.unknown_operators.items():
             console.print(f"[yellow]unknown operator[/yellow] {escape(name)} ({count} times)")
-        if report.by_values:
-            console.print(
-                "a step depends on values of the inputs: the spec holds for inputs that "
-                "take the same way as the example inputs"
-            )
+        for line in spec.contract.lines() if spec.contract is not None else ():
+            console.print(escape(line))
         console.print(f"hash {spec.hash}, {report.seconds:.2f} s")
         for path in (output, graph):
             if path is not None:

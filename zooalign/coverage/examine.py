@@ -14,11 +14,10 @@ from zooalign.coverage.choose import block_types
 from zooalign.coverage.reasons import limits, reasons
 from zooalign.coverage.rows import ConverseRow, ErrorRow, Row
 from zooalign.graph.build import trace
-from zooalign.graph.capture import capture
 from zooalign.release.provenance import versions
 from zooalign.symmetry.converse import Converse, frozen_sets
 from zooalign.symmetry.derive import Derived, derive
-from zooalign.symmetry.extract import operator_rules
+from zooalign.symmetry.extract import capture_all, operator_rules
 from zooalign.symmetry.solve import solve
 from zooalign.zoo.libraries import adapter_named
 from zooalign.zoo.models import Model, open_model
@@ -143,9 +142,11 @@ def _derive(model: Model, row: Row, stages: _Stages) -> Derived:
     inputs = stages("inputs", lambda: model.example_inputs(proof.BATCH))
     row["inputs"] = [list(x.shape) for x in inputs if isinstance(x, Tensor)]
     start = time.perf_counter()
-    captured = stages("export", lambda: capture(module, inputs))
-    share = captured.export_seconds / (time.perf_counter() - start)
-    traced = stages("graph", lambda: trace(captured, operator_rules()))
+    # A row says whether values of inputs decide.
+    captured = stages("export", lambda: capture_all(module, inputs, allow_value_dependent=True))
+    exported = sum(graph.export_seconds for graph in (captured.graph, *captured.also))
+    share = exported / (time.perf_counter() - start)
+    traced = stages("graph", lambda: trace(captured.graph, operator_rules(), captured.also))
     # What a capture does after torch.export is part of making the graph.
     seconds["graph"] += (1 - share) * seconds["export"]
     seconds["export"] *= share

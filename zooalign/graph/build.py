@@ -8,10 +8,12 @@ import torch
 from torch import fx
 
 from zooalign.graph.arguments import named_arguments
-from zooalign.graph.capture import Capture, writes
+from zooalign.graph.capture import Capture
+from zooalign.graph.carried import is_state
 from zooalign.graph.choices import Choices
 from zooalign.graph.concrete import decides
 from zooalign.graph.decompose import decomposed
+from zooalign.graph.exported import writes
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
 from zooalign.graph.operator import Operator, Result, Tensor, Values
 from zooalign.graph.registry import OperatorRule, RuleFault, applied, knows_labels, lookup
@@ -35,20 +37,49 @@ class Traced:
     unknown_operators: Mapping[str, int]
 
 
-def trace(captured: Capture, rules: Mapping[str, OperatorRule]) -> Traced:
+def trace(
+    captured: Capture, rules: Mapping[str, OperatorRule], also: Sequence[Capture] = ()
+) -> Traced:
     """Apply the rules to every operator that an output depends on, in order.
 
     Inputs and outputs are fixed: their positions have a meaning outside the network. An operator
     without a rule is taken apart where every part has one
     (:func:`~zooalign.graph.decompose.decomposed`); any other (or whose rule fails) freezes all it
     touches and is named.
+
+    ``also`` are captures of the same module on inputs of other sizes. What they say of the
+    parameters holds too, so that only symmetries at all of these sizes are left.
     """
     captured = decomposed(captured, rules)
     sets = IndexSets()
-    values: dict[str, Any] = {}
     unknown: dict[str, int] = {}
     tensors: dict[str, Tensor] = {}  # by the first name in the state dict
-    live = _live(captured.graph)
+    values = _read(captured, sets, tensors, rules, unknown)
+    for other in also:
+        more: dict[str, int] = {}
+        _read(decomposed(other, rules), sets, tensors, rules, more)
+        unknown |= {name: max(count, unknown.get(name, 0)) for name, count in more.items()}
+    sets.operator = "the solution of all relations"  # no operator states what follows
+    first_names = {name: captured.tied.get(name, name) for name in captured.shapes}
+    for node, name in captured.parameters.items():
+        if first_names[name] in tensors:
+            values.setdefault(node, tensors[first_names[name]])
+    unused = tuple(
+        n for n, shape in captured.shapes.items() if first_names[n] not in tensors and shape
+    )
+    return Traced(captured, sets, values, unused, unknown)
+
+
+def _read(
+    captured: Capture,
+    sets: IndexSets,
+    tensors: dict[str, Tensor],
+    rules: Mapping[str, OperatorRule],
+    unknown: dict[str, int],
+) -> dict[str, Any]:
+    """The tensors of one graph by the names of its nodes."""
+    values: dict[str, Any] = {}
+    live = _live(captured)
     choices = Choices(captured.graph, captured.parameters, captured.inputs)
     for node in captured.graph.nodes:
         if node not in live:
@@ -56,20 +87,37 @@ def trace(captured: Capture, rules: Mapping[str, OperatorRule]) -> Traced:
         if node.op == "placeholder":
             values[node.name] = _placeholder(captured, sets, node, tensors)
         elif node.op == "output":
-            sets.operator = "output"
-            for output in _flat(fx.node.map_arg(node.args[0], lambda n: values.get(n.name))):
-                for axis in (*output.axes, output.labels):
-                    sets.fix(axis, Cause("output", "the network's output"))
+            outputs: Any = fx.node.map_arg(node.args[0], lambda n: values.get(n.name))
+            _outputs(captured, sets, outputs, tensors)
         elif node.op == "call_function":
             values[node.name] = _call(sets, node, values, rules, unknown, choices)
-    sets.operator = "the solution of all relations"  # no operator states what follows
-    used = {captured.parameters[n.name] for n in live if n.name in captured.parameters}
-    first_names = {name: captured.tied.get(name, name) for name in captured.shapes}
-    used = {first_names[name] for name in used}
-    unused = tuple(
-        n for n, shape in captured.shapes.items() if first_names[n] not in used and shape
-    )
-    return Traced(captured, sets, values, unused, unknown)
+    return values
+
+
+def _outputs(
+    captured: Capture, sets: IndexSets, outputs: Sequence[Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """What the network returns is fixed, and so is what it writes for the next call.
+
+    What it writes to a tensor of the state dict moves with that tensor: the next call finds it in
+    the order in which a permuted state dict holds it.
+    """
+    sets.operator = "output"
+    count = len(outputs) - len(captured.written)
+    for output in _flat(outputs[:count]):
+        for axis in (*output.axes, output.labels):
+            sets.fix(axis, Cause("output", "the network's output"))
+    for name, value in zip(captured.written, outputs[count:], strict=True):
+        stored = tensors.get(captured.tied.get(name, name))
+        for output in _flat(value):
+            if stored is None or stored.shape != output.shape:
+                for axis in output.axes:
+                    sets.fix(axis, Cause("output", f"what a call writes to '{name}'"))
+            else:
+                operator = Operator(sets, "aten.copy", name, {}, [output.shape])
+                sets.operator = f"the next call, which reads '{name}'"
+                operator.relate("*a, *a -> *a", stored, output)
+            sets.fix(output.labels, Cause("index", f"numbers of positions written to '{name}'"))
 
 
 def _placeholder(
@@ -85,13 +133,19 @@ def _placeholder(
         name = captured.tied.get(name, name)
         if name in tensors:
             return tensors[name]
-        axes = [sets.axis(n) for n in shape]
+        other = captured.shared.get(name)
+        together = Cause("shared memory", f"'{name}' and '{other}', which overlap")
+        axes = [sets.axis(n, together if other else None) for n in shape]
         if not value.is_floating_point() and not value.is_complex():
             for axis in axes:  # numbers that name positions
                 sets.fix(axis, Cause("index", f"the integer buffer '{name}'"))
         tensors[name] = Tensor(shape, sets.register(axes))
         return tensors[name]
-    if node.name in captured.constants:
+    place = captured.places.get(node.name)
+    if place is not None and is_state(place, captured.written, captured.shapes):
+        state = Cause("state", f"'{place}', which a call leaves for the next")
+        axes = [sets.axis(n, state) for n in shape]
+    elif node.name in captured.constants:
         axes = _constant_axes(sets, shape, captured.constants[node.name], node.name)
     else:
         axes = [sets.axis(n, Cause("input", f"the network's input '{node.name}'")) for n in shape]
@@ -245,11 +299,19 @@ def _flat(value: Any) -> list[Tensor]:
     return []
 
 
-def _live(graph: fx.Graph) -> set[fx.Node]:
-    """Nodes an output depends on, with the writes in place into one of them."""
-    live: set[fx.Node] = set()
+def _live(captured: Capture) -> set[fx.Node]:
+    """Nodes an output depends on, with the writes in place into one of them.
+
+    What a call writes to a tensor of the state dict belongs to that tensor, read or not.
+    """
+    graph, live = captured.graph, set[fx.Node]()
+    written = {captured.tied.get(name, name) for name in captured.written}
     # Values that Python read have decided how the graph goes on.
-    stack = [node for node in graph.nodes if node.op == "output" or decides(node)]
+    stack = [
+        node
+        for node in graph.nodes
+        if node.op == "output" or decides(node) or captured.parameters.get(node.name) in written
+    ]
     changes = [node for node in graph.nodes if node.op == "call_function" and writes(node)]
     while stack:
         while stack:

@@ -12,8 +12,10 @@ ways and left parameters unread: on another way they may belong to a group.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
 
@@ -24,11 +26,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
 from zooalign.errors import TraceError
+from zooalign.graph.call_effects import returning_assigned
 from zooalign.graph.module_runner import call_module
-from zooalign.graph.outputs import tensors
+from zooalign.graph.module_tensors import ModuleTensors
+from zooalign.graph.outputs import results
 from zooalign.graph.registry import aten
+from zooalign.graph.storage import identity, ties
 
-__all__ = ["Recording", "decides", "run"]
+__all__ = ["Decision", "Recording", "decides", "reached", "run"]
 
 
 # Python chooses how to go on by the result of these.
@@ -49,6 +54,24 @@ _OF_SHAPE = aten(
 )
 _MODES = ("_set_grad_enabled", "_enter_autocast", "_exit_autocast")
 _ESCAPES = ("numpy", "__array__", "__dlpack__")
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)[^\n]*\n\s*(.*)')
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An operator whose result decided how a run went on, and where it was called."""
+
+    operator: str
+    file: str = ""
+    line: int = 0
+    code: str = ""
+
+    @property
+    def where(self) -> str:
+        """For people: the operator, and the line of code."""
+        if not self.file:
+            return self.operator
+        return f"{self.operator} in {self.file}:{self.line} `{self.code}`"
 
 
 @dataclass(frozen=True)
@@ -58,19 +81,30 @@ class Recording:
     By placeholder name ``parameters`` has state-dict names of parameters and persistent buffers,
     ``constants`` the values that are not in the state dict (None on the meta device). ``inputs``
     are the placeholder names of the inputs, in order.
+
+    The graph returns the tensors of the module's result, and then what a call writes for the next
+    one: ``written`` has the names of these, in the state dict where they are there. ``held`` has by
+    placeholder name the module's own tensors that constants stand for, and where it holds them.
     """
 
     graph: fx.Graph
     parameters: Mapping[str, str]
     constants: Mapping[str, Tensor | None]
     inputs: tuple[str, ...]
+    written: tuple[str, ...] = ()
+    held: Mapping[str, tuple[str, Tensor]] = field(default_factory=dict)
 
 
-def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Recording:
+def run(
+    module: nn.Module, inputs: Sequence[Any], tensors: ModuleTensors
+) -> tuple[Recording, tuple[Decision, ...]]:
     """Run ``module`` (in eval mode already) on ``inputs`` and record every operator.
 
-    Parameters on the meta device get random values. ``tied`` has state-dict names with the first
-    name of the same tensor.
+    Parameters on the meta device get random values.
+
+    Returns
+    -------
+    The recording, and the operators by which values of inputs decided how the run went on.
 
     Raises
     ------
@@ -78,29 +112,41 @@ def run(module: nn.Module, inputs: Sequence[Any], tied: Mapping[str, str]) -> Re
         If a step depends on what the network computed from its parameters or on real numbers,
         leaves torch, or if the steps taken leave parameters unread.
     """
-    state = module.state_dict(keep_vars=True)
-    names = [name for name in state if name not in tied]
-    values = _values([state[name] for name in names])
+    tied = ties(tensors.stored)
+    names = [name for name in tensors.stored if name not in tied]
+    buffers = [n for n, _ in module.named_buffers() if n not in tensors.stored_name]
+    read = {**tensors.stored, **tensors.others}
+    values = _values([read[name] for name in (*names, *buffers)])
+    with returning_assigned(module) as assigned:
 
-    def call(values: list[Tensor], given: list[Any]) -> list[Tensor]:
-        state = dict(zip(names, values, strict=True))
-        state |= {name: state[first] for name, first in tied.items()}
-        with _NoEscape():
-            return tensors(call_module(module, state, tuple(given)))
+        def call(values: list[Tensor], given: list[Any]) -> list[Tensor]:
+            known = dict(zip((*names, *buffers), values, strict=True))
+            known |= {name: known[first] for name, first in tied.items()}
+            own = {name: known[stored] for name, stored in tensors.stored_name.items()}
+            own |= {name: known[name] for name in buffers}
+            with _NoEscape():
+                return [*results(call_module(module, own, tuple(given))), *values]
 
+        recorded = _traced(call, values, list(inputs))
+    return _read(recorded, names, buffers, assigned, tensors)
+
+
+def _traced(
+    call: Callable[..., list[Tensor]], values: list[Tensor], given: list[Any]
+) -> fx.GraphModule:
     functional: Callable[..., Any] = dispatch_functionalize(
         call, FunctionalTensorMode(pre_dispatch=True, export=True)
     )
     with torch.no_grad(), _exporting(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        recorded = make_fx(
+        recorded: fx.GraphModule = make_fx(
             functional,
             tracing_mode="real",
             pre_dispatch=True,
+            record_stack_traces=True,
             _error_on_data_dependent_ops=False,
-        )(values, list(inputs))
-    trainable = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    return _read(recorded, names, trainable, len(inputs))
+        )(values, given)
+    return recorded
 
 
 def _values(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -153,20 +199,28 @@ def _exporting() -> Iterator[None]:
 
 
 def _read(
-    recorded: fx.GraphModule, names: Sequence[str], trainable: set[str], count: int
-) -> Recording:
+    recorded: fx.GraphModule,
+    names: Sequence[str],
+    buffers: Sequence[str],
+    assigned: Sequence[str],
+    tensors: ModuleTensors,
+) -> tuple[Recording, tuple[Decision, ...]]:
     graph = recorded.graph
-    for node in list(graph.nodes):
+    for node in reversed(list(graph.nodes)):  # a mode is left by the node that entered it
         if any(mode in str(node.target) for mode in _MODES):
             graph.erase_node(node)
     slots = [node for node in graph.nodes if node.op == "placeholder"]
-    given = slots[len(names) : len(names) + count]
-    floating = {slot for slot in [*slots[: len(names)], *given] if _is_floating(slot)}
-    _refuse_computed(graph, floating)
+    stored, given = slots[: len(names)], slots[len(names) + len(buffers) :]
+    written = _written(graph, slots, (*names, *buffers), assigned)
+    _refuse_computed(graph, {slot for slot in [*stored, *given] if _is_floating(slot)})
     # What is kept of training beside the parameters may well be read by nothing.
-    owned = {slot: name for slot, name in zip(slots, names, strict=False) if name in trainable}
+    owned = {s: n for s, n in zip(stored, names, strict=True) if n in tensors.trainable}
     _refuse_unread(graph, owned)
-    constants = {}
+    constants, held = {}, {}
+    places = {identity(tensor): place for place, tensor in tensors.others.items()}
+    for slot, name in zip(slots[len(names) :], buffers, strict=False):
+        constants[slot.name] = None if tensors.others[name].is_meta else tensors.others[name]
+        held[slot.name] = (name, tensors.others[name])
     for node in list(graph.nodes):
         if node.op == "get_attr":
             value = getattr(recorded, str(node.target))
@@ -176,8 +230,25 @@ def _read(
             node.replace_all_uses_with(slot)
             graph.erase_node(node)
             constants[slot.name] = None if value.is_meta else value.detach()
-    parameters = {slot.name: name for slot, name in zip(slots, names, strict=False)}
-    return Recording(graph, parameters, constants, tuple(slot.name for slot in given))
+            held[slot.name] = (places.get(identity(value), node.name), value)
+    parameters = {slot.name: name for slot, name in zip(stored, names, strict=True)}
+    inputs = tuple(slot.name for slot in given)
+    recording = Recording(graph, parameters, constants, inputs, written, held)
+    return recording, _decisions(graph, given)
+
+
+def _written(
+    graph: fx.Graph, slots: Sequence[fx.Node], names: Sequence[str], assigned: Sequence[str]
+) -> tuple[str, ...]:
+    """Names of what the run wrote; of the values that it returns, only those stay outputs."""
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    count = len(output.args[0]) - len(names)
+    values = zip(names, slots, output.args[0][count:], strict=False)
+    changed = {name: value for name, slot, value in values if value is not slot}
+    new = dict(zip(assigned, output.args[0][count - len(assigned) : count], strict=True))
+    written = {**changed, **new}
+    output.args = ((*output.args[0][: count - len(assigned)], *written.values()),)
+    return tuple(written)
 
 
 def _is_floating(slot: fx.Node) -> bool:
@@ -190,21 +261,63 @@ def _refuse_unread(graph: fx.Graph, parameters: Mapping[fx.Node, str]) -> None:
 
     What constants decide is the same for all inputs and parameters.
     """
-    given: set[fx.Node] = set()
-    chosen = False
-    for node in graph.nodes:
-        base = str(node.target).rsplit(".", 1)[0]
-        if node.op == "placeholder":
-            given.add(node)
-        elif base not in _OF_SHAPE and any(part in given for part in node.all_input_nodes):
-            given.add(node)
-            chosen = chosen or base in _CHOOSES
+    given = reached(graph, [node for node in graph.nodes if node.op == "placeholder"])
+    chosen = any(
+        _base(node) in _CHOOSES and any(part in given for part in node.all_input_nodes)
+        for node in graph.nodes
+    )
     unread = [name for slot, name in parameters.items() if not slot.users and _is_floating(slot)]
     if chosen and unread:
         raise TraceError(
             f"inputs decide which steps are taken, and those taken leave '{unread[0]}' unread: "
             "other inputs may use it"
         )
+
+
+def _decisions(graph: fx.Graph, inputs: Sequence[fx.Node]) -> tuple[Decision, ...]:
+    """Where values of inputs decided: each line of code once."""
+    depends = reached(graph, inputs)
+    found = (
+        _decision(node)
+        for node in graph.nodes
+        if decides(node) and any(part in depends for part in _value_operands(node))
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _decision(node: fx.Node) -> Decision:
+    operator = str(node.target)
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    if not frames:
+        return Decision(operator)
+    outside = [frame for frame in frames if "/torch/" not in frame[0]]
+    file, line, code = (outside or frames)[-1]
+    return Decision(operator, file, int(line), code.strip())
+
+
+def reached(graph: fx.Graph, sources: Iterable[fx.Node]) -> set[fx.Node]:
+    """Nodes whose values depend on those of the sources."""
+    depends = set(sources)
+    for node in graph.nodes:
+        if _base(node) not in _OF_SHAPE and any(part in depends for part in _read_by(node)):
+            depends.add(node)
+    return depends
+
+
+def _base(node: fx.Node) -> str:
+    return str(node.target).rsplit(".", 1)[0]
+
+
+def _read_by(node: fx.Node) -> Sequence[fx.Node]:
+    """The operands on whose values the result depends.
+
+    The second result of packing a sequence is how many rows each step has, by the lengths alone.
+    """
+    if node.target is operator.getitem and node.args[1] == 1:
+        packed: Any = node.args[0]
+        if _base(packed) == "aten._pack_padded_sequence":
+            return [part for part in packed.args[1:2] if isinstance(part, fx.Node)]
+    return node.all_input_nodes
 
 
 def decides(node: fx.Node) -> bool:
@@ -226,17 +339,13 @@ def _boolean(table: Any) -> bool:
 
 def _refuse_computed(graph: fx.Graph, floating: set[fx.Node]) -> None:
     """Raise if a decision depends on a parameter or a real number of the inputs."""
-    computed = set(floating)
+    computed = reached(graph, floating)
     for node in graph.nodes:
-        if node.op != "call_function" or str(node.target).rsplit(".", 1)[0] in _OF_SHAPE:
-            continue
         if decides(node) and any(part in computed for part in _value_operands(node)):
             raise TraceError(
                 "a step depends on values that the network computes or on real numbers of its "
-                f"inputs: {node.target} '{node.name}'"
+                f"inputs: {_decision(node).where}"
             )
-        if any(part in computed for part in node.all_input_nodes):
-            computed.add(node)
 
 
 def _value_operands(node: fx.Node) -> list[fx.Node]:

@@ -17,7 +17,8 @@ from torch._ops import OpOverload
 from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from zooalign.graph.capture import Capture, put_in_place, writes
+from zooalign.graph.capture import Capture
+from zooalign.graph.exported import put_in_place, writes
 from zooalign.graph.registry import OperatorRule, lookup
 
 __all__ = ["decomposed"]

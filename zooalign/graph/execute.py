@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.utils._pytree import tree_leaves
 
 from zooalign.errors import SpecError
 from zooalign.graph.capture import Capture
@@ -29,19 +30,21 @@ def steps(
 
     Yields
     ------
-    Each node and its value, placeholders first; the output node last, with a tuple.
+    Each node and its value, placeholders first; the output node last, with a tuple of what the
+    module returns (not of what it writes for the next call).
     A node that works in place may change a value later. The caller may write into the value of a
     node that is not a view before asking for the next node: later nodes see the change.
     """
     device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
     remaining = {node: len(node.users) for node in captured.graph.nodes}
     values: dict[fx.Node, Any] = {}
-    given = dict(zip(captured.inputs, inputs, strict=True))
+    given = dict(zip(captured.inputs, tree_leaves(tuple(inputs)), strict=True))
     for node in captured.graph.nodes:
         if node.op == "placeholder":
             value = _placeholder(captured, node.name, state, given, device, dtype)
         elif node.op == "output":
             value = tuple(fx.node.map_arg(node.args[0], lambda n: values[n]))
+            value = value[: len(value) - len(captured.written)]
         elif str(node.target) in _SKIPPED:
             value = None
         else:

@@ -246,7 +246,8 @@ class Graphs:
             raise DataError("activation matching takes positional inputs only, not keywords")
         key = tuple((tuple(x.shape), x.dtype) for x in batch.args if isinstance(x, Tensor))
         if key not in self._known:
-            derived = derive_spec(self.module, batch.args)
+            allow = self.spec.value_dependent
+            derived = derive_spec(self.module, batch.args, allow_value_dependent=allow)
             if derived.spec.hash != self.spec.hash:
                 raise MergeError(
                     f"with inputs of shapes {[shape for shape, _ in key]} the module has the "

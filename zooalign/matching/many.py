@@ -161,7 +161,8 @@ def match_many(
     chosen = ManyOptions.given("matching of many networks", options)
     sequences = [[n] if isinstance(n, Mapping) else list(n) for n in networks]
     _require_fitting(spec, sequences, chosen.references)
-    many = _Networks(spec, sequences, module, data, seed, progress or silent_steps)
+    checked = spec.checked(data)
+    many = _Networks(spec, sequences, module, checked, seed, progress or silent_steps)
     with torch.no_grad():
         return many.match(chosen)
 

@@ -125,6 +125,8 @@ def match(
     ------
     MergeError
         For an unknown method or option, missing data, or state dicts of different architectures.
+    DataError
+        If the data is of a size for which the spec does not hold.
     """
     solver = solver_named(method).given(f"{method} matching", options)
     if module is None:
@@ -134,7 +136,7 @@ def match(
         _fitting_state(spec, target, "target"),
         _fitting_state(spec, source, "source"),
         module,
-        data,
+        spec.checked(data),
         seed,
         progress or silent_steps,
     )

@@ -93,7 +93,8 @@ def merge_states(
     captured = None
     if correction.repair:
         # Values do not matter to a trace, so 16-bit models see the float32 inputs they run on.
-        captured = capture(module, next(read_batches(data)).args)
+        inputs = next(read_batches(data)).args
+        captured = capture(module, inputs, allow_value_dependent=spec.value_dependent)
     averaged = dict(average)
     device = device_of(averaged) if correction.device is None else correction.device
     before = float_state(averaged, device)

@@ -76,7 +76,7 @@ def barrier_models(
     """
     if settings.plot is not None:
         _require_plottable(Path(settings.plot))
-    family = open_family([a, b], model=settings.model, allow_pickle=settings.allow_pickle)
+    family = open_family([a, b], settings)
     scored, tested, calibration = (
         None if text is None else open_for(family.first, text, settings.loading)
         for text in (settings.data, settings.test, settings.calibration)

@@ -135,7 +135,7 @@ def _measured(
     progress: Progress,
 ) -> Connected:
     flat = [name for names in checkpoints for name in names] or list(references)
-    family = open_family(flat, model=settings.model, allow_pickle=settings.allow_pickle)
+    family = open_family(flat, settings)
     scored = open_for(family.first, settings.data, settings.loading)
     calibrating = scored
     if settings.calibration is not None:

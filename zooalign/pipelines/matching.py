@@ -106,7 +106,7 @@ class OpenedInputs:
 
 def open_inputs(references: Sequence[str], settings: AlignSettings) -> OpenedInputs:
     """Open the models of ``references`` and the data of ``settings``."""
-    family = open_family(references, model=settings.model, allow_pickle=settings.allow_pickle)
+    family = open_family(references, settings)
     calibration, scored = (
         None if text is None else open_for(family.first, text, settings.loading)
         for text in (settings.data, settings.evaluate)

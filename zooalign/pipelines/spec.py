@@ -9,6 +9,7 @@ from zooalign.release.opening import derive_for
 from zooalign.release.results import Report, merged_fields
 from zooalign.release.settings import OpenSettings, VerifySettings
 from zooalign.symmetry import Derived, Verification, verify
+from zooalign.symmetry.contract import Contract
 from zooalign.symmetry.groups import Member
 from zooalign.symmetry.spec_file import to_dict
 from zooalign.zoo.models import Model, open_architecture
@@ -60,6 +61,7 @@ class _Derived:
     frozen: tuple[FrozenResult, ...]
     unused: tuple[str, ...]
     unknown_operators: Mapping[str, int]
+    contract: Contract | None = None
     hash: str
 
 
@@ -145,7 +147,9 @@ def spec_for(reference: str, settings: OpenSettings | None = None) -> SpecReport
     settings = settings or OpenSettings()
     opened = open_architecture(reference, model=settings.model, allow_pickle=settings.allow_pickle)
     start = time.perf_counter()
-    derived = derive_for(opened, opened.build())
+    derived = derive_for(
+        opened, opened.build(), allow_value_dependent=settings.allow_value_dependent
+    )
     return SpecReport(opened, derived, time.perf_counter() - start)
 
 

@@ -228,7 +228,15 @@ class OpenedRelease:
     @cached_property
     def derived_spec(self) -> PermutationSpec:
         """The spec derived from the architecture anew."""
-        return derive_for(self.model, self.module).spec
+        accepted = self.accepts_value_dependent
+        return derive_for(self.model, self.module, allow_value_dependent=accepted).spec
+
+    @property
+    def accepts_value_dependent(self) -> bool:
+        """Whether it is accepted that values of inputs decide: by the request or the release."""
+        return self.request.allow_value_dependent or (
+            layout.SPEC in self.names and self.spec.value_dependent
+        )
 
     @cached_property
     def fitted_shapes(self) -> LazyTensors:

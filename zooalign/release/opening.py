@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, MergeError, ModelReferenceError
 from zooalign.graph.lazy_state import LazyTensors
+from zooalign.release.settings import OpenSettings
 from zooalign.symmetry import Derived, PermutationSpec, derive_spec
 from zooalign.zoo.building import state_dict_for
 from zooalign.zoo.checkpoint import Checkpoint, is_finite
@@ -61,9 +62,7 @@ class Family:
         )
 
 
-def open_family(
-    references: Sequence[str], *, model: str | None = None, allow_pickle: bool = False
-) -> Family:
+def open_family(references: Sequence[str], settings: OpenSettings | None = None) -> Family:
     """Open models that must be of one architecture.
 
     Raises
@@ -74,13 +73,15 @@ def open_family(
     MergeError
         If they are not of one architecture.
     """
-    opened = [_with_weights(ref, model, allow_pickle) for ref in references]
+    settings = settings or OpenSettings()
+    opened = [_with_weights(ref, settings.model, settings.allow_pickle) for ref in references]
     first = opened[0]
     module = first.build()
-    derived = derive_for(first, module)
+    allow = settings.allow_value_dependent
+    derived = derive_for(first, module, allow_value_dependent=allow)
     members = tuple(_member(model, first, module) for model in opened)
     for other in opened[1:]:
-        _require_same_computation(first, derived.spec, other)
+        _require_same_computation(first, derived.spec, other, allow)
     return Family(members, module, derived)
 
 
@@ -125,11 +126,13 @@ def _member(model: Model, first: Model, module: nn.Module) -> FamilyMember:
     return FamilyMember(model, model.checkpoint, state)
 
 
-def _require_same_computation(first: Model, spec: PermutationSpec, other: Model) -> None:
+def _require_same_computation(
+    first: Model, spec: PermutationSpec, other: Model, allow_value_dependent: bool
+) -> None:
     """Equal shapes are not enough: another configuration may compute something else."""
     if other.architecture.to_json() == first.architecture.to_json():
         return
-    theirs = derive_for(other, other.build()).spec
+    theirs = derive_for(other, other.build(), allow_value_dependent=allow_value_dependent).spec
     if theirs.hash != spec.hash:
         raise MergeError(
             f"'{first.reference}' ({first.architecture.name}) and '{other.reference}' "
@@ -138,6 +141,11 @@ def _require_same_computation(first: Model, spec: PermutationSpec, other: Model)
         )
 
 
-def derive_for(model: Model, module: nn.Module) -> Derived:
+def derive_for(model: Model, module: nn.Module, *, allow_value_dependent: bool = False) -> Derived:
     """The spec of an opened model whose built module is at hand."""
-    return derive_spec(module, model.example_inputs(_BATCH), architecture=model.architecture.name)
+    return derive_spec(
+        module,
+        model.example_inputs(_BATCH),
+        architecture=model.architecture.name,
+        allow_value_dependent=allow_value_dependent,
+    )

@@ -53,6 +53,13 @@ ModelOption = Annotated[
 AllowPickle = Annotated[
     bool, option("Also read .bin, .pth and .pt files (with weights_only=True).")
 ]
+AllowValueDependent = Annotated[
+    bool,
+    option(
+        "Accept an architecture in which values of inputs (lengths, a mask) decide the steps: the "
+        "spec holds for inputs that decide alike."
+    ),
+]
 Overwrite = Annotated[bool, option("Replace an existing model directory.")]
 Seed = Annotated[int, option("Seed for everything that is random.")]
 MatchingData = Annotated[
@@ -87,6 +94,7 @@ class OpenSettings:
 
     model: ModelOption = None
     allow_pickle: AllowPickle = False
+    allow_value_dependent: AllowValueDependent = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +141,9 @@ class AlignSettings(OpenSettings):
     )
 
     def record(self) -> dict[str, Any]:
-        """The ``settings`` of a provenance."""
-        return {name: getattr(self, name) for name in self.recorded}
+        """The ``settings`` of a provenance; what was accepted is left out where nothing was."""
+        accepted = {"allow_value_dependent": True} if self.allow_value_dependent else {}
+        return {name: getattr(self, name) for name in self.recorded} | accepted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,21 +2,32 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType, ModuleType
 from typing import Any
 
 from torch import nn
 
+from zooalign.errors import TraceError
 from zooalign.graph.build import trace
-from zooalign.graph.capture import capture
+from zooalign.graph.capture import Capture, capture
 from zooalign.graph.registry import OperatorRule, collect
+from zooalign.graph.sizes import Place, enlarged, single_axes, takes
 from zooalign.hooks.manager import ALLOW_LIST, items_of
 from zooalign.operators import FAMILIES
+from zooalign.symmetry.contract import Contract, contract_of
 from zooalign.symmetry.derive import Derived, derive
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["derive_spec", "extract_spec", "operator_rules", "rules_problem"]
+__all__ = [
+    "Captured",
+    "capture_all",
+    "derive_spec",
+    "extract_spec",
+    "operator_rules",
+    "rules_problem",
+]
 
 
 def operator_rules() -> Mapping[str, OperatorRule]:
@@ -41,17 +52,67 @@ def _rules(allowed: str | None) -> Mapping[str, OperatorRule]:
     return MappingProxyType(collect(*FAMILIES, *modules))
 
 
+@dataclass(frozen=True)
+class Captured:
+    """A module's computation on its example inputs, and at other sizes of axes of one position.
+
+    ``contract`` says what a spec holds for that is derived from it.
+    """
+
+    graph: Capture
+    also: tuple[Capture, ...]
+    contract: Contract
+
+
+def capture_all(
+    module: nn.Module, example_inputs: Sequence[Any], *, allow_value_dependent: bool = False
+) -> Captured:
+    """Capture a module on its example inputs.
+
+    Where an axis of these has one position, it is captured with several too, if it takes them:
+    at most two captures in all where the module takes several along all such axes.
+
+    Raises
+    ------
+    TraceError
+        As :func:`zooalign.graph.capture.capture`.
+    """
+    allow = allow_value_dependent
+    graph = capture(module, example_inputs, allow_value_dependent=allow)
+    single = single_axes(example_inputs)
+    also, varying = None, single
+    if single:
+        also = _larger(module, example_inputs, single, allow)
+        if also is None and len(single) > 1:
+            varying = takes(module, example_inputs, single)
+            also = _larger(module, example_inputs, varying, allow) if varying else None
+    contract = contract_of(example_inputs, graph.decisions, varying if also else (), single)
+    return Captured(graph, () if also is None else (also,), contract)
+
+
+def _larger(
+    module: nn.Module, inputs: Sequence[Any], places: Sequence[Place], allow: bool
+) -> Capture | None:
+    try:
+        return capture(module, enlarged(module, inputs, places), allow_value_dependent=allow)
+    except TraceError:
+        return None
+
+
 def derive_spec(
     module: nn.Module,
     example_inputs: Sequence[Any],
     *,
     architecture: str = "",
     rules: Mapping[str, OperatorRule] | None = None,
+    allow_value_dependent: bool = False,
 ) -> Derived:
     """As :func:`extract_spec`, with the graph the spec was read from."""
-    captured = capture(module, example_inputs)
-    traced = trace(captured, operator_rules() if rules is None else rules)
-    return derive(traced, architecture or type(module).__name__)
+    captured = capture_all(module, example_inputs, allow_value_dependent=allow_value_dependent)
+    rules = operator_rules() if rules is None else rules
+    traced = trace(captured.graph, rules, captured.also)
+    derived = derive(traced, architecture or type(module).__name__)
+    return replace(derived, spec=replace(derived.spec, contract=captured.contract))
 
 
 def extract_spec(
@@ -60,6 +121,7 @@ def extract_spec(
     *,
     architecture: str = "",
     rules: Mapping[str, OperatorRule] | None = None,
+    allow_value_dependent: bool = False,
 ) -> PermutationSpec:
     """Derive the permutation symmetries of a module from its computation.
 
@@ -69,12 +131,16 @@ def extract_spec(
         Any module that ``torch.export`` can trace. Parameters may be on the meta device: no
         weight is read or allocated. It is traced in eval mode and left as it was.
     example_inputs:
-        Positional inputs; only shapes and dtypes matter. The spec does not depend on the batch
-        size.
+        Positional inputs; only shapes and dtypes matter. Along axes of one position the module is
+        traced with several too, where it takes them: what holds for a batch of one row or one
+        token alone is no symmetry. Where it does not, the spec's ``contract`` says so.
     architecture:
         A name for people.
     rules:
         Operator rules by name, instead of those of zooalign and its plugins.
+    allow_value_dependent:
+        Accept a module in which values of inputs decide how the forward pass goes on (lengths, a
+        mask): the spec then holds for inputs that take the same way as the example inputs.
 
     Returns
     -------
@@ -84,7 +150,7 @@ def extract_spec(
     Raises
     ------
     TraceError
-        If the module cannot be captured.
+        If the module cannot be captured, or values of its inputs decide.
 
     Examples
     --------
@@ -94,4 +160,10 @@ def extract_spec(
     >>> [(g.id, g.structure) for g in spec.groups]
     [('0.weight:0', 'S_8')]
     """
-    return derive_spec(module, example_inputs, architecture=architecture, rules=rules).spec
+    return derive_spec(
+        module,
+        example_inputs,
+        architecture=architecture,
+        rules=rules,
+        allow_value_dependent=allow_value_dependent,
+    ).spec

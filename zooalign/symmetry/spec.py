@@ -15,16 +15,19 @@ describes the file format.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from zooalign.errors import SpecError
 from zooalign.graph.lazy_state import StateView
+from zooalign.graph.module_tensors import EXTRA_STATE
 from zooalign.symmetry.apply import is_still, rearranged, sources
+from zooalign.symmetry.contract import Contract
 from zooalign.symmetry.groups import Frozen, Group, Member, Size
 from zooalign.symmetry.permutation import Permutation
 
@@ -58,6 +61,9 @@ class PermutationSpec:
         Names of the state dict that share a tensor, with the first name of that tensor.
     architecture:
         A name for people; not part of the hash.
+    contract:
+        The computation that the spec holds for; not part of the hash. None where a file of an
+        earlier version does not say it.
     """
 
     shapes: Mapping[str, tuple[Size, ...]]
@@ -69,6 +75,18 @@ class PermutationSpec:
     buffers: tuple[str, ...] = ()
     tied: Mapping[str, str] = field(default_factory=dict)
     architecture: str = ""
+    contract: Contract | None = None
+
+    @property
+    def value_dependent(self) -> bool:
+        """Whether values of inputs decided in the computation that the spec was derived from."""
+        return self.contract is not None and bool(self.contract.value_dependent)
+
+    def checked(self, batches: Iterable[Any] | None) -> Iterable[Any] | None:
+        """The batches, where a size for which the spec does not hold is a DataError when read."""
+        if batches is None or self.contract is None:
+            return batches
+        return self.contract.checked(batches)
 
     @cached_property
     def log10_order(self) -> float:
@@ -211,7 +229,12 @@ class PermutationSpec:
         return {n: self.apply_to_tensor(permutation, n, t) for n, t in state_dict.items()}
 
     def apply_to_tensor(self, permutation: Permutation, name: str, tensor: Tensor) -> Tensor:
-        """One tensor of a state dict, permuted; the tensor itself where nothing in it moves."""
+        """One tensor of a state dict, permuted; the tensor itself where nothing in it moves.
+
+        What a module adds to its state dict by ``get_extra_state`` is no tensor and is left alone.
+        """
+        if name.rpartition(".")[2] == EXTRA_STATE:
+            return tensor
         if name not in self.shapes:
             raise SpecError(f"the spec has no tensor '{name}': it is for another architecture")
         if tuple(tensor.shape) != self.shapes[name]:

@@ -37,6 +37,8 @@ def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     first: dict[int, Tensor] = {}
     for name, tensor in module.state_dict(keep_vars=True).items():
+        if not isinstance(tensor, Tensor):  # of get_extra_state
+            continue
         if id(tensor) in first:
             state[name] = first[id(tensor)]
             continue
