@@ -1,11 +1,12 @@
-"""The arguments of a call in a graph, by their names in the operator's schema."""
+"""The arguments of a call, by their names in the operator's schema."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import fx
 
-__all__ = ["named_arguments", "plain_name"]
+__all__ = ["boolean", "dense", "named_arguments", "plain_name"]
 
 
 def named_arguments(
@@ -30,3 +31,22 @@ def plain_name(node: Any) -> str:
     """The operator without library, overload and the mark of writing in place: ``add``."""
     parts = str(node.target).split(".")
     return parts[1].removesuffix("_") if parts[0] == "aten" and len(parts) > 1 else ""
+
+
+def boolean(tensors: Mapping[str, Sequence[torch.Tensor]]) -> frozenset[str]:
+    """Names of the arguments that are boolean tensors, or lists of them."""
+    return frozenset(n for n, all_of_it in tensors.items() if any(map(_is_boolean, all_of_it)))
+
+
+def dense(tensors: Mapping[str, Sequence[torch.Tensor]]) -> frozenset[str]:
+    """Names of the arguments that are all of their storage, row by row."""
+    return frozenset(n for n, all_of_it in tensors.items() if any(map(_is_dense, all_of_it)))
+
+
+def _is_boolean(tensor: torch.Tensor) -> bool:
+    return tensor.dtype == torch.bool
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    size = tensor.untyped_storage().nbytes()
+    return tensor.is_contiguous() and size == tensor.numel() * tensor.itemsize

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from zooalign.graph.arguments import named_arguments
+from zooalign.graph.arguments import boolean, dense, named_arguments
 from zooalign.graph.capture import Capture
 from zooalign.graph.carried import is_state
 from zooalign.graph.choices import Choices
@@ -246,11 +246,10 @@ def _shapes(value: Any) -> list[tuple[int, ...]]:
 def _known_values(node: fx.Node, choices: Choices) -> Values:
     """What the graph tells about the values of a call's operands."""
     arguments = named_arguments(node, node.args, node.kwargs)
+    tensors = {name: _metas(value) for name, value in arguments.items()}
     return Values(
-        boolean=frozenset(
-            n for n, value in arguments.items() if any(map(_is_boolean, _metas(value)))
-        ),
-        dense=frozenset(n for n, value in arguments.items() if any(map(_is_dense, _metas(value)))),
+        boolean=boolean(tensors),
+        dense=dense(tensors),
         ties=str(node.target) in _CHOOSE and choices.may_tie(node),
         order_is_seen=str(node.target) in _CHOOSE and choices.order_is_seen(node),
         overwritten=_overwritten(node),
@@ -261,16 +260,6 @@ def _metas(value: Any) -> list[torch.Tensor]:
     values = value if isinstance(value, (list, tuple)) else [value]
     metas = [v.meta.get("val") for v in values if isinstance(v, fx.Node)]
     return [meta for meta in metas if isinstance(meta, torch.Tensor)]
-
-
-def _is_boolean(tensor: torch.Tensor) -> bool:
-    return tensor.dtype == torch.bool
-
-
-def _is_dense(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is its whole storage, row by row."""
-    size = tensor.untyped_storage().nbytes()
-    return tensor.is_contiguous() and size == tensor.numel() * tensor.itemsize
 
 
 _CHOOSE = {"aten.topk.default", "aten.argmax.default", "aten.argmin.default"}
