@@ -11,7 +11,21 @@ from zooalign.graph.registry import OperatorRule, lookup
 from zooalign.symmetry.extract import operator_rules
 from zooalign.testing.rules import check
 
-_OTHER_FORMS = ("out", "Dimname", "dimname", "names", "generator", "complex")
+# Memory that is not initialised has no values that could be compared.
+_WITHOUT_VALUES = ("empty", "new_empty")
+
+
+def _of_tensors(overload: Any) -> bool:
+    """Whether an overload gives tensors, and takes what a graph has: no names, no results."""
+    schema = overload._schema
+    types = " ".join(str(argument.type) for argument in schema.arguments)
+    if any(argument.is_out for argument in schema.arguments) or "str" in overload._overloadname:
+        return overload._overloadname == "ord_str"
+    if overload._overloadname.startswith("prim_"):  # of TorchScript alone
+        return False
+    kinds = ("Dimname", "List[str]", "Generator]]", "Dict")
+    gives = any("Tensor" in str(result.type) for result in schema.returns)
+    return gives and "Tensor" in types and not any(kind in types for kind in kinds)
 
 
 def overloads() -> Iterator[tuple[str, Any, OperatorRule]]:
@@ -21,7 +35,7 @@ def overloads() -> Iterator[tuple[str, Any, OperatorRule]]:
         for packet in (base, f"{base}_"):
             found = getattr(torch.ops.aten, packet, None)
             for overload in found.overloads() if found is not None else ():
-                if any(form in overload for form in _OTHER_FORMS):
+                if packet.startswith(_WITHOUT_VALUES) or not _of_tensors(getattr(found, overload)):
                     continue
                 name = f"aten.{packet}.{overload}"
                 rule = lookup(rules, name)

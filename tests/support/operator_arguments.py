@@ -181,9 +181,8 @@ def _grouped(d: Draw) -> dict[str, Any]:
 def _pool(rank: int, adaptive: bool) -> Form:
     def form(d: Draw) -> dict[str, Any]:
         x = d.normal(*d.shape(1, 2), *[4] * rank) if d.chance(0.5) else d.normal(2, 3, *[4] * rank)
-        name = "input" if adaptive and False else "self"
         sizes = {"output_size": [2] * rank} if adaptive else {"kernel_size": [2] * rank}
-        return {name: x, **sizes}
+        return {"self": x, **sizes}
 
     return form
 
@@ -390,7 +389,13 @@ def _masked(d: Draw) -> dict[str, Any]:
 def _grid(d: Draw) -> dict[str, Any]:
     x, grid = d.normal(d.size(), d.size(), 3, 3), d.normal(1, 2, 3, 2)
     x = x[:1]
-    return {"input": x, "grid": grid, "interpolation_mode": 0, "padding_mode": 0, "align_corners": False}
+    return {
+        "input": x,
+        "grid": grid,
+        "interpolation_mode": 0,
+        "padding_mode": 0,
+        "align_corners": False,
+    }
 
 
 def _shuffled(d: Draw) -> dict[str, Any]:
@@ -425,6 +430,32 @@ def _ones(d: Draw) -> dict[str, Any]:
 def _inside(d: Draw) -> dict[str, Any]:
     elements = d.integers(d.shape(1, 2), 3)
     return {"elements": elements, "test_elements": d.integers((d.size(),), 3)}
+
+
+def _merge_by_number(d: Draw) -> dict[str, Any]:
+    x = d.normal(*d.shape(1, 3))
+    return {"self": x, "source": 0, "destination": d.random.randrange(x.ndim)}
+
+
+_MODES = ("nearest1d linear1d", "nearest2d bilinear2d bicubic2d", "nearest3d trilinear3d")
+
+
+def _resize(rank: int) -> Form:
+    def form(d: Draw) -> dict[str, Any]:
+        size = {"output_size": [4] * rank, "align_corners": d.chance(0.5), "scale_factors": None}
+        return {"input": (x := d.normal(d.size(), d.size(), *[3] * rank)), "self": x, **size}
+
+    return form
+
+
+def _bits(d: Draw) -> dict[str, Any]:
+    shape = d.shape(0, 3)
+    other = d.integers(d.broadcast(shape), 4)
+    return {"self": d.integers(shape, 8), "other": other}
+
+
+def _shift(d: Draw) -> dict[str, Any]:
+    return _bits(d)
 
 
 FORMS: dict[str, Form] = {
@@ -488,9 +519,8 @@ FORMS: dict[str, Form] = {
         **{"output_size": [4, 4], "kernel_size": [2, 2], "dilation": [1, 1]},
         **{"padding": [0, 0], "stride": [2, 2]},
     },
-    "embedding": _pattern("weight vd") and (
-        lambda d: {"weight": d.normal(4, d.size()), "indices": d.integers(d.shape(0, 2), 4)}
-    ),
+    "embedding": _pattern("weight vd")
+    and (lambda d: {"weight": d.normal(4, d.size()), "indices": d.integers(d.shape(0, 2), 4)}),
     "embedding_bag": _bag,
     "isin": _inside,
     "index_select": _written_by_number,
@@ -513,19 +543,64 @@ FORMS: dict[str, Form] = {
     "concat": _side_by_side,
     "stack": _stacked,
     "broadcast_tensors": lambda d: {"tensors": [d.normal(s := 3, 2), d.normal(2), d.normal(s, 1)]},
-    **{
-        name: _cut
-        for name in (
-            "slice narrow select unbind split split_with_sizes chunk tensor_split unsafe_chunk "
-            "unsafe_split split_copy split_with_sizes_copy slice_scatter"
-        ).split()
-    },
+    **dict.fromkeys(
+        [
+            "slice",
+            "narrow",
+            "select",
+            "unbind",
+            "split",
+            "split_with_sizes",
+            "chunk",
+            "tensor_split",
+            "unsafe_chunk",
+            "unsafe_split",
+            "split_copy",
+            "split_with_sizes_copy",
+            "slice_scatter",
+        ],
+        _cut,
+    ),
     "select_scatter": _selected,
     "pad": _padded(None),
     "constant_pad_nd": _padded(None),
     **{f"{kind}_pad1d": _padded(1) for kind in ("reflection", "replication")},
     **{f"{kind}_pad2d": _padded(2) for kind in ("reflection", "replication")},
     "roll": _rolled,
+    "_weight_norm": lambda d: {
+        "v": (v := d.normal(*d.shape(1, 3))),
+        "g": d.normal(len(v), *[1] * (v.ndim - 1)),
+        "dim": 0,
+    },
+    "_reshape_alias": lambda d: {"self": d.normal(4, 6), "size": [6, 4], "stride": [4, 1]},
+    "linalg_norm": lambda d: {
+        "self": d.normal(*d.shape(2, 3)),
+        "ord": d.random.choice(["fro", "nuc"]) if d.chance(0.5) else d.random.choice([1, 2, -2]),
+        "dim": d.random.choice([[0, 1], [1, 0]]),
+    },
+    "_unsafe_index": lambda d: _listed(d, False),
+    "_unsafe_index_put": lambda d: _listed(d, True),
+    "view_as_complex": lambda d: {"self": torch.randn(*d.shape(0, 2), 2, dtype=_FLOAT)},
+    "_conj": lambda d: {"self": torch.view_as_complex(torch.randn(*d.shape(0, 2), 2))},
+    "view_as_real": lambda d: {"self": torch.view_as_complex(torch.randn(*d.shape(0, 2), 2))},
+    "imag": lambda d: {"self": torch.view_as_complex(torch.randn(*d.shape(0, 2), 2))},
+    "masked_fill": lambda d: {
+        "self": (x := d.normal(*d.shape(1, 3))),
+        "mask": d.booleans(*d.broadcast(tuple(x.shape))),
+        "value": torch.tensor(2.0),
+    },
+    **{
+        f"upsample_{mode}": _resize(n)
+        for n, modes in enumerate(_MODES, start=1)
+        for mode in modes.split()
+    },
+    **{f"_upsample_nearest_exact{n}d": _resize(n) for n in (1, 2, 3)},
+    **{f"_upsample_{mode}2d_aa": _resize(2) for mode in ("bilinear", "bicubic")},
+    **{f"{name}_{way}_shift": _shift for name in ("bitwise",) for way in ("left", "right")},
+    **{f"bitwise_{name}": _bits for name in ("and", "or", "xor", "not")},
+    **{f"__{name}__": _bits for name in ("and", "or", "xor", "lshift", "rshift")},
+    **{f"_adaptive_avg_pool{n}d": _pool(n, True) for n in (2, 3)},
+    **{f"adaptive_{kind}_pool3d": _pool(3, True) for kind in ("avg", "max")},
     "lstm_cell": _cell(4, 2),
     "gru_cell": _cell(3, 1),
     "rnn_tanh_cell": _cell(1, 1),
@@ -535,7 +610,7 @@ FORMS: dict[str, Form] = {
     "rnn_tanh": _recurrent(1, 1),
     "rnn_relu": _recurrent(1, 1),
     "cosine_similarity": lambda d: {"x1": d.normal(3, 4), "x2": d.normal(*d.broadcast((3, 4)))},
-    **{name: _pair for name in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")},
+    **dict.fromkeys(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"), _pair),
 }
 
 
@@ -574,7 +649,14 @@ def _arguments(overload: Any, draw: Draw) -> dict[str, Any] | None:
     shape = draw.shape(0, 3)
     arguments: dict[str, Any] = {}
     for argument in overload._schema.arguments:
-        if argument.name in given:
+        if str(argument.real_type) == "str" and argument.name not in ("equation", "ord", "reduce"):
+            arguments[argument.name] = "valid" if argument.name == "padding" else "constant"
+            continue
+        takes_tensor = "Tensor" in str(argument.type)
+        if argument.name in given and (
+            given[argument.name] is None
+            or takes_tensor == any(True for _ in _tensors_in(given[argument.name]))
+        ):
             arguments[argument.name] = given[argument.name]
         elif argument.has_default_value() and (form or draw.chance(0.6)):
             continue
@@ -586,6 +668,12 @@ def _arguments(overload: Any, draw: Draw) -> dict[str, Any] | None:
 _SKIPPED = object()
 
 
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    for part in value if isinstance(value, list) else [value]:
+        if isinstance(part, Tensor):
+            yield part
+
+
 def _drawn(argument: Any, draw: Draw, shape: tuple[int, ...], before: dict[str, Any]) -> Any:
     kind, name, rank = str(argument.real_type), argument.name, max(1, len(shape))
     optional = kind.startswith("Optional")
@@ -593,6 +681,10 @@ def _drawn(argument: Any, draw: Draw, shape: tuple[int, ...], before: dict[str, 
         if "List" in kind:
             return [_operand(draw, shape, before) for _ in range(draw.random.randint(1, 3))]
         return None if optional and draw.chance(0.3) else _operand(draw, shape, before)
+    if name == "rounding_mode":
+        return draw.random.choice(["floor", "trunc", None])
+    if name in ("dtype", "out_dtype"):
+        return torch.float64 if draw.chance(0.5) or not optional else None
     if "bool" in kind:
         return draw.chance(0.5)
     if "List[int]" in kind or "SymInt[]" in kind or "List[SymInt]" in kind:
@@ -602,7 +694,7 @@ def _drawn(argument: Any, draw: Draw, shape: tuple[int, ...], before: dict[str, 
     if "int" in kind.lower():
         return draw.random.randrange(-rank, rank) if "dim" in name else draw.random.choice([1, 2])
     if "float" in kind or "Scalar" in kind or "number" in kind:
-        return draw.random.choice([0.5, 2.0, 1.0])
+        return draw.random.choice([0.5, 2.0, 1, 2])
     return _SKIPPED if argument.has_default_value() or optional else None
 
 
@@ -613,7 +705,7 @@ def _operand(draw: Draw, shape: tuple[int, ...], before: dict[str, Any]) -> Tens
         return draw.random.choice(known)
     own = draw.broadcast(shape) if known and draw.chance(0.5) else shape
     kind = draw.random.random()
-    if kind < 0.12:
+    if kind < 0.12 or (known and not known[0].is_floating_point()):
         return draw.integers(own, 4)
     return draw.booleans(*own) if kind < 0.2 else draw.normal(*own)
 
@@ -622,7 +714,7 @@ def _operand(draw: Draw, shape: tuple[int, ...], before: dict[str, Any]) -> Tens
 
 
 def _with_sets(overload: Any, arguments: dict[str, Any], draw: Draw) -> Call:
-    """The call with sets for each axis: of its own, one with another, a product, or no variation."""
+    """The call with sets for each axis: its own, that of another, a product, or none."""
     axes: dict[int, tuple[Named, ...]] = {}
     known: list[Named] = []
     replaced: dict[int, Tensor] = {}

@@ -95,6 +95,7 @@ def searchsorted(op: Operator) -> Tensor:
 @rule("aten.index_add", "aten.index_copy", "aten.index_fill", "aten.index_reduce")
 def write_by_number(op: Operator) -> Result:
     """Positions of one axis, named by numbers, are written; the other axes are shared."""
+    op.only_form("value")  # one number for all
     x, source = op["self"], op.get("source")
     dim = op["dim"] % max(x.ndim, 1)
     if isinstance(source, Tensor) and source.ndim not in (0, x.ndim):

@@ -78,6 +78,7 @@ def index(op: Operator) -> Tensor:
 )
 def numbers(op: Operator) -> Tensor:
     """A new tensor whose positions differ."""
+    op.only_form("start", "end")  # numbers, not axes
     return op.tensor([op.fixed_axis(n, "position", "a range") for n in op.results[0]])
 
 

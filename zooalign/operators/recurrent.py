@@ -75,8 +75,9 @@ def _cell(
     first = f"_ b {state}" + (", _ b h" if len(start) == 2 else "")
     length = x.shape[1 if op["batch_first"] else 0]
     batch = x.shape[0 if op["batch_first"] else 1]
-    blocks, _ = op.sets.factor(op.varying(w_ih, 0), w_ih.shape[0] // gates)
-    op.sets.fix(blocks, op.cause("gate"))
+    for rows_of in (w_ih, w_hh, *(bias for bias in biases if bias is not None)):
+        blocks, _ = op.sets.factor(rows_of.axes[0], w_ih.shape[0] // gates)
+        op.sets.fix(blocks, op.cause("gate"))
     shapes = [(*x.shape[:-1], w_hh.shape[1]), *(h.shape for h in start)]
     inner = Operator(op.sets, op.name, op.node, op.arguments, shapes)
     out, *end = inner.relate_all(

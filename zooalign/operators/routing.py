@@ -133,7 +133,7 @@ def scatter(op: Operator) -> Tensor:
             axis = table.labels
             if source is not None:
                 op.same_axis(source.axes[dim], table.axes[dim])
-            if source is not None and op.name.startswith("aten.scatter.src"):
+            if source is not None and op.name.endswith(".src") and "add" not in op.name:
                 written = (table.axes[dim], source.axes[dim])
                 op.fix(written, "order", "written one after another: the last one stays")
         else:  # positions with names that have nothing to do with the network's units

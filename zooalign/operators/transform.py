@@ -30,7 +30,8 @@ def fourier(op: Operator) -> Tensor:
 @rule("aten.stft")
 def short_time_fourier(op: Operator) -> Tensor:
     """Along the last axis, in windows."""
-    return op.relate("*n s!, ?w! -> *n f! t! *c!", op["self"], op["window"])
+    parts = " c!" * (len(op.results[0]) == op["self"].ndim + 2)  # real and imaginary
+    return op.relate(f"*n s!, ?w! -> *n f! t!{parts}", op["self"], op["window"])
 
 
 @rule("aten.cosine_similarity")

@@ -21,6 +21,8 @@ def reshape(op: Operator) -> Tensor:
 
 def reshaped(op: Operator, x: Tensor, shape: Sequence[int]) -> list[Axis]:
     """The axes of ``x`` in another shape with as many positions."""
+    if prod(shape) != prod(x.shape):
+        raise ValueError(f"{tuple(shape)} has not as many positions as {x.shape}")
     if 0 in shape:
         return [op.fixed_axis(n, "empty") for n in shape]
     axes: list[Axis] = []

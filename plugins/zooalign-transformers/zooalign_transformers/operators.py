@@ -9,8 +9,11 @@ __all__: list[str] = []
 def weight_norm(op: Operator) -> Tensor:
     """``v * g / |v|``, the norm over all axes but one."""
     v: Tensor = op["v"]
-    op.computed([v.axes[op["dim"] % v.ndim]])
-    return same(op, v, op["g"])
+    kept = op["dim"] % v.ndim
+    axes = [f"a{n}" for n in range(v.ndim)]
+    left = " ".join(axis if n == kept else f"[{axis}]" for n, axis in enumerate(axes))
+    lengths = " ".join(axis if n == kept else "1" for n, axis in enumerate(axes))
+    return op.relate(f"{left}, {lengths} -> {' '.join(axes)}", v, op["g"])
 
 
 @rule("aten.polar")
@@ -37,4 +40,5 @@ def view_as_real(op: Operator) -> Tensor:
 @rule("aten._is_all_true", "aten._is_any_true")
 def whether(op: Operator) -> Tensor:
     """One answer about all elements, whatever their order."""
+    op.first()
     return op.tensor([])
