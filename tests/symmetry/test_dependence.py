@@ -163,3 +163,19 @@ def test_a_set_that_occurs_twice(name: str) -> None:
     module = Weights(function, *shapes)
     change, generator = worst_generator(module, derive_spec(module, (ROWS,)).spec, (ROWS,))
     assert change < WRONG, generator
+
+
+def test_an_order_for_each_position_that_is_read_by_its_own_number() -> None:
+    """As the heads of sparse attention are, beside queries that are chosen."""
+    columns = torch.tensor([[0, 1], [1, 0], [1, 1], [0, 0]])
+
+    def function(x: Tensor, w: Tensor, v: Tensor) -> Tensor:
+        h = torch.einsum("bi,tsi,tui->tsbu", x, v, w)
+        chosen = h[torch.arange(4)[:, None], columns]
+        return torch.einsum("tsbu,tu->b", chosen.tanh(), w[:, :, 0])
+
+    module = Weights(function, (4, 3, 5), (4, 2, 5))
+    spec = derive_spec(module, (ROWS,)).spec
+    change, generator = worst_generator(module, spec, (ROWS,))
+    assert change < WRONG, generator
+    assert spec.log10_order == pytest.approx(4 * L(3))

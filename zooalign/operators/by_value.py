@@ -23,10 +23,12 @@ def value_dependent(op: Operator) -> Result:
     return op.freeze("index", "read by value")
 
 
-@rule("aten.index", "aten._unsafe_index")
+@rule("aten.index", "aten._unsafe_index", labels=True)
 def by_mask_or_number(op: Operator) -> Result:
     """By number as :func:`zooalign.operators.index.index`; a mask's positions replace its axes."""
     tables = list(op["indices"])
+    for tensor in op.operands():
+        op.fix([tensor.labels], "index", "a number of a position, used as a value")
     if "indices" not in op.values.boolean:
         return index.index(op)
     masks = [(number, table) for number, table in enumerate(tables) if table is not None]

@@ -1,6 +1,7 @@
 """Operators that read positions by number: embedding, gather, index tables, ranges."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from zooalign.graph.index_sets import LIMIT, Axis
 from zooalign.graph.operator import Operator, Result, Tensor
@@ -67,7 +68,26 @@ def index(op: Operator) -> Tensor:
         for axis, fresh in zip(table.axes[::-1], new[::-1], strict=False):
             if axis and fresh:
                 op.fix([axis], "index")
-    return op.tensor([*kept[:place], *new, *kept[place:]], batch=kept)
+    aligned = list(kept)
+    for number in used:
+        place_of_range = _range_along(op, tables[number], x.shape[number])
+        if place_of_range is not None:  # position i is read by number i
+            new[place_of_range] = op.same_axis(x.axes[number], new[place_of_range])
+            aligned.append(new[place_of_range])
+    return op.tensor([*kept[:place], *new, *kept[place:]], batch=aligned)
+
+
+def _range_along(op: Operator, table: Tensor, size: int) -> int | None:
+    """The place, from the right, along which a table of numbers is 0, 1, ... ``size`` - 1.
+
+    It is the same along all its other axes.
+    """
+    varying = [n for n, axis in enumerate(table.axes) if axis]
+    if len(varying) != 1 or table.shape[varying[0]] != size:
+        return None
+    digits = op.sets.digits(table.axes[varying[0]])
+    alike = bool(table.labels) and digits == op.sets.digits(table.labels)
+    return varying[0] - table.ndim if alike else None
 
 
 @rule(
@@ -79,7 +99,11 @@ def index(op: Operator) -> Tensor:
 def numbers(op: Operator) -> Tensor:
     """A new tensor whose positions differ."""
     op.only_form("start", "end")  # numbers, not axes
-    return op.tensor([op.fixed_axis(n, "position", "a range") for n in op.results[0]])
+    axes = [op.fixed_axis(n, "position", "a range") for n in op.results[0]]
+    range_from_0 = op.name.startswith("aten.arange") and not op.get("start") and len(axes) == 1
+    # Its values are the numbers of its own positions.
+    labels = axes[0] if range_from_0 and op.get("step", 1) == 1 else ()
+    return replace(op.moved(axes), labels=labels)
 
 
 @rule("aten.tril", "aten.triu", "aten.diagonal")

@@ -90,7 +90,7 @@ def one_hot(op: Operator) -> Tensor:
     """A new axis for the value: the one that the numbers chose from, if that is known."""
     x: Tensor = op["self"]
     size, value = op.results[0][-1], x.labels
-    if not x.labels or op.sets.size(x.labels) != size:
+    if not x.labels or op.sets.size(x.labels) != size or x.labels in x.axes:
         op.fix([x.labels], "index")
         value = op.fixed_axis(size, "index")
     return op.moved([*x.axes, value])
