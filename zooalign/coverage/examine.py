@@ -17,7 +17,7 @@ from zooalign.graph.build import trace
 from zooalign.release.provenance import versions
 from zooalign.symmetry.converse import Converse, frozen_sets
 from zooalign.symmetry.derive import Derived, derive
-from zooalign.symmetry.extract import capture_all, operator_rules
+from zooalign.symmetry.extract import at_all_sizes, capture_all, operator_rules
 from zooalign.symmetry.solve import solve
 from zooalign.zoo.libraries import adapter_named
 from zooalign.zoo.models import Model, open_model
@@ -146,12 +146,16 @@ def _derive(model: Model, row: Row, stages: _Stages) -> Derived:
     captured = stages("export", lambda: capture_all(module, inputs, allow_value_dependent=True))
     exported = sum(graph.export_seconds for graph in (captured.graph, *captured.also))
     share = exported / (time.perf_counter() - start)
-    traced = stages("graph", lambda: trace(captured.graph, operator_rules(), captured.also))
+    rules = operator_rules()
+    traced = stages("graph", lambda: trace(captured.graph, rules))
     # What a capture does after torch.export is part of making the graph.
     seconds["graph"] += (1 - share) * seconds["export"]
     seconds["export"] *= share
     solution = stages("groups", lambda: solve(traced.sets))
-    derived = stages("spec", lambda: derive(traced, model.architecture.name, solution))
+    derived = stages(
+        "spec",
+        lambda: at_all_sizes(derive(traced, model.architecture.name, solution), captured, rules),
+    )
     seconds["after_export"] = sum(seconds[name] for name in ("graph", "groups", "spec"))
     stages.name = "measure"
     _describe(derived, row)

@@ -1,6 +1,7 @@
 """Capture by ``torch.export``, on fake tensors: no weight is read or allocated."""
 
 import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from zooalign.graph.module_runner import evaluating
 from zooalign.graph.module_tensors import ModuleTensors
 from zooalign.graph.storage import identity
 
-__all__ = ["NotExported", "exported", "put_in_place", "writes"]
+__all__ = ["NotExported", "exported", "put_in_place", "silent", "writes"]
 
 # Operators whose result never shares memory with what they read.
 _FRESH = frozenset(
@@ -62,7 +63,7 @@ def _program(
 ) -> tuple[torch.export.ExportedProgram, float]:
     try:
         start = perf_counter()
-        with _silent():
+        with silent():
             program = torch.export.export(module, inputs, strict=False)
         seconds = perf_counter() - start
         if any(_is_function(node) for node in program.graph.nodes):  # torch.func, such as vmap
@@ -253,12 +254,13 @@ def _is_graph(module: torch.fx.GraphModule, value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Without what torch logs about a graph that it cannot finish: the error says it."""
+def silent() -> Iterator[None]:
+    """Without what torch logs and prints of a graph that it cannot finish: the error says it."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.disable(before)
 

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from zooalign.graph.call_effects import attributes_restored
+from zooalign.graph.exported import silent
 from zooalign.graph.module_runner import evaluating
 
 __all__ = ["Place", "enlarged", "single_axes", "takes"]
@@ -82,7 +83,7 @@ def _runs(module: nn.Module, inputs: tuple[Any, ...]) -> bool:
     fake: Callable[[Tensor], Tensor] = mode.from_tensor
     leaves = [fake(x.to(device)) if isinstance(x, Tensor) else x for x in leaves]
     try:
-        with mode, torch.no_grad(), evaluating(module), attributes_restored(module):
+        with silent(), mode, torch.no_grad(), evaluating(module), attributes_restored(module):
             module(*tree_unflatten(leaves, form))
     except Exception:  # whatever it is, the module does not take them
         return False

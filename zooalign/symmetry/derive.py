@@ -14,6 +14,7 @@ from zooalign.symmetry.boxes import Box, Digit, Side
 from zooalign.symmetry.groups import Block, Frozen, Group, Member, Over
 from zooalign.symmetry.solve import Solution, solve
 from zooalign.symmetry.spec import PermutationSpec
+from zooalign.symmetry.unread import fix_unread
 
 __all__ = ["Derived", "derive", "members_of", "parameter_boxes", "place_name"]
 
@@ -52,6 +53,8 @@ def derive(traced: Traced, architecture: str = "", solution: Solution | None = N
     ``solution`` is that of :func:`~zooalign.symmetry.solve.solve` where it is known already.
     """
     solution = solve(traced.sets) if solution is None else solution
+    if fix_unread(traced, solution):
+        solution = solve(traced.sets)
     parameters = parameter_boxes(traced, solution)
     members: dict[int, list[Member]] = defaultdict(list)
     for name, boxes in parameters.items():

@@ -22,6 +22,7 @@ from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
     "Captured",
+    "at_all_sizes",
     "capture_all",
     "derive_spec",
     "extract_spec",
@@ -110,8 +111,21 @@ def derive_spec(
     """As :func:`extract_spec`, with the graph the spec was read from."""
     captured = capture_all(module, example_inputs, allow_value_dependent=allow_value_dependent)
     rules = operator_rules() if rules is None else rules
-    traced = trace(captured.graph, rules, captured.also)
-    derived = derive(traced, architecture or type(module).__name__)
+    derived = derive(trace(captured.graph, rules), architecture or type(module).__name__)
+    return at_all_sizes(derived, captured, rules)
+
+
+def at_all_sizes(
+    derived: Derived, captured: Captured, rules: Mapping[str, OperatorRule]
+) -> Derived:
+    """What was derived from the graph alone, held to the other sizes too, with its contract.
+
+    It stays as it is, down to the order of its groups, where those sizes say nothing new.
+    """
+    if captured.also:
+        traced = trace(captured.graph, rules, captured.also)
+        both = derive(traced, derived.spec.architecture)
+        derived = derived if both.spec.by_id == derived.spec.by_id else both
     return replace(derived, spec=replace(derived.spec, contract=captured.contract))
 
 
