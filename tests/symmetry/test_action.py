@@ -52,8 +52,8 @@ def test_results_of_layers_move_with_their_units() -> None:
     value = torch.arange(6.0).expand(3, 6)
     assert sorted(move(relu, value)[0].tolist()) == value[0].tolist()
     assert int((move(relu, value)[0] != value[0]).sum()) == 2
-    assert not move.still(relu)
-    assert move.still(graph.values[graph.captured.inputs[0]])
+    assert not action.still(relu)
+    assert action.still(graph.values[graph.captured.inputs[0]])
 
 
 class Router(nn.Module):
@@ -75,7 +75,7 @@ def test_numbers_of_positions_are_renumbered() -> None:
     scores = value_of(graph, "aten.linear")
     move = action.move(action.spec.random(1))
     value = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
-    assert not move.still(numbers)
+    assert not action.still(numbers)
     assert torch.equal(move(numbers, value.argmax(-1)), move(scores, value).argmax(-1))
 
 

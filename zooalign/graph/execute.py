@@ -1,6 +1,6 @@
 """Run a captured graph on a state dict, node by node, keeping no tensor longer than needed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +10,14 @@ from torch.utils._pytree import tree_leaves
 from zooalign.errors import SpecError
 from zooalign.graph.capture import Capture
 
-__all__ = ["evaluate", "lockstep", "steps"]
+__all__ = ["Call", "called", "evaluate", "lockstep", "steps"]
 
+_CPU = torch.device("cpu")
 # Checks of what was traced, without an effect on values.
 _SKIPPED = {"aten._assert_tensor_metadata.default", "aten._assert_async.msg"}
+
+#: Runs an operator of the graph on the values of the nodes it reads.
+Call = Callable[[fx.Node, Mapping[fx.Node, Any]], Any]
 
 
 def steps(
@@ -22,11 +26,14 @@ def steps(
     inputs: Sequence[Any],
     *,
     dtype: torch.dtype | None = None,
+    call: Call | None = None,
+    skip: Callable[[fx.Node], bool] = lambda node: False,
 ) -> Iterator[tuple[fx.Node, Any]]:
     """Evaluate the graph, yielding every node with its value as soon as it is computed.
 
-    Tensors of ``state`` are read when first used. With a ``dtype``, constants and every floating
-    dtype named in the graph are of that one instead (for a check in float64).
+    Tensors of ``state`` are read when first used; inputs may be nested. With a ``dtype``, constants
+    and every floating dtype named in the graph are of that one instead (for a check in float64).
+    ``call`` runs operators in place of :func:`called`; those that ``skip`` names are not run.
 
     Yields
     ------
@@ -35,24 +42,24 @@ def steps(
     A node that works in place may change a value later. The caller may write into the value of a
     node that is not a view before asking for the next node: later nodes see the change.
     """
-    device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
+    leaves = tree_leaves(tuple(inputs))
+    device = next((x.device for x in leaves if isinstance(x, Tensor)), _CPU)
     remaining = {node: len(node.users) for node in captured.graph.nodes}
     values: dict[fx.Node, Any] = {}
-    given = dict(zip(captured.inputs, tree_leaves(tuple(inputs)), strict=True))
+    given = dict(zip(captured.inputs, leaves, strict=True))
+    run: Call = call or (lambda node, known: called(node, known, dtype, device))
     for node in captured.graph.nodes:
         if node.op == "placeholder":
             value = _placeholder(captured, node.name, state, given, device, dtype)
         elif node.op == "output":
             value = tuple(fx.node.map_arg(node.args[0], lambda n: values[n]))
             value = value[: len(value) - len(captured.written)]
-        elif str(node.target) in _SKIPPED:
+        elif node.op == "get_attr":
+            value = getattr(captured.graph.owning_module, node.target)
+        elif str(node.target) in _SKIPPED or skip(node):
             value = None
         else:
-            args = fx.node.map_arg(node.args, lambda n: values[n])
-            kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values[n])
-            args, kwargs = _placed(args, dtype, device), _placed(kwargs, dtype, device)
-            with torch.no_grad():  # not across a yield: it would apply to the caller too
-                value = node.target(*args, **kwargs)
+            value = run(node, values)
         values[node] = value
         yield node, value
         del value
@@ -62,6 +69,23 @@ def steps(
                 del values[used]
         if not remaining[node]:
             del values[node]
+
+
+def called(
+    node: fx.Node,
+    values: Mapping[fx.Node, Any],
+    dtype: torch.dtype | None = None,
+    device: torch.device = _CPU,
+) -> Any:
+    """Run one operator of a graph on the values of the nodes it reads.
+
+    With a ``dtype``, every floating one it names is that one instead.
+    """
+    args = fx.node.map_arg(node.args, lambda n: values[n])
+    kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values[n])
+    operator: Any = node.target
+    with torch.no_grad():  # not across a yield: it would apply to the caller too
+        return operator(*_placed(args, dtype, device), **_placed(kwargs, dtype, device))
 
 
 def evaluate(

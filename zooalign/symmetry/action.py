@@ -64,6 +64,10 @@ class Action:
         extent = self._sets.size(tensor.labels)
         return self._members((*tensor.axes, tensor.labels), (*_varying(tensor), extent))
 
+    def still(self, tensor: Tensor) -> bool:
+        """Whether no group moves a position of the tensor or changes a number in it."""
+        return not self.members(tensor) and not (tensor.labels and self.numbered(tensor))
+
     def _members(self, axes: Sequence[Axis], shape: tuple[int, ...]) -> Members:
         key = (_written_out(self._sets, axes), shape)
         if key not in self._known:
@@ -119,24 +123,13 @@ class Move:
         SpecError
             As :meth:`Action.members`.
         """
-        if tensor.labels and not self._still(self.action.numbered(tensor), _numbered(self, tensor)):
+        if tensor.labels and self.action.numbered(tensor):
             return self._renumbered(tensor, value)
         shape = _varying(tensor)
         narrow = value[tuple(slice(n) for n in shape)] if shape != tensor.shape else value
         for axes, index in self._moving(self.action.members(tensor), shape):
             narrow = gathered(narrow, axes, index)
         return narrow.expand(value.shape) if shape != tensor.shape else narrow
-
-    def still(self, tensor: Tensor) -> bool:
-        """Whether nothing in the tensor moves and no number in it changes."""
-        if not self._still(self.action.members(tensor), _varying(tensor)):
-            return False
-        return not tensor.labels or self._still(
-            self.action.numbered(tensor), _numbered(self, tensor)
-        )
-
-    def _still(self, members: Members, shape: tuple[int, ...]) -> bool:
-        return not self._moving(members, shape)
 
     def _moving(
         self, members: Members, shape: tuple[int, ...]
@@ -152,7 +145,7 @@ class Move:
 
     def _renumbered(self, tensor: Tensor, value: torch.Tensor) -> torch.Tensor:
         """Numbers written out as marks along one more axis, moved, and read again."""
-        shape = _numbered(self, tensor)
+        shape = (*_varying(tensor), self.action._sets.size(tensor.labels))
         narrow = value[tuple(slice(n) for n in shape[:-1])].long()
         if narrow.numel() and not 0 <= int(narrow.min()) <= int(narrow.max()) < shape[-1]:
             raise SpecError(f"numbers of {shape[-1]} positions lie outside of them")
@@ -226,7 +219,3 @@ def _written_out(sets: IndexSets, axes: Sequence[Axis]) -> _Sets:
 def _varying(tensor: Tensor) -> tuple[int, ...]:
     """The shape with one position along each axis the tensor does not vary along."""
     return tuple(n if axis else 1 for n, axis in zip(tensor.shape, tensor.axes, strict=True))
-
-
-def _numbered(move: Move, tensor: Tensor) -> tuple[int, ...]:
-    return (*_varying(tensor), move.action._sets.size(tensor.labels))

@@ -9,7 +9,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from zooalign.graph.outputs import tensors
 
-__all__ = ["LowestPrecision", "less_precise", "relative_error", "relative_errors", "tolerance"]
+__all__ = [
+    "LowestPrecision",
+    "deviation",
+    "less_precise",
+    "relative_error",
+    "relative_errors",
+    "sample",
+    "tolerance",
+    "tolerance_of_one",
+    "typical",
+]
 
 # Rounding errors of a deep network, in units of the precision of its least precise step: sums
 # over thousands of terms in another order, through tens of layers. On most of timm's
@@ -17,12 +27,25 @@ __all__ = ["LowestPrecision", "less_precise", "relative_error", "relative_errors
 # float64 there is room to spare: a mistake shows in the first digits.
 _SLACK = 2.0**9
 _SLACK_FLOAT64 = 2.0**13
+# The same for one operator: sums in another order, and what an ill-conditioned one makes of that.
+_OF_ONE = {
+    torch.float64: 2.0**20,
+    torch.float32: 2.0**8,
+    torch.float16: 2.0**4,
+    torch.bfloat16: 2.0**3,
+}
+_SAMPLE = 1024
 
 
 def tolerance(lowest: torch.dtype) -> float:
     """The relative error rounding may cause in a module whose least precise step has this dtype."""
     slack = _SLACK_FLOAT64 if lowest == torch.float64 else _SLACK
     return float(torch.finfo(lowest).eps) * slack
+
+
+def tolerance_of_one(dtype: torch.dtype) -> float:
+    """The deviation rounding may cause in one operator that computes in this dtype."""
+    return float(torch.finfo(dtype).eps) * _OF_ONE.get(dtype, 2.0)
 
 
 def relative_errors(reference: Sequence[Tensor], others: Sequence[Tensor]) -> list[float]:
@@ -47,11 +70,47 @@ def less_precise(first: torch.dtype, second: torch.dtype) -> torch.dtype:
     return second if torch.finfo(second).eps > torch.finfo(first).eps else first
 
 
+def deviation(got: Tensor, want: Tensor, scale: float = 0.0) -> Tensor:
+    """How far values are apart, each relative to itself and ``scale``, in the shape of ``want``.
+
+    Values that are equal, or both no number, have none; those of which one alone is infinite or no
+    number, and integers and truth values that differ, have an infinite one.
+    """
+    if not want.is_floating_point() and not want.is_complex():
+        return (got != want).double() * torch.inf
+    apart = (got - want).abs().div_(want.abs().add_(scale or torch.finfo(torch.float64).tiny))
+    if bool(apart.amax().isnan()) if apart.numel() else False:
+        alike = (got == want) | (got.isnan() & want.isnan())
+        apart = apart.nan_to_num(torch.inf, torch.inf).masked_fill_(alike, 0.0)
+    return apart
+
+
+def typical(x: Tensor) -> float:
+    """A small one of the usual magnitudes in a tensor: a quarter of those that count are less.
+
+    Zeros and what is not finite do not count, and a sample of large tensors is enough.
+    """
+    sizes = sample(x).abs().double().reshape(-1)
+    sizes = sizes[sizes.isfinite() & (sizes > 0)]
+    return float(sizes.sort().values[sizes.numel() // 4]) if sizes.numel() else 0.0
+
+
+def sample(x: Tensor) -> Tensor:
+    """Some thousand values, evenly from all over a tensor."""
+    for axis in sorted(range(x.ndim), key=lambda n: -x.shape[n]):
+        excess = -(-x.numel() // _SAMPLE)
+        if excess > 1:
+            x = x[(slice(None),) * axis + (slice(None, None, min(excess, x.shape[axis])),)]
+    return x
+
+
 class LowestPrecision(TorchDispatchMode):
     """Notes the least precise floating dtype that any operator computes in, as ``lowest``.
 
     Models that compute norms in float32 agree to float32 only, whatever their weights are.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self) -> None:
         TorchDispatchMode.__init__(self)

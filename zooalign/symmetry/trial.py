@@ -1,8 +1,8 @@
 """Runs of a module on random parameters and inputs in float64."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from math import sqrt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod, sqrt
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from zooalign.graph.outputs import named_tensors
 from zooalign.symmetry.precision import LowestPrecision, relative_error, tolerance
 
 __all__ = [
+    "DrawnState",
     "Trial",
     "mixes_precisions",
     "named_outputs",
@@ -22,6 +23,9 @@ __all__ = [
     "random_inputs",
     "random_state",
 ]
+
+
+_PERIOD = 1_000_003
 
 
 def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -33,32 +37,91 @@ def random_state(module: nn.Module, seed: int) -> dict[str, Tensor]:
     finite ones of their sign beyond 2. Integer buffers keep their values.
     """
     generator = torch.Generator().manual_seed(seed)
-    trainable = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    trainable = _trainable(module)
     state: dict[str, Tensor] = {}
     first: dict[int, Tensor] = {}
+
+    def normal(shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
     for name, tensor in module.state_dict(keep_vars=True).items():
         if not isinstance(tensor, Tensor):  # of get_extra_state
             continue
-        if id(tensor) in first:
-            state[name] = first[id(tensor)]
-            continue
-        shape = tuple(tensor.shape)
-        if not tensor.is_floating_point():
-            value = torch.zeros(shape, dtype=tensor.dtype) if tensor.is_meta else tensor.detach()
-        elif len(shape) >= 2:
-            fan_in = max(1, tensor.numel() // max(1, shape[0]))
-            value = torch.randn(shape, generator=generator, dtype=torch.float64) / sqrt(fan_in)
-        else:
-            value = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
-            signed = name.endswith("bias") or (name not in trainable and "var" not in name)
-            if signed and shape:
-                value = value * (torch.randint(0, 2, shape, generator=generator) * 2 - 1)
-        if name not in trainable and not tensor.is_meta and bool(tensor.isinf().any()):
-            stored = tensor.detach().to("cpu", torch.float64)
-            value = torch.where(stored.isinf(), stored.sign() * (2 + value.abs()), value)
-        state[name] = value
-        first[id(tensor)] = value
+        if id(tensor) not in first:
+            first[id(tensor)] = _drawn(name, tensor, name in trainable, normal, generator)
+        state[name] = first[id(tensor)]
     return state
+
+
+class DrawnState(Mapping[str, Tensor]):
+    """A random state dict as of :func:`random_state`, of which each tensor is drawn when read.
+
+    The values of a tensor do not depend on which others were read. Nothing is kept. Matrices are
+    uniform and repeat after a prime number of values: they are drawn a hundred times faster.
+    """
+
+    def __init__(self, module: nn.Module, seed: int, *, native: bool = False) -> None:
+        """``native``: in the dtypes of the module, instead of float64."""
+        state = module.state_dict(keep_vars=True)
+        self._tensors = {name: t for name, t in state.items() if isinstance(t, Tensor)}
+        self._native = native
+        self._trainable, self._seed = _trainable(module), seed
+        first: dict[int, str] = {}
+        self._first = {name: first.setdefault(id(t), name) for name, t in self._tensors.items()}
+        self._number = {name: number for number, name in enumerate(self._tensors)}
+        generator = torch.Generator().manual_seed(seed)
+        value = torch.rand(_PERIOD, generator=generator, dtype=torch.float64)
+        self._uniform = value.mul_(2).sub_(1).mul_(sqrt(3))
+
+    def __getitem__(self, name: str) -> Tensor:
+        name = self._first[name]
+        generator = torch.Generator().manual_seed((self._seed << 24) + self._number[name])
+
+        def uniform(shape: tuple[int, ...]) -> Tensor:
+            count = prod(shape)
+            start = int(torch.randint(_PERIOD, (), generator=generator))
+            return self._uniform.repeat(-(-(start + count) // _PERIOD))[start:][:count].view(shape)
+
+        trainable = name in self._trainable
+        value = _drawn(name, self._tensors[name], trainable, uniform, generator)
+        return value.to(self._tensors[name].dtype) if self._native else value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def _trainable(module: nn.Module) -> set[str]:
+    return {name for name, _ in module.named_parameters(remove_duplicate=False)}
+
+
+def _drawn(
+    name: str,
+    tensor: Tensor,
+    trainable: bool,
+    normal: Callable[[tuple[int, ...]], Tensor],
+    generator: torch.Generator,
+) -> Tensor:
+    """A random value for one tensor of a state dict; ``normal`` draws matrices of variance one."""
+    shape = tuple(tensor.shape)
+    if not tensor.is_floating_point():
+        return torch.zeros(shape, dtype=tensor.dtype) if tensor.is_meta else tensor.detach()
+    if len(shape) >= 2:
+        value = normal(shape) / sqrt(max(1, tensor.numel() // max(1, shape[0])))
+    else:
+        value = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
+        signed = name.endswith("bias") or (not trainable and "var" not in name)
+        if signed and shape:
+            value = value * (torch.randint(0, 2, shape, generator=generator) * 2 - 1)
+    if not trainable and not tensor.is_meta and bool(tensor.isinf().any()):
+        stored = tensor.detach().to("cpu", torch.float64)
+        value = torch.where(stored.isinf(), stored.sign() * (2 + value.abs()), value)
+    return value
 
 
 def random_inputs(example_inputs: Sequence[Any], seed: int) -> tuple[Any, ...]:

@@ -1,61 +1,79 @@
-"""The numeric proof: random members of the group against the untouched module.
+"""Is a spec right? Proved operator by operator, and the graph compared with the module itself.
 
-Parameters are randomised first: zero-initialised norms, 1e-6 layer scales and zero biases hide
-mistakes. The module itself is run, not the captured graph, in float64.
+The first leg checks every operator of the graph against the claimed action
+(:mod:`zooalign.symmetry.proof`); the second runs graph and module on the same drawn values, as the
+proof is one of the graph. Parameters are drawn: zero-initialised norms, 1e-6 layer scales and zero
+biases would hide mistakes.
+
+A spec with other groups than those derived is right if its members are members of the group that is
+derived and proved.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zooalign.errors import SpecError
+from zooalign.graph.capture import Capture
+from zooalign.graph.execute import evaluate
+from zooalign.symmetry.derive import Derived
+from zooalign.symmetry.drawn_inputs import drawn_inputs
+from zooalign.symmetry.extract import derive_spec
+from zooalign.symmetry.membership import is_member
+from zooalign.symmetry.module_run import apart, run_module, seeded
 from zooalign.symmetry.permutation import Permutation
+from zooalign.symmetry.precision import tolerance
+from zooalign.symmetry.proof import Fault, Proof, Verdict, prove
 from zooalign.symmetry.spec import PermutationSpec, Permuted
-from zooalign.symmetry.trial import Trial
+from zooalign.symmetry.trial import DrawnState, mixes_precisions
 
 __all__ = ["Verification", "verify"]
 
-
-# A network of products can amplify rounding by millions. A multiple of the effect of rounding
-# inputs and parameters is accepted, far below the effect of any mistake.
-_AMPLIFIED = 30.0
-_MOST_AMPLIFIED = 1e-6
+_PAIRS = 2  # transpositions of each group that is not derived, tried on the module
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Result of the numeric check.
+    """Whether a spec is right, and how far that was shown.
 
     Attributes
     ----------
-    ok:
-        Whether all errors are within the tolerance, and a mistake would have been seen.
+    verdict:
+        "proved": every operator keeps the claim, and the graph is what the module computes.
+        "refuted": an operator does not, or the module's outputs change. "not shown": neither, for
+        the reason in ``why``.
+    why:
+        In words, where it is not proved.
+    fault:
+        Where it is refuted by an operator: which one, at which tensor, axis and group.
+    operators:
+        How many were checked: those at which something moves, each claim once.
+    members:
+        Random members of the group that each of them saw: a wrong group passes with a probability
+        of at most ``2 ** -members``, for values in general position.
     max_relative_error:
-        Largest |difference| of outputs over the largest |output|, over all trials.
-    tolerance:
-        The error rounding may cause: by the lowest precision seen while the module ran, or by
-        the effect of a few roundings of inputs and parameters where that is more.
-    sensitivity:
-        The relative change caused by permuting a tensor without its counterparts. A check whose
-        sensitivity is near the tolerance proves nothing.
-    groups:
-        How many groups were checked alone.
-    worst:
-        The group with the largest error, or "all" for all at once.
+        The largest deviation at any operator that keeps the claim, of the outputs where the module
+        was run to refute the spec.
     log10_order:
         Of the spec that was checked.
     """
 
-    ok: bool
+    verdict: Verdict
+    why: str
+    fault: Fault | None
+    operators: int
+    members: int
     max_relative_error: float
-    tolerance: float
-    sensitivity: float
-    groups: int
-    worst: str
     log10_order: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the spec is proved."""
+        return self.verdict == "proved"
 
 
 def verify(
@@ -64,105 +82,169 @@ def verify(
     example_inputs: Sequence[Any],
     *,
     seed: int = 0,
-    alone: bool | int = False,
-    trials: int = 1,
+    members: int = 3,
+    derived: Derived | None = None,
 ) -> Verification:
-    """Check that members of the spec's group do not change what the module computes.
+    """Prove that the permutations of a spec do not change what the module computes.
 
     Parameters
     ----------
     module:
-        The module; parameters may be on the meta device (random values are used), buffers that
-        are not in the state dict must hold their values. It is not changed.
+        The module; parameters may be on the meta device, buffers that are not in the state dict
+        must hold their values. It is not changed, and its parameters are not read.
     example_inputs:
-        Positional inputs; floating ones are replaced by normal random values in float64.
+        Positional inputs, nested or not. Real ones are drawn, and integers that the graph shows to
+        number something.
     seed:
         For parameters, inputs and permutations.
-    alone:
-        Check every group alone too (as many forward passes), or at most this many groups, evenly
-        chosen.
-    trials:
-        Number of random members of the whole group that are tried.
+    members:
+        How many random members of the group each operator sees.
+    derived:
+        What :func:`~zooalign.symmetry.derive_spec` gives for the module, where it is at hand.
 
     Raises
     ------
+    TraceError
+        If the module cannot be traced.
     SpecError
-        If the module computes no finite floating output, so that nothing can be compared.
+        If the spec is for another architecture.
     """
-    run = Trial(module, example_inputs, seed)
-    limit = run.tolerance
-    largest = max(
-        (run.error(spec.apply(spec.random(seed + trial), run.state)) for trial in range(trials)),
-        default=0.0,
-    )
-    worst = "all"
-    chosen, still, moving = _chosen(spec, alone), spec.identity().indices, _moving(spec, seed)
-    for name in chosen:
-        only = Permutation(spec.hash, {**still, name: moving[name]})
-        error = run.error(spec.apply(only, run.state))
-        if error > largest or (worst == "all" and error > limit):
-            worst = name  # a group that is wrong alone says more than all at once
-        largest = max(largest, error)
-    if largest > limit:  # perhaps the module amplifies rounding
-        response = max(run.error(*_shaken(run, seed + n)) for n in range(3))
-        limit = max(limit, min(_MOST_AMPLIFIED, _AMPLIFIED * response))
-    sensitivity = _sensitivity(run, spec, Permutation(spec.hash, moving))
-    able = sensitivity > 10 * limit or not spec.groups
+    derived = derive_spec(module, example_inputs) if derived is None else derived
+    if dict(spec.shapes) != dict(derived.spec.shapes):
+        raise SpecError(
+            f"the spec is for another architecture than {type(module).__name__}: its tensors have "
+            "other names or shapes"
+        )
+    captured = derived.traced.captured
+    inputs = drawn_inputs(captured, example_inputs, seed, torch.float64)
+    proof = prove(derived, DrawnState(module, seed), inputs, members=members, seed=seed)
+    result = _of_proof(proof, spec)
+    if spec.hash != derived.spec.hash:
+        result = _others(module, spec, derived, result, inputs, seed)
+    if result.verdict == "proved":
+        native = drawn_inputs(captured, example_inputs, seed, None)
+        why = _not_the_module(module, captured, native, seed)
+        if why:
+            return _refuted_by_module(
+                module, spec, inputs, seed, replace(result, verdict="not shown", why=why)
+            )
+    return result
+
+
+def _of_proof(proof: Proof, spec: PermutationSpec) -> Verification:
+    fault = proof.faults[0] if proof.faults else None
+    size = fault.deviation if fault is not None else proof.max_deviation
     return Verification(
-        ok=largest <= limit and able,
-        max_relative_error=largest,
-        tolerance=limit,
-        sensitivity=sensitivity,
-        groups=len(chosen),
-        worst=worst,
-        log10_order=spec.log10_order,
+        proof.verdict, proof.why, fault, proof.operators, proof.members, size, spec.log10_order
     )
 
 
-def _chosen(spec: PermutationSpec, alone: bool | int) -> list[str]:
-    names = [group.id for group in spec.groups]
-    if alone is True:
-        return names
-    count = min(int(alone), len(names))
-    return [names[i * len(names) // count] for i in range(count)]
+# ---------------------------------------------------------------------- another spec
 
 
-def _moving(spec: PermutationSpec, seed: int) -> dict[str, np.ndarray]:
-    """A random member in which every group moves something: small groups often would not."""
-    indices = dict(spec.random(seed).indices)
-    for name, still in spec.identity().indices.items():
-        if np.array_equal(indices[name], still):
-            first = (0,) * (still.ndim - 1)
-            indices[name] = still.copy()
-            indices[name][first] = still[first][::-1]
-    return indices
+def _others(
+    module: nn.Module,
+    spec: PermutationSpec,
+    derived: Derived,
+    proved: Verification,
+    inputs: Sequence[Any],
+    seed: int,
+) -> Verification:
+    """The verdict on a spec with other groups than those derived."""
+    outside = [
+        name
+        for name, permutation in _generators(spec, proved.members, seed)
+        if not is_member(derived.spec, spec, permutation)
+    ]
+    if not outside and proved.verdict == "proved":
+        return proved
+    why = proved.why
+    if outside:
+        why = f"permutations of '{outside[0]}' are not among those derived from the module's graph"
+    undecided = replace(proved, verdict="not shown", why=why, fault=None)
+    return _refuted_by_module(module, spec, inputs, seed, undecided)
 
 
-def _shaken(run: Trial, seed: int) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
-    """State and inputs with a relative change of a few roundings everywhere."""
-    generator = torch.Generator().manual_seed(seed)
+def _generators(
+    spec: PermutationSpec, members: int, seed: int
+) -> Iterator[tuple[str, Permutation]]:
+    """Random members of the whole group, and of each of its groups transpositions."""
+    generator = np.random.default_rng(seed)
+    still = spec.identity().indices
+    for group in spec.groups:
+        for _ in range(_PAIRS if group.size > 1 else 0):
+            index = still[group.id].copy()
+            context = tuple(int(generator.integers(n)) for n in group.contexts)
+            first, second = generator.choice(group.size, 2, replace=False)
+            index[(*context, first)], index[(*context, second)] = second, first
+            yield group.id, Permutation(spec.hash, {**still, group.id: index})
+    for number in range(members):
+        yield "the whole spec", spec.random(seed + number)
 
-    def shake(x: Any) -> Any:
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            return x
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-        return x * (1 + 4 * torch.finfo(run.lowest).eps * noise)
 
-    return {n: shake(x) for n, x in run.state.items()}, tuple(shake(x) for x in run.inputs)
+def _refuted_by_module(
+    module: nn.Module,
+    spec: PermutationSpec,
+    inputs: Sequence[Any],
+    seed: int,
+    undecided: Verification,
+) -> Verification:
+    """Refuted if the module's outputs change under the spec; otherwise as it was."""
+    state = DrawnState(module, seed)
+
+    def run(permutation: Permutation | None) -> Any:
+        values = state if permutation is None else Permuted(spec, permutation, state)
+        try:
+            return run_module(module, values, inputs, dtype=torch.float64, seed=seed)
+        except RuntimeError as error:
+            if not mixes_precisions(error):
+                raise
+            single = tuple(x.float() if _is_real(x) else x for x in inputs)
+            return run_module(module, values, single, dtype=torch.float32, seed=seed)
+
+    before = run(None)
+    for name, permutation in _generators(spec, undecided.members, seed):
+        after = run(permutation)
+        change, place = apart(before.tensors, after.tensors)
+        if change > max(tolerance(before.lowest), tolerance(after.lowest)):
+            output = f"output '{place}'" if place else "the output"
+            why = f"permuting '{name}' changes {output} of the module by {change:.1e} of itself"
+            return replace(undecided, verdict="refuted", why=why, max_relative_error=change)
+    return undecided
 
 
-def _sensitivity(run: Trial, spec: PermutationSpec, permutation: Permutation) -> float:
-    """How much the output changes when a single tensor is permuted without the others.
+def _is_real(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.is_floating_point()
 
-    The largest of three tensors: one may stand where a saturated softmax hides it. Where every
-    group has a single member this shows nothing, so random noise is put on the tensors instead.
-    """
-    state = run.state
-    changed = [n for n in state if n in spec.by_parameter and spec.moves(permutation, n)]
-    moved = Permuted(spec, permutation, state)
-    tried = [changed[(2 * i + 1) * len(changed) // 6] for i in range(3)] if changed else []
-    error = max((run.error({**state, name: moved[name]}) for name in tried), default=0.0)
-    if error == 0.0 and tried:
-        noise = {n: state[n] + torch.randn_like(state[n]) for n in tried}
-        error = run.error({**state, **noise})
-    return error
+
+# ---------------------------------------------------------------------- the graph and the module
+
+
+def _not_the_module(
+    module: nn.Module, captured: Capture, inputs: Sequence[Any], seed: int
+) -> str | None:
+    """Why the graph is not what the module computes on drawn values, if it is not."""
+    state = DrawnState(module, seed, native=True)
+    try:
+        expected = run_module(module, state, inputs, seed=seed)
+    except Exception as error:  # whatever a module raises
+        lines = str(error).splitlines() or [""]
+        return (
+            f"the module does not run on drawn values, so that its graph cannot be compared with "
+            f"it: {type(error).__name__}: {lines[0][:200]}"
+        )
+    with seeded(seed):
+        outputs = evaluate(captured, state, inputs)
+    given = [value for value in outputs if isinstance(value, Tensor)]
+    wanted = expected.tensors[: len(given)]
+    if len(wanted) < len(given):
+        return f"the graph has {len(given)} outputs, the module {len(expected.tensors)}"
+    change, place = apart(
+        wanted, [(name, value) for (name, _), value in zip(wanted, given, strict=True)]
+    )
+    if change > tolerance(expected.lowest):
+        return (
+            f"the module's output {place or 0} is {change:.1e} of itself from that of its graph on "
+            "drawn inputs: a step depends on values, or on something outside of the graph"
+        )
+    return None

@@ -1,0 +1,402 @@
+"""A spec proved operator by operator, on numbers.
+
+The claimed action exists on every tensor of the graph (:mod:`zooalign.symmetry.action`). So each
+operator is checked by itself (:mod:`zooalign.symmetry.equivariance`): its result on permuted
+operands must be the permuted result. By induction over the graph, outputs stay as they are. No
+rounding adds up over the layers, and nothing hides behind a dead unit, a saturated softmax, a small
+branch or an integer output.
+
+Each operator sees random members of the group and a member that exchanges two units of each set,
+on the values of a run with random parameters in float64. Where those say little (all zeros, ties),
+values are drawn anew. A group with a wrong element passes one random member with a probability of
+one half at most, for values in general position. An operator that occurs again on real numbers,
+with the same sets at the same places, makes the same claim, and is not checked again.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import fx
+
+from zooalign.errors import SpecError
+from zooalign.graph.build import Traced
+from zooalign.graph.execute import called, steps
+from zooalign.graph.operator import Tensor
+from zooalign.graph.registry import aten
+from zooalign.symmetry.action import Action, Move, action_of_spec
+from zooalign.symmetry.derive import Derived
+from zooalign.symmetry.equivariance import Operation, Permuted, claim_key, tensors_of
+from zooalign.symmetry.node_run import NodeRun, is_random, is_real, written
+from zooalign.symmetry.precision import sample
+
+__all__ = ["Fault", "Proof", "Verdict", "prove"]
+
+_Draw = Callable[[Sequence[int], torch.Generator], torch.Tensor]
+
+Verdict = Literal["proved", "refuted", "not shown"]
+
+# Their values are whatever the memory holds, until an operator writes them.
+_UNINITIALISED = aten("empty empty_like empty_strided empty_permuted new_empty new_empty_strided")
+_GETITEM = "<built-in function getitem>"
+_MOST_FAULTS = 20
+# Values of which fewer are different than this share say little.
+_DIFFERENT = 0.25
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An operator whose result is not permuted as its operands are.
+
+    ``operator`` is such as ``aten.argmax.default``, ``node`` the name of the call. ``tensor`` says
+    which of its tensors and ``axis`` which axis of that, if any; ``group`` is the one that was
+    permuted ("several": no group alone shows it; empty: none needs to be). ``deviation`` is
+    relative to the values themselves, infinite for integers and truth values.
+    """
+
+    operator: str
+    node: str
+    tensor: str
+    axis: int | None
+    group: str
+    deviation: float
+
+    def __str__(self) -> str:
+        where = f"{self.tensor}{'' if self.axis is None else f' axis {self.axis}'}"
+        at = f"at {self.operator} '{self.node}'"
+        if not self.group:
+            return f"{at}: {where} varies, where the spec says that it is constant"
+        size = "" if self.deviation == float("inf") else f", it is {self.deviation:.1e} from that"
+        return f"{at}: {where} is not permuted as group '{self.group}' says{size}"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found out about a derived spec.
+
+    Attributes
+    ----------
+    verdict:
+        "proved", "refuted" (an operator does not keep the claim), or "not shown".
+    why:
+        In words, where it is not proved.
+    faults:
+        Operators at fault, in order.
+    operators:
+        How many were checked: those that something moves at, each claim once.
+    members:
+        Random members of the group that each of them saw. A wrong group passes with a probability
+        of at most ``2 ** -members``, for values in general position.
+    max_deviation:
+        The largest at any operator that keeps the claim.
+    """
+
+    verdict: Verdict
+    why: str
+    faults: tuple[Fault, ...]
+    operators: int
+    members: int
+    max_deviation: float
+
+
+def prove(
+    derived: Derived,
+    state: Mapping[str, torch.Tensor],
+    inputs: Sequence[Any],
+    *,
+    members: int = 3,
+    seed: int = 0,
+) -> Proof:
+    """Check every operator of the traced graph against the claimed action of the group.
+
+    Parameters
+    ----------
+    derived:
+        The spec with its graph.
+    state:
+        Values of parameters and buffers, best random ones; each is read when it is needed.
+    inputs:
+        Those of the module, real ones in float64; nested as they are.
+    members:
+        How many random members of the group each operator sees.
+    """
+    action = action_of_spec(derived)
+    check = _Check(derived.traced, action, _moves(action, members, seed), seed)
+    live = derived.traced.values.keys()
+    graph = steps(
+        derived.traced.captured,
+        state,
+        inputs,
+        dtype=torch.float64,
+        call=check.call,
+        skip=lambda node: node.name not in live,
+    )
+    for node, value in graph:
+        if node.op == "placeholder":
+            check.source(node, value)
+        elif node.op == "output":
+            check.ends(node)
+        check.done(node)
+    return check.proof(members, [group.id for group in derived.spec.groups])
+
+
+def _moves(action: Action, members: int, seed: int) -> list[Move]:
+    """Random members, and one transposition in each group at once."""
+    drawn = [action.move(action.spec.random(seed + number)) for number in range(members)]
+    generator = np.random.default_rng(seed)
+    exchanged = action.transposition(generator, [group.id for group in action.spec.groups])
+    return [*drawn, action.move(exchanged)]
+
+
+_Values = Mapping[fx.Node, Any]
+
+
+class _Check:
+    """The checks of one run through the graph."""
+
+    def __init__(self, traced: Traced, action: Action, moves: Sequence[Move], seed: int) -> None:
+        self.tensors, self.captured = traced.values, traced.captured
+        self.action, self.moves, self.seed = action, moves, seed
+        self.faults: list[Fault] = []
+        self.unclear: list[str] = []  # why operators could not be checked
+        self.read: set[str] = set()
+        self.generic: set[fx.Node] = set()  # what depends on real numbers that may be any
+        self.shown: set[Hashable] = set()
+        self.permuted: Permuted[fx.Node] = Permuted()
+        self.users = {node: len(node.users) for node in traced.captured.graph.nodes}
+        self.operators, self.max_deviation = 0, 0.0
+
+    def proof(self, members: int, groups: Sequence[str]) -> Proof:
+        """The verdict on these groups."""
+        unread = [name for name in groups if name not in self.read]
+        verdict: Verdict = "proved"
+        why = ""
+        if self.faults:
+            verdict, why = "refuted", str(self.faults[0])
+        elif self.unclear:
+            verdict, why = "not shown", self.unclear[0]
+        elif unread:
+            verdict, why = "not shown", f"no operator reads group '{unread[0]}'"
+        faults = tuple(self.faults)
+        return Proof(verdict, why, faults, self.operators, members, self.max_deviation)
+
+    # ------------------------------------------------------------------ the ends
+
+    def source(self, node: fx.Node, value: Any) -> None:
+        """An input must not move and may vary; a constant must be what it is permuted."""
+        claim = self.tensors.get(node.name)
+        if not isinstance(claim, Tensor) or not isinstance(value, torch.Tensor):
+            return
+        if node.name in self.captured.constants:
+            self._agrees(node, Operation(lambda _: value, {}, claim, 0.0), {}, value, self.moves)
+            return
+        if value.is_floating_point() or value.is_complex():
+            self.generic.add(node)
+        if node.name in self.captured.parameters:
+            return
+        name = f"the network's input '{node.name}'"
+        self._unmoved(node, claim, name)
+        for axis, (size, sets) in enumerate(zip(claim.shape, claim.axes, strict=True)):
+            if size > 1 and not sets:
+                self._fault(Fault("input", node.name, name, axis, "", float("inf")))
+
+    def ends(self, node: fx.Node) -> None:
+        """Outputs must be claimed unmoved."""
+
+        def output(part: fx.Node) -> fx.Node:
+            for tensor in tensors_of(self.tensors.get(part.name)):
+                self._unmoved(part, tensor, "the network's output")
+            return part
+
+        fx.node.map_arg(node.args[0], output)
+
+    def _unmoved(self, node: fx.Node, tensor: Tensor, name: str) -> None:
+        if self.action.still(tensor):
+            return
+        group, member = (self.action.members(tensor) or self.action.numbered(tensor))[0]
+        axis = member.axis if member.axis < tensor.ndim else None
+        self._fault(Fault(str(node.target), node.name, name, axis, group.id, float("inf")))
+
+    def _fault(self, fault: Fault) -> None:
+        if len(self.faults) < _MOST_FAULTS:
+            self.faults.append(fault)
+
+    def _not_run(self, node: fx.Node, error: Exception) -> None:
+        lines = str(error).splitlines() or [type(error).__name__]
+        self.unclear.append(f"{node.target} '{node.name}' cannot be checked: {lines[0][:200]}")
+
+    # ------------------------------------------------------------------ one operator
+
+    def call(self, node: fx.Node, values: _Values) -> Any:
+        """Run an operator as it is, and on permuted operands."""
+        if any(part in self.generic for part in node.all_input_nodes) or is_random(node):
+            self.generic.add(node)
+        if str(node.target) == _GETITEM:
+            return called(node, values)
+        run, moves = NodeRun(node, self.seed), self._moves(node)
+        operands = run.before(values)
+        try:
+            value = run.real(values)
+        except Exception as error:  # whatever an operator raises on values it was not traced with
+            if moves:
+                self._not_run(node, error)
+            return run.any_values()
+        if str(node.target).rsplit(".", 1)[0] in _UNINITIALISED:
+            return value.zero_()
+        if moves and not self._known(node):
+            self._check(node, run, operands, run.all_results(value, values), moves)
+        for part in run.overwritten(values):
+            self.permuted.drop(part)
+        return value
+
+    def done(self, node: fx.Node) -> None:
+        """Forget permuted values that no later operator reads."""
+        for part in (node, *node.all_input_nodes):
+            self.users[part] -= part is not node
+            if not self.users[part]:
+                self.permuted.drop(part)
+
+    def _operands(self, node: fx.Node) -> dict[fx.Node, Any]:
+        return {part: self.tensors.get(part.name) for part in node.all_input_nodes}
+
+    def _results(self, node: fx.Node) -> Any:
+        """The claim on what a node gives; where it writes, also on what it wrote to."""
+        claim = self.tensors.get(node.name)
+        return (
+            [claim, *(self.tensors.get(p.name) for p in written(node))] if written(node) else claim
+        )
+
+    def _moves(self, node: fx.Node) -> Sequence[Move]:
+        """The moves to try: none where nothing moves, one where a result is to be constant."""
+        operation = Operation(_not_called, self._operands(node), self._results(node), 0.0)
+        try:
+            for claim in operation.operands.values():
+                for tensor in tensors_of(claim):
+                    self.read.update(group.id for group, _ in self.action.members(tensor))
+            if operation.moving(self.action):
+                return self.moves
+        except SpecError as error:
+            self._not_run(node, error)
+            return ()
+        return self.moves[:1] if operation.constant() else ()
+
+    def _known(self, node: fx.Node) -> bool:
+        """Whether the same claim on the same operator was checked; it is from now on."""
+        parts = node.all_input_nodes
+        if is_random(node) or not all(p in self.generic and is_real(p) for p in (node, *parts)):
+            return False
+        key = claim_key(self.action, self._operands(node), self._results(node))
+        numbers = {part: n for n, part in enumerate(parts)}
+        call = fx.node.map_arg((node.args, dict(node.kwargs)), lambda part: f"%{numbers[part]}")
+        whole = (str(node.target), repr(call), key)
+        known = whole in self.shown
+        self.shown.add(whole)
+        return known
+
+    def _check(
+        self, node: fx.Node, run: NodeRun, values: _Values, result: Any, moves: Sequence[Move]
+    ) -> None:
+        """Compare an operator's result on permuted operands with its permuted result."""
+        self.operators += 1
+        operation = Operation(
+            run.again, self._operands(node), self._results(node), run.tolerance(result)
+        )
+        if not self._agrees(node, operation, values, result, moves, self.permuted.of(node)):
+            return
+        if any(tensor.labels for tensor in tensors_of(operation.results)):
+            # A choice among values of which some are equal may be one among equals.
+            tied = {part: _tied(value) for part, value in values.items()}
+            if any(tied[part] is not values[part] for part in tied) and not self._agrees(
+                node, operation, tied, run.again(tied), moves[-2:]
+            ):
+                return
+        if not any(map(_says_little, (*values.values(), result))):
+            return
+        for draw in (_normal, _positive):
+            drawn = {part: self._drawn(part, value, draw) for part, value in values.items()}
+            try:
+                other = run.again(drawn)
+            except Exception:  # the operator does not take these
+                continue
+            if not _says_little(other):
+                self._agrees(node, operation, drawn, other, moves[-2:])
+                return
+
+    def _agrees(
+        self,
+        node: fx.Node,
+        operation: Operation[fx.Node],
+        values: _Values,
+        result: Any,
+        moves: Sequence[Move],
+        permuted: Permuted[fx.Node] | None = None,
+    ) -> bool:
+        for move in moves:
+            try:
+                deviation = operation.agrees(move, values, result, permuted)
+                if deviation is None:
+                    self._disagrees(node, operation, move, values, result)
+                    return False
+            except Exception as error:  # of an operator, or where no action is defined
+                self._not_run(node, error)
+                return False
+            self.max_deviation = max(self.max_deviation, deviation)
+        return True
+
+    def _disagrees(
+        self,
+        node: fx.Node,
+        operation: Operation[fx.Node],
+        move: Move,
+        values: _Values,
+        result: Any,
+    ) -> None:
+        where = operation.disagreement(self.action, move, values, result)
+        several = isinstance(result, (list, tuple)) and not written(node)
+        tensor = f"result {where.result}" if several else "the result"
+        operator = str(node.target) if node.op == "call_function" else node.op
+        group = where.group or ""
+        self._fault(Fault(operator, node.name, tensor, where.axis, group, where.deviation))
+
+    def _drawn(self, node: fx.Node, value: Any, draw: _Draw) -> Any:
+        """Other values for an operand of real numbers that may be any."""
+        claim = self.tensors.get(node.name)
+        real = isinstance(value, torch.Tensor) and value.is_floating_point()
+        if node not in self.generic or not isinstance(claim, Tensor) or not real:
+            return value
+        shape = [n if axis else 1 for n, axis in zip(claim.shape, claim.axes, strict=True)]
+        generator = torch.Generator().manual_seed(self.seed + 1 + len(node.name))
+        return draw(shape, generator).to(value.dtype).expand(value.shape)
+
+
+def _not_called(_: _Values) -> None:
+    """Stands for an operator whose claims alone are looked at."""
+
+
+def _normal(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _positive(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    return 0.1 + torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def _tied(value: Any) -> Any:
+    """The commonest value everywhere, where some are exactly equal; the value itself elsewhere."""
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
+        return value
+    each, counts = sample(value).reshape(-1).unique(return_counts=True)
+    return torch.full_like(value, float(each[counts.argmax()])) if counts.max() > 1 else value
+
+
+def _says_little(value: Any) -> bool:
+    """Whether most real numbers of a value are alike or none at all."""
+    for part in value if isinstance(value, (list, tuple)) else [value]:
+        if not isinstance(part, torch.Tensor) or not part.is_floating_point() or part.numel() < 4:
+            continue
+        some = sample(part).reshape(-1)
+        if some[some.isfinite()].unique().numel() < _DIFFERENT * some.numel():
+            return True
+    return False
