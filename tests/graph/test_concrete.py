@@ -58,7 +58,7 @@ def test_what_inputs_decide_is_followed(step: Callable[[Tensor, Tensor], Tensor]
     spec = extract_spec(module, INPUTS, allow_value_dependent=True)
     assert spec.log10_order == pytest.approx(L(8))
     assert not spec.unknown_operators
-    assert verify(module, spec, INPUTS, alone=True).ok
+    assert verify(module, spec, INPUTS).ok
 
 
 def test_parameters_may_be_on_meta() -> None:

@@ -84,7 +84,7 @@ def test_parts_compute_what_the_operator_did(found: tuple[OperatorCase, Between,
 def test_order_is_the_true_one(found: tuple[OperatorCase, Between, Derived]) -> None:
     made, module, derived = found
     assert derived.spec.log10_order == pytest.approx(made.order, abs=1e-6)
-    proof = verify(module, derived.spec, INPUTS, alone=True, trials=3)
+    proof = verify(module, derived.spec, INPUTS)
     assert proof.ok, proof
 
 

@@ -55,7 +55,7 @@ def test_timm_architectures(name: str) -> None:
     assert not spec.unused
     if name == "vgg11_bn":
         pytest.skip("order checked; its 1 GB of float64 weights are not verified here")
-    proof = verify(timm.create_model(name), spec, (torch.zeros(1, 3, size, size),), alone=2)
+    proof = verify(timm.create_model(name), spec, (torch.zeros(1, 3, size, size),))
     assert proof.ok, proof
 
 
@@ -69,8 +69,8 @@ def test_sample_models(name: str) -> None:
         assert spec.log10_order == pytest.approx(case.log10_order, abs=0.01)
         assert not spec.unknown_operators
     assert spec.log10_order <= case.log10_order + 0.01
-    proof = verify(module, spec, inputs, alone=True, trials=2)
-    assert proof.max_relative_error <= proof.tolerance, proof
+    proof = verify(module, spec, inputs)
+    assert proof.ok, proof
     assert proof.ok or not spec.groups, proof
 
 

@@ -34,4 +34,3 @@ def test_a_module_that_cannot_run_in_float64_is_verified_in_float32() -> None:
     spec = extract_spec(module, inputs)
     found = verify(module, spec, inputs)
     assert found.ok
-    assert 1e-9 < found.tolerance < 1e-3

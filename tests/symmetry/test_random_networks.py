@@ -43,9 +43,9 @@ def _check(arguments: tuple[Any, ...]) -> PermutationSpec:
     spec = extract_spec(module, module.inputs())
     assert from_json(to_json(spec)) == spec
     assert not spec.unknown_operators
-    proof = verify(module, spec, module.inputs(), alone=True, trials=2)
+    proof = verify(module, spec, module.inputs())
     # A network that ignores what it permutes proves nothing, but is no mistake either.
-    assert proof.max_relative_error <= proof.tolerance, proof
+    assert proof.ok, proof
     return spec
 
 

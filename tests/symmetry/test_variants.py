@@ -18,7 +18,7 @@ def _proven(name: str, size: int = 64, channels: int = 3, **arguments: Any) -> P
     module = timm.create_model(name, **arguments)
     inputs = (torch.zeros(1, channels, size, size),)
     spec = extract_spec(module, inputs)
-    proof = verify(module, spec, inputs, alone=3)
+    proof = verify(module, spec, inputs)
     assert proof.ok, proof
     assert not spec.unknown_operators
     return spec
@@ -71,7 +71,7 @@ def test_two_heads() -> None:
     body = timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, depth=2, num_classes=5)
     module, inputs = Wrapped(body, both), (torch.zeros(1, 3, 32, 32),)
     spec = extract_spec(module, inputs)
-    assert verify(module, spec, inputs, alone=True).ok
+    assert verify(module, spec, inputs).ok
     block = L(768) + L(3) + 6 * L(64)
     assert spec.log10_order == pytest.approx(L(192) + 2 * block)
 

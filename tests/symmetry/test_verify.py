@@ -1,17 +1,20 @@
-"""The numeric proof: it passes true specs, fails false ones, and leaves the module alone."""
+"""The proof passes true specs, refutes false ones with the place, and leaves the module alone."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
+from typing import Any
 
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from msgspec import structs
 from sample_models import CASES
 from sample_models.mutants import caught, mutants
-from sample_models.small import TwoLayers, Wrapped
+from sample_models.small import Function, TwoLayers
 from torch import Tensor, nn
 
-from zooalign.errors import SpecError
 from zooalign.symmetry import Block, Group, Member, extract_spec, verify
 from zooalign.symmetry.trial import random_state
 
@@ -44,7 +47,7 @@ def test_one_axis_tied_wrongly_is_caught_in_real_architectures(name: str) -> Non
     assert verify(module, spec, inputs).ok
     proof = verify(module, wrong, inputs)
     assert not proof.ok
-    assert proof.max_relative_error > 1e6 * proof.tolerance
+    assert proof.verdict == "refuted" and proof.max_relative_error > 1e-3
 
 
 def test_a_module_that_is_finite_in_float32_alone_is_checked_in_it() -> None:
@@ -58,11 +61,10 @@ def test_a_module_that_is_finite_in_float32_alone_is_checked_in_it() -> None:
 
     module, inputs = Masked(nn.Linear(4, 6), nn.Linear(6, 2)), (torch.zeros(3, 4),)
     found = verify(module, extract_spec(module, inputs), inputs)
-    assert found.ok
-    assert found.tolerance > torch.finfo(torch.float32).eps
+    assert found.ok, found
 
 
-def test_the_tolerance_follows_the_lowest_precision() -> None:
+def test_a_step_in_float32_is_no_excuse() -> None:
     class Mixed(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:
             hidden = self[0](x)
@@ -74,37 +76,7 @@ def test_the_tolerance_follows_the_lowest_precision() -> None:
     fine = verify(exact, extract_spec(exact, inputs), inputs)
     coarse = verify(mixed, extract_spec(mixed, inputs), inputs)
     assert fine.ok and coarse.ok
-    assert 1e-13 < fine.tolerance < 1e-11
-    assert 1e-5 < coarse.tolerance < 1e-4
-
-
-def test_a_check_that_can_see_nothing_does_not_pass() -> None:
-    module = Wrapped(nn.Linear(4, 6), lambda layer, x: x + 0 * layer(x).sum())
-    inputs = (torch.zeros(2, 4),)
-    spec = extract_spec(module, inputs)
-    assert spec.groups
-    proof = verify(module, spec, inputs)
-    assert proof.max_relative_error == 0.0
-    assert proof.sensitivity == 0.0
-    assert not proof.ok
-
-
-def test_alone_checks_as_many_groups_as_asked() -> None:
-    module, inputs = CASES["cifar_resnet20"].build(), CASES["cifar_resnet20"].inputs()
-    spec = extract_spec(module, inputs)
-    assert verify(module, spec, inputs).groups == 0
-    assert verify(module, spec, inputs, alone=3).groups == 3
-    assert verify(module, spec, inputs, alone=10**6).groups == len(spec.groups)
-    assert verify(module, spec, inputs, alone=True).groups == len(spec.groups)
-
-
-def test_the_worst_group_is_named() -> None:
-    module, inputs = CASES["mlp"].build(), CASES["mlp"].inputs()
-    spec = extract_spec(module, inputs)
-    free = Member("4.weight", 0, (0,), (Block(0, 3, 0, 1),))
-    wrong = replace(spec, groups=(*spec.groups, Group("outputs", 3, (free,))))
-    worst = {verify(module, wrong, inputs, alone=True, seed=seed).worst for seed in range(8)}
-    assert worst <= {"outputs", "all"} and "outputs" in worst
+    assert fine.max_relative_error < 1e-14 and coarse.max_relative_error < 1e-14
 
 
 def test_the_module_is_left_as_it_was() -> None:
@@ -138,16 +110,6 @@ def test_random_state_hides_nothing() -> None:
     assert not torch.equal(random_state(module, 1)["gamma"], state["gamma"])
 
 
-def test_an_output_that_is_not_finite_proves_nothing() -> None:
-    class Infinite(nn.Linear):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x) / 0
-
-    module, inputs = Infinite(3, 2), (torch.zeros(1, 3),)
-    with pytest.raises(SpecError, match="no finite floating output"):
-        verify(module, extract_spec(module, inputs), inputs)
-
-
 def logistic(hidden: Tensor) -> Tensor:
     """A logistic map: each step doubles what rounding did."""
     mean = torch.sigmoid(hidden).mean(-1, keepdim=True)
@@ -161,7 +123,7 @@ def test_a_module_that_amplifies_rounding_is_no_mistake() -> None:
     spec = extract_spec(module, inputs)
     proof = verify(module, spec, inputs)
     assert proof.ok, proof
-    assert 1e-11 < proof.tolerance <= 1e-6
+    assert proof.max_relative_error < 1e-13
     (group,) = spec.groups
     wrong = replace(spec, groups=(structs.replace(group, members=group.members[:-1]),))
     assert not verify(module, wrong, inputs).ok
@@ -175,4 +137,153 @@ def test_bounds_stay_bounds() -> None:
         state = random_state(module, seed)
         assert state["min"] < -2 and state["max"] > 2
     proof = verify(module, extract_spec(module, inputs), inputs)
-    assert proof.ok and proof.sensitivity > 0.01
+    assert proof.ok
+
+
+def members(size: int, *places: tuple[str, int]) -> Group:
+    """A group of ``size`` units that stand along one axis of each of these tensors."""
+    blocks = (Block(0, size, 0, 1),)
+    return Group(
+        f"{places[0][0]}:{places[0][1]}", size, tuple(Member(p, a, (a,), blocks) for p, a in places)
+    )
+
+
+class Branches(nn.Module):
+    """Hidden units that the first output reads, and others whose use ``join`` says."""
+
+    def __init__(self, join: Callable[..., Any]) -> None:
+        super().__init__()
+        self.w, self.o = nn.Parameter(torch.randn(6, 5)), nn.Parameter(torch.randn(2, 6))
+        self.v, self.u = nn.Parameter(torch.randn(6, 5)), nn.Parameter(torch.randn(2, 6))
+        self.join = join
+
+    def forward(self, x: Tensor) -> Any:
+        plain = F.linear(F.linear(x, self.w).tanh(), self.o)
+        return self.join(plain, F.linear(x, self.v), self.u)
+
+
+def small(plain: Tensor, hidden: Tensor, u: Tensor) -> Tensor:
+    return plain + 1e-5 * F.linear(hidden.tanh(), u).float().to(plain.dtype)
+
+
+def small_part(plain: Tensor, hidden: Tensor, u: Tensor) -> Tensor:
+    part = F.linear(hidden.tanh(), u).float().to(plain.dtype)
+    return torch.cat([1e6 * plain, part], 1)
+
+
+HIDING: dict[str, Callable[..., Any]] = {
+    "an integer output": lambda plain, hidden, _: (plain, hidden.argmax(-1)),
+    "a truth value": lambda plain, hidden, _: (plain, hidden > 0),
+    "a complex output": lambda plain, hidden, _: (plain, torch.complex(hidden, hidden.sin())),
+    "a small branch in float32": small,
+    "a small part of one output": small_part,
+}
+
+
+@pytest.mark.parametrize("what", HIDING)
+def test_a_wrong_group_hides_behind_no_output(what: str) -> None:
+    module, inputs = Branches(HIDING[what]), (torch.randn(3, 5),)
+    right = extract_spec(module, inputs)
+    assert verify(module, right, inputs).ok
+    groups = (members(6, ("v", 0)), members(6, ("w", 0), ("o", 1)))
+    found = verify(module, replace(right, groups=groups, fixed_sets={}), inputs)
+    assert (found.verdict == "refuted" and "'v:0'" in found.why) or "whole spec" in found.why, found
+
+
+def test_a_group_of_two_is_moved_whatever_is_drawn() -> None:
+    module, inputs = TwoLayers(torch.tanh, (5, 2, 2)), (torch.zeros(3, 5),)
+    spec = extract_spec(module, inputs)
+    (group,) = spec.groups
+    wrong = replace(spec, groups=(structs.replace(group, members=group.members[:1]),))
+    for seed in range(4):
+        assert verify(module, wrong, inputs, seed=seed).verdict == "refuted"
+
+
+def test_tokens_of_an_example_are_drawn_anew() -> None:
+    """All zero, every row of attention would be the same."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.e = nn.Parameter(torch.randn(11, 8))
+            self.q, self.k, self.v = (nn.Parameter(torch.randn(8, 8)) for _ in range(3))
+            self.o = nn.Parameter(torch.randn(3, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            t = self.e[x]
+            parts = (F.linear(t, p) for p in (self.q, self.k, self.v))
+            return F.linear(t + F.scaled_dot_product_attention(*parts, is_causal=True), self.o)
+
+    module, inputs = Attention(), (torch.zeros(2, 5, dtype=torch.long),)
+    spec = extract_spec(module, inputs)
+    assert verify(module, spec, inputs).ok
+    wrong = replace(spec, groups=(members(8, ("q", 0)), *spec.groups[:0]), fixed_sets={})
+    assert verify(module, wrong, inputs).verdict == "refuted"
+
+
+class Counted(nn.Module):
+    """A buffer that each call changes, and reads."""
+
+    def __init__(self, step: Callable[[Tensor, Tensor], Tensor], size: int) -> None:
+        super().__init__()
+        self.w, self.o = nn.Parameter(torch.randn(6, 5)), nn.Parameter(torch.randn(2, 6))
+        self.register_buffer("n", torch.zeros(size))
+        self.n: Tensor
+        self.step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.step(F.linear(x, self.w), self.n).tanh(), self.o)
+
+
+RIGHT: dict[str, Callable[[], nn.Module]] = {
+    "a counter": lambda: Counted(lambda h, n: h * n.add_(1), 1),
+    "a running mean": lambda: Counted(lambda h, n: h - n.mul_(0.5).add_(h.mean(0), alpha=0.5), 6),
+    "noise": lambda: TwoLayers(lambda h: h + torch.randn(3, 1).to(h.dtype), (5, 6, 2)),
+    "dropout": lambda: TwoLayers(lambda h: F.dropout(h, 0.5), (5, 6, 2)),
+    "a step in float16": lambda: TwoLayers(lambda h: h.half().to(h.dtype), (5, 6, 2)),
+    "a step in bfloat16": lambda: TwoLayers(lambda h: h.bfloat16().to(h.dtype), (5, 6, 2)),
+    "a branch": lambda: TwoLayers(
+        lambda h: torch.cond(h.sum() > 0, torch.sin, torch.cos, (h,)), (5, 6, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", RIGHT)
+def test_a_right_spec_is_not_called_wrong(what: str) -> None:
+    module, inputs = RIGHT[what](), (torch.randn(3, 5),)
+    found = verify(module, extract_spec(module, inputs), inputs)
+    assert found.ok, found
+
+
+def test_nested_inputs_and_what_a_network_keeps_are_compared() -> None:
+    class Cached(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(5, 6), nn.Linear(6, 2)
+
+        def forward(self, parts: dict[str, Tensor]) -> Any:
+            hidden = self.first(parts["x"] + parts["more"]).relu()
+            return {"logits": self.last(hidden), "cache": [(parts["x"], hidden.sum(-1))]}
+
+    module, inputs = Cached(), ({"x": torch.randn(3, 5), "more": torch.randn(3, 5)},)
+    found = verify(module, extract_spec(module, inputs), inputs)
+    assert found.ok, found
+
+
+def test_depth_amplifies_nothing() -> None:
+    layers = [layer for _ in range(40) for layer in (nn.Linear(16, 16), Function(triple_sine))]
+    module, inputs = nn.Sequential(nn.Linear(5, 16), *layers, nn.Linear(16, 2)), (torch.ones(3, 5),)
+    found = verify(module, extract_spec(module, inputs), inputs)
+    assert found.ok and found.max_relative_error < 1e-13, found
+
+
+def triple_sine(x: Tensor) -> Tensor:
+    return (3 * x).sin()
+
+
+def test_a_graph_that_is_not_the_module_is_not_shown() -> None:
+    """A step outside of the graph: Python counts the calls."""
+    calls = count(1)
+    module, inputs = TwoLayers(lambda hidden: hidden * next(calls), (5, 6, 2)), (torch.ones(3, 5),)
+    found = verify(module, extract_spec(module, inputs), inputs)
+    assert found.verdict != "proved" and found.why, found

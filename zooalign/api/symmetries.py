@@ -58,19 +58,21 @@ def extract_spec(
 def verify(
     model: nn.Module, spec: PermutationSpec, example_inputs: Inputs, **options: Any
 ) -> Verification:
-    """Check numerically that random members of the spec's group leave the function as it is.
+    """Prove operator by operator that the spec's permutations leave the function as it is.
 
     Random parameters and inputs in float64 are used; ``model`` is not changed.
 
     Parameters
     ----------
     options:
-        ``seed``, ``trials`` and ``alone`` of :func:`zooalign.symmetry.verify`.
+        ``seed``, ``members`` and ``derived`` of :func:`zooalign.symmetry.verify`.
 
     Raises
     ------
+    TraceError
+        If the module cannot be traced.
     SpecError
-        If the module gives no finite floating output to compare.
+        If the spec is for another architecture.
     """
     return verify_spec(model, spec, as_inputs(example_inputs), **options)
 

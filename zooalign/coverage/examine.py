@@ -200,10 +200,12 @@ def _prove(task: Task, model: Model, derived: Derived, row: Row) -> None:
     verification = proved.verification
     row["verification"] = {
         "ok": verification.ok,
+        "verdict": verification.verdict,
+        "why": verification.why,
+        "operators": verification.operators,
+        "members": verification.members,
         "max_relative_error": verification.max_relative_error,
         "tolerance": verification.tolerance,
-        "sensitivity": verification.sensitivity,
-        "worst": verification.worst,
         "how": proved.how,
         "inputs": proved.inputs,
         "peak_bytes": memory.peak(),

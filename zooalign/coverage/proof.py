@@ -93,7 +93,7 @@ def _prove(model: Model, way: _Way, with_converse: bool, seed: int) -> Proof:
         name = model.architecture.name
         derived = derive_spec(way.module, way.inputs, architecture=name, allow_value_dependent=True)
     start = time.process_time()
-    verification = verify(way.module, derived.spec, way.inputs, seed=seed)
+    verification = verify(way.module, derived.spec, way.inputs, seed=seed, derived=derived)
     middle = time.process_time()
     test = None
     if with_converse and verification.ok:

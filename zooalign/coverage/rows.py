@@ -2,6 +2,8 @@
 
 from typing import Required, TypedDict
 
+from zooalign.symmetry.proof import Verdict
+
 __all__ = [
     "ConverseRow",
     "CoverageFinding",
@@ -32,13 +34,15 @@ class LimitRow(TypedDict):
 
 
 class VerificationRow(TypedDict, total=False):
-    """The numeric check of a spec, and how the architecture was run for it."""
+    """The proof of a spec, and how the architecture was run for it."""
 
     ok: Required[bool]
+    verdict: Verdict
+    why: str
+    operators: int
+    members: int
     max_relative_error: float
     tolerance: float
-    sensitivity: float
-    worst: str
     how: str
     inputs: list[list[int]]
     peak_bytes: int | None

@@ -159,10 +159,8 @@ def findings(row: Row) -> list[CoverageFinding]:
         problems.append(f"unknown operators: {', '.join(row['unknown_operators'])}")
     check = row["verification"]
     if check is not None and not check["ok"]:
-        problems.append(
-            f"not sound ({check['how']}): relative error {check['max_relative_error']:.1e}, "
-            f"rounding explains {check['tolerance']:.1e}, sensitivity {check['sensitivity']:.1e}"
-        )
+        verdict = check.get("verdict", "refuted")
+        problems.append(f"{verdict} ({check['how']}): {check.get('why', '')}")
     if row["converse"] is not None:
         missed = [pair for pair in row["converse"]["unchanged"] if not pair["mixable"]]
         for pair in missed[:3]:

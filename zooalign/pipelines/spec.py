@@ -1,4 +1,4 @@
-"""The spec of a referenced model, and its numeric verification."""
+"""The spec of a referenced model, and its proof."""
 
 import time
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from zooalign.release.settings import OpenSettings, VerifySettings
 from zooalign.symmetry import Derived, Verification, verify
 from zooalign.symmetry.contract import Contract
 from zooalign.symmetry.groups import Member
+from zooalign.symmetry.proof import Fault, Verdict
 from zooalign.symmetry.spec_file import to_dict
 from zooalign.zoo.models import Model, open_architecture
 
@@ -100,13 +101,15 @@ class VerifyResult:
     """The JSON of ``zooalign verify`` (``docs/cli.md``)."""
 
     ok: bool
+    verdict: Verdict
+    why: str
+    fault: Fault | None
+    operators: int
+    members: int
     max_relative_error: float
     tolerance: float
     groups: int
     log10_order: float
-    groups_alone: int
-    sensitivity: float
-    worst: str
     hash: str
 
 
@@ -156,9 +159,9 @@ def spec_for(reference: str, settings: OpenSettings | None = None) -> SpecReport
 def verify_model(
     reference: str, settings: VerifySettings | None = None
 ) -> tuple[SpecReport, Verification]:
-    """Derive a model's spec and check it numerically on random parameters.
+    """Derive a model's spec and prove it operator by operator on random parameters.
 
-    See :func:`zooalign.symmetry.verify` for ``seed``, ``alone`` and ``trials``.
+    See :func:`zooalign.symmetry.verify` for ``seed`` and ``members``.
     """
     settings = settings or VerifySettings()
     report = spec_for(reference, settings)
@@ -167,7 +170,6 @@ def verify_model(
         report.derived.spec,
         report.model.example_inputs(_BATCH),
         seed=settings.seed,
-        alone=settings.alone,
-        trials=settings.trials,
+        members=settings.members,
     )
     return report, verification

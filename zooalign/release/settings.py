@@ -99,13 +99,12 @@ class OpenSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifySettings(OpenSettings):
-    """Settings of the numeric check of a spec (:func:`zooalign.symmetry.verify`)."""
+    """Settings of the proof of a spec (:func:`zooalign.symmetry.verify`)."""
 
     seed: Seed = 0
-    trials: Annotated[AtLeastOne, option("Number of random permutations to check.")] = 1
-    alone: Annotated[
-        bool, option("Also check every group on its own (one model run each).", flag="--each")
-    ] = False
+    members: Annotated[
+        AtLeastOne, option("Random members of the group that each operator is checked with.")
+    ] = 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -186,6 +186,12 @@ class Permuted(Generic[K]):
             self.known[place] = _permuted(move, claim, value)
         return self.known[place]
 
+    def keep_first(self, key: K) -> None:
+        """Of a list of results, the first alone is the value of ``key``: others are not read."""
+        for place, value in self.known.items():
+            if place[0] == key and isinstance(value, list):
+                self.known[place] = value[0]
+
     def drop(self, key: K) -> None:
         """Forget all of one key."""
         for place in [place for place in self.known if place[0] == key]:

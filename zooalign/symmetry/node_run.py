@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from zooalign.graph.build import named_arguments
-from zooalign.graph.capture import writes
+from zooalign.graph.arguments import named_arguments
 from zooalign.graph.execute import called
+from zooalign.graph.exported import writes
 from zooalign.symmetry.precision import less_precise, tolerance_of_one
 
 __all__ = ["NodeRun", "is_random", "is_real", "written"]

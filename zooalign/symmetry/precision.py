@@ -77,7 +77,7 @@ def deviation(got: Tensor, want: Tensor, scale: float = 0.0) -> Tensor:
     number, and integers and truth values that differ, have an infinite one.
     """
     if not want.is_floating_point() and not want.is_complex():
-        return (got != want).double() * torch.inf
+        return torch.zeros(want.shape).masked_fill_(got != want, torch.inf)
     apart = (got - want).abs().div_(want.abs().add_(scale or torch.finfo(torch.float64).tiny))
     if bool(apart.amax().isnan()) if apart.numel() else False:
         alike = (got == want) | (got.isnan() & want.isnan())

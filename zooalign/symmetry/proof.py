@@ -30,7 +30,7 @@ from zooalign.symmetry.action import Action, Move, action_of_spec
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.equivariance import Operation, Permuted, claim_key, tensors_of
 from zooalign.symmetry.node_run import NodeRun, is_random, is_real, written
-from zooalign.symmetry.precision import sample
+from zooalign.symmetry.precision import sample, tolerance_of_one
 
 __all__ = ["Fault", "Proof", "Verdict", "prove"]
 
@@ -91,6 +91,8 @@ class Proof:
         of at most ``2 ** -members``, for values in general position.
     max_deviation:
         The largest at any operator that keeps the claim.
+    tolerance:
+        What rounding explains in one operator, by the least precise dtype that one computes in.
     """
 
     verdict: Verdict
@@ -99,6 +101,7 @@ class Proof:
     operators: int
     members: int
     max_deviation: float
+    tolerance: float
 
 
 def prove(
@@ -167,6 +170,7 @@ class _Check:
         self.permuted: Permuted[fx.Node] = Permuted()
         self.users = {node: len(node.users) for node in traced.captured.graph.nodes}
         self.operators, self.max_deviation = 0, 0.0
+        self.tolerance = tolerance_of_one(torch.float64)
 
     def proof(self, members: int, groups: Sequence[str]) -> Proof:
         """The verdict on these groups."""
@@ -180,7 +184,8 @@ class _Check:
         elif unread:
             verdict, why = "not shown", f"no operator reads group '{unread[0]}'"
         faults = tuple(self.faults)
-        return Proof(verdict, why, faults, self.operators, members, self.max_deviation)
+        sizes = (self.max_deviation, self.tolerance)
+        return Proof(verdict, why, faults, self.operators, members, *sizes)
 
     # ------------------------------------------------------------------ the ends
 
@@ -203,14 +208,31 @@ class _Check:
                 self._fault(Fault("input", node.name, name, axis, "", float("inf")))
 
     def ends(self, node: fx.Node) -> None:
-        """Outputs must be claimed unmoved."""
+        """Outputs must not move, and what is left for the next call moves as what it replaces."""
+        stored = {
+            self.captured.parameters[name]: tensor
+            for name, tensor in self.tensors.items()
+            if name in self.captured.parameters
+        }
+        parts: Any = node.args[0]
+        count = len(parts) - len(self.captured.written)
+        places = [*[""] * count, *self.captured.written]
+        for part, place in zip(parts, places, strict=True):
+            claims = tensors_of(self.tensors.get(part.name) if isinstance(part, fx.Node) else None)
+            for tensor in claims:
+                replaced = stored.get(self.captured.tied.get(place, place))
+                if not place or not isinstance(replaced, Tensor):
+                    what = f"what a call writes to '{place}'" if place else "the network's output"
+                    self._unmoved(part, tensor, what)
+                elif not self._alike(tensor, replaced):
+                    what = f"what a call writes to '{place}'"
+                    self._fault(Fault("output", part.name, what, None, "several", float("inf")))
 
-        def output(part: fx.Node) -> fx.Node:
-            for tensor in tensors_of(self.tensors.get(part.name)):
-                self._unmoved(part, tensor, "the network's output")
-            return part
-
-        fx.node.map_arg(node.args[0], output)
+    def _alike(self, first: Tensor, second: Tensor) -> bool:
+        if first.shape != second.shape:
+            return self.action.still(first) and self.action.still(second)
+        numbers = torch.arange(float(np.prod(first.shape))).reshape(first.shape)
+        return all(torch.equal(move(first, numbers), move(second, numbers)) for move in self.moves)
 
     def _unmoved(self, node: fx.Node, tensor: Tensor, name: str) -> None:
         if self.action.still(tensor):
@@ -247,6 +269,8 @@ class _Check:
             return value.zero_()
         if moves and not self._known(node):
             self._check(node, run, operands, run.all_results(value, values), moves)
+            if written(node):
+                self.permuted.keep_first(node)
         for part in run.overwritten(values):
             self.permuted.drop(part)
         return value
@@ -303,15 +327,9 @@ class _Check:
         operation = Operation(
             run.again, self._operands(node), self._results(node), run.tolerance(result)
         )
+        self.tolerance = max(self.tolerance, operation.tolerance)
         if not self._agrees(node, operation, values, result, moves, self.permuted.of(node)):
             return
-        if any(tensor.labels for tensor in tensors_of(operation.results)):
-            # A choice among values of which some are equal may be one among equals.
-            tied = {part: _tied(value) for part, value in values.items()}
-            if any(tied[part] is not values[part] for part in tied) and not self._agrees(
-                node, operation, tied, run.again(tied), moves[-2:]
-            ):
-                return
         if not any(map(_says_little, (*values.values(), result))):
             return
         for draw in (_normal, _positive):
@@ -381,14 +399,6 @@ def _normal(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
 
 def _positive(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
     return 0.1 + torch.rand(shape, generator=generator, dtype=torch.float64)
-
-
-def _tied(value: Any) -> Any:
-    """The commonest value everywhere, where some are exactly equal; the value itself elsewhere."""
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
-        return value
-    each, counts = sample(value).reshape(-1).unique(return_counts=True)
-    return torch.full_like(value, float(each[counts.argmax()])) if counts.max() > 1 else value
 
 
 def _says_little(value: Any) -> bool:

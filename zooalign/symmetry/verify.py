@@ -58,6 +58,8 @@ class Verification:
     max_relative_error:
         The largest deviation at any operator that keeps the claim, of the outputs where the module
         was run to refute the spec.
+    tolerance:
+        What rounding explains in one operator, by the least precise dtype that one computes in.
     log10_order:
         Of the spec that was checked.
     """
@@ -68,6 +70,7 @@ class Verification:
     operators: int
     members: int
     max_relative_error: float
+    tolerance: float
     log10_order: float
 
     @property
@@ -135,7 +138,14 @@ def _of_proof(proof: Proof, spec: PermutationSpec) -> Verification:
     fault = proof.faults[0] if proof.faults else None
     size = fault.deviation if fault is not None else proof.max_deviation
     return Verification(
-        proof.verdict, proof.why, fault, proof.operators, proof.members, size, spec.log10_order
+        proof.verdict,
+        proof.why,
+        fault,
+        proof.operators,
+        proof.members,
+        size,
+        proof.tolerance,
+        spec.log10_order,
     )
 
 

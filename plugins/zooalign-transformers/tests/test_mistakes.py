@@ -45,7 +45,7 @@ def test_a_flat_permutation_of_grouped_query_heads() -> None:
             _rows(f"{attention}.o_proj.weight", 1, 64, 8),
         ),
     )
-    found = verify(module, _with_group(derived.spec, flat), inputs, alone=True)
+    found = verify(module, _with_group(derived.spec, flat), inputs)
     assert not found.ok
     assert found.max_relative_error > 1e-3
     assert found.worst == flat.id == "model.layers.0.self_attn.q_proj.weight:0"
@@ -70,9 +70,9 @@ def test_experts_without_their_router() -> None:
     )
     router = [m for m in experts.members if "gate.weight" in m.parameter]
     assert router, [m.parameter for m in experts.members]
-    assert verify(module, _with_group(spec, experts), inputs, alone=True).ok
+    assert verify(module, _with_group(spec, experts), inputs).ok
     without = structs.replace(experts, members=tuple(m for m in experts.members if m not in router))
-    found = verify(module, _with_group(spec, without), inputs, alone=True)
+    found = verify(module, _with_group(spec, without), inputs)
     assert not found.ok
     assert found.max_relative_error > 1e-3
     assert found.worst == without.id  # named after a parameter it stands in
