@@ -29,7 +29,8 @@ def check(ok: bool, error: float) -> dict[str, object]:
         "ok": ok,
         "max_relative_error": error,
         "tolerance": 1e-12,
-        "sensitivity": 1.0,
+        "verdict": "proved",
+        "why": "",
         "how": "as it is",
     }
 

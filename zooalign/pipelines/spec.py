@@ -171,5 +171,6 @@ def verify_model(
         report.model.example_inputs(_BATCH),
         seed=settings.seed,
         members=settings.members,
+        derived=report.derived,
     )
     return report, verification

@@ -60,9 +60,14 @@ class Action:
         return self._members(tensor.axes, _varying(tensor))
 
     def numbered(self, tensor: Tensor) -> Members:
-        """As :meth:`members`, of a tensor with one more axis: the positions its values number."""
-        extent = self._sets.size(tensor.labels)
-        return self._members((*tensor.axes, tensor.labels), (*_varying(tensor), extent))
+        """As :meth:`members`, of the axes it varies along and one more: what its values number."""
+        axes = [axis for axis in (*tensor.axes, tensor.labels) if axis]
+        return self._members(axes, self.extents(tensor))
+
+    def extents(self, tensor: Tensor) -> tuple[int, ...]:
+        """The sizes of the axes of :meth:`numbered`; the last one is that of what is numbered."""
+        sizes = [n for n, axis in zip(tensor.shape, tensor.axes, strict=True) if axis]
+        return (*sizes, self._sets.size(tensor.labels))
 
     def still(self, tensor: Tensor) -> bool:
         """Whether no group moves a position of the tensor or changes a number in it."""
@@ -70,6 +75,8 @@ class Action:
 
     def _members(self, axes: Sequence[Axis], shape: tuple[int, ...]) -> Members:
         key = (_written_out(self._sets, axes), shape)
+        if 0 in shape:
+            return ()
         if key not in self._known:
             boxes = self._boxes.get(key[0])
             if boxes is None and any(not self._fixed(axis) for axis in key[0]):
@@ -145,15 +152,16 @@ class Move:
 
     def _renumbered(self, tensor: Tensor, value: torch.Tensor) -> torch.Tensor:
         """Numbers written out as marks along one more axis, moved, and read again."""
-        shape = (*_varying(tensor), self.action._sets.size(tensor.labels))
-        narrow = value[tuple(slice(n) for n in shape[:-1])].long()
+        shape = self.action.extents(tensor)
+        narrow = value[tuple(slice(n) for n in _varying(tensor))].long().reshape(shape[:-1])
         if narrow.numel() and not 0 <= int(narrow.min()) <= int(narrow.max()) < shape[-1]:
             raise SpecError(f"numbers of {shape[-1]} positions lie outside of them")
         marks = torch.zeros(shape, dtype=torch.uint8, device=value.device)
         marks.scatter_(-1, narrow.unsqueeze(-1), 1)
         for axes, index in self._moving(self.action.numbered(tensor), shape):
             marks = gathered(marks, axes, index)
-        return marks.argmax(-1).to(value.dtype).expand(value.shape)
+        numbers = marks.argmax(-1).to(value.dtype)
+        return numbers.reshape(_varying(tensor)).expand(value.shape)
 
 
 def action_of(

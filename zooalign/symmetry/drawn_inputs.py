@@ -35,19 +35,32 @@ def drawn_inputs(
     limits = {} if captured.by_values else _limits(captured)
     generator = torch.Generator().manual_seed(seed + 1)
     names = captured.inputs if len(captured.inputs) == len(leaves) else [""] * len(leaves)
+    metas = {n.name: n.meta.get("val") for n in captured.graph.nodes if n.op == "placeholder"}
 
     def drawn(name: str, x: Any) -> Any:
         if not isinstance(x, Tensor):
             return x
-        shape = tuple(x.shape)
+        # An example with one position along an axis may have been traced with more.
+        meta = metas.get(name)
+        shape = tuple(int(n) for n in (meta if isinstance(meta, Tensor) else x).shape)
         if x.is_floating_point():
             value = torch.randn(shape, generator=generator, dtype=torch.float64)
             return value.to(dtype or x.dtype)
         if name in limits:
             return torch.randint(limits[name], shape, generator=generator).to(x.dtype)
-        return torch.zeros(shape, dtype=x.dtype) if x.is_meta else x.detach().cpu()
+        return (
+            torch.zeros(shape, dtype=x.dtype) if x.is_meta else _repeated(x.detach().cpu(), shape)
+        )
 
     return tuple(tree_unflatten([drawn(n, x) for n, x in zip(names, leaves, strict=True)], tree))
+
+
+def _repeated(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The same positions again and again along axes that are longer."""
+    for axis, size in enumerate(shape):
+        if x.shape[axis] != size:
+            x = x.index_select(axis, torch.arange(size) % x.shape[axis])
+    return x
 
 
 def _limits(captured: Capture) -> Mapping[str, int]:
