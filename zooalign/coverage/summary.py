@@ -159,8 +159,9 @@ def findings(row: Row) -> list[CoverageFinding]:
         problems.append(f"unknown operators: {', '.join(row['unknown_operators'])}")
     check = row["verification"]
     if check is not None and not check["ok"]:
-        verdict = check.get("verdict", "refuted")
-        problems.append(f"{verdict} ({check['how']}): {check.get('why', '')}")
+        # Rows of earlier versions have the error alone.
+        why = check.get("why", f"relative error {check['max_relative_error']:.1e}")
+        problems.append(f"{check.get('verdict', 'not sound')} ({check['how']}): {why}")
     if row["converse"] is not None:
         missed = [pair for pair in row["converse"]["unchanged"] if not pair["mixable"]]
         for pair in missed[:3]:
