@@ -6,16 +6,17 @@ operator takes it. Values tie, zeros have both signs, tensors are views, axes ha
 equal sizes, an operand comes twice.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from zooalign.graph.registry import OperatorRule, lookup
 from zooalign.testing.rules import Call, Named
 
-__all__ = ["Draw", "calls"]
+__all__ = ["Draw", "calls", "overloads"]
 
 _TRIES = 30
 _FLOAT = torch.float64
@@ -481,7 +482,6 @@ FORMS: dict[str, Form] = {
     **{f"conv_transpose{n}d": _convolution(n, transposed=True) for n in (1, 2)},
     "scaled_dot_product_attention": _attention,
     "prelu": _pattern("self nc~, weight c"),
-    "_prelu_kernel": _pattern("self nc~, weight c"),
     "layer_norm": _normalised,
     "rms_norm": _normalised,
     "batch_norm": _channels,
@@ -779,3 +779,36 @@ def _labels(
         return {}
     axis = axes[id(x)][dim]
     return {id(index): axis} if axis and index.ndim == x.ndim else {}
+
+
+# ------------------------------------------------------------------ which operators there are
+
+# Memory that is not initialised has no values that could be compared.
+_WITHOUT_VALUES = ("empty", "new_empty")
+
+
+def _of_tensors(overload: Any) -> bool:
+    """Whether an overload gives tensors, and takes what a graph has: no names, no results."""
+    schema = overload._schema
+    types = " ".join(str(argument.type) for argument in schema.arguments)
+    if any(argument.is_out for argument in schema.arguments) or "str" in overload._overloadname:
+        return overload._overloadname == "ord_str"
+    if overload._overloadname.startswith("prim_"):  # of TorchScript alone
+        return False
+    kinds = ("Dimname", "List[str]", "Generator]]", "Dict")
+    gives = any("Tensor" in str(result.type) for result in schema.returns)
+    return gives and "Tensor" in types and not any(kind in types for kind in kinds)
+
+
+def overloads(rules: Mapping[str, OperatorRule]) -> Iterator[tuple[str, Any, OperatorRule]]:
+    """Every overload of PyTorch that a rule is for, by its full name."""
+    for base in sorted({name.split(".")[1] for name in rules if name.startswith("aten.")}):
+        for packet in (base, f"{base}_"):
+            found = getattr(torch.ops.aten, packet, None)
+            for overload in found.overloads() if found is not None else ():
+                if packet.startswith(_WITHOUT_VALUES) or not _of_tensors(getattr(found, overload)):
+                    continue
+                name = f"aten.{packet}.{overload}"
+                rule = lookup(rules, name)
+                if rule is not None:
+                    yield name, getattr(found, overload), rule

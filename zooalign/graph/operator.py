@@ -223,7 +223,7 @@ class Operator:
         for operand, tensor in given:
             binding.bind(operand, tensor)
         results = [binding.result(right, number) for number, right in enumerate(pattern.results)]
-        binding.bound([*(operand for operand, _ in given), *pattern.results])
+        binding.bound([*given, *zip(pattern.results, results, strict=True)])
         return results
 
 
@@ -302,33 +302,48 @@ class _Binding:
             self._bind(factor, self.sizes[factor.name], inner)
         self._bind(pattern.factors[0], self.sizes[pattern.factors[0].name], axis)
 
-    def bound(self, operands: Sequence[Operand]) -> None:
+    def bound(self, tensors: Sequence[tuple[Operand, Tensor]]) -> None:
         """State for each name what it may depend on: the names that are with it in all tensors.
 
         Not on names that are told apart (``!``) or combined (``~``); on those that are reduced
-        (``[]``) only if it is reduced with them.
+        (``[]``) only if it is reduced with them. A tensor that does not vary along an axis does not
+        have its name: what stands there in another tensor may stand elsewhere in this one.
         """
-        tensors = [{f.name: f for axis in o.axes for f in axis.factors} for o in operands]
         closed: set[str] = set()
         reduced: set[str] = set()
-        for factor in (factor for tensor in tensors for factor in tensor.values()):
+        for factor in (f for operand, _ in tensors for axis in operand.axes for f in axis.factors):
             if factor.fixed or factor.combined:
                 closed.add(factor.name)
             elif factor.inside:
                 reduced.add(factor.name)
-        for name in (*self.stars, *self.axes):
-            having = [set(tensor) for tensor in tensors if name in tensor]
-            if len(having) < 2 or not any(self._axes_of(name)):
+        present = [self._places(operand, tensor) for operand, tensor in tensors]
+        for place in dict.fromkeys(place for places in present for place in places):
+            having = [places for places in present if place in places]
+            if len(having) < 2:
                 continue  # that tensor itself says it
-            shared = set.intersection(*having)
-            shared -= closed | (set() if name in reduced else reduced)
-            ordered = [each for each in (*self.stars, *self.axes) if each in shared | {name}]
-            self.sets.bound([axis for each in ordered for axis in self._axes_of(each)])
+            hidden = closed | (set() if place[0] in reduced else reduced)
+            shared = [
+                self._axis_at(other)
+                for other in having[0]
+                if other == place
+                or (other[0] not in hidden and all(other in places for places in having))
+            ]
+            self.sets.bound(shared)
 
-    def _axes_of(self, name: str) -> list[Axis]:
+    def _places(self, operand: Operand, tensor: Tensor) -> list[tuple[str, int]]:
+        """The names along which a tensor varies; those of a star are counted from the right."""
+        places: list[tuple[str, int]] = []
+        for pattern, numbers in self._spread(operand, tensor.ndim):
+            for count, number in enumerate(reversed(numbers)):
+                if tensor.axes[number]:
+                    places.extend((factor.name, count) for factor in pattern.factors)
+        return places
+
+    def _axis_at(self, place: tuple[str, int]) -> Axis:
+        name, count = place
         if name in self.stars:
-            return [axis for _, axis in self.stars[name]]
-        return [self.axes[name]] if name in self.axes else []
+            return self.stars[name][-1 - count][1]
+        return self.axes.get(name, ())
 
     def result(self, operand: Operand, number: int) -> Tensor:
         """The tensor a right-hand side describes."""

@@ -106,7 +106,13 @@ def noise(op: Operator) -> Result:
     return random(op) if switch else same(op, op.first())
 
 
-@rule("aten.prelu", "aten._prelu_kernel")
+@rule("aten._prelu_kernel")
+def prelu_kernel(op: Operator) -> Tensor:
+    """``*a, *a -> *a``: slopes are laid out as the values."""
+    return same(op, op["self"], op["weight"])
+
+
+@rule("aten.prelu")
 def prelu(op: Operator) -> Tensor:
     """One slope per channel, or one for all."""
     x, slope = op["self"], op["weight"]

@@ -46,7 +46,7 @@ def _told_apart_by_position(op: Operator, x: Tensor, dim: int) -> None:
 def _labelled(op: Operator, numbers: Tensor, labels: Axis) -> Tensor:
     """A tensor of numbers that name positions of ``labels``: where it is, that axis is too."""
     if labels:
-        op.sets.bound([*numbers.axes, labels])
+        op.sets.register([*numbers.axes, labels])
     return replace(numbers, labels=labels)
 
 
