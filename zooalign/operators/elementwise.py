@@ -46,7 +46,7 @@ minimum max.other min.other eq ne lt le gt ge equal logical_and logical_or logic
 bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift __and__ __or__ __xor__ where lerp
 atan2 addcmul addcdiv masked_fill float_power xlogy hypot copysign ldexp isclose heaviside nextafter
 floor_divide.Scalar square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar
-igamma igammac gcd lcm clamp clamp_min clamp_max clip copy
+igamma igammac gcd lcm clamp clamp_min clamp_max clip copy _prelu_kernel
 """)
 )
 def nary(op: Operator) -> Tensor:
@@ -104,12 +104,6 @@ def noise(op: Operator) -> Result:
     """Nothing, or a slope for all, unless the network is trained: then :func:`random`."""
     switch = op["training"] if "rrelu" in op.name else op["train"]
     return random(op) if switch else same(op, op.first())
-
-
-@rule("aten._prelu_kernel")
-def prelu_kernel(op: Operator) -> Tensor:
-    """``*a, *a -> *a``: slopes are laid out as the values."""
-    return same(op, op["self"], op["weight"])
 
 
 @rule("aten.prelu")
