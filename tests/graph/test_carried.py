@@ -166,3 +166,20 @@ def test_a_recorded_run_sees_the_same_writes(step: Step) -> None:
     outside = Keeps(recorded, persistent=False).double()
     assert extract_spec(outside, (X,)).log10_order == 0
     assert torch.equal(outside.kept, torch.zeros(3, 4, dtype=torch.float64))
+
+
+def test_a_second_call_that_takes_other_steps_is_refused() -> None:
+    def remembers(net: Keeps, x: Tensor) -> Tensor:
+        hidden = net.w(x)
+        if getattr(net, "memory", None) is not None:
+            hidden = hidden + net.memory.cumsum(-1)
+        net.memory = x @ torch.ones(5, 4, dtype=x.dtype)
+        y: Tensor = net.o(hidden)
+        return y
+
+    net = Keeps(remembers).double()
+    with pytest.raises(TraceError, match=r"other steps in its second call.*keeps 'memory'"):
+        extract_spec(net, (X,))
+    assert not hasattr(net, "memory")
+    net(X)
+    assert extract_spec(net, (X,)).log10_order == 0

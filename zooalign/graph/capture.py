@@ -23,7 +23,7 @@ from zooalign.graph import concrete
 from zooalign.graph.call_effects import attributes_restored
 from zooalign.graph.carried import without_caches
 from zooalign.graph.concrete import Decision, Recording
-from zooalign.graph.exported import NotExported, exported
+from zooalign.graph.exported import NotExported, exported, require_calls_alike
 from zooalign.graph.module_runner import evaluating
 from zooalign.graph.module_tensors import ModuleTensors, module_tensors
 from zooalign.graph.outputs import is_tree
@@ -169,11 +169,15 @@ def _capture(
     by_values = False
     decisions: tuple[Decision, ...] = ()
     try:
-        recording, seconds = exported(module, inputs, tensors)
+        with attributes_restored(module):
+            recording, seconds = exported(module, inputs, tensors)
     except NotExported as error:
         by_values = True
         recording, decisions, seconds = _recorded(module, example_inputs, error, tensors)
     recording = without_caches(recording, tensors.stored)
+    kept = [name for name in recording.written if name not in tensors.stored]
+    if kept and not by_values:
+        require_calls_alike(module, inputs, tensors, kept)
     return Capture(
         graph=recording.graph,
         parameters=recording.parameters,

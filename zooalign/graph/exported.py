@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -13,13 +14,21 @@ from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind, OutputSpec
 
 from zooalign.errors import TraceError
-from zooalign.graph.call_effects import returning_assigned
+from zooalign.graph.call_effects import attributes_restored, returning_assigned
 from zooalign.graph.concrete import Recording
 from zooalign.graph.module_runner import evaluating
 from zooalign.graph.module_tensors import ModuleTensors
+from zooalign.graph.outputs import results
 from zooalign.graph.storage import identity
 
-__all__ = ["NotExported", "exported", "put_in_place", "silent", "writes"]
+__all__ = [
+    "NotExported",
+    "exported",
+    "put_in_place",
+    "require_calls_alike",
+    "silent",
+    "writes",
+]
 
 # Operators whose result never shares memory with what they read.
 _FRESH = frozenset(
@@ -51,9 +60,9 @@ def exported(
         with returning_assigned(module) as assigned:
             program, seconds = _program(module, inputs)
         program = _functional(module, program)
-    results, written = _outputs(program, assigned, tensors)
+    returned, written = _outputs(program, assigned, tensors)
     (output,) = (node for node in program.graph.nodes if node.op == "output")
-    output.args = ((*results, *written.values()),)
+    output.args = ((*returned, *written.values()),)
     _inline(program.graph_module)
     return _recording(program, tuple(written), tensors), seconds
 
@@ -84,6 +93,42 @@ def _program(
     return program, seconds
 
 
+class _Twice(nn.Module):
+    """A module that calls another one a number of times, on the same inputs."""
+
+    def __init__(self, module: nn.Module, calls: int) -> None:
+        super().__init__()
+        self.module, self.calls = module, calls
+
+    def forward(self, *inputs: Any) -> list[Any]:
+        return [results(self.module(*inputs)) for _ in range(self.calls)]
+
+
+def require_calls_alike(
+    module: nn.Module, inputs: tuple[Any, ...], tensors: ModuleTensors, kept: Sequence[str]
+) -> None:
+    """Raise TraceError if a second call takes other steps than the first, by what that ``kept``."""
+    on_meta = any(tensors.stored[name].is_meta for name in tensors.trainable)
+    counts = []
+    with torch.no_grad(), evaluating(module), _on_meta(module, on_meta), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for calls in (1, 2):
+            with attributes_restored(module):
+                program, _ = _program(_Twice(module, calls), inputs)
+            counts.append(Counter(str(n.target) for n in program.graph.nodes if _is_call(n)))
+    once, twice = counts
+    if twice != once + once:
+        raise TraceError(
+            f"{type(module).__name__} takes other steps in its second call than in its first: it "
+            f"keeps '{kept[0]}', which the example's call finds empty. Call it once before, so "
+            "that a usual call is traced, or keep it in a buffer"
+        )
+
+
+def _is_call(node: torch.fx.Node) -> bool:
+    return node.op == "call_function"
+
+
 def _functional(
     module: nn.Module, program: torch.export.ExportedProgram
 ) -> torch.export.ExportedProgram:
@@ -109,16 +154,16 @@ def _outputs(
 ) -> tuple[list[Any], dict[str, Any]]:
     """What the module returns, and what it writes by name: in the state dict where it is there."""
     (output,) = (node for node in program.graph.nodes if node.op == "output")
-    results: list[Any] = []
+    returned: list[Any] = []
     written: dict[str, Any] = {}
     for value, spec in zip(output.args[0], program.graph_signature.output_specs, strict=True):
         if spec.kind == OutputKind.USER_OUTPUT:
-            results.append(value)
+            returned.append(value)
         else:
             written[_target(spec, tensors)] = value
-    count = len(results) - len(assigned)
+    count = len(returned) - len(assigned)
     names = (tensors.stored_name.get(place, place) for place in assigned)
-    return results[:count], {**written, **dict(zip(names, results[count:], strict=True))}
+    return returned[:count], {**written, **dict(zip(names, returned[count:], strict=True))}
 
 
 def _target(spec: OutputSpec, tensors: ModuleTensors) -> str:
