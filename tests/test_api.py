@@ -262,3 +262,14 @@ def test_a_misspelt_keyword_is_named_with_the_one_that_is_meant() -> None:
         zooalign.barrier(model, model, data=[torch.zeros(2, 4)], alpha=3)
     with pytest.raises(TypeError, match="there are alphas, reset, loss, metric"):
         zooalign.barrier(model, model, data=[torch.zeros(2, 4)], verbose=True)
+
+
+def test_example_inputs_of_another_form_are_told_apart() -> None:
+    net = torch.nn.Linear(6, 3)
+    for given, words in (
+        ({"x": torch.zeros(2, 6)}, "positional, and a mapping of 'x'"),
+        (torch.zeros(2, 6).numpy(), "not ndarray: pass torch.as_tensor"),
+        ((2, 6), r"\(2, 6\) is a shape: pass an example input, such as torch.zeros\(2, 6\)"),
+    ):
+        with pytest.raises(DataError, match=words):
+            zooalign.extract_spec(net, given)  # type: ignore[arg-type]

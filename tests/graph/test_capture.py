@@ -278,3 +278,17 @@ def test_blocks_that_set_a_mode_are_put_in_their_place() -> None:
     assert spec.log10_order == pytest.approx(2 * L(3))
     (made,) = evaluate(capture(module, inputs), module.state_dict(), inputs)
     assert torch.equal(made, module(*inputs))
+
+
+def test_a_sparse_input_is_frozen_where_it_meets_the_network() -> None:
+    class Graph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.i, self.o = nn.Linear(6, 4), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+            y: Tensor = self.o(torch.sparse.mm(edges, self.i(x)))
+            return y
+
+    spec = extract_spec(Graph(), (torch.randn(2, 6), torch.eye(2).to_sparse_csr()))
+    assert spec.log10_order in (0, pytest.approx(L(4)))

@@ -26,8 +26,30 @@ _ROWS = 2
 
 
 def as_inputs(inputs: Inputs) -> tuple[object, ...]:
-    """Positional inputs; a tensor alone is the only one."""
-    return (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    """Positional inputs; a tensor alone is the only one.
+
+    Raises
+    ------
+    DataError
+        If they are keyword inputs, an array, or a shape.
+    """
+    if isinstance(inputs, Tensor):
+        return (inputs,)
+    if isinstance(inputs, Mapping):
+        raise DataError(
+            f"example inputs are positional, and a mapping of {', '.join(map(repr, inputs))} was "
+            "given: pass its values in the order of the module's forward, or wrap the module"
+        )
+    if not isinstance(inputs, Sequence):
+        raise DataError(
+            f"example inputs are a tensor or a sequence of positional inputs, not "
+            f"{type(inputs).__name__}: pass torch.as_tensor(...)"
+        )
+    if inputs and all(type(value) is int for value in inputs):
+        raise DataError(
+            f"{tuple(inputs)} is a shape: pass an example input, such as torch.zeros{tuple(inputs)}"
+        )
+    return tuple(inputs)
 
 
 def inputs_from(example_inputs: Inputs | None, data: Iterable[object] | None) -> tuple[object, ...]:

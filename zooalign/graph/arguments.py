@@ -48,5 +48,7 @@ def _is_boolean(tensor: torch.Tensor) -> bool:
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:
+    if tensor.layout != torch.strided:
+        return False
     size = tensor.untyped_storage().nbytes()
     return tensor.is_contiguous() and size == tensor.numel() * tensor.itemsize

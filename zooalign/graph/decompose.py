@@ -100,7 +100,7 @@ def _decomposition(target: Any) -> Callable[..., Any] | None:
 
 
 def _meta(value: Any) -> Tensor | None:
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
         return None
     return torch.empty_strided(tuple(value.shape), value.stride(), dtype=value.dtype, device="meta")
 
