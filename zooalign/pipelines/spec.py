@@ -9,7 +9,7 @@ from zooalign.release.opening import derive_for
 from zooalign.release.results import Report, merged_fields
 from zooalign.release.settings import OpenSettings, VerifySettings
 from zooalign.symmetry import Derived, Verification, verify
-from zooalign.symmetry.contract import Contract
+from zooalign.symmetry.contract import Contract, ProofRecord
 from zooalign.symmetry.groups import Member
 from zooalign.symmetry.proof import Fault, Verdict
 from zooalign.symmetry.spec_file import to_dict
@@ -63,6 +63,7 @@ class _Derived:
     unused: tuple[str, ...]
     unknown_operators: Mapping[str, int]
     contract: Contract | None = None
+    proof: ProofRecord | None = None
     hash: str
 
 

@@ -36,6 +36,20 @@ class InputForm:
 
 
 @dataclass(frozen=True)
+class ProofRecord:
+    """How far a spec was proved when it was derived (:mod:`zooalign.symmetry.proof`).
+
+    ``operators`` were checked with ``members`` random members of the group each. ``why`` says in
+    words why it is not shown.
+    """
+
+    verdict: Literal["proved", "not shown"]
+    why: str = ""
+    operators: Size = 0
+    members: Size = 0
+
+
+@dataclass(frozen=True)
 class Contract:
     """The computation that a spec holds for: in eval mode, one call.
 

@@ -18,6 +18,7 @@ from zooalign.hooks.manager import ALLOW_LIST, items_of
 from zooalign.operators import FAMILIES
 from zooalign.symmetry.contract import Contract, contract_of
 from zooalign.symmetry.derive import Derived, derive
+from zooalign.symmetry.proved import costs_less_than_the_trace, proved
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
@@ -136,6 +137,7 @@ def extract_spec(
     architecture: str = "",
     rules: Mapping[str, OperatorRule] | None = None,
     allow_value_dependent: bool = False,
+    prove: bool | None = None,
 ) -> PermutationSpec:
     """Derive the permutation symmetries of a module from its computation.
 
@@ -155,6 +157,9 @@ def extract_spec(
     allow_value_dependent:
         Accept a module in which values of inputs decide how the forward pass goes on (lengths, a
         mask): the spec then holds for inputs that take the same way as the example inputs.
+    prove:
+        Whether each operator is checked with numbers: what one refutes is frozen. By default it is
+        done where it costs less than the trace. The spec's ``proof`` says what was found.
 
     Returns
     -------
@@ -165,6 +170,8 @@ def extract_spec(
     ------
     TraceError
         If the module cannot be captured, or values of its inputs decide.
+    SpecError
+        If operators go on to refute what is derived.
 
     Examples
     --------
@@ -174,10 +181,13 @@ def extract_spec(
     >>> [(g.id, g.structure) for g in spec.groups]
     [('0.weight:0', 'S_8')]
     """
-    return derive_spec(
+    derived = derive_spec(
         module,
         example_inputs,
         architecture=architecture,
         rules=rules,
         allow_value_dependent=allow_value_dependent,
-    ).spec
+    )
+    if costs_less_than_the_trace(derived) if prove is None else prove:
+        derived = proved(module, derived, example_inputs)
+    return derived.spec

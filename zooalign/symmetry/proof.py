@@ -169,6 +169,7 @@ class _Check:
         self.shown: set[Hashable] = set()
         self.permuted: Permuted[fx.Node] = Permuted()
         self.users = {node: len(node.users) for node in traced.captured.graph.nodes}
+        self.order = {node: number for number, node in enumerate(traced.captured.graph.nodes)}
         self.operators, self.max_deviation = 0, 0.0
         self.tolerance = tolerance_of_one(torch.float64)
 
@@ -286,11 +287,16 @@ class _Check:
         return {part: self.tensors.get(part.name) for part in node.all_input_nodes}
 
     def _results(self, node: fx.Node) -> Any:
-        """The claim on what a node gives; where it writes, also on what it wrote to."""
+        """The claim on what a node gives; where it writes, also on what is read there later."""
         claim = self.tensors.get(node.name)
-        return (
-            [claim, *(self.tensors.get(p.name) for p in written(node))] if written(node) else claim
-        )
+        if not written(node):
+            return claim
+        read: list[Any] = []
+        for part in written(node):
+            later = any(self.order[user] > self.order[node] for user in part.users)
+            other = self.tensors.get(part.name)
+            read.append(other if later and other != claim else None)
+        return [claim, *read]
 
     def _moves(self, node: fx.Node) -> Sequence[Move]:
         """The moves to try: none where nothing moves, one where a result is to be constant."""

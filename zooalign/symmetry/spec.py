@@ -27,7 +27,7 @@ from zooalign.errors import SpecError
 from zooalign.graph.lazy_state import StateView
 from zooalign.graph.module_tensors import EXTRA_STATE
 from zooalign.symmetry.apply import is_still, rearranged, sources
-from zooalign.symmetry.contract import Contract
+from zooalign.symmetry.contract import Contract, ProofRecord
 from zooalign.symmetry.groups import Frozen, Group, Member, Size
 from zooalign.symmetry.permutation import Permutation
 
@@ -61,6 +61,8 @@ class PermutationSpec:
         Names of the state dict that share a tensor, with the first name of that tensor.
     architecture:
         A name for people; not part of the hash.
+    proof:
+        How far it was proved; not part of the hash. None where that was not tried.
     contract:
         The computation that the spec holds for; not part of the hash. None where a file of an
         earlier version does not say it.
@@ -76,6 +78,7 @@ class PermutationSpec:
     tied: Mapping[str, str] = field(default_factory=dict)
     architecture: str = ""
     contract: Contract | None = None
+    proof: ProofRecord | None = field(default=None, compare=False)
 
     @property
     def value_dependent(self) -> bool:

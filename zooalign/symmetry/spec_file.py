@@ -45,6 +45,7 @@ def to_dict(spec: PermutationSpec) -> dict[str, Any]:
         "unknown_operators": dict(spec.unknown_operators),
         "buffers": list(spec.buffers),
         "tied": dict(spec.tied),
+        "proof": None if spec.proof is None else msgspec.to_builtins(spec.proof),
         "contract": None if spec.contract is None else msgspec.to_builtins(spec.contract),
     }
 
