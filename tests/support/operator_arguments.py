@@ -567,6 +567,7 @@ FORMS: dict[str, Form] = {
     **{f"{kind}_pad1d": _padded(1) for kind in ("reflection", "replication")},
     **{f"{kind}_pad2d": _padded(2) for kind in ("reflection", "replication")},
     "roll": _rolled,
+    "_prelu_kernel": _pattern("self ncc, weight c"),
     "_weight_norm": lambda d: {
         "v": (v := d.normal(*d.shape(1, 3))),
         "g": d.normal(len(v), *[1] * (v.ndim - 1)),

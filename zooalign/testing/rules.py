@@ -64,11 +64,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a check: what is wrong, or nothing; and whether anything was claimed at all."""
+    """What came of a check: what is wrong, or nothing; and how much was claimed at all.
+
+    ``claimed`` is log10 of the order of the claimed group, over all sets of units of the call.
+    """
 
     wrong: str = ""
     fault: str = ""
     moves: int = 0
+    claimed: float = 0.0
 
 
 def check(
@@ -107,16 +111,17 @@ def check(
         return Outcome(fault=str(fault))
     results = [] if claimed is None else claimed if isinstance(claimed, Sequence) else [claimed]
     action = action_of(sets, solve(sets))
+    order = action.spec.log10_order
     moves = 0
     try:
         for permutation in _permutations(action, members, seed):
             moves += 1
             wrong = _compared(call, tensors, before, results, action.move(permutation))
             if wrong:
-                return Outcome(wrong=f"{call}: {wrong}", moves=moves)
+                return Outcome(f"{call}: {wrong}", moves=moves, claimed=order)
     except SpecError as error:
-        return Outcome(wrong=f"{call}: {error}", moves=moves)
-    return Outcome(moves=moves)
+        return Outcome(f"{call}: {error}", moves=moves, claimed=order)
+    return Outcome(moves=moves, claimed=order)
 
 
 def _completed(call: Call, tensors: Mapping[int, Tensor]) -> dict[str, Any]:
