@@ -6,6 +6,7 @@ from torch import nn
 
 from zooalign.api.arguments import Inputs, as_inputs
 from zooalign.symmetry import PermutationSpec, Verification, derive_spec
+from zooalign.symmetry import extract_spec as extract
 from zooalign.symmetry import verify as verify_spec
 from zooalign.symmetry.explain import explain as explain_axis
 from zooalign.symmetry.explanation import Explanation
@@ -19,6 +20,7 @@ def extract_spec(
     *,
     architecture: str = "",
     allow_value_dependent: bool = False,
+    prove: bool | None = None,
 ) -> PermutationSpec:
     """The permutation symmetries of a module, derived from what it computes.
 
@@ -35,6 +37,9 @@ def extract_spec(
     allow_value_dependent:
         Accept that values of inputs (lengths, a mask) decide how the forward pass goes on. The
         spec then holds for inputs that decide as the example inputs do.
+    prove:
+        Whether each operator is checked with numbers, by default where that costs less than the
+        trace. The spec's ``proof`` says what was found.
 
     Returns
     -------
@@ -47,12 +52,13 @@ def extract_spec(
     TraceError
         If the module cannot be traced, or values of its inputs decide.
     """
-    return derive_spec(
+    return extract(
         model,
         as_inputs(example_inputs),
         architecture=architecture,
         allow_value_dependent=allow_value_dependent,
-    ).spec
+        prove=prove,
+    )
 
 
 def verify(
