@@ -253,7 +253,18 @@ def _known_values(node: fx.Node, choices: Choices) -> Values:
         ties=str(node.target) in _CHOOSE and choices.may_tie(node),
         order_is_seen=str(node.target) in _CHOOSE and choices.order_is_seen(node),
         overwritten=_overwritten(node),
+        unread=_unread(node),
     )
+
+
+def _unread(node: fx.Node) -> frozenset[int]:
+    """Numbers of those of several results that nothing reads."""
+    value = node.meta.get("val")
+    taken = all("getitem" in str(user.target) for user in node.users)
+    if not isinstance(value, (list, tuple)) or not taken:
+        return frozenset()
+    read = {user.args[1] for user in node.users if user.users}
+    return frozenset(range(len(value))) - read
 
 
 def _metas(value: Any) -> list[torch.Tensor]:
@@ -262,7 +273,13 @@ def _metas(value: Any) -> list[torch.Tensor]:
     return [meta for meta in metas if isinstance(meta, torch.Tensor)]
 
 
-_CHOOSE = {"aten.topk.default", "aten.argmax.default", "aten.argmin.default"}
+_CHOOSE = {
+    "aten.topk.default",
+    "aten.argmax.default",
+    "aten.argmin.default",
+    "aten.max.dim",
+    "aten.min.dim",
+}
 _WRITES = {f"aten.{name}" for name in ("copy", "fill", "zero", "uniform", "normal", "random")}
 _VIEWS = {f"aten.{name}" for name in ("slice", "select", "view", "transpose", "permute", "alias")}
 _PUTS = {f"aten.{name}" for name in ("slice_scatter", "select_scatter", "index_put", "scatter")}

@@ -44,7 +44,8 @@ class Values:
     ``boolean`` are the names of boolean tensors, or lists of them; ``dense`` of those that are all
     of their storage, row by row. ``ties`` says that values among which the call chooses may be
     equal, ``order_is_seen`` that others see in which order it names what it chose; ``overwritten``
-    that nothing reads the result before all of it is written.
+    that nothing reads the result before all of it is written. ``unread`` are the numbers of results
+    that nothing reads.
     """
 
     boolean: frozenset[str] = frozenset()
@@ -52,6 +53,7 @@ class Values:
     ties: bool = True
     order_is_seen: bool = True
     overwritten: bool = False
+    unread: frozenset[int] = frozenset()
 
 
 class Operator:
@@ -319,16 +321,15 @@ class _Binding:
         present = [self._places(operand, tensor) for operand, tensor in tensors]
         for place in dict.fromkeys(place for places in present for place in places):
             having = [places for places in present if place in places]
-            if len(having) < 2:
-                continue  # that tensor itself says it
             hidden = closed | (set() if place[0] in reduced else reduced)
             shared = [
-                self._axis_at(other)
+                other
                 for other in having[0]
                 if other == place
                 or (other[0] not in hidden and all(other in places for places in having))
             ]
-            self.sets.bound(shared)
+            if len(having) > 1 or shared != having[0]:  # else that tensor itself says it
+                self.sets.bound([self._axis_at(other) for other in shared])
 
     def _places(self, operand: Operand, tensor: Tensor) -> list[tuple[str, int]]:
         """The names along which a tensor varies; those of a star are counted from the right."""

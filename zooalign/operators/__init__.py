@@ -12,6 +12,7 @@ from zooalign.operators import (
     elementwise,
     index,
     join,
+    matrices,
     normalise,
     recurrent,
     routing,
@@ -25,6 +26,7 @@ __all__ = ["FAMILIES"]
 FAMILIES: tuple[ModuleType, ...] = (
     elementwise,
     contraction,
+    matrices,
     normalise,
     spatial,
     view,

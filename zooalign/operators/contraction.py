@@ -39,14 +39,6 @@ def addmm(op: Operator) -> Result:
     return op.relate("b i, i o, o -> b o", op["mat1"], op["mat2"], bias)
 
 
-@rule("aten.inverse", "aten.linalg_inv", "aten.linalg_inv_ex")
-def inverse(op: Operator) -> Result:
-    """Rows and columns change places: the inverse of ``P w Q`` is that of ``Q``, ``w``, ``P``."""
-    x = op.first()
-    checked = len(op.results) > 1  # the second result says whether there is one
-    return op.relate_all("*n i~ j~ -> *n j~ i~" + ", *n" * checked, x)
-
-
 @rule("aten.inner")
 def inner(op: Operator) -> Tensor:
     """Inner products over the last axes, all other axes crossed."""

@@ -92,7 +92,7 @@ def _range_along(op: Operator, table: Tensor, size: int) -> int | None:
 
 @rule(
     *aten(
-        "arange linspace eye randn rand randint randperm logspace tril_indices triu_indices "
+        "arange linspace randn rand randint randperm logspace tril_indices triu_indices "
         "hann_window hamming_window fft_fftfreq fft_rfftfreq"
     )
 )
@@ -106,22 +106,10 @@ def numbers(op: Operator) -> Tensor:
     return replace(op.moved(axes), labels=labels)
 
 
-@rule("aten.tril", "aten.triu", "aten.diagonal")
+@rule("aten.tril", "aten.triu")
 def triangle(op: Operator) -> Tensor:
-    """Rows and columns (two axes) are told apart by which is larger; batch axes stay."""
-    x: Tensor = op["self"]
-    dims = {op.get("dim1", -2) % x.ndim, op.get("dim2", -1) % x.ndim}
-    op.fix((x.axes[number] for number in dims), "order", "triangle or diagonal")
-    kept = [axis for number, axis in enumerate(x.axes) if number not in dims]
-    new = op.results[0][len(kept) :]
-    told_apart = (op.fixed_axis(n, "order", "triangle or diagonal") for n in new)
-    return op.tensor([*kept, *told_apart], batch=kept)
-
-
-@rule("aten.diag")
-def diag(op: Operator) -> Result:
-    """The diagonal of a matrix, or a matrix with a diagonal."""
-    return op.freeze("order", "diagonal")
+    """Rows and columns (the last two axes) are told apart by which is larger; batch axes stay."""
+    return op.relate("*n i! j! -> *n k! l!", op["self"], fixed="order")
 
 
 @rule("aten.meshgrid")

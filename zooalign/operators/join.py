@@ -62,25 +62,31 @@ def slice_(op: Operator) -> Tensor:
 
 
 def _every(op: Operator, x: Tensor, number: int, taken: slice, count: int) -> list[Axis] | None:
-    """The axes if each block of ``step`` positions has one that is taken, else None.
-
-    The blocks are those of the whole axis if ``step`` divides it, so that other slices share them.
-    """
-    low, step, size = taken.start, taken.step, x.shape[number]
-    if low < step and taken.stop == size and size % step == 0:
-        first, within = 0, low
-    else:  # the last block may lack its end
-        within = max(0, low + count * step - size)
-        first = low - within
-    if first < 0 or within >= step:
+    """The axes if each block of ``step`` positions has one that is taken, else None."""
+    blocks = _blocks(x.shape[number], taken, count)
+    if blocks is None:
         return None
+    first, within = blocks
+    step = taken.step
     axes: Sequence[Axis] = x.axes
-    if count * step < size:
+    if count * step < x.shape[number]:
         axes = op.sets.cut_out(axes, number, first, first + count * step)
     outer, inner = op.sets.factor(axes[number], step)
     apart = [*axes[:number], outer, inner, *axes[number + 1 :]]
     cut = op.sets.cut_out(apart, number + 1, within, within + 1)
     return [*cut[: number + 1], *cut[number + 2 :]]
+
+
+def _blocks(size: int, taken: slice, count: int) -> tuple[int, int] | None:
+    """Where the blocks begin of which each has one position that is taken, and which one.
+
+    The blocks are those of the whole axis if ``step`` divides it, so that other slices share them.
+    """
+    low, step = taken.start, taken.step
+    if low < step and taken.stop == size and size % step == 0:
+        return 0, low
+    within = max(0, low + count * step - size)  # the last block may lack its end
+    return (low - within, within) if within <= low and within < step else None
 
 
 @rule("aten.narrow")
@@ -221,8 +227,54 @@ def slice_scatter(op: Operator) -> Result:
     size = x.shape[number]
     low, high = _range(op["start"], op["end"], size)
     if op["step"] != 1:
-        return op.freeze(LIMIT, "strided write")
+        return _every_replaced(op, x, op["src"], number, slice(low, high, op["step"]))
     return op.moved(_replaced(op, x, op["src"], number, low, high))
+
+
+def _every_replaced(op: Operator, x: Tensor, src: Tensor, number: int, taken: slice) -> Tensor:
+    """One position of each block of ``step`` replaced; the axis is fixed if blocks do not fit."""
+    size, step, count = x.shape[number], taken.step, src.shape[number]
+    blocks = _blocks(size, taken, count)
+    if blocks is None:
+        op.fix((x.axes[number], src.axes[number]), LIMIT, "strided write")
+        others = (_others(x, number), _others(src, number))
+        axes = [op.same_axis(a, b) for a, b in zip(*others, strict=True)]
+        fixed = op.fixed_axis(size, LIMIT, "strided write")
+        return op.tensor([*axes[:number], fixed, *axes[number:]], batch=axes)
+    first, within = blocks
+    last = first + count * step
+    whole = _sized(x, number, count * step, part(op, x, number, first, last))
+    written = _sized(x, number, count * step, _one_of_each(op, whole, src, number, within))
+    return op.moved(_replaced(op, x, written, number, first, last))
+
+
+def _one_of_each(op: Operator, x: Tensor, src: Tensor, number: int, within: int) -> list[Axis]:
+    """The axes of ``x`` with position ``within`` of each block replaced."""
+    count = src.shape[number]
+    step = x.shape[number] // count
+    outer, inner = op.sets.factor(x.axes[number], step) if x.axes[number] else ((), ())
+    blocks = Tensor(
+        (*x.shape[:number], count, step, *x.shape[number + 1 :]),
+        (*x.axes[:number], outer, inner, *x.axes[number + 1 :]),
+    )
+    one_of_each = Tensor(
+        (*src.shape[: number + 1], 1, *src.shape[number + 1 :]),
+        (*src.axes[: number + 1], (), *src.axes[number + 1 :]),
+    )
+    axes = _replaced(op, blocks, one_of_each, number + 1, within, within + 1)
+    outer, inner = axes[number], axes[number + 1]
+    if outer or inner:
+        outer, inner = outer or op.sets.axis(count), inner or op.sets.axis(step)
+    return [*axes[:number], (*outer, *inner), *axes[number + 2 :]]
+
+
+def _sized(x: Tensor, number: int, size: int, axes: Sequence[Axis]) -> Tensor:
+    """A tensor like ``x`` with another size and other axes."""
+    return Tensor((*x.shape[:number], size, *x.shape[number + 1 :]), tuple(axes))
+
+
+def _others(x: Tensor, number: int) -> tuple[Axis, ...]:
+    return x.axes[:number] + x.axes[number + 1 :]
 
 
 @rule("aten.select_scatter")

@@ -56,8 +56,7 @@ def softmax(op: Operator) -> Tensor:
 @rule(
     *aten("""
 sum mean amax amin prod std var logsumexp norm any all linalg_vector_norm nansum frobenius_norm
-nanmean max.dim min.dim median.dim nanmedian.dim count_nonzero kthvalue mode var_mean
-std_mean
+nanmean count_nonzero var_mean std_mean median.default nanmedian.default
 """)
 )
 def reduce(op: Operator) -> Result:
@@ -67,9 +66,6 @@ def reduce(op: Operator) -> Result:
     if dims is None or dims == []:
         dims = list(range(x.ndim))
     gone = {d % x.ndim for d in ([dims] if isinstance(dims, int) else dims)} if x.ndim else set()
-    moments = op.name.split(".")[1] in ("var_mean", "std_mean")
-    if len(op.results) > 1 and not moments:  # max and its position
-        op.fix((x.axes[number] for number in gone), "order", "position of the extreme")
     kept = "1" if op.get("keepdim") else ""
     left = names(x.ndim, dict.fromkeys(gone, "[{}]"))
     right = [kept if number in gone else name for number, name in enumerate(left)]
@@ -96,7 +92,7 @@ def matrix_norm(op: Operator) -> Result:
 
 @rule("aten.max", "aten.min")
 def extreme(op: Operator) -> Result:
-    """Over everything, over an axis, or of two tensors."""
+    """Over everything, or of two tensors."""
     tensors = op.tensors()
     return same(op, *tensors) if len(tensors) > 1 else reduce(op)
 
@@ -114,7 +110,7 @@ def differences(op: Operator) -> Result:
     return op.relate(f"{' '.join(left)} -> {' '.join(right)}", x, fixed="order")
 
 
-@rule(*aten("cumsum cumprod logcumsumexp cummax cummin sort argsort"))
+@rule(*aten("cumsum cumprod logcumsumexp cummax cummin argsort"))
 def ordered(op: Operator) -> Result:
     """The order along an axis matters: it is fixed."""
     x = op.first()

@@ -21,23 +21,32 @@ from zooalign.operators import elementwise, join, view
 __all__ = ["WITHOUT_LABELS"]
 
 
-@rule("aten.topk")
-def topk(op: Operator) -> Result:
-    """The largest values along an axis by rank, and the numbers of their positions."""
+@rule(*aten("topk sort max.dim min.dim median.dim nanmedian.dim kthvalue mode"))
+def ranked(op: Operator) -> Result:
+    """Values along an axis by rank, all or some, and the numbers of their positions.
+
+    The values do not say where they stood; the numbers do where values are equal.
+    """
     x: Tensor = op["self"]
     if x.ndim == 0:
         return op.freeze("order")
     dim = op["dim"] % x.ndim
-    _told_apart_by_position(op, x, dim)
+    if 1 not in op.values.unread:
+        _told_apart_by_position(op, x, dim)
     left = names(x.ndim, {dim: "[{}]"})
-    right = " ".join([*left[:dim], "k!", *left[dim + 1 :]])
+    rank = "k!" if len(op.results[0]) == x.ndim else ""
+    right = " ".join([*left[:dim], rank, *left[dim + 1 :]]).strip() or "*n"
     values, numbers = op.relate_all(f"{' '.join(left)} -> {right}, {right}", x, fixed="order")
     return [values, _labelled(op, numbers, x.axes[dim])]
 
 
+#: Operators whose numbers are those of the largest or smallest values, where these do not tie.
+_LARGEST = ("topk", "argmax", "argmin", "max", "min")
+
+
 def _told_apart_by_position(op: Operator, x: Tensor, dim: int) -> None:
     """Fix the axis from which positions are chosen where not the values alone decide."""
-    if op.values.ties:
+    if op.values.ties or op.name.split(".")[1] not in _LARGEST:
         op.fix([x.axes[dim]], "order", "values may tie, which their positions decide")
     if op.values.order_is_seen:
         op.fix([x.axes[dim]], "order", "the order of unsorted results is that of positions")

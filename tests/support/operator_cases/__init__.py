@@ -6,6 +6,7 @@ from . import (
     elementwise,
     index,
     join,
+    matrices,
     normalise,
     recurrent,
     spatial,
@@ -17,6 +18,7 @@ __all__ = ["CASES", "INDEX", "SIX", "TWO_THREE", "Between", "OperatorCase", "cas
 
 CASES: list[OperatorCase] = [
     *contraction.CASES,
+    *matrices.CASES,
     *elementwise.CASES,
     *normalise.CASES,
     *spatial.CASES,

@@ -42,20 +42,6 @@ def _volume(x: Tensor) -> Tensor:
 
 
 CASES: list[OperatorCase] = [
-    case(
-        "aten.linalg_inv_ex.default",
-        lambda x, w: x @ torch.linalg.inv_ex(w)[0],
-        2 * SIX,
-        w=(6, 6),
-    ),
-    case("aten.inverse.default", lambda x, w: x @ torch.inverse(w), 2 * SIX, w=(6, 6)),
-    # Three rows and three columns for each sample: no order of rows in each column.
-    case(
-        "aten.linalg_inv_ex.default",
-        lambda x, p: torch.linalg.inv_ex(torch.einsum("bc,cij->bij", x, p))[0],
-        SIX + 2 * L(3),
-        p=(6, 3, 3),
-    ),
     # What a group of channels reads and what it writes are one set: an own order in each group.
     case(
         "aten.conv1d.default",

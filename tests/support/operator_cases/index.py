@@ -103,7 +103,6 @@ CASES: list[OperatorCase] = [
         L(3),
         w=(3, 6, 6),
     ),
-    case("aten.diag.default", lambda x, p: x @ torch.diag(p), 0, p=(6,)),
     case("aten.one_hot.default", lambda x: x[:, :, None] * F.one_hot(torch.arange(6), 6), 0),
     case(
         "aten.meshgrid.indexing",

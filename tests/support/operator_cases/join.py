@@ -20,6 +20,12 @@ def _selected_write(x: Tensor) -> Tensor:
     return made
 
 
+def _strided_write(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[:, ::2] = x[:, ::2].exp()
+    return x
+
+
 CASES: list[OperatorCase] = [
     case("aten.slice.Tensor", lambda x: torch.cat([x[:, 2:].softmax(1), x], 1), L(2) + L(4)),
     # Every second one: three pairs, whose first units only are read.
@@ -96,13 +102,14 @@ CASES: list[OperatorCase] = [
         missed="a position and its copy in the border",
     ),
     case("aten.roll.default", lambda x: torch.cat([x.softmax(1), x.roll(2, 1)], 1), L(2) + L(4)),
+    case("aten.slice_scatter.default", _strided_write, 2 * L(3)),
     case("aten.slice_scatter.default", sliced_write, 2 * L(2) + L(4)),
     case(
         "aten.slice_scatter.default",
         lambda x: sliced_write(x, 2),
         2 * L(4) + L(2),
-        found=2 * L(2),
-        missed="strided writes",
+        found=4 * L(2),
+        missed="what is not written, before and between what is",
     ),
     case("aten.select_scatter.default", _selected_write, L(4)),
 ]

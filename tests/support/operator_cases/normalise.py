@@ -111,5 +111,16 @@ CASES: list[OperatorCase] = [
         found=0,
         missed="positions that are written are alike, and so are the others",
     ),
-    case("aten.sort.default", lambda x, p: x * p.sort()[0][:1] * p[:1] * p, 0, p=(6,)),
+    # The smallest of all weights, and the first: the others are alike.
+    case("aten.sort.default", lambda x, p: x * p.sort()[0][:1] * p[:1] * p, L(5), p=(6,)),
+    case("aten.sort.default", lambda x: x.view(-1, 2, 3).sort(2)[0], TWO_THREE),
+    case("aten.sort.stable", lambda x: x * x.sort(stable=True)[0][:, :1], SIX),
+    case("aten.sort.default", lambda x: x * x.sort(1)[1], 0),
+    case("aten.max.dim", lambda x: x * x.max(1, keepdim=True)[0], SIX),
+    case("aten.min.dim", lambda x: x.view(-1, 2, 3).min(2)[0], TWO_THREE),
+    case("aten.median.dim", lambda x: x * x.median(1, keepdim=True)[0], SIX),
+    case("aten.nanmedian.dim", lambda x: x * x.nanmedian(1, keepdim=True)[0], SIX),
+    case("aten.kthvalue.default", lambda x: x * x.kthvalue(2, 1, True)[0], SIX),
+    case("aten.mode.default", lambda x: x * x.mode(1, True)[0], SIX),
+    case("aten.median.default", lambda x, w: x * w.median(), SIX + L(12), w=(3, 4)),
 ]
