@@ -14,14 +14,24 @@ from zooalign.graph.registry import aten, rule
 @rule("aten.inverse", "aten.linalg_inv", "aten.linalg_inv_ex")
 def inverse(op: Operator) -> Result:
     """Rows and columns change places: the inverse of ``P w Q`` is that of ``Q``, ``w``, ``P``."""
+    x = op.first()
+    if _singular(x):
+        return op.freeze("order", "a matrix without an inverse")
     checked = len(op.results) > 1  # the second result says whether there is one
-    return op.relate_all("*n i~ j~ -> *n j~ i~" + ", *n" * checked, op.first())
+    return op.relate_all("*n i~ j~ -> *n j~ i~" + ", *n" * checked, x)
+
+
+def _singular(x: Tensor) -> bool:
+    """Whether all rows of a matrix are the same, or all columns."""
+    return any(not x.axes[number] and x.shape[number] > 1 for number in (x.ndim - 2, x.ndim - 1))
 
 
 @rule("aten.linalg_solve", "aten.linalg_solve_ex")
 def solve(op: Operator) -> Result:
     """The inverse times a matrix or a vector, or a matrix times the inverse."""
     x, given = op["A"], op["B"]
+    if _singular(x):
+        return op.freeze("order", "a matrix without an inverse")
     vector = given.ndim == 1 or given.shape == x.shape[:-1]
     if not op["left"]:
         expression = "*n i~ j~, *n k j~ -> *n k i~"
