@@ -4,6 +4,7 @@ The check moves neighbouring units on the module itself. Nothing that derives or
 takes part in it.
 """
 
+import pytest
 from sample_models.generators import WRONG, generators, worst_generator
 from sample_models.written_grammar import KINDS, written_network
 from sample_models.written_networks import Line, WrittenNetwork, smallest
@@ -98,3 +99,14 @@ def test_the_grammar_writes_lines_of_every_kind() -> None:
     parameters = [p for network in networks for p in network.parameters]
     uses = [n for network in networks for line in network.lines for n in line.reads if n[0] == "p"]
     assert len(uses) > len(parameters)  # in several roles
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(30000, 30010), pytest.param(range(30010, 30160), marks=pytest.mark.slow)]
+)
+def test_no_written_network_gets_a_group_that_is_too_large(seeds: range) -> None:
+    for seed in seeds:
+        network = written_network(seed)
+        spec = extract_spec(network.module(), network.inputs())
+        change, generator = worst_generator(network.module(), spec, network.inputs(), most=12)
+        assert change < WRONG, f"seed {seed}: {generator}\n{network.source()}"
