@@ -114,9 +114,9 @@ def main() -> None:
         "`BertModel`, six layers of width 384, twelve heads, float32. The last hidden states go "
         "out and are read by "
         f"others, so the stream keeps its order. {len(spec.groups)} groups with "
-        f"10^{spec.log10_order:.0f} members, from the configuration in {seconds:.1f} s; in "
-        f"float64 a random member changes the outputs by {proof.max_relative_error:.1e} of their "
-        f"size (a mistake would by {proof.sensitivity:.1e}).",
+        f"10^{spec.log10_order:.0f} members, from the configuration in {seconds:.1f} s; "
+        f"{proof.verdict} at {proof.operators} operators, of which none is off by more than "
+        f"{proof.max_relative_error:.1e} in float64.",
         f"A random member of the group is applied ({changed} of {len(original)} tensors change) "
         "and both methods look for it, from the weights alone or from 64 rows of text:",
         table(["method", "tensors recovered, to the bit", "time, with proof and writing"], rows),

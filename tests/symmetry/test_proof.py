@@ -59,6 +59,13 @@ def test_a_rule_that_claims_too_much_is_refuted_at_its_operator(name: str) -> No
     assert name in proof.why and "first.weight:0" in proof.why
 
 
+def test_a_view_of_what_was_repeated_is_checked() -> None:
+    """The copy of an expanded tensor is contiguous, and its views need that."""
+    module = TwoLayers(lambda h: h[:, None].expand(-1, 2, -1).clone().view(-1, 6), (3, 6, 2))
+    proof = proof_of(module)
+    assert proof.verdict == "proved", proof
+
+
 def test_what_is_refuted_is_frozen_and_the_spec_says_so() -> None:
     module, wrong = TwoLayers(WRONG["aten.roll"], (3, 6, 2)), claims("aten.roll")
     unproved = extract_spec(module, INPUTS, rules=wrong, prove=False)

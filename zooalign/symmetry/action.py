@@ -136,7 +136,7 @@ class Move:
         narrow = value[tuple(slice(n) for n in shape)] if shape != tensor.shape else value
         for axes, index in self._moving(self.action.members(tensor), shape):
             narrow = gathered(narrow, axes, index)
-        return narrow.expand(value.shape) if shape != tensor.shape else narrow
+        return _spread(narrow, value) if shape != tensor.shape else narrow
 
     def _moving(
         self, members: Members, shape: tuple[int, ...]
@@ -161,7 +161,13 @@ class Move:
         for axes, index in self._moving(self.action.numbered(tensor), shape):
             marks = gathered(marks, axes, index)
         numbers = marks.argmax(-1).to(value.dtype)
-        return numbers.reshape(_varying(tensor)).expand(value.shape)
+        return _spread(numbers.reshape(_varying(tensor)), value)
+
+
+def _spread(narrow: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Of the shape of ``value``; contiguous if that is, as views of it may need that."""
+    whole = narrow.expand(value.shape)
+    return whole.contiguous() if value.is_contiguous() else whole
 
 
 def action_of(

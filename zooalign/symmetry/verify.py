@@ -33,8 +33,6 @@ from zooalign.symmetry.trial import DrawnState, mixes_precisions
 
 __all__ = ["Verification", "verify"]
 
-_PAIRS = 2  # transpositions of each group that is not derived, tried on the module
-
 
 @dataclass(frozen=True)
 class Verification:
@@ -180,16 +178,18 @@ def _others(
 def _generators(
     spec: PermutationSpec, members: int, seed: int
 ) -> Iterator[tuple[str, Permutation]]:
-    """Random members of the whole group, and of each of its groups transpositions."""
+    """A transposition and a random member of each group, and random members of the whole."""
     generator = np.random.default_rng(seed)
-    still = spec.identity().indices
+    still, drawn = spec.identity().indices, spec.random(seed).indices
     for group in spec.groups:
-        for _ in range(_PAIRS if group.size > 1 else 0):
-            index = still[group.id].copy()
-            context = tuple(int(generator.integers(n)) for n in group.contexts)
-            first, second = generator.choice(group.size, 2, replace=False)
-            index[(*context, first)], index[(*context, second)] = second, first
-            yield group.id, Permutation(spec.hash, {**still, group.id: index})
+        if group.size < 2:
+            continue
+        index = still[group.id].copy()
+        context = tuple(int(generator.integers(n)) for n in group.contexts)
+        first, second = generator.choice(group.size, 2, replace=False)
+        index[(*context, first)], index[(*context, second)] = second, first
+        for moved in (index, drawn[group.id]):
+            yield group.id, Permutation(spec.hash, {**still, group.id: moved})
     for number in range(members):
         yield "the whole spec", spec.random(seed + number)
 
