@@ -22,10 +22,14 @@ def test_spec(call: Call, pairs: Pairs, tmp_path: Path) -> None:
     assert set(done.json) == documented("spec")
     assert {"id", "size", "structure", "members"} <= set(done.json["groups"][0])
     assert {"parameter", "axis", "reason"} <= set(done.json["frozen"][0])
-    assert from_json(spec_file.read_text()).hash == done.json["hash"]
+    written = from_json(spec_file.read_text())
+    assert written.hash == done.json["hash"]
+    assert written.proof is not None and written.proof.verdict == "proved"
+    assert done.json["proof"]["verdict"] == "proved" and done.json["proof"]["operators"] > 0
     assert "<graphml" in graph.read_text()
     human = call("spec", "timm:test_vit?num_classes=3&img_size=32&depth=2")
     assert human.code == 0 and done.json["hash"] in human.out
+    assert "proved at" in human.out
 
 
 def test_explain(call: Call, pairs: Pairs) -> None:

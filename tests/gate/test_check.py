@@ -12,6 +12,7 @@ from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 from zooalign.errors import HubError, ModelReferenceError, SpecError
 from zooalign.gate.check import CheckRequest, check
 from zooalign.gate.checks import all_checks
+from zooalign.gate.findings import Finding
 from zooalign.gate.policy import Policy
 from zooalign.pipelines.align import align_models
 from zooalign.release.layout import DIGESTS, PROVENANCE, SPEC
@@ -133,6 +134,26 @@ def test_files(copy: Path, tmp_path: Path) -> None:
         "notes.txt",
     ]
     assert "weights.finite" in report.skipped  # no value of a file outside is read
+
+
+@pytest.mark.parametrize(
+    ("proof", "severity", "words"),
+    [
+        (None, "note", "never proved"),
+        ({"verdict": "not shown", "why": "'x' cannot be checked"}, "warning", "'x' cannot be"),
+    ],
+)
+def test_a_spec_that_is_not_proved(
+    copy: Path, proof: dict[str, str] | None, severity: str, words: str
+) -> None:
+    def of_the_spec() -> list[Finding]:
+        return [f for f in check(str(copy)).findings if f.id == "spec.proved"]
+
+    assert not of_the_spec()  # align proves what it derives
+    edit_json(copy / SPEC, proof=proof)
+    (finding,) = of_the_spec()
+    assert finding.severity == severity and finding.where == SPEC
+    assert words in finding.message and "zooalign verify" in finding.fix
 
 
 def test_a_spec_of_another_architecture(copy: Path) -> None:

@@ -194,6 +194,9 @@ CASES: dict[str, Case] = {
     "weights.digests": Case(lambda d: tamper(d, NAME), NAME),
     "spec.present": Case(lambda d: (d / SPEC).unlink(), SPEC),
     "spec.hash": Case(without_group, SPEC),
+    "spec.proved": Case(
+        lambda d: edit_json(d / SPEC, proof={"verdict": "not shown", "why": "'x' is not run"}), SPEC
+    ),
     "permutation.valid": Case(
         lambda d: edit_json(d / "zooalign/permutation.json", indices={}), "permutation.json"
     ),

@@ -51,6 +51,14 @@ def test_the_same_bytes(aligned: Path) -> None:
     assert report.compared[0] == "model.safetensors"
 
 
+def test_the_proof_of_a_spec_may_be_another(copy: Path) -> None:
+    """Whether it is made depends on what it costs, which a machine decides."""
+    edit_json(copy / SPEC, proof=None)
+    assert reproduce(str(copy)).same
+    edit_json(copy / SPEC, architecture="another")
+    assert [d.file for d in reproduce(str(copy)).differences] == [SPEC]
+
+
 def test_a_merge_from_relative_paths(
     pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

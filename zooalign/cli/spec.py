@@ -49,6 +49,7 @@ def command(
             console.print(f"[yellow]unknown operator[/yellow] {escape(name)} ({count} times)")
         for line in spec.contract.lines() if spec.contract is not None else ():
             console.print(escape(line))
+        console.print(escape(str(spec.proof or "not proved here: see zooalign verify")))
         console.print(f"hash {spec.hash}, {report.seconds:.2f} s")
         for path in (output, graph):
             if path is not None:

@@ -38,8 +38,8 @@ def compare_files(release: OpenedRelease, again: Path, renamed: Mapping[str, str
     """Compare the files of a release with those in ``again``, weights first.
 
     ``renamed`` maps references as they were given to the second run to those of the first. The
-    versions that a record and a card mention are left out of the comparison, and so is the plot,
-    which depends on a library that draws it.
+    versions that a record and a card mention are left out of the comparison, and so are the proof
+    of the spec and the plot, which depends on a library that draws it.
     """
     written = [entry.name for entry in LocalContents.of(again).entries]
     written.sort(key=lambda name: (not name.endswith(".safetensors"), name))
@@ -76,6 +76,8 @@ def _compare(
             yield from _record(release, again, renamed)
         elif name == layout.CARD:
             yield from _card(release, again, renamed)
+        elif name == layout.SPEC:
+            yield from _spec(release, again)
         else:
             yield Difference(name, name, "has other bytes than when it is written again")
     except (CheckpointError, SpecError, OSError) as error:
@@ -103,6 +105,14 @@ def _record(
     for key in theirs:
         if key not in ("versions", "warnings") and ours.get(key) != theirs[key]:
             yield Difference(name, f"{name}: {key}", "is another when the release is written again")
+
+
+def _spec(release: OpenedRelease, again: Path) -> Iterator[Difference]:
+    """Whether a spec is proved when it is derived depends on what that costs on a machine."""
+    name = layout.SPEC
+    theirs: dict[str, Any] = json.loads(again.read_text(encoding="utf-8"))
+    if {**release.json(name), "proof": None} != {**theirs, "proof": None}:
+        yield Difference(name, name, "is another spec when the release is written again")
 
 
 def _card(release: OpenedRelease, again: Path, renamed: Mapping[str, str]) -> Iterator[Difference]:

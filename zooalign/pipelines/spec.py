@@ -116,7 +116,7 @@ class VerifyResult:
 
 @dataclass(frozen=True)
 class SpecReport(Report):
-    """What ``zooalign spec`` derived; ``seconds`` is the time to build, trace and solve."""
+    """What ``zooalign spec`` derived; ``seconds`` is the time to build, trace, solve and prove."""
 
     model: Model
     derived: Derived
@@ -136,10 +136,12 @@ class SpecReport(Report):
         return merged_fields(SpecResult, derived, more)
 
 
-def spec_for(reference: str, settings: OpenSettings | None = None) -> SpecReport:
+def spec_for(
+    reference: str, settings: OpenSettings | None = None, *, prove: bool | None = None
+) -> SpecReport:
     """Derive the symmetries of the architecture that ``reference`` names. No weight is read.
 
-    From a hub only the config is fetched.
+    From a hub only the config is fetched. ``prove`` is as for :func:`~zooalign.extract_spec`.
 
     Raises
     ------
@@ -151,9 +153,8 @@ def spec_for(reference: str, settings: OpenSettings | None = None) -> SpecReport
     settings = settings or OpenSettings()
     opened = open_architecture(reference, model=settings.model, allow_pickle=settings.allow_pickle)
     start = time.perf_counter()
-    derived = derive_for(
-        opened, opened.build(), allow_value_dependent=settings.allow_value_dependent
-    )
+    allow = settings.allow_value_dependent
+    derived = derive_for(opened, opened.build(), allow_value_dependent=allow, prove=prove)
     return SpecReport(opened, derived, time.perf_counter() - start)
 
 
@@ -165,7 +166,7 @@ def verify_model(
     See :func:`zooalign.symmetry.verify` for ``seed`` and ``members``.
     """
     settings = settings or VerifySettings()
-    report = spec_for(reference, settings)
+    report = spec_for(reference, settings, prove=False)
     verification = verify(
         report.model.build(),
         report.derived.spec,

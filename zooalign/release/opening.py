@@ -141,11 +141,21 @@ def _require_same_computation(
         )
 
 
-def derive_for(model: Model, module: nn.Module, *, allow_value_dependent: bool = False) -> Derived:
-    """The spec of an opened model whose built module is at hand."""
+def derive_for(
+    model: Model,
+    module: nn.Module,
+    *,
+    allow_value_dependent: bool = False,
+    prove: bool | None = None,
+) -> Derived:
+    """The spec of an opened model whose built module is at hand.
+
+    It is proved where that costs less than the trace, as by :func:`~zooalign.extract_spec`.
+    """
     return derive_spec(
         module,
         model.example_inputs(_BATCH),
         architecture=model.architecture.name,
         allow_value_dependent=allow_value_dependent,
+        prove=prove,
     )

@@ -48,6 +48,11 @@ class ProofRecord:
     operators: Size = 0
     members: Size = 0
 
+    def __str__(self) -> str:
+        if self.verdict == "proved":
+            return f"proved at {self.operators} operators"
+        return f"{self.verdict} by the proof: {self.why}"
+
 
 @dataclass(frozen=True)
 class Contract:

@@ -108,12 +108,16 @@ def derive_spec(
     architecture: str = "",
     rules: Mapping[str, OperatorRule] | None = None,
     allow_value_dependent: bool = False,
+    prove: bool | None = False,
 ) -> Derived:
-    """As :func:`extract_spec`, with the graph the spec was read from."""
+    """As :func:`extract_spec`, with the graph the spec was read from; not proved by default."""
     captured = capture_all(module, example_inputs, allow_value_dependent=allow_value_dependent)
     rules = operator_rules() if rules is None else rules
     derived = derive(trace(captured.graph, rules), architecture or type(module).__name__)
-    return at_all_sizes(derived, captured, rules)
+    derived = at_all_sizes(derived, captured, rules)
+    if costs_less_than_the_trace(derived) if prove is None else prove:
+        return proved(module, derived, example_inputs)
+    return derived
 
 
 def at_all_sizes(
@@ -181,13 +185,11 @@ def extract_spec(
     >>> [(g.id, g.structure) for g in spec.groups]
     [('0.weight:0', 'S_8')]
     """
-    derived = derive_spec(
+    return derive_spec(
         module,
         example_inputs,
         architecture=architecture,
         rules=rules,
         allow_value_dependent=allow_value_dependent,
-    )
-    if costs_less_than_the_trace(derived) if prove is None else prove:
-        derived = proved(module, derived, example_inputs)
-    return derived.spec
+        prove=prove,
+    ).spec

@@ -1,4 +1,4 @@
-"""The recorded spec against the one derived from the architecture."""
+"""The recorded spec: against the one derived from the architecture, and its proof."""
 
 from collections.abc import Iterator
 
@@ -41,3 +41,22 @@ def matches(release: OpenedRelease) -> Iterator[Problem]:
             f"has hash {recorded.hash[:12]}, the architecture gives {derived.hash[:12]} "
             f"({len(recorded.groups)} and {len(derived.groups)} groups)",
         )
+
+
+@check(
+    "spec.proved",
+    "the spec was proved operator by operator",
+    "spec",
+    severity="warning",
+    fix="prove it with: zooalign verify DIR",
+)
+def proved(release: OpenedRelease) -> Iterator[Problem]:
+    """The recorded spec was derived and never proved (a note: the proof costs more than the trace,
+    or an older version wrote it), or its proof did not come to an end: an operator could not be
+    checked. The spec is still the one that the rules derive.
+    """
+    proof = release.spec.proof
+    if proof is None:
+        yield Problem(layout.SPEC, "was never proved", severity="note")
+    elif proof.verdict != "proved":
+        yield Problem(layout.SPEC, f"is {proof}")
