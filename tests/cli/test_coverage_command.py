@@ -27,7 +27,7 @@ def test_fields(call: Call, tmp_path: Path) -> None:
     done = call("coverage", "--filter", "test_resnet", "-o", out, "--format", "json")
     assert done.code == 0, done.err
     assert set(done.json) == documented("coverage")
-    assert done.json["verified"] == done.json["converse"] == 1 and done.json["findings"] == []
+    assert done.json["proved"] == done.json["converse"] == 1 and done.json["findings"] == []
     (line,) = Path(out).read_text().splitlines()
     assert set(json.loads(line)) == lines_documented()
     shown = call("coverage", "--report", out, "-o", page)

@@ -48,7 +48,8 @@ def test_totals_findings_and_limits(tmp_path: Path) -> None:
     text = page.read_text()
     assert picture == tmp_path / "images" / "table.svg" and picture.stat().st_size > 5000
     assert "4 architectures of timm in 3 families" in text
-    assert "| spec derived | 3 |" in text and "| **not sound** | **1** |" in text
+    assert "| spec derived | 3 |" in text and "| **refuted** | **1** |" in text
+    assert "0 specs are proved operator by operator, 1 refuted, 0 not shown" in text
     assert "- `wrong`: refuted (as it is): at aten.view" in text
     assert "- `failed`: TraceError in stage export: no" in text
     assert "- `limited`: gave up, at o: `w:0`" in text

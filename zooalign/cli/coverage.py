@@ -126,10 +126,13 @@ def _result(totals: dict[str, Any], written: list[str]) -> Output:
     def show(console: Any) -> None:
         console.print(
             f"{totals['extracted']} of {totals['architectures']} architectures in "
-            f"{totals['families']} families: {totals['verified']} verified, "
-            f"{totals['unsound']} unsound, {totals['missed']} with a missed symmetry, "
+            f"{totals['families']} families: {totals['proved']} proved, "
+            f"{totals['refuted']} refuted, {totals['not_shown']} not shown, "
+            f"{totals['missed']} with a missed symmetry, "
             f"{totals['unknown_operators']} with unknown operators"
         )
+        if totals["held"]:
+            console.print(f"{totals['held']} held on numbers, in lines of earlier versions")
         for failed in totals["findings"]:
             console.print(f"{failed['name']}: {failed['what']}", markup=False)
         for path in written:

@@ -10,7 +10,7 @@ from zooalign.coverage.examine import NOT_ASKED
 from zooalign.coverage.picture import draw
 from zooalign.coverage.reasons import MATHEMATICAL, MEANING
 from zooalign.coverage.rows import LimitRow, Row
-from zooalign.coverage.summary import by_modality, summarise, unknown_operators
+from zooalign.coverage.summary import OUTCOMES, by_modality, summarise, unknown_operators
 from zooalign.coverage.sweep import catalogue
 from zooalign.errors import DataError, ModelReferenceError
 from zooalign.zoo.files import atomic_write
@@ -87,8 +87,7 @@ def page(
         f"# Coverage: {library}\n",
         f"What zooalign derives for {totals['architectures']} architectures of {library} in "
         f"{totals['families']} families, {_complete(totals['architectures'], listed, library)}. "
-        f"{totals['verified'] + totals['unsound']} of them were run with numbers: "
-        f"{totals['verified']} specs hold, {totals['unsound']} do not; {_rest(totals)}. "
+        f"{_run(totals)} of them were run with numbers: {_outcomes(totals)}; {_rest(totals)}. "
         "No weight is read: a spec is a fact about an architecture. "
         "How specs are derived and checked is described in "
         f"[extraction.md]({docs}extraction.md), every field in [cli.md]({docs}cli.md).\n",
@@ -117,10 +116,22 @@ def _complete(swept: int, listed: int | None, library: str) -> str:
     return f"of the {listed} names that {library} has: **the sweep is not complete**"
 
 
+def _run(totals: Mapping[str, Any]) -> int:
+    return sum(int(totals[name]) for name in OUTCOMES)
+
+
+def _outcomes(totals: Mapping[str, Any]) -> str:
+    """What became of the specs of those that were run, in words."""
+    held = f"{totals['held']} held on numbers (by an earlier version), " if totals["held"] else ""
+    return (
+        f"{totals['proved']} specs are proved operator by operator, {held}{totals['refuted']} "
+        f"refuted, {totals['not_shown']} not shown"
+    )
+
+
 def _rest(totals: Mapping[str, Any]) -> str:
     """What became of those that were not run."""
-    run = totals["verified"] + totals["unsound"]
-    rest = [f"{totals['extracted'] - run} more are derived and not run"]
+    rest = [f"{totals['extracted'] - _run(totals)} more are derived and not run"]
     if failed := totals["architectures"] - totals["extracted"]:
         rest.append(f"{failed} are not derived, each with its reason under Findings")
     return ", ".join(rest)
@@ -140,11 +151,12 @@ _EXPLAINED = """\
 One line a family. *Smallest* is the one swept with the fewest parameters; the next four columns
 are about it. *log10 order* is the base-10 logarithm of the number of permutations that leave its
 function as it is; *free* the share of its hidden units that a group moves; *error* the largest
-relative change of its outputs under random members of the whole group, in float64 unless the model
-computes parts in less; *converse* how many transpositions of two frozen units were tried, all of
-which must change the output, but for positions that always hold the same value or that nothing
-reads. *Cost* is the time of everything after `torch.export`, in units of the
-time of `torch.export`, as the median over the family and the largest.
+deviation of an operator's result from what the spec says, in float64 unless the model computes
+parts in less (in lines of earlier versions: the largest change of the outputs); *converse* how many
+transpositions of two frozen units were tried, all of which must change the output, but for
+positions that always hold the same value or that nothing reads. *Cost* is the time of everything
+after `torch.export`, in units of the time of `torch.export`, as the median over the family
+and the largest.
 """
 
 
@@ -163,14 +175,17 @@ def _totals(totals: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|"
     yield f"| architectures, families | {totals['architectures']}, {totals['families']} |"
     yield f"| spec derived | {totals['extracted']} |"
-    yield f"| verified by numbers | {totals['verified']} |"
+    yield f"| proved operator by operator | {totals['proved']} |"
+    if totals["held"]:
+        yield f"| held on numbers, by an earlier version | {totals['held']} |"
     if totals["blocks"] is not None:
         blocks = totals["blocks"]
         yield (
-            "| kinds of blocks (classes of modules), in one that was verified | "
+            "| kinds of blocks (classes of modules), in one whose spec holds | "
             f"{blocks['all']}, {blocks['verified']} |"
         )
-    yield f"| **not sound** | **{totals['unsound']}** |"
+    yield f"| **refuted** | **{totals['refuted']}** |"
+    yield f"| not shown | {totals['not_shown']} |"
     yield f"| with an operator that is not known | {totals['unknown_operators']} |"
     yield f"| converse test passed | {totals['converse']} |"
     yield f"| a symmetry was missed | {totals['missed']} |"
@@ -200,9 +215,12 @@ def _modalities(rows: Sequence[Row]) -> Iterator[str]:
         return
     yield "\n## By what goes in\n"
     yield "*Run* are those that a run with values captured, because a step depends on inputs.\n"
-    yield "| inputs | attempted | exported | run | verified | **unsound** | unknown operators |"
-    yield "|---|---|---|---|---|---|---|"
-    keys = ("attempted", "exported", "by_values", "verified", "unsound", "unknown_operators")
+    held = ["held"] if any(count["held"] for count in counts.values()) else []
+    names = ("attempted", "exported", "run", "proved", *held, "**refuted**", "not shown")
+    yield f"| inputs | {' | '.join(names)} | unknown operators |"
+    yield f"|---{'|---' * len(names)}|---|"
+    keys = ("attempted", "exported", "by_values", "proved", *held, "refuted", "not_shown")
+    keys = (*keys, "unknown_operators")
     for name, count in counts.items():
         yield f"| {name} | {' | '.join(str(count[key]) for key in keys)} |"
     whole = [str(sum(count[key] for count in counts.values())) for key in keys]
@@ -240,7 +258,9 @@ def _checked(row: Row) -> str:
         return row["not_verified"] or ""
     error = f"{check['max_relative_error']:.0e}"
     how = "" if check["how"] == "as it is" else f" ({check['how']})"
-    return f"{error}{how}" if check["ok"] else f"**{error}**{how}"
+    return (
+        f"{error}{how}" if check["ok"] else f"**{check.get('verdict', 'refuted')}, {error}**{how}"
+    )
 
 
 def _converse(row: Row) -> str:

@@ -4,17 +4,39 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 from zooalign.coverage.reasons import MATHEMATICAL
-from zooalign.coverage.rows import CoverageFinding, Row
+from zooalign.coverage.rows import CoverageFinding, Row, VerificationRow
 
-__all__ = ["CoverageResult", "by_modality", "findings", "summarise", "unknown_operators"]
+__all__ = [
+    "OUTCOMES",
+    "CoverageResult",
+    "Outcome",
+    "by_modality",
+    "findings",
+    "outcome",
+    "summarise",
+    "unknown_operators",
+]
+
+# "held": an earlier version compared the outputs of the whole network, and found no difference.
+Outcome = Literal["proved", "held", "refuted", "not_shown"]
+OUTCOMES: tuple[Outcome, ...] = ("proved", "held", "refuted", "not_shown")
+
+
+def outcome(check: VerificationRow | None) -> Outcome | None:
+    """What became of the check of a spec; None where there was none."""
+    if check is None:
+        return None
+    if "verdict" not in check:
+        return "held" if check["ok"] else "refuted"
+    return "not_shown" if check["verdict"] == "not shown" else check["verdict"]
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Classes of modules, and how many are in an architecture that was verified."""
+    """Classes of modules, and how many are in an architecture whose spec was proved (or held)."""
 
     all: int
     verified: int
@@ -42,8 +64,10 @@ class CoverageResult:
     architectures: int
     families: int
     extracted: int
-    verified: int
-    unsound: int
+    proved: int
+    held: int
+    refuted: int
+    not_shown: int
     converse: int
     missed: int
     blocks: Blocks | None
@@ -61,7 +85,7 @@ def summarise(rows: Iterable[Row]) -> dict[str, Any]:
     """Counts, times and the findings of a sweep, as documented for ``zooalign coverage``."""
     all_rows = list(rows)
     good = [row for row in all_rows if row["error"] is None]
-    verified = [row["verification"]["ok"] for row in good if row["verification"] is not None]
+    outcomes = Counter(outcome(row["verification"]) for row in good)
     tested = [row["converse"]["ok"] for row in good if row["converse"] is not None]
     reasons: Counter[str] = Counter()
     for row in good:
@@ -76,8 +100,7 @@ def summarise(rows: Iterable[Row]) -> dict[str, Any]:
         "architectures": len(all_rows),
         "families": len({row["family"] for row in all_rows}),
         "extracted": len(good),
-        "verified": sum(verified),
-        "unsound": len(verified) - sum(verified),
+        **{name: outcomes[name] for name in OUTCOMES},
         "converse": sum(tested),
         "missed": len(tested) - sum(tested),
         "blocks": _blocks(good),
@@ -106,12 +129,12 @@ def by_modality(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
         if modality is None:
             continue
         count = counts[modality]
-        check = row["verification"]
+        became = outcome(row["verification"])
         count["attempted"] += 1
         count["exported"] += row["error"] is None
         count["by_values"] += bool(row.get("by_values"))
-        count["verified"] += check is not None and check["ok"]
-        count["unsound"] += check is not None and not check["ok"]
+        for name in OUTCOMES:
+            count[name] += became == name
         count["unknown_operators"] += bool(row["unknown_operators"])
     ordered = sorted(counts.items(), key=lambda item: (-item[1]["attempted"], item[0]))
     return {name: dict(count) for name, count in ordered}
@@ -126,7 +149,7 @@ def unknown_operators(rows: Iterable[Row]) -> dict[str, int]:
 
 
 def _blocks(rows: Iterable[Row]) -> dict[str, int] | None:
-    """Classes of modules in all, and in architectures that were verified; None if not noted."""
+    """Classes of modules in all, and in those with a spec that holds; None if not noted."""
     every: set[str] = set()
     verified: set[str] = set()
     for row in rows:
@@ -161,7 +184,7 @@ def findings(row: Row) -> list[CoverageFinding]:
     if check is not None and not check["ok"]:
         # Rows of earlier versions have the error alone.
         why = check.get("why", f"relative error {check['max_relative_error']:.1e}")
-        problems.append(f"{check.get('verdict', 'not sound')} ({check['how']}): {why}")
+        problems.append(f"{check.get('verdict', 'refuted')} ({check['how']}): {why}")
     if row["converse"] is not None:
         missed = [pair for pair in row["converse"]["unchanged"] if not pair["mixable"]]
         for pair in missed[:3]:
