@@ -14,8 +14,11 @@ from sample_models import CASES
 from sample_models.mutants import caught, mutants
 from sample_models.small import Function, TwoLayers
 from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-from zooalign.symmetry import Block, Group, Member, extract_spec, verify
+from zooalign.symmetry import Block, Group, Member, derive_spec, extract_spec, verify
+from zooalign.symmetry.converse import converse
+from zooalign.symmetry.same_function import compare_functions
 from zooalign.symmetry.trial import random_state
 
 ARCHITECTURES = ["resnet18", "vit_tiny_patch16_224", "convnext_atto"]
@@ -138,6 +141,30 @@ def test_bounds_stay_bounds() -> None:
         assert state["min"] < -2 and state["max"] > 2
     proof = verify(module, extract_spec(module, inputs), inputs)
     assert proof.ok
+
+
+WRAPPED: dict[str, Callable[[nn.Sequential], nn.Module]] = {
+    "a part": lambda net: nn.Sequential(checkpoint_wrapper(net[0]), net[1], net[2]),
+    "the whole": checkpoint_wrapper,
+    "several devices": nn.DataParallel,
+}
+
+
+@pytest.mark.parametrize("what", WRAPPED)
+def test_a_wrapper_whose_state_dict_has_other_names(what: str) -> None:
+    module = WRAPPED[what](nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval())
+    inputs = (torch.zeros(3, 4),)
+    derived = derive_spec(module, inputs)
+    spec = derived.spec
+    assert verify(module, spec, inputs, derived=derived).ok
+    assert converse(module, derived, inputs).ok
+    state = module.state_dict()
+    assert compare_functions(module, state, spec.apply(spec.random(0), state), inputs).ok
+    (group,) = spec.groups
+    wrong = replace(spec, groups=(structs.replace(group, members=group.members[:-1]),))
+    assert verify(module, wrong, inputs).verdict == "refuted"
+    moved = wrong.apply(wrong.random(0), state)
+    assert not compare_functions(module, state, moved, (torch.ones(3, 4),)).ok
 
 
 def members(size: int, *places: tuple[str, int]) -> Group:

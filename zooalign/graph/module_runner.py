@@ -38,6 +38,8 @@ def call_module(
     The training flags are those of the module, and gradients flow. Names that are not given keep
     the module's tensors.
     """
+    if isinstance(module, nn.DataParallel):  # torch refuses it; on one device it is its module
+        module, tensors = module.module, {n.removeprefix("module."): t for n, t in tensors.items()}
     # A state dict holds a tensor for each of its names; tying them would want one for all.
     return functional_call(module, dict(tensors), args, dict(kwargs), tie_weights=False)
 
@@ -91,8 +93,8 @@ class Runner:
             tensors = {name: _cast(tensor, dtype) for name, tensor in tensors.items()}
         dtypes = {
             tensors[name].dtype
-            for name, _ in module.named_parameters()
-            if tensors[name].is_floating_point()
+            for name, _, is_buffer, _ in _slots(module)
+            if not is_buffer and tensors[name].is_floating_point()
         }
         inputs = dtypes.pop() if dtype is None and len(dtypes) == 1 else dtype
         return cls(skeleton_of(module), tensors, device, inputs, dtype)
@@ -107,12 +109,14 @@ class Runner:
         Buffers outside the state dict are cast to ``dtype``; those that hold no values are left
         alone, as the forward pass may not read them.
         """
+        stored = _stored_names(module)
+        given = {name: state[stored[name]] for name in stored if stored[name] in state}
         others = {
             name: _cast(buffer, dtype)
             for name, buffer in module.named_buffers(remove_duplicate=False)
-            if name not in state and not buffer.is_meta
+            if name not in given and not buffer.is_meta
         }
-        return cls(module, {**state, **others}, device_of(state), None, dtype)
+        return cls(module, {**given, **others}, device_of(state), None, dtype)
 
     def __call__(self, batch: Batch) -> Any:
         """What the module returns on a batch, without gradients."""
@@ -156,6 +160,20 @@ def skeleton_of(module: nn.Module) -> nn.Module:
     return skeleton.eval()
 
 
+def _stored_names(module: nn.Module) -> dict[str, str]:
+    """The name in the state dict of each parameter and buffer that it holds.
+
+    Wrappers of modules take their prefix away there.
+    """
+    state = module.state_dict(keep_vars=True)
+    named = {id(tensor): name for name, tensor in state.items()}
+    return {
+        name: name if name in state else named[id(tensor)]
+        for name, tensor, _, _ in _slots(module)
+        if id(tensor) in named
+    }
+
+
 def _slots(module: nn.Module) -> Iterator[tuple[str, Tensor, bool, bool]]:
     """Name, tensor, whether it is a buffer and whether a state dict holds it."""
     for prefix, owner in module.named_modules(remove_duplicate=False):
@@ -169,12 +187,12 @@ def _slots(module: nn.Module) -> Iterator[tuple[str, Tensor, bool, bool]]:
 
 
 def _bind(module: nn.Module, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], torch.device]:
-    slots = list(_slots(module))
+    slots, stored = list(_slots(module)), _stored_names(module)
     names_of: dict[int, list[str]] = {}
     for name, tensor, _, persistent in slots:
         if persistent:
-            names_of.setdefault(id(tensor), []).append(name)
-    known = {name for name, _, _, persistent in slots if persistent}
+            names_of.setdefault(id(tensor), []).append(stored.get(name, name))
+    known = {stored.get(name, name) for name, _, _, persistent in slots if persistent}
     extra = [n for n in state if n not in known and not n.endswith("_extra_state")]
     if extra:
         raise MergeError(
@@ -185,8 +203,8 @@ def _bind(module: nn.Module, state: Mapping[str, Tensor]) -> tuple[dict[str, Ten
     bound: dict[str, Tensor] = {}
     for name, tensor, is_buffer, persistent in slots:
         given = next((n for n in names_of.get(id(tensor), ()) if n in state), None)
-        if persistent and name in state:
-            given = name
+        if persistent and stored.get(name, name) in state:
+            given = stored.get(name, name)
         if persistent and given is not None:
             value = state[given].to(device)
         elif persistent and not name.endswith(_COUNTER):
