@@ -145,6 +145,13 @@ def twice_in_a_grouped_layer(x: Tensor, w: Tensor) -> Tensor:
     return h.square().sum(1)
 
 
+def rows_beside_recurrent_units(x: Tensor, h: Tensor, w: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Each unit reads all units of the step before: rows have one order for all of them."""
+    steps = x[:3, None].expand(3, 4, 5)
+    out, _ = torch.rnn_tanh(steps, h[None], [w, u], False, 1, 0.0, False, False, False)
+    return x.sum() + (out * v).sum()
+
+
 TWICE: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "Gram matrix in another layout": (gram, [(4, 3), (2, 8)]),
     "Gram matrix in groups": (gram_in_groups, [(8, 5), (2, 32)]),
@@ -154,6 +161,10 @@ TWICE: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "three operands": (three_operands, [(4, 3, 5), (2,)]),
     "one weight three times": (one_weight_three_times, [(3, 3)]),
     "grouped layer in a residual": (twice_in_a_grouped_layer, [(8, 4, 1)]),
+    "rows of a recurrent layer": (
+        rows_beside_recurrent_units,
+        [(4, 2), (2, 5), (2, 2), (4, 2)],
+    ),
 }
 
 

@@ -14,7 +14,7 @@ def cell(op: Operator) -> Result:
     w_ih, w_hh = op["w_ih"], op["w_hh"]
     states = ", ".join(["b h"] * len(start))
     return op.relate_all(
-        f"b i, (g! h) i, (g h) h, ?(g h), ?(g h), {states} -> {states}",
+        f"b i, (g! h~) i, (g h~) h~, ?(g h~), ?(g h~), {states} -> {states}",
         *(op["input"], w_ih, w_hh, op["b_ih"], op["b_hh"], *start),
         sizes={"g": w_ih.shape[0] // w_hh.shape[1]},
         fixed="gate",
@@ -71,7 +71,8 @@ def _cell(
     steps = "b s! i" if op["batch_first"] else "s! b i"
     output = "b t! {}" if op["batch_first"] else "t! b {}"
     state = "p" if projection else "h"
-    rows = f"(g h) i, (g h) {state}, ?(g h), ?(g h), ?{state} h"
+    # A state is computed from all units of the one before: nothing has an order for each unit.
+    rows = f"(g h~) i, (g h~) {state}~, ?(g h~), ?(g h~), ?{state}~ h~"
     first = f"_ b {state}" + (", _ b h" if len(start) == 2 else "")
     length = x.shape[1 if op["batch_first"] else 0]
     batch = x.shape[0 if op["batch_first"] else 1]
