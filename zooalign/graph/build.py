@@ -12,9 +12,10 @@ from zooalign.graph.capture import Capture
 from zooalign.graph.carried import is_state
 from zooalign.graph.choices import Choices
 from zooalign.graph.concrete import decides
+from zooalign.graph.constants import constant_axes
 from zooalign.graph.decompose import decomposed
 from zooalign.graph.exported import writes
-from zooalign.graph.index_sets import Axis, Cause, IndexSets
+from zooalign.graph.index_sets import Cause, IndexSets
 from zooalign.graph.operator import Operator, Result, Tensor, Values
 from zooalign.graph.registry import OperatorRule, RuleFault, applied, knows_labels, lookup
 
@@ -146,37 +147,10 @@ def _placeholder(
         state = Cause("state", f"'{place}', which a call leaves for the next")
         axes = [sets.axis(n, state) for n in shape]
     elif node.name in captured.constants:
-        axes = _constant_axes(sets, shape, captured.constants[node.name], node.name)
+        axes = constant_axes(sets, shape, captured.constants[node.name], node.name)
     else:
         axes = [sets.axis(n, Cause("input", f"the network's input '{node.name}'")) for n in shape]
     return Tensor(shape, sets.register(axes))
-
-
-def _constant_axes(
-    sets: IndexSets, shape: tuple[int, ...], value: torch.Tensor | None, name: str
-) -> list[Axis]:
-    """A constant tells apart the positions of the axes along which its values differ."""
-    axes: list[Axis] = []
-    bits = None if value is None or not value.numel() else _bits(value)
-    for number, size in enumerate(shape):
-        varies = bits is None or not bool((bits == bits.narrow(number, 0, 1)).all())
-        detail = "differs from position to position"
-        if value is None:
-            detail = "its values are not known: the module was built on the meta device"
-        axes.append(
-            sets.axis(size, Cause("constant", f"the constant '{name}'", detail)) if varies else ()
-        )
-    return axes
-
-
-def _bits(value: torch.Tensor) -> torch.Tensor:
-    """Integers that are equal only where values are, to the bit: zeros of both signs differ."""
-    if value.is_complex():
-        return torch.stack([_bits(value.real), _bits(value.imag)], -1)
-    if not value.is_floating_point():
-        return value
-    kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return value.view(kinds[value.itemsize])
 
 
 def _call(
