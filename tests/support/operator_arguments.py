@@ -188,6 +188,20 @@ def _pool(rank: int, adaptive: bool) -> Form:
     return form
 
 
+def _unpool(rank: int) -> Form:
+    def form(d: Draw) -> dict[str, Any]:
+        lead = d.shape(1, 2) if rank == 2 else (2, d.size())
+        x = d.normal(*lead, *[2] * rank)
+        places = [
+            torch.randperm(4**rank, generator=d.generator)[: 2**rank]
+            for _ in range(x.numel() // 2**rank)
+        ]
+        given = {"self": x, "indices": torch.stack(places).view(x.shape)}
+        return {**given, "output_size": [4] * rank, "stride": [2] * rank, "padding": [0] * rank}
+
+    return form
+
+
 def _reshape(argument: str) -> Form:
     def form(d: Draw) -> dict[str, Any]:
         shape = list(d.shape(1, 4))
@@ -491,6 +505,7 @@ FORMS: dict[str, Form] = {
     "group_norm": _grouped,
     **{f"{kind}_pool{n}d": _pool(n, False) for kind in ("avg", "max") for n in (1, 2, 3)},
     **{f"max_pool{n}d_with_indices": _pool(n, False) for n in (2, 3)},
+    **{f"max_unpool{n}d": _unpool(n) for n in (2, 3)},
     **{f"adaptive_{kind}_pool{n}d": _pool(n, True) for kind in ("avg", "max") for n in (1, 2)},
     "grid_sampler": _grid,
     "grid_sampler_2d": _grid,

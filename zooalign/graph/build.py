@@ -12,7 +12,7 @@ from zooalign.graph.capture import Capture
 from zooalign.graph.carried import is_state
 from zooalign.graph.choices import Choices
 from zooalign.graph.concrete import decides
-from zooalign.graph.constants import constant_axes
+from zooalign.graph.constants import constant_axes, is_reordering
 from zooalign.graph.decompose import decomposed
 from zooalign.graph.exported import writes
 from zooalign.graph.index_sets import Cause, IndexSets
@@ -91,7 +91,8 @@ def _read(
             outputs: Any = fx.node.map_arg(node.args[0], lambda n: values.get(n.name))
             _outputs(captured, sets, outputs, tensors)
         elif node.op == "call_function":
-            values[node.name] = _call(sets, node, values, rules, unknown, choices)
+            known = _known_values(node, choices, captured.constants)
+            values[node.name] = _call(sets, node, values, rules, unknown, known)
     return values
 
 
@@ -159,7 +160,7 @@ def _call(
     values: Mapping[str, Any],
     rules: Mapping[str, OperatorRule],
     unknown: dict[str, int],
-    choices: Choices,
+    known: Values,
 ) -> Any:
     name = str(node.target)
     args: Any = fx.node.map_arg(node.args, lambda n: values.get(n.name))
@@ -168,14 +169,7 @@ def _call(
     kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values.get(n.name))
     shapes = _shapes(node.meta.get("val"))
     sets.operator = f"{name} '{node.name}'"
-    op = Operator(
-        sets,
-        name,
-        node.name,
-        named_arguments(node, args, kwargs),
-        shapes,
-        _known_values(node, choices),
-    )
+    op = Operator(sets, name, node.name, named_arguments(node, args, kwargs), shapes, known)
     if shapes and all(0 in shape for shape in shapes):  # nothing is computed
         return _values(node, [op.tensor([()] * len(shape), n) for n, shape in enumerate(shapes)])
     rule = lookup(rules, name)
@@ -217,7 +211,9 @@ def _shapes(value: Any) -> list[tuple[int, ...]]:
     return [tuple(int(n) for n in v.shape) for v in values if isinstance(v, torch.Tensor)]
 
 
-def _known_values(node: fx.Node, choices: Choices) -> Values:
+def _known_values(
+    node: fx.Node, choices: Choices, constants: Mapping[str, torch.Tensor | None]
+) -> Values:
     """What the graph tells about the values of a call's operands."""
     arguments = named_arguments(node, node.args, node.kwargs)
     tensors = {name: _metas(value) for name, value in arguments.items()}
@@ -228,6 +224,7 @@ def _known_values(node: fx.Node, choices: Choices) -> Values:
         order_is_seen=str(node.target) in _CHOOSE and choices.order_is_seen(node),
         overwritten=_overwritten(node),
         unread=_unread(node),
+        reorders=_reorders(arguments, constants),
     )
 
 
@@ -239,6 +236,15 @@ def _unread(node: fx.Node) -> frozenset[int]:
         return frozenset()
     read = {user.args[1] for user in node.users if user.users}
     return frozenset(range(len(value))) - read
+
+
+def _reorders(arguments: Mapping[str, Any], constants: Mapping[str, torch.Tensor | None]) -> bool:
+    """Whether the only table of numbers among the arguments is a constant reordering."""
+    indices = arguments.get("indices", arguments.get("index"))
+    tables = [t for t in (indices if isinstance(indices, list | tuple) else [indices]) if t]
+    return (
+        len(tables) == 1 and isinstance(tables[0], fx.Node) and is_reordering(tables[0], constants)
+    )
 
 
 def _metas(value: Any) -> list[torch.Tensor]:

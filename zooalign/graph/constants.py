@@ -1,15 +1,19 @@
 """The axes of a constant: which of its positions its values tell apart."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
+from torch import fx
 
+from zooalign.graph.arguments import plain_name
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
 
-__all__ = ["constant_axes"]
+__all__ = ["constant_axes", "is_reordering"]
 
 # More runs than this are a table or a pattern, whose positions have a meaning.
 _MOST_RUNS = 16
+_COPIES = frozenset(["to", "_to_copy", "clone", "alias", "lift_fresh", "lift_fresh_copy"])
 
 
 def constant_axes(
@@ -40,6 +44,16 @@ def constant_axes(
         else:
             axes[number] = _side_by_side(sets, counts, cause)
     return axes
+
+
+def is_reordering(node: fx.Node, constants: Mapping[str, torch.Tensor | None]) -> bool:
+    """Whether a tensor is a constant that has each of the numbers 0, 1, ... once."""
+    while plain_name(node) in _COPIES and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    value = constants.get(node.name)
+    if value is None or value.ndim != 1 or value.dtype not in (torch.int64, torch.int32):
+        return False
+    return bool((value.sort().values == torch.arange(len(value))).all())
 
 
 def _side_by_side(sets: IndexSets, counts: list[int], cause: Cause) -> Axis:

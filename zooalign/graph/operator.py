@@ -45,7 +45,8 @@ class Values:
     of their storage, row by row. ``ties`` says that values among which the call chooses may be
     equal, ``order_is_seen`` that others see in which order it names what it chose; ``overwritten``
     that nothing reads the result before all of it is written. ``unread`` are the numbers of results
-    that nothing reads.
+    that nothing reads. ``reorders`` says that the only table of numbers is a constant with each
+    number once.
     """
 
     boolean: frozenset[str] = frozenset()
@@ -54,6 +55,7 @@ class Values:
     order_is_seen: bool = True
     overwritten: bool = False
     unread: frozenset[int] = frozenset()
+    reorders: bool = False
 
 
 class Operator:

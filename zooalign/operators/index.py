@@ -38,16 +38,27 @@ def among(op: Operator) -> Tensor:
     return same(op, elements)
 
 
+def _reason(op: Operator, x: Tensor, number: int) -> tuple[str, str]:
+    """Numbers tell positions apart. A constant that names each once only gives another order.
+
+    Units might move with it, but index sets are row-major: that is a limit of the rules.
+    """
+    if op.values.reorders and op.results[0][number] == x.shape[number]:
+        return LIMIT, "units in another order by a constant"
+    return "index", ""
+
+
 @rule("aten.index_select")
 def index_select(op: Operator) -> Tensor:
     """Positions of one axis by number."""
     x: Tensor = op["self"]
     number = op["dim"] % x.ndim
     kept = [axis for n, axis in enumerate(x.axes) if n != number]
-    op.fix([x.axes[number]], "index")
+    reason = _reason(op, x, number)
+    op.fix([x.axes[number]], *reason)
     chosen = op["index"].axes[0] if op["index"].axes else ()
-    if chosen == () and op.results[0][number] > 1:
-        chosen = op.fixed_axis(op.results[0][number], "index")
+    if op.results[0][number] > 1 and (chosen == () or op.values.reorders):
+        chosen = op.fixed_axis(op.results[0][number], *reason)
     return op.tensor([*kept[:number], chosen, *kept[number:]], batch=kept)
 
 
@@ -56,13 +67,14 @@ def index(op: Operator) -> Tensor:
     x: Tensor = op["self"]
     tables = list(op["indices"]) + [None] * (x.ndim - len(op["indices"]))
     used = [n for n, table in enumerate(tables) if table is not None]
-    op.fix((x.axes[number] for number in used), "index")
+    reason = _reason(op, x, used[0])
+    op.fix((x.axes[number] for number in used), *reason)
     count = max(tables[n].ndim for n in used)
     adjacent = used == list(range(used[0], used[0] + len(used)))
     place = used[0] if adjacent else 0
     kept = [axis for n, axis in enumerate(x.axes) if n not in used]
     shape = op.results[0][place : place + count]
-    new: list[Axis] = [op.fixed_axis(n, "index") for n in shape]
+    new: list[Axis] = [op.fixed_axis(n, *reason) for n in shape]
     for number in used:
         table = tables[number]
         for axis, fresh in zip(table.axes[::-1], new[::-1], strict=False):

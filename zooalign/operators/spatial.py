@@ -20,6 +20,14 @@ def pool(op: Operator) -> Result:
     return op.relate_all(f"*n {old} -> {results}", op.first(), fixed="kernel position")
 
 
+@rule("aten.max_unpool2d", "aten.max_unpool3d")
+def unpool(op: Operator) -> Tensor:
+    """Values written to the positions of their channel that numbers name; channels stay."""
+    positions = int(op.name.split("pool")[1][0])
+    old, new = (" ".join(f"{letter}{n}!" for n in range(positions)) for letter in "st")
+    return op.relate(f"*n {old}, *n {old} -> *n {new}", op["self"], op["indices"], fixed="index")
+
+
 _RESIZES = [
     *(f"aten.upsample_{mode}" for mode in ("nearest1d", "nearest2d", "nearest3d")),
     *(f"aten.upsample_{mode}" for mode in ("linear1d", "bilinear2d", "bicubic2d", "trilinear3d")),

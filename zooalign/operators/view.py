@@ -10,6 +10,8 @@ from zooalign.operators.join import joined, part
 
 __all__ = ["reshaped"]
 
+_REVERSED = "units in reversed order, which might move in pairs"
+
 
 @rule(*aten("view reshape _unsafe_view flatten unflatten view_as reshape_as _reshape_alias"))
 def reshape(op: Operator) -> Tensor:
@@ -159,7 +161,7 @@ def flip(op: Operator) -> Tensor:
         if op.sets.singles(axes[number]):
             axes = _reversed(op, Tensor(x.shape, tuple(axes)), number)
         else:
-            op.sets.fix(axes[number], op.cause(LIMIT, "units in reversed order"))
+            op.sets.fix(axes[number], op.cause(LIMIT, _REVERSED))
             op.apart(Tensor(x.shape, tuple(axes)), number)
     return op.moved(axes)
 
@@ -174,7 +176,7 @@ def _reversed(op: Operator, x: Tensor, number: int) -> list[Axis]:
 @rule("aten.fliplr", "aten.flipud", "aten.rot90")
 def flip_or_rotate(op: Operator) -> Result:
     """No rule yet: every axis is frozen."""
-    return op.freeze(LIMIT, "units in reversed order")
+    return op.freeze(LIMIT, _REVERSED)
 
 
 @rule("aten.pixel_shuffle")

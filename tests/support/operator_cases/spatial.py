@@ -21,6 +21,11 @@ CASES: list[OperatorCase] = [
         SIX,
     ),
     case(
+        "aten.max_unpool2d.default",
+        lambda x: F.max_unpool2d(*F.max_pool2d(grid(x).sin(), 2, return_indices=True), 2),
+        SIX,
+    ),
+    case(
         "aten.upsample_nearest2d.vec",
         lambda x: F.interpolate(grid(x), scale_factor=2),
         SIX + 6 * 16 * L(4),
