@@ -92,6 +92,51 @@ def test_copies_are_no_missed_symmetry() -> None:
     assert all(pair.mixable for pair in found.unchanged)
 
 
+def test_units_of_two_sets_that_could_be_one_are_seen() -> None:
+    """A constant with one value in two runs: the spec keeps the units of the runs apart."""
+
+    def scaled(h: Tensor) -> Tensor:
+        return h * torch.tensor([2, 2, 1, 1, 1, 2, 2], dtype=h.dtype)
+
+    module, inputs = TwoLayers(scaled, (3, 7, 2)), (torch.zeros(5, 3),)
+    derived = derive_spec(module, inputs)
+    first, between, last = (group.id for group in derived.spec.groups)
+    found = converse(module, derived, inputs)
+    assert [pair.name for pair in found.unchanged] == [f"{first} with {last}"]
+    (pair,) = found.unchanged
+    assert not found.ok and pair.size == 4 and pair.units[0] < 2 <= pair.units[1]
+    assert between not in pair.name and pair.cause.kind == "two sets"
+
+
+def test_a_group_and_a_frozen_set_that_could_be_one_are_seen() -> None:
+    def scaled(h: Tensor) -> Tensor:
+        return h * torch.tensor([2, 2, 1, 2, 2], dtype=h.dtype)
+
+    module, inputs = TwoLayers(scaled, (3, 5, 2)), (torch.zeros(5, 3),)
+    derived = derive_spec(module, inputs)
+    for group, less in demoted(derived):
+        found = converse(module, less, inputs)
+        assert any(" with " in pair.name for pair in found.unchanged), group
+
+
+def test_branches_with_parameters_of_their_own_are_two_sets() -> None:
+    """Pieces of one axis that are read by one layer and made by two cannot change places."""
+
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right, self.last = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(torch.cat([self.left(x), self.right(x)], 1).tanh())
+
+    module, inputs = Branches(), (torch.zeros(5, 3),)
+    derived = derive_spec(module, inputs)
+    assert [group.size for group in derived.spec.groups] == [4, 4]
+    found = converse(module, derived, inputs)
+    assert found.ok and found.transpositions == found.tested
+
+
 def test_few_sets_are_chosen_evenly() -> None:
     layers: list[nn.Module] = [nn.Conv2d(3, 4, 3)]
     for _ in range(6):
