@@ -9,7 +9,7 @@ import pytest
 import torch
 from released_pairs import Pairs, edit_json, rewrite, tamper, weights
 
-from zooalign.errors import HubError, ModelReferenceError, SpecError
+from zooalign.errors import HubError, ModelReferenceError, SpecError, ZooalignWarning
 from zooalign.gate.check import CheckRequest, check
 from zooalign.gate.checks import all_checks
 from zooalign.gate.findings import Finding
@@ -154,6 +154,28 @@ def test_a_spec_that_is_not_proved(
     (finding,) = of_the_spec()
     assert finding.severity == severity and finding.where == SPEC
     assert words in finding.message and "zooalign verify" in finding.fix
+
+
+def test_an_alignment_that_is_proved_where_its_outputs_differ(pairs: Pairs, tmp_path: Path) -> None:
+    """Rounding that a network amplifies is a note; another tensor is a mistake all the same."""
+    name = "py:sample_models.small:Amplifying?input=4"
+    model = open_model(name)
+    for number in (0, 1):
+        state = {n: t.clone() for n, t in model.state_dict(number).items()}
+        write_model(tmp_path / f"m{number}", state, config_files=model.config_files())
+    ends = [str(tmp_path / f"m{number}") for number in (0, 1)]
+    out = tmp_path / "out"
+    with pytest.warns(ZooalignWarning, match="proved at each of"):
+        align_models(*ends, str(out), AlignSettings(method="weight", model=name))
+    assert any("proved at" in w for w in json.loads((out / PROVENANCE).read_text())["warnings"])
+    asked = CheckRequest(parents=(ends[1],), model=name)
+
+    def of_the_function() -> list[str]:
+        return [f.severity for f in check(str(out), asked).findings if f.id == "parent.function"]
+
+    assert of_the_function() == ["note"]
+    change_weights(out, lambda state: state["last.weight"].copy_(state["last.weight"].flip(1)))
+    assert of_the_function() == ["error"]
 
 
 def test_a_spec_of_another_architecture(copy: Path) -> None:

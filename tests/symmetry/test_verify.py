@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from msgspec import structs
 from sample_models import CASES
 from sample_models.mutants import caught, mutants
-from sample_models.small import Function, TwoLayers
+from sample_models.small import Amplifying, Function, TwoLayers
 from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
@@ -113,16 +113,8 @@ def test_random_state_hides_nothing() -> None:
     assert not torch.equal(random_state(module, 1)["gamma"], state["gamma"])
 
 
-def logistic(hidden: Tensor) -> Tensor:
-    """A logistic map: each step doubles what rounding did."""
-    mean = torch.sigmoid(hidden).mean(-1, keepdim=True)
-    for _ in range(24):
-        mean = 4 * mean * (1 - mean)
-    return mean * hidden
-
-
 def test_a_module_that_amplifies_rounding_is_no_mistake() -> None:
-    module, inputs = TwoLayers(logistic, (4, 64, 2)), (torch.zeros(8, 4),)
+    module, inputs = Amplifying(), (torch.zeros(8, 4),)
     spec = extract_spec(module, inputs)
     proof = verify(module, spec, inputs)
     assert proof.ok, proof

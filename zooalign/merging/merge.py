@@ -4,6 +4,7 @@ The core under :func:`zooalign.merge` and ``zooalign merge``: both differ only i
 come from and go to.
 """
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from zooalign.errors import SpecError
+from zooalign.errors import SpecError, ZooalignWarning
 from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import capture
 from zooalign.graph.lazy_state import State, device_of, float_state
@@ -20,7 +21,7 @@ from zooalign.merging.layers import find_layers
 from zooalign.merging.repair import repair as repair_units
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
-from zooalign.symmetry.same_function import Comparison, compare_functions
+from zooalign.symmetry.same_function import Comparison, compare_permuted
 
 __all__ = ["Correction", "MergedState", "StatisticsOutcome", "merge_states", "prove"]
 
@@ -125,19 +126,29 @@ def prove(
 ) -> Comparison:
     """Run the module on a state dict and on its permuted form, and compare the outputs.
 
-    ``name`` is the model's, for the message.
+    Where they differ, the spec is to be proved operator by operator. ``name`` is the model's, for
+    messages.
+
+    Warns
+    -----
+    ZooalignWarning
+        If outputs differ and the permutation is proved.
 
     Raises
     ------
     SpecError
         If they compute different functions: a mistake in zooalign, or in a plugin's operator rule.
     """
-    comparison = compare_functions(module, state, Permuted(spec, permutation, state), inputs)
+    permuted = Permuted(spec, permutation, state)
+    comparison = compare_permuted(module, spec, state, permuted, inputs)
+    if comparison.proof:
+        warnings.warn(f"'{name}' permuted: {comparison.proof}", ZooalignWarning, stacklevel=2)
     if not comparison.ok:
         raise SpecError(
             f"'{name}' permuted computes something else than before (relative error "
-            f"{comparison.max_relative_error:.3g}, rounding explains {comparison.tolerance:.3g}): "
-            f"the spec {spec.hash[:12]} is wrong for {type(module).__name__}, and nothing was "
+            f"{comparison.max_relative_error:.3g}, rounding explains {comparison.tolerance:.3g}), "
+            f"and it is not proved operator by operator: the spec {spec.hash[:12]} is wrong for "
+            f"{type(module).__name__}, and nothing was "
             "written. Run `zooalign verify` or zooalign.verify on it and report what it says"
         )
     return comparison

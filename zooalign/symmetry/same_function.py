@@ -1,19 +1,21 @@
 """Do two state dicts of one architecture compute the same function?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zooalign.errors import SpecError
+from zooalign.errors import SpecError, TraceError
 from zooalign.graph.lazy_state import info_of
 from zooalign.graph.module_runner import Runner
 from zooalign.symmetry.precision import LowestPrecision, relative_errors, tolerance
+from zooalign.symmetry.spec import PermutationSpec
 from zooalign.symmetry.trial import mixes_precisions, named_outputs
+from zooalign.symmetry.verify import verify
 
-__all__ = ["Comparison", "compare_functions"]
+__all__ = ["Comparison", "compare_functions", "compare_permuted"]
 
 _MOST_DOUBLE = 500_000_000
 
@@ -23,17 +25,24 @@ class Comparison:
     """Largest |difference| of outputs over the largest |output|, and what rounding explains.
 
     ``outputs`` has the same per output: its place in the result (``0``, ``logits``, ``aux.1``;
-    empty where the result is one tensor) and its error.
+    empty where the result is one tensor) and its error. ``proof`` says, of a permuted state dict
+    with another result, that the permutation is proved all the same; empty where it is not.
     """
 
     max_relative_error: float
     tolerance: float
     outputs: tuple[tuple[str, float], ...] = ()
+    proof: str = ""
+
+    @property
+    def explained(self) -> bool:
+        """Whether rounding alone explains the difference."""
+        return self.max_relative_error <= self.tolerance
 
     @property
     def ok(self) -> bool:
-        """Whether rounding alone explains the difference."""
-        return self.max_relative_error <= self.tolerance
+        """Whether they compute the same function: rounding explains it, or it is proved."""
+        return self.explained or bool(self.proof)
 
 
 def compare_functions(
@@ -64,6 +73,53 @@ def compare_functions(
             if isinstance(error, RuntimeError) and not mixes_precisions(error):
                 raise
     return _compared(bound, inputs, torch.float32)
+
+
+def compare_permuted(
+    module: nn.Module,
+    spec: PermutationSpec,
+    before: Mapping[str, Tensor],
+    after: Mapping[str, Tensor],
+    inputs: tuple[Any, ...],
+) -> Comparison:
+    """Compare a state dict with itself permuted: ``after`` is ``before`` under a member of a spec.
+
+    Where rounding does not explain a difference, the spec is asked for its proof: very deep
+    networks amplify rounding, and random operators give each unit another number.
+
+    Raises
+    ------
+    SpecError
+        As :func:`compare_functions`.
+    """
+    comparison = compare_functions(module, before, after, inputs)
+    if comparison.explained or not _traced_constants(module, spec, before):
+        return comparison
+    try:
+        proof = verify(module, spec, inputs)
+    except (SpecError, TraceError):
+        return comparison
+    if not proof.ok:
+        return comparison
+    words = (
+        f"outputs differ by {comparison.max_relative_error:.3g} on these weights, rounding in one "
+        f"operator explains {comparison.tolerance:.3g}; the permutation is proved at each of "
+        f"{proof.operators} operators, so the network amplifies rounding or draws numbers"
+    )
+    return replace(comparison, proof=words)
+
+
+def _traced_constants(
+    module: nn.Module, spec: PermutationSpec, state: Mapping[str, Tensor]
+) -> bool:
+    """Whether numbers that are not real, which a proof takes from the module, are those there."""
+    return all(
+        name not in state or torch.equal(state[name].cpu(), tensor.cpu())
+        for name, tensor in module.state_dict(keep_vars=True).items()
+        if isinstance(tensor, Tensor)
+        and not (tensor.is_meta or tensor.is_floating_point() or tensor.is_complex())
+        and name not in spec.unused
+    )
 
 
 def _compared(

@@ -40,6 +40,15 @@ class Wrapped(nn.Module):
         return self.call(self.net, x)
 
 
+def logistic(hidden: Tensor) -> Tensor:
+    """A logistic map of several means: each step doubles what rounding did."""
+    means = torch.stack([torch.sin(k * hidden).mean(-1) for k in range(1, 17)], -1)
+    means = torch.sin(100 * means) ** 2
+    for _ in range(24):
+        means = 4 * means * (1 - means)
+    return means.mean(-1, keepdim=True) * hidden
+
+
 class TwoLayers(nn.Module):
     """Linear layers ``first`` and ``last``, and a step between them.
 
@@ -138,3 +147,10 @@ class Weights(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x, *self.inner)
+
+
+class Amplifying(TwoLayers):
+    """Two layers that amplify rounding beyond what it explains in any one operator."""
+
+    def __init__(self) -> None:
+        super().__init__(logistic, (4, 64, 2))

@@ -12,7 +12,7 @@ from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease
 from zooalign.release.opening import derive_for
 from zooalign.release.sources import source_of
-from zooalign.symmetry.same_function import compare_functions
+from zooalign.symmetry.same_function import compare_permuted
 from zooalign.zoo.building import state_dict_for
 from zooalign.zoo.models import Model, open_model
 
@@ -73,7 +73,8 @@ def _wrong_result(release: OpenedRelease, parent: Model) -> str:
     infos = {name: parent.checkpoint.info(name) for name in parent.checkpoint}
     tensors = LazyTensors(infos, permuted.__getitem__)
     after = state_dict_for(module, tensors, where=release.reference)
-    comparison = compare_functions(module, before, after, parent.example_inputs())
+    inputs = parent.example_inputs()
+    comparison = compare_permuted(module, release.spec, before, after, inputs)
     if comparison.ok:
         return ""
     error = explained(comparison.max_relative_error, comparison.tolerance)
