@@ -33,6 +33,8 @@ def ranked(op: Operator) -> Result:
     dim = op["dim"] % x.ndim
     if 1 not in op.values.unread:
         _told_apart_by_position(op, x, dim)
+    elif op.name.startswith("aten.topk"):
+        _told_apart_by_order(op, x, dim)
     left = names(x.ndim, {dim: "[{}]"})
     rank = "k!" if len(op.results[0]) == x.ndim else ""
     right = " ".join([*left[:dim], rank, *left[dim + 1 :]]).strip() or "*n"
@@ -48,6 +50,11 @@ def _told_apart_by_position(op: Operator, x: Tensor, dim: int) -> None:
     """Fix the axis from which positions are chosen where not the values alone decide."""
     if op.values.ties or op.name.split(".")[1] not in _LARGEST:
         op.fix([x.axes[dim]], "order", "values may tie, which their positions decide")
+    _told_apart_by_order(op, x, dim)
+
+
+def _told_apart_by_order(op: Operator, x: Tensor, dim: int) -> None:
+    """Fix the axis from which positions are chosen where their order is seen in the results."""
     if op.values.order_is_seen:
         op.fix([x.axes[dim]], "order", "the order of unsorted results is that of positions")
 
