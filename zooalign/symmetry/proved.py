@@ -24,6 +24,8 @@ _MEMBERS = 3
 # On one core: products a second in float64, and what a check of one operator takes anyhow.
 _PRODUCTS = 2e9
 _SECONDS_OF_ONE = 2e-3
+# What torch.export takes for one.
+_SECONDS_OF_ONE_TRACED = 8e-3
 
 
 def proved(module: nn.Module, derived: Derived, example_inputs: Sequence[Any]) -> Derived:
@@ -65,12 +67,15 @@ def _without(derived: Derived, proof: Proof) -> Derived:
 
 
 def costs_less_than_the_trace(derived: Derived) -> bool:
-    """Whether the proof is expected to take less time than torch.export did."""
+    """Whether the proof is expected to take less time than torch.export does.
+
+    By sizes, not by a clock: the same model gives the same spec file everywhere.
+    """
     captured = derived.traced.captured
     nodes = [node for node in captured.graph.nodes if node.op == "call_function"]
     products = sum(_products(node) for node in nodes)
     seconds = (_MEMBERS + 2) * products / _PRODUCTS + len(nodes) * _SECONDS_OF_ONE
-    return seconds < captured.export_seconds
+    return seconds < len(nodes) * _SECONDS_OF_ONE_TRACED
 
 
 def _products(node: fx.Node) -> float:
