@@ -38,9 +38,10 @@ def proved(module: nn.Module, derived: Derived, example_inputs: Sequence[Any]) -
     SpecError
         If operators go on to refute what is derived.
     """
-    inputs = drawn_inputs(derived.traced.captured, example_inputs, 0, torch.float64)
     for _ in range(_MOST_ROUNDS):
-        proof = prove(derived, DrawnState(module, 0), inputs, members=_MEMBERS)
+        with torch.device("cpu"):  # with values, also where the caller builds modules on meta
+            inputs = drawn_inputs(derived.traced.captured, example_inputs, 0, torch.float64)
+            proof = prove(derived, DrawnState(module, 0), inputs, members=_MEMBERS)
         if proof.verdict != "refuted":
             record = ProofRecord(proof.verdict, proof.why, proof.operators, proof.members)
             return replace(derived, spec=replace(derived.spec, proof=record))
