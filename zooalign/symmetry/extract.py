@@ -125,12 +125,13 @@ def at_all_sizes(
 ) -> Derived:
     """What was derived from the graph alone, held to the other sizes too, with its contract.
 
-    It stays as it is, down to the order of its groups, where those sizes say nothing new.
+    It stays as it is, down to the order of its groups, where those sizes alone have the same ones.
+    Otherwise, what all sizes say together is derived.
     """
-    if captured.also:
-        traced = trace(captured.graph, rules, captured.also)
-        both = derive(traced, derived.spec.architecture)
-        derived = derived if both.spec.by_id == derived.spec.by_id else both
+    name = derived.spec.architecture
+    alone = [derive(trace(other, rules), name) for other in captured.also]
+    if any(other.spec.by_id != derived.spec.by_id for other in alone):
+        derived = derive(trace(captured.graph, rules, captured.also), name)
     return replace(derived, spec=replace(derived.spec, contract=captured.contract))
 
 
