@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from zooalign.errors import SpecError
+from zooalign.graph.arguments import plain_name
 from zooalign.graph.index_sets import Cause
 from zooalign.symmetry.contract import ProofRecord
 from zooalign.symmetry.derive import Derived, derive
@@ -24,8 +25,27 @@ _MEMBERS = 3
 # On one core: products a second in float64, and what a check of one operator takes anyhow.
 _PRODUCTS = 2e9
 _SECONDS_OF_ONE = 2e-3
-# What torch.export takes for one.
+# What torch.export takes for one, and for a small model.
 _SECONDS_OF_ONE_TRACED = 8e-3
+_SECONDS_OF_A_TRACE = 2.0
+_CONTRACTIONS = frozenset(
+    [
+        "linear",
+        "mm",
+        "addmm",
+        "bmm",
+        "baddbmm",
+        "matmul",
+        "einsum",
+        "scaled_dot_product_attention",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+    ]
+)
 
 
 def proved(module: nn.Module, derived: Derived, example_inputs: Sequence[Any]) -> Derived:
@@ -76,7 +96,7 @@ def costs_less_than_the_trace(derived: Derived) -> bool:
     nodes = [node for node in captured.graph.nodes if node.op == "call_function"]
     products = sum(_products(node) for node in nodes)
     seconds = (_MEMBERS + 2) * products / _PRODUCTS + len(nodes) * _SECONDS_OF_ONE
-    return seconds < len(nodes) * _SECONDS_OF_ONE_TRACED
+    return seconds < max(_SECONDS_OF_A_TRACE, len(nodes) * _SECONDS_OF_ONE_TRACED)
 
 
 def _products(node: fx.Node) -> float:
@@ -86,6 +106,6 @@ def _products(node: fx.Node) -> float:
     count = sum(prod(map(int, v.shape)) for v in results if isinstance(v, Tensor))
     metas = [part.meta.get("val") for part in node.all_input_nodes]
     operands = [meta for meta in metas if isinstance(meta, Tensor) and meta.ndim > 1]
-    if len(operands) < 2:
+    if len(operands) < 2 or plain_name(node) not in _CONTRACTIONS:
         return count
     return count * prod(map(int, operands[1].shape)) / max(1, int(operands[1].shape[0]))
