@@ -28,24 +28,8 @@ _SECONDS_OF_ONE = 2e-3
 # What torch.export takes for one, and for a small model.
 _SECONDS_OF_ONE_TRACED = 8e-3
 _SECONDS_OF_A_TRACE = 2.0
-_CONTRACTIONS = frozenset(
-    [
-        "linear",
-        "mm",
-        "addmm",
-        "bmm",
-        "baddbmm",
-        "matmul",
-        "einsum",
-        "scaled_dot_product_attention",
-        "conv1d",
-        "conv2d",
-        "conv3d",
-        "conv_transpose1d",
-        "conv_transpose2d",
-        "conv_transpose3d",
-    ]
-)
+_MATRICES = frozenset({"linear", "mm", "addmm", "bmm", "baddbmm", "matmul", "einsum"})
+_KERNELS = ("conv", "scaled_dot_product")
 
 
 def proved(module: nn.Module, derived: Derived, example_inputs: Sequence[Any]) -> Derived:
@@ -106,6 +90,7 @@ def _products(node: fx.Node) -> float:
     count = sum(prod(map(int, v.shape)) for v in results if isinstance(v, Tensor))
     metas = [part.meta.get("val") for part in node.all_input_nodes]
     operands = [meta for meta in metas if isinstance(meta, Tensor) and meta.ndim > 1]
-    if len(operands) < 2 or plain_name(node) not in _CONTRACTIONS:
+    contracts = plain_name(node) in _MATRICES or plain_name(node).startswith(_KERNELS)
+    if len(operands) < 2 or not contracts:
         return count
     return count * prod(map(int, operands[1].shape)) / max(1, int(operands[1].shape[0]))
