@@ -84,14 +84,14 @@ def test_parts_compute_what_the_operator_did(found: tuple[OperatorCase, Between,
 def test_order_is_the_true_one(found: tuple[OperatorCase, Between, Derived]) -> None:
     made, module, derived = found
     assert derived.spec.log10_order == pytest.approx(made.order, abs=1e-6)
-    proof = verify(module, derived.spec, INPUTS)
+    proof = verify(module, derived.spec, INPUTS, derived=derived)
     assert proof.ok, proof
 
 
 def test_a_mistake_is_caught(found: tuple[OperatorCase, Between, Derived]) -> None:
     _, module, derived = found
     for what, wrong in mutants(derived.spec):
-        assert caught(module, wrong, INPUTS), f"{what}: not caught"
+        assert caught(module, wrong, INPUTS, derived=derived), f"{what}: not caught"
 
 
 def joined_layer() -> Function:

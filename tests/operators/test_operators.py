@@ -68,7 +68,7 @@ def test_the_operator_is_in_the_graph(case: tuple[str, Between, Derived]) -> Non
 @pytest.mark.slow
 def test_order_is_the_true_one_and_verified(case: tuple[str, Between, Derived]) -> None:
     name, module, found = case
-    proof = verify(module, found.spec, INPUTS)
+    proof = verify(module, found.spec, INPUTS, derived=found)
     assert proof.ok, proof
     case_ = CASES_BY_NAME[name]
     expected = case_.order if case_.found is None else case_.found
@@ -80,7 +80,7 @@ def test_order_is_the_true_one_and_verified(case: tuple[str, Between, Derived]) 
 def test_a_mistake_is_caught(case: tuple[str, Between, Derived]) -> None:
     name, module, found = case
     for what, wrong in mutants(found.spec, freed=not CASES_BY_NAME[name].missed):
-        assert caught(module, wrong, INPUTS), f"{what}: not caught"
+        assert caught(module, wrong, INPUTS, derived=found), f"{what}: not caught"
 
 
 @pytest.mark.slow

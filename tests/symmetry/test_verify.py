@@ -30,11 +30,12 @@ SAMPLES = ["cifar_resnet20", "grouped_query_expand", "experts_einsum", "densenet
 def test_one_axis_tied_wrongly_is_caught(name: str) -> None:
     """Each member dropped or turned, each nested group flattened, each frozen axis freed."""
     module, inputs = CASES[name].build(), CASES[name].inputs()
-    spec = extract_spec(module, inputs)
+    derived = derive_spec(module, inputs)
+    spec = derived.spec
     # A softmax over the keys does not see what is added to all of them: their bias.
     found = [m for m in mutants(spec) if not m[0].endswith("attention.k.bias")]
     for what, wrong in found[:: max(1, len(found) // 12)]:
-        assert caught(module, wrong, inputs, seeds=10), what
+        assert caught(module, wrong, inputs, seeds=10, derived=derived), what
 
 
 @pytest.mark.slow

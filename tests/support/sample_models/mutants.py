@@ -14,6 +14,7 @@ from zooalign.symmetry import (
     Member,
     Permutation,
     PermutationSpec,
+    derive_spec,
     verify,
 )
 from zooalign.symmetry.derive import members_of
@@ -22,12 +23,18 @@ __all__ = ["caught", "frozen_classes", "mutants", "transposition"]
 
 
 def caught(
-    module: nn.Module, wrong: PermutationSpec, inputs: tuple[Tensor, ...], seeds: int = 20
+    module: nn.Module,
+    wrong: PermutationSpec,
+    inputs: tuple[Tensor, ...],
+    seeds: int = 20,
+    derived: Derived | None = None,
 ) -> bool:
     """Whether verification refutes a spec, with one of some seeds."""
-    return any(
-        verify(module, wrong, inputs, seed=seed).verdict == "refuted" for seed in range(seeds)
+    derived = derived or derive_spec(module, inputs)
+    verdicts = (
+        verify(module, wrong, inputs, seed=seed, derived=derived).verdict for seed in range(seeds)
     )
+    return "refuted" in verdicts
 
 
 def mutants(spec: PermutationSpec, *, freed: bool = True) -> Iterator[tuple[str, PermutationSpec]]:
