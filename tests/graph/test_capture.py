@@ -172,7 +172,7 @@ def test_writes_that_only_reductions_saw_before_need_no_other_graph(
         (torch.full((6,), 3.0), L(6)),
         (torch.tensor(3.0), L(6)),
         (torch.arange(6.0), 0.0),
-        (torch.tensor([1.0, 1, 1, 2, 2, 2]), 0.0),
+        (torch.tensor([1.0, 1, 1, 2, 2, 2]), 2 * L(3)),
         (torch.arange(6), 0.0),
         (torch.full((2, 6), 3.0), L(6)),
         (torch.tensor([[1.0], [2.0]]).expand(2, 6), L(6)),
