@@ -125,9 +125,14 @@ def prove(
     members:
         How many random members of the group each operator sees.
     """
+    live = derived.traced.values.keys()
+    constants = derived.traced.captured.constants
+    unknown = next((n for n, value in constants.items() if value is None and n in live), None)
+    if unknown is not None:
+        why = f"constant '{unknown}' has no value: the module was captured on the meta device"
+        return Proof("not shown", why, (), 0, members, 0.0, tolerance_of_one(torch.float64))
     action = action_of_spec(derived)
     check = _Check(derived.traced, action, _moves(action, members, seed), seed)
-    live = derived.traced.values.keys()
     graph = steps(
         derived.traced.captured,
         state,

@@ -111,12 +111,11 @@ def verify(
     SpecError
         If the spec is for another architecture.
     """
+    allow = spec.value_dependent
     if derived is None:
-        allow = spec.value_dependent
         derived = derive_spec(module, example_inputs, allow_value_dependent=allow)
     if any(value is None for value in derived.traced.captured.constants.values()):
         # Tensors that the forward pass creates have no values where parameters are on meta.
-        allow = spec.value_dependent
         derived = derive_spec(_in_memory(module), example_inputs, allow_value_dependent=allow)
     if dict(spec.shapes) != dict(derived.spec.shapes):
         raise SpecError(
