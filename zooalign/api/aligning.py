@@ -14,7 +14,7 @@ from zooalign.api.arguments import (
     module_of,
     state_of,
 )
-from zooalign.api.symmetries import extract_spec
+from zooalign.api.symmetries import spec_for
 from zooalign.graph.capture import captured_once
 from zooalign.keywords import settings_and_options
 from zooalign.matching import Match
@@ -177,11 +177,7 @@ def align(
         raise TypeError("inplace=True loads the result into the model, which must be a module")
     architecture = module_of(module, model, to)
     inputs = inputs_from(example_inputs, data)
-    if spec is None:
-        allow = chosen.allow_value_dependent
-        spec = extract_spec(architecture, inputs, allow_value_dependent=allow)
-    elif spec.contract is not None:
-        spec.contract.check(inputs)
+    spec = spec_for(spec, architecture, inputs, chosen.allow_value_dependent)
     source = state_of(model)
     states = floats_of((to, model), to)
     matched = match_states(

@@ -15,7 +15,7 @@ from zooalign.api.arguments import (
     module_of,
     state_of,
 )
-from zooalign.api.symmetries import extract_spec
+from zooalign.api.symmetries import spec_for
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import require_repeatable
 from zooalign.graph.capture import captured_once
@@ -141,11 +141,7 @@ def merge(
         require_repeatable(data, "data")
     architecture = module_of(module, *given)
     inputs = inputs_from(example_inputs, data)
-    if spec is None:
-        allow = chosen.allow_value_dependent
-        spec = extract_spec(architecture, inputs, allow_value_dependent=allow)
-    elif spec.contract is not None:
-        spec.contract.check(inputs)
+    spec = spec_for(spec, architecture, inputs, chosen.allow_value_dependent)
     states = [state_of(model) for model in given]
     matches = _matches(spec, states, chosen, {"data": data, "module": architecture, **options})
     for match, state in zip(matches, states, strict=True):

@@ -1,5 +1,6 @@
 """The symmetries of a module in memory."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -11,7 +12,7 @@ from zooalign.symmetry import verify as verify_spec
 from zooalign.symmetry.explain import explain as explain_axis
 from zooalign.symmetry.explanation import Explanation
 
-__all__ = ["explain", "extract_spec", "verify"]
+__all__ = ["explain", "extract_spec", "spec_for", "verify"]
 
 
 def extract_spec(
@@ -117,3 +118,17 @@ def explain(
     inputs = as_inputs(example_inputs)
     derived = derive_spec(model, inputs, allow_value_dependent=allow_value_dependent)
     return explain_axis(derived, parameter, axis)
+
+
+def spec_for(
+    spec: PermutationSpec | None,
+    module: nn.Module,
+    example_inputs: Sequence[object],
+    allow_value_dependent: bool,
+) -> PermutationSpec:
+    """The spec given, if it holds for the inputs, or the module's own where none is given."""
+    if spec is None:
+        return extract_spec(module, example_inputs, allow_value_dependent=allow_value_dependent)
+    if spec.contract is not None:
+        spec.contract.check(example_inputs)
+    return spec
