@@ -135,3 +135,19 @@ def test_constants_without_values_are_named() -> None:
     real = CASES["rotary_full"].build()
     with pytest.raises(SpecError, match="has no value"):
         evaluate(captured, real.state_dict(), CASES["rotary_full"].inputs())
+
+
+class _ShufflesOtherLayout(nn.Module):
+    """The real kernel keeps the layout of its operand, the fake one claims a contiguous result."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * 2
+        x[:, 0] += x[:, 1]  # so that the graph is made functional
+        shuffled = nn.functional.channel_shuffle(x.permute(0, 3, 1, 2), 2)
+        return shuffled.flatten(1)
+
+
+def test_a_tensor_may_lie_in_memory_otherwise_than_its_fake_twin() -> None:
+    module, inputs = _ShufflesOtherLayout(), (torch.randn(2, 4, 3, 2),)
+    (found,) = evaluate(capture(module, inputs), {}, inputs)
+    assert torch.equal(found, module(*inputs))

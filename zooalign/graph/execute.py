@@ -15,6 +15,10 @@ __all__ = ["Call", "called", "evaluate", "lockstep", "steps"]
 _CPU = torch.device("cpu")
 # Checks of what was traced, without an effect on values.
 _SKIPPED = {"aten._assert_tensor_metadata.default", "aten._assert_async.msg"}
+# A real tensor may lie in memory otherwise than its fake twin did when the module was traced; then
+# `view` refuses what `reshape` copies. No write can be lost in the copy: where one operator sees
+# what another wrote, the graph was made functional.
+_ANY_LAYOUT: dict[Any, Any] = {torch.ops.aten.view.default: torch.ops.aten.reshape.default}
 
 #: Runs an operator of the graph on the values of the nodes it reads.
 Call = Callable[[fx.Node, Mapping[fx.Node, Any]], Any]
@@ -83,7 +87,7 @@ def called(
     """
     args = fx.node.map_arg(node.args, lambda n: values[n])
     kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values[n])
-    operator: Any = node.target
+    operator: Any = _ANY_LAYOUT.get(node.target, node.target)
     with torch.no_grad():  # not across a yield: it would apply to the caller too
         return operator(*_placed(args, dtype, device), **_placed(kwargs, dtype, device))
 
