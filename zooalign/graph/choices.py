@@ -15,36 +15,27 @@ import torch
 from torch import fx
 
 from zooalign.graph.arguments import named_arguments, plain_name
+from zooalign.graph.layouts import COPIES, RESHAPES, operators
 
 __all__ = ["Choices"]
 
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_COPIES = _names(
-    "alias clone contiguous detach lift_fresh lift_fresh_copy to type_as _to_copy dropout"
-)
-_RESHAPES = _names(
-    "view reshape _unsafe_view flatten unflatten squeeze unsqueeze view_as reshape_as"
-)
+_COPIES = COPIES | {"dropout"}
 # Different numbers stay different.
-_INJECTIVE = _names(
+_INJECTIVE = operators(
     "sigmoid tanh exp expm1 exp2 log log1p log2 log10 log_sigmoid softplus sqrt rsqrt reciprocal "
     "neg erf atan sinh asinh cbrt leaky_relu selu"
 )
-_POSITIVE = _names("sigmoid exp exp2 softmax _softmax softplus rsqrt")
-_SOFTMAX = _names("softmax _softmax log_softmax _log_softmax")
-_REDUCTIONS = _names("sum mean amax amin logsumexp")
+_POSITIVE = operators("sigmoid exp exp2 softmax _softmax softplus rsqrt")
+_SOFTMAX = operators("softmax _softmax log_softmax _log_softmax")
+_REDUCTIONS = operators("sum mean amax amin logsumexp")
 # No piece of these is flat: something that varies goes in, something that varies comes out.
-_SMOOTH = _INJECTIVE | _names("gelu silu mish sin cos square pow softsign")
-_NORMS = _names("layer_norm rms_norm _fused_rms_norm group_norm batch_norm")
-_WEIGHTED = _names("linear addmm conv1d conv2d conv3d layer_norm batch_norm group_norm")
-_TAKES = _names("slice select index index_select gather permute transpose t expand unbind split")
-_ELEMENTWISE = _SMOOTH | _names("relu abs clamp clamp_min clamp_max ceil floor round sign")
-_ASSERTIONS = _names("_assert_tensor_metadata _assert_async")
-_BINARY = _names("add sub mul div eq ne lt le gt ge maximum minimum logical_and logical_or pow")
+_SMOOTH = _INJECTIVE | operators("gelu silu mish sin cos square pow softsign")
+_NORMS = operators("layer_norm rms_norm _fused_rms_norm group_norm batch_norm")
+_WEIGHTED = operators("linear addmm conv1d conv2d conv3d layer_norm batch_norm group_norm")
+_TAKES = operators("slice select index index_select gather permute transpose t expand unbind split")
+_ELEMENTWISE = _SMOOTH | operators("relu abs clamp clamp_min clamp_max ceil floor round sign")
+_ASSERTIONS = operators("_assert_tensor_metadata _assert_async")
+_BINARY = operators("add sub mul div eq ne lt le gt ge maximum minimum logical_and logical_or pow")
 
 
 class Choices:
@@ -101,7 +92,7 @@ class Choices:
         if name in _SOFTMAX:
             within = given["dim"] % len(_shape(node)) in dims
             return self._apart(x, dims) if within else frozenset()
-        if name in _RESHAPES:
+        if name in RESHAPES:
             return self._apart(x, _reshaped_from(_shape(x), _shape(node), dims))
         if name in _REDUCTIONS:
             return self._apart(x, _reduced_from(_shape(x), given, dims))
@@ -158,7 +149,7 @@ class Choices:
         """The placeholder of a parameter of which this is a layout."""
         node: Any = weight
         while isinstance(node, fx.Node) and node.name not in self.parameters:
-            layout = _COPIES | _names("t transpose permute view reshape slice select")
+            layout = _COPIES | operators("t transpose permute view reshape slice select")
             if plain_name(node) not in layout or not _is_floating(node):
                 return None
             node = node.args[0]
@@ -168,7 +159,7 @@ class Choices:
         if not isinstance(node, fx.Node) or not _is_floating(node):
             return False
         name, given = plain_name(node), _given(node)
-        if name in _COPIES | _RESHAPES | _REDUCTIONS | _names("expand permute transpose"):
+        if name in _COPIES | RESHAPES | _REDUCTIONS | operators("expand permute transpose"):
             return self._positive(given.get("self", given.get("input")))
         if name == "add" and not isinstance(given["other"], fx.Node):
             return bool(given["other"] >= 0) and self._positive(given["self"])
@@ -201,9 +192,9 @@ class Choices:
             return any(part in known for part in given["tensors"])
         if name == "scaled_dot_product_attention":
             return given["value"] in known
-        if name in _COPIES | _RESHAPES | _SMOOTH | _NORMS | _TAKES or "getitem" in str(node.target):
+        if name in _COPIES | RESHAPES | _SMOOTH | _NORMS | _TAKES or "getitem" in str(node.target):
             return x in known and not given.get("train")
-        if name in _names("linear mm matmul bmm div conv1d conv2d conv3d mean"):
+        if name in operators("linear mm matmul bmm div conv1d conv2d conv3d mean"):
             return x in known
         return False
 
@@ -254,7 +245,7 @@ def _carried(node: fx.Node, carriers: dict[fx.Node, int]) -> int | None:
         return -1 if not isinstance(source, fx.Node) or carriers.get(source) == dim else None
     if at is None:
         return None
-    if name in _RESHAPES:
+    if name in RESHAPES:
         return _single(_shape(x), _shape(node), at)
     if name in ("permute", "transpose", "t"):
         return _order(name, given, len(_shape(x))).index(at)
@@ -390,7 +381,7 @@ def _left(mask: fx.Node) -> int:
         return 0
     marks: Any = mask.args[0]
     shape = _shape(marks)
-    while plain_name(marks) in _COPIES | _RESHAPES | {"expand", "expand_as"}:
+    while plain_name(marks) in _COPIES | RESHAPES | {"expand", "expand_as"}:
         marks = marks.args[0]
     given = _given(marks)
     if plain_name(marks) != "scatter" or not given.get("value"):

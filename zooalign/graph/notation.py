@@ -20,12 +20,12 @@ in brackets only those in brackets with them.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
-__all__ = ["AxisPattern", "Factor", "Operand", "Pattern", "names", "parse"]
+__all__ = ["AxisPattern", "Factor", "Operand", "Pattern", "expression", "names", "parse"]
 
 _TOKEN = re.compile(r"\(([^()]*)\)|(\S+)")
 _FACTOR = re.compile(r"(\[)?(\*)?([A-Za-z_][A-Za-z_0-9]*|1)([!~])?(\])?(!)?$")
@@ -112,6 +112,25 @@ def names(count: int, marks: Mapping[int, str] = MappingProxyType({})) -> list[s
     'a3 [a2] a1'
     """
     return [marks.get(n, "{}").format(f"a{count - n}") for n in range(count)]
+
+
+def expression(operands: Sequence[Sequence[str]], results: Sequence[Sequence[str]]) -> str:
+    """The axis expression of operands and results that are given as lists of axes.
+
+    An empty name is left out, and a tensor without axes has none.
+
+    Examples
+    --------
+    >>> expression([["a", "[b]"], ["?b"]], [["a", "b"]])
+    'a [b], ?b -> a b'
+    >>> expression([["[a]"]], [[""]])
+    '[a] -> *n'
+    """
+    left, right = (
+        ", ".join(" ".join(filter(None, axes)) or "*n" for axes in tensors)
+        for tensors in (operands, results)
+    )
+    return f"{left} -> {right}"
 
 
 def _operand(part: str, text: str) -> Operand:

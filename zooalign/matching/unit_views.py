@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zooalign.graph.layouts import LAYOUTS, operators
 from zooalign.symmetry.boxes import Box
 from zooalign.symmetry.derive import Derived, members_of
 from zooalign.symmetry.groups import Group, Member
@@ -30,20 +31,17 @@ __all__ = [
 ]
 
 # What these return is a tensor of the graph in another layout: reading it again adds nothing.
-COPIES = {
-    "_unsafe_view", "alias", "cat", "chunk", "clone", "concat", "contiguous", "detach", "dropout",
-    "expand", "expand_as", "flatten", "flip", "getitem", "narrow", "permute", "repeat", "reshape",
-    "reshape_as", "roll", "select", "slice", "split", "split_with_sizes", "squeeze", "stack", "t",
-    "to", "transpose", "type_as", "unbind", "unflatten", "unsqueeze", "view", "view_as", "copy_",
-    "feature_dropout", "unfold", "pad", "constant_pad_nd", "_to_copy", "movedim", "swapaxes",
-}  # fmt: skip
+COPIES = LAYOUTS | operators(
+    "cat chunk concat constant_pad_nd copy_ dropout feature_dropout flip getitem movedim narrow "
+    "pad repeat roll split split_with_sizes stack swapaxes unbind unfold"
+)
 
 
 # Units differ most clearly behind these.
-_FUNCTIONS = {
-    "celu", "clamp", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish",
-    "prelu", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "tanh",
-}  # fmt: skip
+_FUNCTIONS = operators(
+    "celu clamp elu gelu hardsigmoid hardswish hardtanh leaky_relu mish prelu relu relu6 selu "
+    "sigmoid silu softplus tanh"
+)
 
 # Small enough to decide between units only where the places behind functions say nothing.
 _RESCUE = 1e-3

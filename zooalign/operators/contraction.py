@@ -3,11 +3,12 @@
 from math import prod
 
 from zooalign.graph.index_sets import LIMIT
+from zooalign.graph.notation import expression
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import aten, rule
 from zooalign.operators.elementwise import same
 
-# Operators that the notation alone describes: the expression, and its operands by their names.
+# Operators that the notation alone describes: the pattern, and its operands by their names.
 _PATTERNS = {
     "linear": ("*b i, o i, ?o -> *b o", "input weight bias"),
     "mm": ("a i, i b -> a b", "self mat2"),
@@ -26,8 +27,8 @@ _PATTERNS = {
 @rule(*(f"aten.{name}" for name in _PATTERNS))
 def by_notation(op: Operator) -> Tensor:
     """What the notation alone describes."""
-    expression, names = _PATTERNS[op.name.split(".")[1].removesuffix("_")]
-    return op.relate(expression, *(op[name] for name in names.split()))
+    pattern, names = _PATTERNS[op.name.split(".")[1].removesuffix("_")]
+    return op.relate(pattern, *(op[name] for name in names.split()))
 
 
 @rule("aten.addmm")
@@ -45,8 +46,7 @@ def inner(op: Operator) -> Tensor:
     x, y = op.tensors()
     left = [f"x{n}" for n in range(x.ndim - 1)]
     right = [f"y{n}" for n in range(y.ndim - 1)]
-    result = " ".join([*left, *right]) or "*none"
-    return op.relate(f"{' '.join([*left, 'i'])}, {' '.join([*right, 'i'])} -> {result}", x, y)
+    return op.relate(expression([[*left, "i"], [*right, "i"]], [[*left, *right]]), x, y)
 
 
 @rule("aten.matmul")
@@ -72,14 +72,11 @@ def einsum(op: Operator) -> Tensor:
         letters = sorted({c for c in left if c.isalpha() and left.count(c) == 1})
         right = ("..." if "..." in left else "") + "".join(letters)
 
-    def axes(term: str) -> str:
+    def axes(term: str) -> list[str]:
         head, dots, tail = term.partition("...")
-        return (
-            " ".join([*_letters(head), *(["*batch"] if dots else []), *_letters(tail)]) or "*none"
-        )
+        return [*_letters(head), *(["*batch"] if dots else []), *_letters(tail)]
 
-    expression = ", ".join(axes(o) for o in operands) + " -> " + axes(right)
-    return op.relate(expression, *op["tensors"])
+    return op.relate(expression([axes(o) for o in operands], [axes(right)]), *op["tensors"])
 
 
 def _letters(term: str) -> list[str]:

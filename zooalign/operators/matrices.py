@@ -6,7 +6,7 @@ rows to columns (``w + 1``, a trace, a power), they are one set that stands on b
 
 from dataclasses import replace
 
-from zooalign.graph.notation import names
+from zooalign.graph.notation import expression, names
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import aten, rule
 
@@ -34,11 +34,11 @@ def solve(op: Operator) -> Result:
         return op.freeze("order", "a matrix without an inverse")
     vector = given.ndim == 1 or given.shape == x.shape[:-1]
     if not op["left"]:
-        expression = "*n i~ j~, *n k j~ -> *n k i~"
+        pattern = "*n i~ j~, *n k j~ -> *n k i~"
     else:
-        expression = f"*n i~ j~, *n i~ {'' if vector else 'k'} -> *n j~ {'' if vector else 'k'}"
+        pattern = f"*n i~ j~, *n i~ {'' if vector else 'k'} -> *n j~ {'' if vector else 'k'}"
     checked = len(op.results) > 1
-    return op.relate_all(expression + ", *n" * checked, x, given)
+    return op.relate_all(pattern + ", *n" * checked, x, given)
 
 
 @rule(*aten("linalg_slogdet slogdet linalg_det det logdet"))
@@ -113,8 +113,8 @@ def _diagonal(op: Operator, x: Tensor, dims: set[int], offset: int) -> Tensor:
     marks = {first: "i", second: "i"} if together else {first: "i!", second: "j!"}
     left = names(x.ndim, marks)
     kept = [name for number, name in enumerate(left) if number not in dims]
-    right = " ".join([*kept, "i" if together else "d!"])
-    return op.relate(f"{' '.join(left)} -> {right}", x, fixed="order")
+    right = [*kept, "i" if together else "d!"]
+    return op.relate(expression([left], [right]), x, fixed="order")
 
 
 @rule("aten.diag", "aten.diag_embed")

@@ -1,6 +1,6 @@
 """Operators that compare the positions of an axis with each other: norms, softmax, reductions."""
 
-from zooalign.graph.notation import names
+from zooalign.graph.notation import expression, names
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import aten, rule
 from zooalign.operators.elementwise import same
@@ -30,17 +30,17 @@ def layer_norm(op: Operator) -> Tensor:
     """Over the last axes; weight and bias belong to them."""
     x = op["input"]
     last = names(len(op["normalized_shape"]))
-    parameters = " ".join(last)
-    expression = f"*n {' '.join(f'[{n}]' for n in last)}, ?{parameters}, ?{parameters} -> "
-    return op.relate(f"{expression} *n {parameters}", x, op.get("weight"), op.get("bias"))
+    over, scaled = ["*n", *(f"[{name}]" for name in last)], [f"?{last[0]}", *last[1:]]
+    pattern = expression([over, scaled, scaled], [["*n", *last]])
+    return op.relate(pattern, x, op.get("weight"), op.get("bias"))
 
 
 @rule("aten.group_norm")
 def group_norm(op: Operator) -> Tensor:
     """Over the channels and positions of each group."""
     x, weight, bias = op["input"], op["weight"], op["bias"]
-    expression = "n (g [c]) [*s], ?(g c), ?(g c) -> n (g c) *s"
-    return op.relate(expression, x, weight, bias, sizes={"g": op["num_groups"]})
+    pattern = "n (g [c]) [*s], ?(g c), ?(g c) -> n (g c) *s"
+    return op.relate(pattern, x, weight, bias, sizes={"g": op["num_groups"]})
 
 
 @rule("aten.softmax", "aten._softmax", "aten.log_softmax", "aten._log_softmax")
@@ -50,7 +50,7 @@ def softmax(op: Operator) -> Tensor:
     if x.ndim == 0:
         return op.moved([])
     left = names(x.ndim, {op["dim"] % x.ndim: "[{}]"})
-    return op.relate(f"{' '.join(left)} -> {' '.join(names(x.ndim))}", x)
+    return op.relate(expression([left], [names(x.ndim)]), x)
 
 
 @rule(
@@ -69,9 +69,7 @@ def reduce(op: Operator) -> Result:
     kept = "1" if op.get("keepdim") else ""
     left = names(x.ndim, dict.fromkeys(gone, "[{}]"))
     right = [kept if number in gone else name for number, name in enumerate(left)]
-    result = " ".join(right).strip() or "*n"
-    expression = f"{' '.join(left) or '*n'} -> {', '.join([result] * len(op.results))}"
-    return op.relate_all(expression, x)
+    return op.relate_all(expression([left], [right] * len(op.results)), x)
 
 
 @rule("aten.linalg_norm")
@@ -107,7 +105,7 @@ def differences(op: Operator) -> Result:
             return op.freeze("order")
     left = names(x.ndim, {number: "{}!"})
     right = [*left[:number], "d!", *left[number + 1 :]]
-    return op.relate(f"{' '.join(left)} -> {' '.join(right)}", x, fixed="order")
+    return op.relate(expression([left], [right]), x, fixed="order")
 
 
 @rule(*aten("cumsum cumprod logcumsumexp cummax cummin argsort"))

@@ -13,7 +13,8 @@ was chosen from is fixed, as :mod:`zooalign.graph.choices` finds out.
 from dataclasses import replace
 
 from zooalign.graph.index_sets import Axis
-from zooalign.graph.notation import names
+from zooalign.graph.layouts import LAYOUTS
+from zooalign.graph.notation import expression, names
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import aten, collect, lookup, rule
 from zooalign.operators import elementwise, join, view
@@ -37,8 +38,8 @@ def ranked(op: Operator) -> Result:
         _told_apart_by_order(op, x, dim)
     left = names(x.ndim, {dim: "[{}]"})
     rank = "k!" if len(op.results[0]) == x.ndim else ""
-    right = " ".join([*left[:dim], rank, *left[dim + 1 :]]).strip() or "*n"
-    values, numbers = op.relate_all(f"{' '.join(left)} -> {right}, {right}", x, fixed="order")
+    right = [*left[:dim], rank, *left[dim + 1 :]]
+    values, numbers = op.relate_all(expression([left], [right, right]), x, fixed="order")
     return [values, _labelled(op, numbers, x.axes[dim])]
 
 
@@ -76,7 +77,7 @@ def extreme(op: Operator) -> Result:
     _told_apart_by_position(op, x, dim)
     left = names(x.ndim, {dim: "[{}]"})
     right = [*left[:dim], "1" if op["keepdim"] else "", *left[dim + 1 :]]
-    numbers = op.relate(f"{' '.join(left)} -> {' '.join(right).strip() or '*n'}", x)
+    numbers = op.relate(expression([left], [right]), x)
     return _labelled(op, numbers, x.axes[dim])
 
 
@@ -84,14 +85,7 @@ def extreme(op: Operator) -> Result:
 WITHOUT_LABELS = collect(elementwise, join, view)
 
 
-@rule(
-    *aten("""
-alias clone contiguous detach lift_fresh lift_fresh_copy to type_as _to_copy view reshape
-_unsafe_view flatten unflatten permute transpose t mT squeeze unsqueeze expand expand_as
-broadcast_to slice select
-"""),
-    labels=True,
-)
+@rule(*(f"aten.{name}" for name in sorted(LAYOUTS)), labels=True)
 def laid_out(op: Operator) -> Tensor:
     """The same numbers in another layout, or some of them: they name the same positions."""
     plain = lookup(WITHOUT_LABELS, op.name)

@@ -3,7 +3,7 @@
 import torch
 
 from zooalign.graph.index_sets import Axis
-from zooalign.graph.notation import names
+from zooalign.graph.notation import expression, names
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import aten, rule
 from zooalign.operators.elementwise import same
@@ -24,7 +24,7 @@ def fourier(op: Operator) -> Tensor:
     old = {dim % x.ndim for dim in ([dims] if isinstance(dims, int) else dims)}
     left = names(x.ndim, dict.fromkeys(old, "{}!"))
     right = [f"f{n}!" if n in old else name for n, name in enumerate(left)]
-    return op.relate(f"{' '.join(left)} -> {' '.join(right)}", x, fixed="position")
+    return op.relate(expression([left], [right]), x, fixed="position")
 
 
 @rule("aten.stft")
@@ -45,7 +45,7 @@ def cosine(op: Operator) -> Tensor:
         for t in (x, y)
     ]
     right = [name for n, name in enumerate(names(count)) if n != axis]
-    return op.relate(f"{' '.join(left[0])}, {' '.join(left[1])} -> {' '.join(right)}", x, y)
+    return op.relate(expression(left, [right]), x, y)
 
 
 def _together(op: Operator, x: Tensor, y: Tensor) -> tuple[Axis, ...]:

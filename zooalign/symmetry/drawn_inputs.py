@@ -10,16 +10,11 @@ import torch
 from torch import Tensor, fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from zooalign.graph.arguments import plain_name
 from zooalign.graph.capture import Capture
-from zooalign.graph.registry import aten
+from zooalign.graph.layouts import LAYOUTS
 
 __all__ = ["drawn_inputs"]
-
-# Operators whose result has the same numbers in another layout.
-_LAID_OUT = aten("""
-alias clone contiguous detach to _to_copy view reshape _unsafe_view flatten unflatten permute
-transpose t squeeze unsqueeze expand expand_as broadcast_to slice select
-""")
 
 
 def drawn_inputs(
@@ -85,7 +80,7 @@ def _counts(source: fx.Node) -> list[int]:
             count = _count(user, node)
             if count is not None:
                 known.append(count)
-            elif str(user.target).rsplit(".", 1)[0] in _LAID_OUT and user not in seen:
+            elif plain_name(user) in LAYOUTS and user not in seen:
                 seen.add(user)
                 stack.append(user)
     return known
