@@ -22,7 +22,15 @@ from zooalign.graph.lazy_state import State
 from zooalign.merging.layers import Layer, packet
 from zooalign.merging.statistics import UnitMoments
 
-__all__ = ["Norm", "Target", "find_norms", "unit_moments", "with_statistics"]
+__all__ = [
+    "Norm",
+    "Target",
+    "aliases_of",
+    "find_norms",
+    "reset_norm",
+    "unit_moments",
+    "with_statistics",
+]
 
 
 # A deviation below this fraction of the layer's largest, or of the unit's mean, is rounding.
@@ -100,13 +108,13 @@ def with_statistics(
     with torch.no_grad():
         corrections, statistics = _corrections(captured, state, inputs, layers, norms, targets)
         for name, value in statistics.items():
-            for alias in _aliases(captured, result, name):
+            for alias in aliases_of(captured, result, name):
                 result[alias] = value.to(result[alias])
         for layer, (scale, shift, _) in corrections.items():
-            for alias in _aliases(captured, result, layer.weight):
+            for alias in aliases_of(captured, result, layer.weight):
                 weight = result[alias]
                 result[alias] = layer.scaled(_precise(weight), scale).to(weight)
-            for alias in _aliases(captured, result, layer.bias):
+            for alias in aliases_of(captured, result, layer.bias):
                 bias = result[alias]
                 result[alias] = layer.moved(_precise(bias), scale, shift).to(bias)
     return result, sum(correction.dead for correction in corrections.values())
@@ -142,7 +150,7 @@ def _corrections(
                 layer.corrected(output, corrections[layer].scale, corrections[layer].shift)
         if node in by_norm:
             norm = by_norm[node]
-            new = _reset_norm(norm, state, moments_at[norm.source])
+            new = reset_norm(norm, state, moments_at[norm.source])
             _normalised_anew(norm, state, new, outputs)
             statistics |= new
         if node in sources:
@@ -177,7 +185,7 @@ def _correction(layer: Layer, measured: UnitMoments, target: Target) -> _Correct
     )
 
 
-def _aliases(captured: Capture, state: State, name: str | None) -> list[str]:
+def aliases_of(captured: Capture, state: State, name: str | None) -> list[str]:
     """The names that a tensor has in the state dict; none without a tensor."""
     if name is None:
         return []
@@ -207,7 +215,7 @@ def find_norms(captured: Capture) -> tuple[tuple[Norm, ...], tuple[tuple[str, st
     return kept, tuple(several.items())
 
 
-def _reset_norm(norm: Norm, state: State, measured: UnitMoments) -> dict[str, Tensor]:
+def reset_norm(norm: Norm, state: State, measured: UnitMoments) -> dict[str, Tensor]:
     """The running statistics of its input: the mean and torch's unbiased variance."""
     if measured.count < 2:
         raise MergeError(f"'{norm.mean}' sees one value a channel: use more calibration data")

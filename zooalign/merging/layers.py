@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from zooalign.graph.capture import Capture
 
-__all__ = ["Layer", "find_layers", "packet"]
+__all__ = ["Layer", "find_layers", "packet", "stored_behind", "weight_uses"]
 
 # Operators that return their first argument's values in eval mode.
 _PASSING = {"aten.dropout", "aten.contiguous", "aten.clone", "aten.alias", "aten.feature_dropout"}
@@ -103,7 +103,7 @@ def find_layers(captured: Capture) -> tuple[tuple[Layer, ...], tuple[tuple[str, 
     output (recomputing their statistics has the same effect) or no weight comes after it (it is the
     network's output).
     """
-    uses = _uses(captured)
+    uses = weight_uses(captured)
     last = _without_weight_below(captured)
     layers: list[Layer] = []
     skipped: list[tuple[str, str]] = []
@@ -151,7 +151,7 @@ def _obstacle(
     return None
 
 
-def _uses(captured: Capture) -> Counter[str]:
+def weight_uses(captured: Capture) -> Counter[str]:
     """How often each tensor of the state dict is read, tied names counted together."""
     uses: Counter[str] = Counter()
     for node in captured.graph.nodes:
@@ -223,7 +223,7 @@ def _call(node: fx.Node) -> _Product | None:
         return None
     if not isinstance(weight, fx.Node):
         return None
-    turned = _turned(weight) if name in ("aten.linear", "aten.addmm") else None
+    turned = stored_behind(weight) if name in ("aten.linear", "aten.addmm") else None
     if turned is not None:
         weight, order = turned
         weight_axis = order[weight_axis]
@@ -238,7 +238,7 @@ def _raw(captured: Capture, node: fx.Node) -> _Product | None:
     operands: list[fx.Node] = _listed(node.args[1] if name == "aten.einsum" else node.args)
     if len(operands) != 2 or not all(isinstance(x, fx.Node) for x in operands):
         return None
-    turned = [_turned(x) for x in operands]
+    turned = [stored_behind(x) for x in operands]
     weights = [n for n, t in enumerate(turned) if t and _is_weight(captured, t[0])]
     if len(weights) != 1:
         return None
@@ -279,7 +279,7 @@ def _letters(equation: str, number: int) -> list[tuple[int, int]]:
     return axes
 
 
-def _turned(node: fx.Node) -> tuple[fx.Node, list[int]] | None:
+def stored_behind(node: fx.Node) -> tuple[fx.Node, list[int]] | None:
     """The stored tensor behind transpositions, and which of its axes each axis is."""
     steps = []
     while packet(node) in _TURNED:

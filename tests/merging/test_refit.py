@@ -1,0 +1,300 @@
+"""Properties of a refit that hold for any network and any data."""
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from zooalign.errors import DataError, MergeError
+from zooalign.graph.capture import Capture, capture
+from zooalign.matching import match
+from zooalign.merging.refit import RefitResult, RefitSettings, refit
+from zooalign.merging.refit.sums import Sums
+from zooalign.symmetry.extract import extract_spec
+
+ROWS = 20
+
+
+class _Residual(nn.Module):
+    """A residual block with a projection, batch normalisations, and a grouped convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=4)
+        self.bn2 = nn.BatchNorm2d(8)
+        self.short = nn.Conv2d(3, 8, 1, stride=2)
+        self.depth = nn.Conv2d(8, 8, 3, padding="same", groups=8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
+        y += self.short(x)
+        y = self.depth(F.relu(y))
+        logits: Tensor = self.head(F.gelu(y).mean((2, 3)))
+        return logits
+
+
+class _Attention(nn.Module):
+    """Einsum and matrix products with raw weights, and a residual stream without norms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (
+            nn.Parameter(torch.randn(2, 3, 6) / 2) for _ in range(3)
+        )
+        self.out = nn.Parameter(torch.randn(6, 6) / 2)
+        self.up, self.bias = nn.Parameter(torch.randn(6, 9) / 2), nn.Parameter(torch.randn(9))
+        self.down = nn.Linear(9, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (torch.einsum("ihd,bpd->biph", w, x) for w in (self.query, self.key, self.value))
+        mixed = torch.einsum("biqp,biph->biqh", (q @ k.mT).softmax(-1), v)
+        x = x + mixed.transpose(1, 2).flatten(2) @ self.out
+        x = x + self.down(F.relu(x @ self.up + self.bias))
+        return x.mean(1)
+
+
+class _Tied(nn.Module):
+    """Layers that are used twice, a transposed convolution, and a computed weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice = nn.Linear(6, 6)
+        self.up = nn.ConvTranspose1d(1, 1, 3, padding=1)
+        self.raw = nn.Parameter(torch.randn(6, 6))
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.twice(F.relu(self.twice(x)))
+        x = self.up(x[:, None])[:, 0]
+        logits: Tensor = self.head(F.linear(x, self.raw.exp()))
+        return logits
+
+
+def _states(module: nn.Module, count: int) -> list[dict[str, Tensor]]:
+    """Random state dicts of a module, their running statistics and norms too."""
+    states = []
+    for seed in range(count):
+        generator = torch.Generator().manual_seed(seed)
+        states.append(
+            {
+                name: torch.randn(t.shape, generator=generator).abs() + 0.5
+                if name.endswith("running_var")
+                else t + 0.5 * torch.randn(t.shape, generator=generator)
+                if t.is_floating_point()
+                else t
+                for name, t in module.state_dict().items()
+            }
+        )
+    return states
+
+
+def _data(*shape: int, batches: int = 3) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(9)
+    return [torch.randn(ROWS, *shape, generator=generator) for _ in range(batches)]
+
+
+def _refit(
+    module: nn.Module,
+    parents: list[dict[str, Tensor]],
+    data: list[Tensor],
+    weights: list[float] | None = None,
+    **settings: object,
+) -> RefitResult:
+    return refit(_captured(module, data[0]), parents, weights, data, RefitSettings(**settings))  # type: ignore[arg-type]
+
+
+_CAPTURES: dict[object, Capture] = {}
+
+
+def _captured(module: nn.Module, x: Tensor) -> Capture:
+    """The graph of a module; one for all modules of a class that prints the same."""
+    key = str(module), x.shape
+    if key not in _CAPTURES:
+        _CAPTURES[key] = capture(module.eval(), (x,))
+    return _CAPTURES[key]
+
+
+def _outputs(module: nn.Module, state: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    with torch.no_grad():
+        output: Tensor = functional_call(module, dict(state), (x,))
+    return output
+
+
+NETWORKS = {
+    "residual": (_Residual, (3, 8, 8)),
+    "attention": (_Attention, (4, 6)),
+    "tied": (_Tied, (6,)),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> tuple[nn.Module, list[Tensor]]:
+    torch.manual_seed(0)
+    kind, shape = NETWORKS[request.param]
+    return kind().eval(), _data(*shape)
+
+
+@pytest.mark.parametrize(("ridge", "rounds"), [(1e-3, 0), (1.0, 5), ("auto", 0)])
+def test_equal_parents_return_themselves(
+    network: tuple[nn.Module, list[Tensor]], ridge: float, rounds: int
+) -> None:
+    module, data = network
+    parent = _states(module, 1)[0]
+    result = _refit(
+        module, [parent, parent], data, method="least-squares", ridge=ridge, relu_rounds=rounds
+    )
+    wanted = _outputs(module, parent, data[0])
+    torch.testing.assert_close(
+        _outputs(module, result.state, data[0]), wanted, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_weight_of_one_returns_a_parent(network: tuple[nn.Module, list[Tensor]]) -> None:
+    module, data = network
+    states = _states(module, 3)
+    result = _refit(module, states, data, [0.0, 1.0, 0.0], method="least-squares", relu_rounds=3)
+    wanted = _outputs(module, states[1], data[0])
+    torch.testing.assert_close(
+        _outputs(module, result.state, data[0]), wanted, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_linear_network_becomes_the_mean_function() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 9), nn.Linear(9, 8), nn.Linear(8, 4)).eval()
+    states, data = _states(module, 3), _data(6, batches=5)
+    result = _refit(
+        module, states, data, [0.5, 0.3, 0.2], method="least-squares", ridge=1e-9, memory=1 << 20
+    )
+    x = _data(6, batches=1)[0] * 3  # beyond the calibration data
+    outputs = [_outputs(module, state, x) for state in states]
+    wanted = sum(w * y for w, y in zip([0.5, 0.3, 0.2], outputs, strict=True))
+    torch.testing.assert_close(_outputs(module, result.state, x), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_a_planted_permutation_gives_the_parents_function() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4)).eval()
+    (parent,), data = _states(module, 1), _data(6)
+    spec = extract_spec(module, (data[0],))
+    permuted = spec.apply(spec.random(1), parent)
+    aligned = spec.apply(match(spec, parent, permuted, method="weight").permutation, permuted)
+    result = _refit(module, [parent, dict(aligned)], data, method="least-squares")
+    x = _data(6, batches=1)[0]
+    torch.testing.assert_close(
+        _outputs(module, result.state, x), _outputs(module, parent, x), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_sums_of_two_halves_add_to_those_of_the_whole() -> None:
+    torch.manual_seed(0)
+    rows, targets = torch.randn(40, 2, 5), torch.randn(40, 2, 3)
+    whole = Sums.of(rows, targets)
+    halves = Sums.of(rows[:15], targets[:15]) + Sums.of(rows[15:], targets[15:])
+    for name in ("count", "gram", "cross", "squares", "inputs", "targets"):
+        torch.testing.assert_close(getattr(halves, name), getattr(whole, name))
+
+
+def test_the_split_into_batches_does_not_matter() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4)).eval()
+    states, data = _states(module, 2), _data(6, batches=4)
+    whole = [torch.cat(data)]
+    split, together = (
+        _refit(module, states, batches, method="least-squares", ridge=0.1, relu_rounds=3).state
+        for batches in (data, whole)
+    )
+    for name in split:
+        torch.testing.assert_close(split[name], together[name])
+
+
+def test_a_refit_is_nearer_to_the_parents_mean(network: tuple[nn.Module, list[Tensor]]) -> None:
+    module, data = network
+    states = _states(module, 2)
+    held = _data(*data[0].shape[1:], batches=4)[-1]
+    wanted = (_outputs(module, states[0], held) + _outputs(module, states[1], held)) / 2
+    misses = [
+        (_outputs(module, _refit(module, states, data, method=method).state, held) - wanted)
+        .square()
+        .mean()
+        for method in ("least-squares", "none")
+    ]
+    assert misses[0] < misses[1]
+
+
+def test_every_product_is_refitted_or_has_a_reason() -> None:
+    torch.manual_seed(0)
+    module, data = _Tied().eval(), _data(6)
+    result = _refit(module, _states(module, 2), data, method="least-squares")
+    reasons = {layer.name: layer.reason for layer in result.layers}
+    assert reasons.keys() >= {"twice.weight", "up.weight", "raw", "head.weight"}
+    assert "more than once" in str(reasons["twice.weight"])
+    assert "transposed" in str(reasons["up.weight"])
+    assert "computed" in str(reasons["raw"])
+    assert reasons["head.weight"] is None
+
+
+def test_layers_beyond_the_memory_stay_averaged() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 60), nn.ReLU(), nn.Linear(60, 4)).eval()
+    states, data = _states(module, 2), _data(6)
+    result = _refit(module, states, data, method="least-squares", memory=20_000)
+    first, last = result.layers
+    assert first.reason is None
+    assert "memory" in str(last.reason)
+    torch.testing.assert_close(
+        result.state["2.weight"], (states[0]["2.weight"] + states[1]["2.weight"]) / 2
+    )
+
+
+def test_only_some_layers() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4)).eval()
+    states, data = _states(module, 2), _data(6)
+    result = refit(
+        _captured(module, data[0]), states, None, data,
+        RefitSettings(method="least-squares"), only=lambda name: name == "2.weight",
+    )  # fmt: skip
+    average = (states[0]["0.weight"] + states[1]["0.weight"]) / 2
+    torch.testing.assert_close(result.state["0.weight"], average)
+    assert [layer.reason is None for layer in result.layers] == [False, True]
+
+
+def test_the_choice_is_made_on_rows_held_out() -> None:
+    torch.manual_seed(0)
+    module, data = _Residual().eval(), _data(3, 8, 8)
+    result = _refit(module, _states(module, 2), data)
+    assert result.held_out_rows == 12
+    assert result.calibration_rows == 60
+    best = max(result.agreement, key=lambda name: result.agreement[name])
+    assert result.agreement[best] == max(result.agreement.values())
+    assert best.startswith(result.method)
+
+
+def test_the_same_twice() -> None:
+    torch.manual_seed(0)
+    module, data = _Residual().eval(), _data(3, 8, 8)
+    states = _states(module, 2)
+    one, other = (_refit(module, states, data, positions=500).state for _ in range(2))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_data_of_other_shapes_and_bad_settings_are_refused() -> None:
+    module = nn.Sequential(nn.Linear(6, 4)).eval()
+    captured = capture(module, (torch.randn(5, 6),))
+    states = _states(module, 2)
+    with pytest.raises(DataError, match="shapes"):
+        refit(captured, states, None, [torch.randn(4, 6)])
+    with pytest.raises(MergeError, match="ridge"):
+        RefitSettings(ridge=0.0)
+    with pytest.raises(MergeError, match="not finite"):
+        refit(
+            captured, states, None, [torch.full((5, 6), torch.nan)],
+            RefitSettings(method="least-squares"),
+        )  # fmt: skip

@@ -1,0 +1,122 @@
+"""What follows a product: a bias, a normalisation, the sum of a residual stream, a ReLU.
+
+A product is fitted to what the parents give as far behind it as its own weight can reach: behind
+its bias and a batch normalisation (which are linear), behind the sum with another branch, whose
+value is known by then.
+"""
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
+
+from torch import fx
+
+from zooalign.graph.capture import Capture
+from zooalign.merging.affine_correction import Norm
+from zooalign.merging.layers import packet
+from zooalign.merging.refit.products import Product
+
+__all__ = ["Chain", "chain_of"]
+
+_RELU = {"aten.relu", "aten.relu_"}
+_SUMS = {"aten.add", "aten.add_"}
+# They return their first argument's values in eval mode.
+_PASSING = {"aten.dropout", "aten.contiguous", "aten.clone", "aten.alias", "aten.feature_dropout"}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Where a product's targets are read.
+
+    Attributes
+    ----------
+    target:
+        Its value is what the product is fitted to.
+    bias:
+        State-dict name of the bias, of one number per output; None without one.
+    norm:
+        The batch normalisation on the way.
+    other:
+        The other term of the sum on the way.
+    relu:
+        Whether a ReLU alone reads the target.
+    """
+
+    target: fx.Node
+    bias: str | None = None
+    norm: Norm | None = None
+    other: fx.Node | None = None
+    relu: bool = False
+
+    @property
+    def intercept(self) -> bool:
+        """Whether there is a parameter for the mean of each output."""
+        return self.bias is not None or self.norm is not None
+
+
+def chain_of(
+    captured: Capture,
+    product: Product,
+    norms: Sequence[Norm],
+    free: Container[str],
+    known: Callable[[fx.Node], bool],
+) -> Chain | str:
+    """What follows a product, as far as each value is read once; or why it cannot be fitted.
+
+    ``free`` has the names of parameters that are read once; of a sum, ``known`` says whether the
+    value of the other term is there when the product is computed.
+    """
+    chain = Chain(product.node)
+    if product.bias is not None:
+        name = captured.parameters.get(product.bias.name)
+        if name is None or name not in free:
+            return "its bias is computed or used more than once"
+        groups, _, outputs = product.size
+        if _shape(product.bias) not in ((groups * outputs,), (1, outputs)):
+            return "its bias is not one number per output"
+        chain = Chain(product.node, name)
+    by_node = {norm.node: norm for norm in norms}
+    while True:
+        user = next(iter(chain.target.users), None)
+        if user is None or len(chain.target.users) > 1 or user.op != "call_function":
+            return chain
+        if packet(user) in _RELU:
+            return replace(chain, relu=True)
+        if packet(user) in _PASSING:
+            longer: Chain | None = replace(chain, target=user)
+        elif user in by_node:
+            longer = _normalised(product, chain, by_node[user], free)
+        else:
+            longer = _added(captured, product, chain, user, free)
+        if longer is None or (longer.other is not None and not known(longer.other)):
+            return chain
+        chain = longer
+
+
+def _normalised(product: Product, chain: Chain, norm: Norm, free: Container[str]) -> Chain | None:
+    """The chain with a normalisation of the product's outputs, if it has weights of its own."""
+    own = all(name is not None and name in free for name in (norm.scale, norm.shift))
+    if chain.norm is None and chain.other is None and own and product.unit_axes == (1,):
+        return replace(chain, target=norm.node, norm=norm)
+    return None
+
+
+def _added(
+    captured: Capture, product: Product, chain: Chain, user: fx.Node, free: Container[str]
+) -> Chain | None:
+    """The chain with a sum: of a bias, or of another branch."""
+    if packet(user) not in _SUMS or user.kwargs or _shape(user) != _shape(product.node):
+        return None
+    others = [x for x in user.args if x is not chain.target]
+    if len(others) != 1 or not isinstance(others[0], fx.Node):
+        return None
+    name = captured.parameters.get(others[0].name)
+    if name is not None:
+        fits = not chain.intercept and name in free and product.per_unit(_shape(others[0]))
+        return replace(chain, target=user, bias=name) if fits else None
+    if chain.other is None and _shape(others[0]) == _shape(user):
+        return replace(chain, target=user, other=others[0])
+    return None
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    return tuple(getattr(node.meta.get("val"), "shape", ()))

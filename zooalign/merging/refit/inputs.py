@@ -1,0 +1,48 @@
+"""Calibration batches of the shapes a graph was captured on."""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from zooalign.errors import DataError
+from zooalign.graph.batches import Batch, read_batches
+from zooalign.graph.capture import Capture
+from zooalign.graph.lazy_state import State, device_of
+
+__all__ = ["fitting_batches", "rows_of"]
+
+
+def fitting_batches(captured: Capture, state: State, data: Iterable[object]) -> list[Batch]:
+    """The batches of the captured shapes, on the state dict's device, floats in its dtype.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    dtypes = {state[n].dtype for n in captured.trainable if n in state}
+    floating = {dtype for dtype in dtypes if dtype.is_floating_point}
+    dtype = floating.pop() if len(floating) == 1 else None
+    examples = {n.name: n.meta.get("val") for n in captured.graph.nodes if n.op == "placeholder"}
+    wanted = [_shape(examples[name]) for name in captured.inputs]
+    given = [batch.to(device_of(state), dtype) for batch in read_batches(data)]
+    fitting = [b for b in given if not b.kwargs and [_shape(x) for x in b.args] == wanted]
+    if not fitting:
+        first = "keyword inputs" if given[0].kwargs else [_shape(x) for x in given[0].args]
+        raise DataError(
+            f"no calibration batch has the shapes of the inputs the graph was captured on, "
+            f"{wanted}; the first batch has {first}. Give positional inputs, and batches of the "
+            "size of the first one."
+        )
+    return fitting
+
+
+def rows_of(batch: Batch) -> int:
+    """How many rows (images, sequences) a batch has; 1 where its inputs have no axis for it."""
+    sizes = {len(x) for x in batch.args if isinstance(x, Tensor) and x.dim()}
+    return max(sizes, default=1)
+
+
+def _shape(value: object) -> tuple[int, ...] | None:
+    shape = getattr(value, "shape", None)
+    return None if shape is None else tuple(shape)
