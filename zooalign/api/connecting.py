@@ -12,8 +12,9 @@ from zooalign.errors import MergeError
 from zooalign.graph.batches import require_repeatable
 from zooalign.graph.capture import captured_once
 from zooalign.keywords import settings_and_options
+from zooalign.matching.measures import Measure, MetricLike, measure_named
 from zooalign.merging.connectivity import Connected, Matching, connect
-from zooalign.merging.evaluate import Measure, Scoring, correct, cross_entropy
+from zooalign.merging.evaluate import Scoring
 from zooalign.progress import Progress, silent
 from zooalign.symmetry import PermutationSpec
 
@@ -30,8 +31,8 @@ class _ConnectivitySettings:
     alphas: int = 25
     steps: int = 6
     allow_value_dependent: bool = False
-    loss: Measure = cross_entropy
-    metric: Measure | None = correct
+    loss: Measure | str = "task"
+    metric: MetricLike | str | None = "task"
 
 
 @captured_once()
@@ -93,8 +94,9 @@ def connectivity(
     calibrating = data if calibration is None else calibration
     require_repeatable(calibrating, "calibration", "for every pair")
     reset = calibrating if chosen.reset else None
+    loss, metric = measure_named(chosen.loss, "loss"), measure_named(chosen.metric, "metric")
     return connect(
-        Scoring(architecture, data, reset=reset, loss=chosen.loss, metric=chosen.metric),
+        Scoring(architecture, data, reset=reset, loss=loss, metric=metric),
         spec,
         [floats_of(checkpoints, networks[0][0]) for checkpoints in networks],
         calibration=calibrating,

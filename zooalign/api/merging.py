@@ -23,10 +23,12 @@ from zooalign.keywords import settings_and_options, settings_of
 from zooalign.matching import Match, match_many
 from zooalign.matching import match as match_states
 from zooalign.matching.many import require_way
+from zooalign.matching.measures import Measure, MetricLike, measure_named
 from zooalign.matching.solvers import DEFAULT
-from zooalign.merging.barrier import curve_between
+from zooalign.merging.barrier import curve_between, warn_of_poor_ends
 from zooalign.merging.curve import BarrierCurve
-from zooalign.merging.evaluate import Measure, Scoring, correct, cross_entropy
+from zooalign.merging.evaluate import Scoring
+from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, StatisticsOutcome, merge_states, prove
 from zooalign.merging.statistics import has_running_statistics
 from zooalign.symmetry import Permutation, PermutationSpec
@@ -139,6 +141,7 @@ def merge(
         raise DataError("REPAIR measures activations and needs data=")
     if data is not None:
         require_repeatable(data, "data")
+    warn_of_rescaling(chosen.weights)
     architecture = module_of(module, *given)
     inputs = inputs_from(example_inputs, data)
     spec = spec_for(spec, architecture, inputs, chosen.allow_value_dependent)
@@ -201,8 +204,8 @@ def _matches(
 class _BarrierSettings:
     alphas: int | Sequence[float] = 25
     reset: bool = True
-    loss: Measure = cross_entropy
-    metric: Measure | None = correct
+    loss: Measure | str = "task"
+    metric: MetricLike | str | None = "task"
 
 
 def barrier(
@@ -233,7 +236,10 @@ def barrier(
     settings:
         ``alphas`` (25): how many, evenly spaced with both endpoints, or which. ``reset`` (True):
         recompute running statistics strictly between the endpoints, where there are any.
-        ``loss`` and ``metric``: see :func:`zooalign.merging.evaluate`.
+        ``loss`` and ``metric``: a name (``cross-entropy``, ``mse``, ``mae``; ``accuracy``,
+        ``dice``, ``miou``, ``perplexity``, ...), or a function as for
+        :func:`zooalign.merging.evaluate`; ``metric=None`` for the loss alone. By default what the
+        targets call for.
 
     Returns
     -------
@@ -252,5 +258,10 @@ def barrier(
     reset = None
     if chosen.reset and has_running_statistics(architecture):
         reset = data if calibration is None else calibration
-    scoring = Scoring(architecture, data, test, reset, chosen.loss, chosen.metric)
-    return curve_between(scoring, *floats_of((a, b), a), alphas=chosen.alphas, progress=progress)
+    loss = measure_named(chosen.loss, "loss")
+    metric = measure_named(chosen.metric, "metric")
+    scoring = Scoring(architecture, data, test, reset, loss, metric)
+    first, second = floats_of((a, b), a)
+    curve = curve_between(scoring, first, second, alphas=chosen.alphas, progress=progress)
+    warn_of_poor_ends(scoring, first, second, curve)
+    return curve

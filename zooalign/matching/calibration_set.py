@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from zooalign.errors import DataError
 from zooalign.graph.batches import read_batches
 from zooalign.graph.module_runner import call_module, skeleton_of
+from zooalign.matching.measures import logits, task_loss
 
 __all__ = [
     "CalibrationLoss",
@@ -19,8 +20,6 @@ __all__ = [
     "Criterion",
     "DifferentiableModule",
     "agreement",
-    "logits",
-    "score",
 ]
 
 # criterion(outputs, targets) is one value per row, or their mean.
@@ -98,33 +97,6 @@ def _channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
-def logits(outputs: Any) -> Tensor:
-    """The tensor that a network's outputs are compared by; DataError where none is known."""
-    named = getattr(outputs, "logits", outputs)
-    if isinstance(named, Tensor):
-        return named
-    values = outputs.values() if isinstance(outputs, Mapping) else outputs
-    for value in values if isinstance(values, Iterable) else ():
-        if isinstance(value, Tensor) and value.is_floating_point():
-            return value
-    raise DataError(
-        f"the module returns a {type(outputs).__name__} in which no outputs are found; give a "
-        "criterion that reads it"
-    )
-
-
-def score(outputs: Any, targets: Tensor) -> Tensor:
-    """Cross-entropy, classes on axis 1; DataError if it is not a classification."""
-    scores = logits(outputs).float()
-    try:
-        return F.cross_entropy(scores, targets)
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise DataError(
-            f"outputs of shape {tuple(scores.shape)} and targets of shape {tuple(targets.shape)} "
-            "have no cross-entropy with classes on axis 1: give a criterion, or labels=False"
-        ) from error
-
-
 def agreement(outputs: Any, ends: tuple[Tensor, ...]) -> Tensor:
     """How far outputs are from those of all endpoints, without labels.
 
@@ -143,9 +115,9 @@ class CalibrationLoss:
     """The loss of a merged network on calibration rows.
 
     With targets (and unless ``labels`` is False) it is the mean of ``criterion(outputs, targets)``,
-    by default the cross-entropy; else agreement with the outputs of the networks that were merged
-    (``endpoints``). Normalisation by running statistics uses the batch's. Labels or a criterion
-    without targets raise DataError.
+    by default that of the task (:func:`~zooalign.matching.measures.task_loss`); else agreement with
+    the outputs of the networks that were merged (``endpoints``). Normalisation by running
+    statistics uses the batch's. Labels or a criterion without targets raise DataError.
     """
 
     def __init__(
@@ -163,7 +135,7 @@ class CalibrationLoss:
                 "labels=True and criterion= need calibration data with targets, and this data has "
                 "no targets (or labels=False leaves them alone)"
             )
-        self._criterion = criterion or score
+        self._criterion = criterion or task_loss
         self._merged = DifferentiableModule(module, batch_statistics=True)
         alone = DifferentiableModule(module, batch_statistics=False)
         states = () if self.labelled else endpoints

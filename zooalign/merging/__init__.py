@@ -4,9 +4,10 @@ Works on ``nn.Module`` and state dicts (any ``Mapping[str, Tensor]``), on the de
 tensors; changes neither. The second network has been permuted to match the first.
 """
 
+from zooalign.matching.measures import Metric, correct, cross_entropy
 from zooalign.merging.barrier import barrier
 from zooalign.merging.curve import Barrier, BarrierCurve, Scores, excess
-from zooalign.merging.evaluate import Score, correct, cross_entropy, evaluate
+from zooalign.merging.evaluate import Score, evaluate
 from zooalign.merging.interpolate import LazyAverage, average, interpolate
 from zooalign.merging.outcome import Diagnosis, diagnose
 from zooalign.merging.pairs import pair_similarity
@@ -21,6 +22,7 @@ __all__ = [
     "BarrierCurve",
     "Diagnosis",
     "LazyAverage",
+    "Metric",
     "PartialMerge",
     "RepairResult",
     "Score",

@@ -1,20 +1,23 @@
 """Measure the barrier between two networks."""
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from zooalign.errors import MergeError
+from zooalign.errors import MergeError, ZooalignWarning
 from zooalign.graph.lazy_state import State
 from zooalign.keywords import settings_of
 from zooalign.merging.curve import BarrierCurve, check_alphas
 from zooalign.merging.evaluate import Score, Scoring, scores_of
 from zooalign.merging.interpolate import interpolate
 
-__all__ = ["barrier", "curve_between"]
+__all__ = ["barrier", "curve_between", "warn_of_poor_ends"]
 
+# Of a loss: what rounding and the choice of batches explain.
+POOR_LOSS = 0.02
 StateCorrection = Callable[[float, State], State]
 
 
@@ -89,6 +92,32 @@ def curve_between(
     return replace(
         curve, statistics_reset=scoring.reset is not None, corrected=correction is not None
     )
+
+
+def warn_of_poor_ends(scoring: Scoring, a: State, b: State, curve: BarrierCurve) -> None:
+    """Warn where a network works better with running statistics that are recomputed.
+
+    The ends of a curve keep their own statistics, as they were published; those between are reset.
+    Ends that are worse for it hide the barrier.
+
+    Warns
+    -----
+    ZooalignWarning
+        If an end's loss falls by more than a tenth of it and than :data:`POOR_LOSS`.
+    """
+    if scoring.reset is None:
+        return
+    for name, state, own in (("first", a, curve.loss[0]), ("second", b, curve.loss[-1])):
+        reset = scoring.score(scoring.restored(state)).loss
+        if own - reset > max(POOR_LOSS, 0.1 * abs(own)):
+            warnings.warn(
+                f"the {name} network's own running statistics fit this data badly: loss {own:.4g} "
+                f"with them, {reset:.4g} with recomputed ones. The ends of the curve keep their "
+                "own and the points between do not, so the barrier is understated; recompute them "
+                "first (zooalign.merging.reset_statistics)",
+                ZooalignWarning,
+                stacklevel=3,
+            )
 
 
 def _alphas(alphas: int | Sequence[float]) -> tuple[float, ...]:

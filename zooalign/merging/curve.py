@@ -81,11 +81,14 @@ class Scores:
     loss:
         Mean loss.
     error:
-        One minus the accuracy, or None where no accuracy was measured.
+        One minus the accuracy, or a metric that is better when lower; None where neither was
+        measured.
     accuracy:
-        Fraction of right predictions, or None.
+        Fraction of right predictions or another share that is better when higher, or None.
     count:
         Predictions each score averages over.
+    measures:
+        Names of the loss, and of the metric if there is one; none in files of earlier versions.
     barrier:
         Barriers of ``loss`` and, where measured, ``error``: whatever is given, the curve that
         holds the scores computes them.
@@ -95,6 +98,7 @@ class Scores:
     error: Numbers | None
     accuracy: Numbers | None
     count: int
+    measures: tuple[str, ...] = ()
     barrier: dict[str, Barrier] = field(default_factory=dict, compare=False)
 
     @property
@@ -156,7 +160,12 @@ class BarrierCurve(Scores, _Line):
     @property
     def train(self) -> Scores:
         """Scores on the data the curve was asked for."""
-        return Scores(self.loss, self.error, self.accuracy, self.count, self.barrier)
+        return Scores(self.loss, self.error, self.accuracy, self.count, self.measures, self.barrier)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What loss and error are, for people: ``loss (mse)``, ``error (1 - accuracy)``."""
+        return named_quantities(self.measures, self.accuracy is not None)
 
     @property
     def test_barrier(self) -> dict[str, Barrier] | None:
@@ -181,6 +190,17 @@ class BarrierCurve(Scores, _Line):
             return msgspec.convert(data, cls)
         except (msgspec.ValidationError, TypeError) as error:
             raise MergeError(f"not a barrier curve of version 1: {error}") from error
+
+
+def named_quantities(measures: Sequence[str], is_share: bool) -> dict[str, str]:
+    """Loss and error with the names of their measures; ``is_share``: of accuracies."""
+    loss, metric = (*measures, "", "")[:2]
+    if metric and is_share:
+        metric = f"1 - {metric}"
+    return {
+        "loss": f"loss ({loss})" if loss else "loss",
+        "error": f"error ({metric})" if metric else "error",
+    }
 
 
 def check_alphas(alphas: Sequence[float]) -> None:

@@ -1,22 +1,28 @@
 """Loss and error of a module on a state dict."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zooalign.errors import DataError
 from zooalign.graph.batches import read_batches, require_repeatable
 from zooalign.graph.module_runner import Runner
+from zooalign.matching.measures import (
+    Measure,
+    Metric,
+    MetricLike,
+    name_of,
+    of_task,
+    task_loss,
+    task_metric,
+)
 from zooalign.merging.curve import Scores
 from zooalign.merging.statistics import reset_statistics
 
-__all__ = ["Measure", "Score", "Scoring", "correct", "cross_entropy", "evaluate", "scores_of"]
-
-Measure = Callable[[Any, Any], Tensor]
+__all__ = ["Score", "Scoring", "evaluate", "scores_of"]
 
 
 @dataclass(frozen=True)
@@ -28,32 +34,25 @@ class Score:
     loss:
         Mean loss.
     error:
-        One minus the accuracy; None without a metric.
+        One minus the accuracy, or a metric that is better when lower; None without a metric.
     accuracy:
-        Mean of the metric; None without a metric.
+        Mean of a metric that is better when higher, a share; None without one.
     count:
         Number of predictions measured.
+    measures:
+        Names of the loss, and of the metric if there is one.
     """
 
     loss: float
     error: float | None
     accuracy: float | None
     count: int
+    measures: tuple[str, ...] = ()
 
     @property
     def finite(self) -> bool:
         """Whether every value is a finite number."""
-        return all(math.isfinite(v) for v in (self.loss, self.accuracy) if v is not None)
-
-
-def cross_entropy(outputs: object, targets: Tensor) -> Tensor:
-    """Cross-entropy of each prediction; classes on axis 1 of the logits, as in torch."""
-    return F.cross_entropy(_logits(outputs).float(), targets, reduction="none")
-
-
-def correct(outputs: object, targets: Tensor) -> Tensor:
-    """Whether the largest logit (axis 1) is the target, for each prediction."""
-    return _logits(outputs).argmax(1) == targets
+        return all(math.isfinite(v) for v in (self.loss, self.error) if v is not None)
 
 
 def evaluate(
@@ -61,8 +60,8 @@ def evaluate(
     state: Mapping[str, Tensor],
     batches: Iterable[object],
     *,
-    loss: Measure = cross_entropy,
-    metric: Measure | None = correct,
+    loss: Measure = task_loss,
+    metric: MetricLike | None = task_metric,
 ) -> Score:
     """Score a module with the tensors of a state dict, in eval mode.
 
@@ -77,10 +76,13 @@ def evaluate(
     batches:
         Pairs (inputs, targets); see :mod:`zooalign.graph.batches`.
     loss:
-        ``loss(outputs, targets)``: one value per prediction, or the batch's mean as a scalar.
+        ``loss(outputs, targets)``: one value per prediction, or the batch's mean as a scalar;
+        better when lower. By default what the targets call for
+        (:func:`~zooalign.matching.measures.task_loss`).
     metric:
         ``metric(outputs, targets)``: one value in [0, 1] (or a boolean) per prediction, averaged
-        to the accuracy; None to measure the loss alone.
+        to the accuracy; a :class:`~zooalign.matching.measures.Metric` for another direction; None
+        to measure the loss alone.
 
     Returns
     -------
@@ -89,12 +91,13 @@ def evaluate(
     Raises
     ------
     DataError
-        If there is no batch, or one without targets.
+        If there is no batch, one without targets, targets that the loss does not fit, or a metric
+        that is no share.
     MergeError
         If the state dict does not fit the module.
     """
     run = Runner.of(module, state)
-    total_loss, total_right, losses, predictions = 0.0, 0.0, 0, 0
+    sums, settled = _Sums(), None
     for index, batch in enumerate(read_batches(batches)):
         if batch.targets is None:
             raise DataError(
@@ -103,22 +106,55 @@ def evaluate(
             )
         outputs = run(batch)
         targets = batch.to(run.device).targets
-        values = loss(outputs, targets).detach().cpu().double()
-        right = None if metric is None else metric(outputs, targets).detach().cpu().double()
-        if right is not None:
-            total_right += float(right.sum())
-            predictions += right.numel()
-        size = values.numel() if values.ndim else _size(right, targets)
-        total_loss += float(values.sum()) * (1 if values.ndim else size)
-        losses += size
-    if not losses:
+        settled = settled or of_task(loss, metric, outputs, targets)
+        sums.add(*settled, outputs, targets)
+    if settled is None or not sums.losses:
         raise DataError("the data holds batches but no example in them.")
-    return Score(
-        loss=total_loss / losses,
-        error=(predictions - total_right) / predictions if predictions else None,
-        accuracy=total_right / predictions if predictions else None,
-        count=predictions or losses,
-    )
+    return sums.score(*settled)
+
+
+@dataclass
+class _Sums:
+    """Sums over the batches so far."""
+
+    loss: float = 0.0
+    losses: int = 0
+    metric: float = 0.0
+    predictions: int = 0
+
+    def add(self, loss: Measure, metric: Metric | None, outputs: object, targets: Any) -> None:
+        values = loss(outputs, targets).detach().cpu().double()
+        measured = None if metric is None else metric(outputs, targets)
+        if measured is not None:
+            self.metric += float(measured.detach().cpu().double().sum())
+            self.predictions += measured.numel()
+        size = values.numel() if values.ndim else _size(measured, targets)
+        self.loss += float(values.sum()) * (1 if values.ndim else size)
+        self.losses += size
+
+    def score(self, loss: Measure, metric: Metric | None) -> Score:
+        error, accuracy = None, None
+        names = [name_of(loss)]
+        if metric is not None and self.predictions:
+            names.append(name_of(metric))
+            mean = self.metric / self.predictions
+            if metric.better == "higher":
+                error, accuracy = _share(metric, mean, self.metric, self.predictions)
+            else:
+                error = mean if metric.of_mean is None else metric.of_mean(mean)
+        count = self.predictions or self.losses
+        return Score(self.loss / self.losses, error, accuracy, count, tuple(names))
+
+
+def _share(metric: Metric, mean: float, total: float, predictions: int) -> tuple[float, float]:
+    """Error and accuracy of a metric that is a share; NaN stays."""
+    if mean < -1e-9 or mean > 1 + 1e-9:
+        raise DataError(
+            f"the metric '{name_of(metric)}' is {mean:.4g} on average, and a metric is a share "
+            "from 0 to 1 that is better when higher. Where lower is better, say so: "
+            "Metric(function, better='lower'), or --metric 'py:module:function?better=lower'"
+        )
+    return (predictions - total) / predictions, mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +180,8 @@ class Scoring:
     data: Iterable[object]
     test: Iterable[object] | None = None
     reset: Iterable[object] | None = None
-    loss: Measure = cross_entropy
-    metric: Measure | None = correct
+    loss: Measure = task_loss
+    metric: MetricLike | None = task_metric
 
     def __post_init__(self) -> None:
         for name in ("data", "test", "reset"):
@@ -170,7 +206,8 @@ def scores_of(points: Sequence[Score]) -> Scores:
     errors = tuple(score.error for score in points if score.error is not None)
     accuracies = tuple(score.accuracy for score in points if score.accuracy is not None)
     losses = tuple(score.loss for score in points)
-    return Scores(losses, errors or None, accuracies or None, points[0].count)
+    first = points[0]
+    return Scores(losses, errors or None, accuracies or None, first.count, first.measures)
 
 
 def _size(right: Tensor | None, targets: object) -> int:
@@ -178,19 +215,3 @@ def _size(right: Tensor | None, targets: object) -> int:
     if right is not None:
         return right.numel()
     return len(targets) if isinstance(targets, Sized) else 1
-
-
-def _logits(outputs: object) -> Tensor:
-    """The logits in what a module returns: itself, its ``logits``, or the first of several."""
-    if isinstance(outputs, Mapping) and "logits" in outputs:
-        outputs = outputs["logits"]
-    elif hasattr(outputs, "logits"):
-        outputs = outputs.logits
-    elif isinstance(outputs, (tuple, list)) and outputs:
-        outputs = outputs[0]
-    if isinstance(outputs, Tensor):
-        return outputs
-    raise DataError(
-        f"the module returns a {type(outputs).__name__} in which no logits are found; give a loss "
-        "and a metric that read it."
-    )

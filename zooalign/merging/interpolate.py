@@ -1,15 +1,24 @@
 """Weighted averages of state dicts, tensor by tensor."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from zooalign.errors import MergeError
+from zooalign.errors import MergeError, ZooalignWarning
 from zooalign.graph.lazy_state import StateView, TensorInfo, info_of
 
-__all__ = ["LazyAverage", "average", "check_names", "check_tensors", "interpolate", "normalised"]
+__all__ = [
+    "LazyAverage",
+    "average",
+    "check_names",
+    "check_tensors",
+    "interpolate",
+    "normalised",
+    "warn_of_rescaling",
+]
 
 # Counts batches seen in training; some published checkpoints lack it, and it bears on no value.
 _COUNTER = "num_batches_tracked"
@@ -114,6 +123,26 @@ def normalised(weights: Sequence[float] | None, count: int) -> tuple[float, ...]
         raise MergeError(f"weights must be finite with a positive sum, not {given}.")
     # 1 - alpha and alpha need no division, which could only move them by a rounding.
     return tuple(given) if abs(total - 1.0) < 1e-15 else tuple(w / total for w in given)
+
+
+def warn_of_rescaling(weights: Sequence[float] | None) -> None:
+    """Warn where weights look like shares and do not sum to one; whole numbers are a ratio.
+
+    Warns
+    -----
+    ZooalignWarning
+        With the weights that are used.
+    """
+    if weights is None or all(float(weight).is_integer() for weight in weights):
+        return
+    total = math.fsum(weights)
+    if total > 0 and abs(total - 1.0) > 1e-6:
+        used = ", ".join(f"{weight:.4g}" for weight in normalised(weights, len(weights)))
+        warnings.warn(
+            f"the weights sum to {total:.4g}; they were divided by that: {used}",
+            ZooalignWarning,
+            stacklevel=3,
+        )
 
 
 def check_names(first: Mapping[str, Tensor], other: Mapping[str, Tensor], index: int) -> None:
