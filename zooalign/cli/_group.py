@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -39,6 +40,15 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"zooalign.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As of a group; an unknown command's error says which was probably meant."""
+        near = get_close_matches(args[0], self._names, n=2) if args else []
+        if near and args[0] not in self._names:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean {' or '.join(near)}?")
+        return super().resolve_command(ctx, args)
 
     def main(  # type: ignore[override]
         self,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from zooalign.cli._options import policy, settings_options
+from zooalign.cli._options import PATH, policy, settings_options
 from zooalign.cli._output import progress_bar
 from zooalign.cli._reports import FORMATS, print_report
 from zooalign.release.settings import CheckRequest
@@ -13,7 +13,7 @@ __all__ = ["command"]
 
 
 @click.command("check", short_help="Check a release (directory or hub repo) before you use it.")
-@click.argument("reference", metavar="REF")
+@click.argument("reference", type=PATH, metavar="REF")
 @settings_options(CheckRequest, name="request")
 @policy
 @click.option(
@@ -64,6 +64,11 @@ def _require_there(reference: str) -> None:
     from zooalign.errors import ModelReferenceError
     from zooalign.zoo.references import parse_reference
 
-    parsed = parse_reference(reference)
+    try:
+        parsed = parse_reference(reference)
+    except ModelReferenceError:
+        return  # where the release is opened, the error says what was probably meant
     if parsed.kind == "directory" and not Path(parsed.target).is_dir():
-        raise ModelReferenceError(f"'{parsed}': there is no such directory")
+        from zooalign.zoo.suggestions import no_such
+
+        raise no_such("directory", str(parsed))

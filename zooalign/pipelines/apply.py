@@ -74,7 +74,7 @@ def apply_permutation(
     start = time.perf_counter()
     settings = settings or ApplySettings()
     require_output(output, overwrite=settings.overwrite)
-    with open_release(_or_hub(permutation)) as release:
+    with open_release(_or_hub(permutation), files_only=True) as release:
         provenance = _alignment(release)
         model = open_model(parent, model=settings.model, allow_pickle=settings.allow_pickle)
         tensors, published = _permuted(release, provenance, model)

@@ -81,7 +81,7 @@ def reproduce(
     ZooalignError
         If a source or the data is missing, or the operation fails.
     """
-    with open_release(reference) as release:
+    with open_release(reference, files_only=True) as release:
         return reproduce_opened(release, settings, progress=progress)
 
 
@@ -174,6 +174,9 @@ def _references(recorded: Provenance) -> Iterator[str]:
     for name in ("model", "evaluate"):
         if recorded.settings.get(name):
             yield str(recorded.settings[name])
+    measuring = recorded.settings.get("measuring")
+    if isinstance(measuring, Mapping):
+        yield from map(str, measuring.values())
 
 
 def _title(release: OpenedRelease) -> str:

@@ -30,7 +30,8 @@ from zooalign.zoo.checkpoint import Checkpoint, open_checkpoint, open_pickle
 from zooalign.zoo.converted_checkpoint import as_architecture
 from zooalign.zoo.layout import CONFIG_NAME
 from zooalign.zoo.models import Model, open_model
-from zooalign.zoo.references import PICKLE_SUFFIXES, parse_reference
+from zooalign.zoo.references import PICKLE_SUFFIXES
+from zooalign.zoo.suggestions import no_such, parse
 
 __all__ = ["OpenedRelease", "Parent", "open_release"]
 
@@ -275,10 +276,14 @@ class OpenedRelease:
 
 
 @contextmanager
-def open_release(reference: str, request: CheckRequest | None = None) -> Iterator[OpenedRelease]:
+def open_release(
+    reference: str, request: CheckRequest | None = None, *, files_only: bool = False
+) -> Iterator[OpenedRelease]:
     """Open what is to be checked: its list of files and its headers, no values.
 
-    Weights that cannot be read are something to report, not an error.
+    Weights that cannot be read are something to report, not an error. With ``files_only`` the
+    model is not opened, so its architecture need not be known: who follows the record, or reads
+    spec and permutation, needs none.
 
     Raises
     ------
@@ -286,22 +291,25 @@ def open_release(reference: str, request: CheckRequest | None = None) -> Iterato
         If there is no such directory or repo, or its architecture is not known.
     """
     request = request or CheckRequest()
-    parsed = parse_reference(reference)
+    parsed = parse(reference)
     name, repo = str(parsed), None
     with tempfile.TemporaryDirectory() as folder:
         if parsed.kind == "hub":
             repo, contents = open_repo(parsed.target, parsed.revision)
-            headers = _headers(contents, Path(folder), request)
+            headers = Path(folder)
+            headers = headers if files_only else _headers(contents, headers, request)
         elif parsed.kind == "directory":
             headers = Path(parsed.target)
             if not headers.is_dir():
-                raise ModelReferenceError(f"'{parsed}': there is no such directory")
+                raise no_such("directory", str(parsed))
             contents = LocalContents.of(headers)
         else:
             raise SpecError(
                 f"'{reference}' is neither a directory nor a hub repo, which is what a release is"
             )
-        model = _opened(name if repo is None else str(headers), request, shown=name)
+        model: Model | CheckpointError = CheckpointError(f"{name}: was opened for its files alone")
+        if not files_only:
+            model = _opened(name if repo is None else str(headers), request, shown=name)
         yield OpenedRelease(name, contents, headers, model, repo, request)
 
 

@@ -9,9 +9,19 @@ from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME
 from zooalign.zoo.json_files import read_object
 from zooalign.zoo.references import PICKLE_SUFFIXES
 
-__all__ = ["CONFIG_NAME", "choose_weights", "kept_config", "read_config"]
+__all__ = [
+    "CONFIG_NAME",
+    "MODEL_FLAG",
+    "PICKLE_FLAG",
+    "choose_weights",
+    "kept_config",
+    "read_config",
+]
 
 CONFIG_NAME = "config.json"
+# How a message names what a user has: a flag of the command line, an argument in Python.
+MODEL_FLAG = "--model REF, or model="
+PICKLE_FLAG = "--allow-pickle, or allow_pickle=True"
 _MAX_CONFIG = 50_000_000
 
 
@@ -44,7 +54,7 @@ def choose_weights(names: Iterable[str], *, where: str, allow_pickle: bool) -> s
     if pickles:
         raise CheckpointError(
             f"{where}: has weights only as pickle ({', '.join(pickles)}), which is not read "
-            "unless you allow it by name (allow_pickle)"
+            f"unless you allow it ({PICKLE_FLAG})"
         )
     raise CheckpointError(f"{where}: has no weights ({WEIGHTS_NAME} or {INDEX_NAME})")
 
@@ -64,5 +74,5 @@ def read_config(path: Path) -> dict[str, Any]:
     ModelReferenceError
         It is missing or not a JSON object.
     """
-    hint = "; without a config.json the architecture has to be named (model)"
+    hint = f"; without a config.json the architecture has to be named ({MODEL_FLAG})"
     return read_object(path, _MAX_CONFIG, ModelReferenceError, hint=hint)

@@ -16,9 +16,16 @@ from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.building import state_dict_for
 from zooalign.zoo.checkpoint import INDEX_NAME, Checkpoint, open_checkpoint, open_pickle
 from zooalign.zoo.converted_checkpoint import as_architecture
-from zooalign.zoo.layout import CONFIG_NAME, choose_weights, read_config
+from zooalign.zoo.layout import (
+    CONFIG_NAME,
+    MODEL_FLAG,
+    PICKLE_FLAG,
+    choose_weights,
+    read_config,
+)
 from zooalign.zoo.libraries import adapter_named, library_adapters
 from zooalign.zoo.references import PICKLE_SUFFIXES, Reference, parse_reference
+from zooalign.zoo.suggestions import hinted, no_such, parse
 
 __all__ = ["Model", "open_architecture", "open_model"]
 
@@ -173,20 +180,21 @@ def open_model(
     HubError
         The hub does not give them.
     """
-    parsed = parse_reference(reference)
+    parsed = parse(reference)
     if revision is not None:
         parsed = _with_revision(parsed, revision)
     if parsed.kind == "registry":
         if model is not None:
             raise ModelReferenceError(
-                f"'{parsed}' is an architecture itself; leave out the model {model!r}"
+                f"'{parsed}' is an architecture itself; leave out --model {model!r}"
             )
         adapter = adapter_named(parsed.library or "")
         return Model(str(parsed), adapter.from_reference(parsed), adapter)
     resolve = partial(hub.resolve, token=token, cache_dir=cache_dir)
     repo = None
     if parsed.kind == "hub":
-        repo = resolve(parsed.target, parsed.revision)
+        with hinted(reference):
+            repo = resolve(parsed.target, parsed.revision)
         directory, weights = _download(repo, model, allow_pickle)
     elif parsed.kind == "directory":
         directory, weights = _local_directory(parsed, allow_pickle)
@@ -215,13 +223,14 @@ def open_architecture(
     ModelReferenceError, CheckpointError, HubError
         As :func:`open_model`.
     """
-    parsed = parse_reference(reference)
+    parsed = parse(reference)
     where = str(parsed)
     resolve = partial(hub.resolve, token=token, cache_dir=cache_dir)
     directory: Path | None = Path(parsed.target)
     repo = None
     if parsed.kind == "hub":
-        repo = resolve(parsed.target, parsed.revision)
+        with hinted(reference):
+            repo = resolve(parsed.target, parsed.revision)
         directory = _fetch_config(repo).parent if model is None else None
     elif parsed.kind != "directory" or not _holds_no_weights(Path(parsed.target)):
         return open_model(
@@ -242,7 +251,7 @@ def _architecture(
     if model is None:
         assert directory is not None
         return _recognise(directory, where, repo)
-    parsed = parse_reference(model)
+    parsed = parse(model)
     if parsed.kind == "registry":
         adapter = adapter_named(parsed.library or "")
         return adapter, adapter.from_reference(parsed)
@@ -269,14 +278,14 @@ def _recognise(
         known = ", ".join(adapter.name for adapter in library_adapters())
         raise ModelReferenceError(
             f"'{where}': no library knows its config.json (asked: {known}); install the plugin of "
-            "its library, or name the architecture (model)"
+            f"its library, or name the architecture ({MODEL_FLAG})"
         )
     if len(recognised) == 1:
         return recognised[0]
     claimed = ", ".join(adapter.name for adapter, _ in recognised)
     raise ModelReferenceError(
         f"'{where}': several libraries claim its config.json ({claimed}); name the architecture "
-        "(model)"
+        f"({MODEL_FLAG})"
     )
 
 
@@ -288,7 +297,7 @@ def _fetch_config(repo: hub.HubRepo) -> Path:
 def _require_config(repo: hub.HubRepo) -> None:
     if CONFIG_NAME not in repo.names:
         raise ModelReferenceError(
-            f"{repo.repo_id}@{repo.commit} has no config.json; name its architecture (model)"
+            f"{repo.repo_id}@{repo.commit} has no config.json; name its architecture ({MODEL_FLAG})"
         )
 
 
@@ -326,7 +335,7 @@ def _download(repo: hub.HubRepo, model: str | None, allow_pickle: bool) -> tuple
 def _local_directory(reference: Reference, allow_pickle: bool) -> tuple[Path, Path]:
     directory = Path(reference.target)
     if not directory.is_dir():
-        raise ModelReferenceError(f"'{reference}': there is no such directory")
+        raise no_such("directory", str(reference))
     names = [path.name for path in directory.iterdir() if path.is_file()]
     weights = choose_weights(names, where=str(reference), allow_pickle=allow_pickle)
     return directory, directory / weights
@@ -335,15 +344,14 @@ def _local_directory(reference: Reference, allow_pickle: bool) -> tuple[Path, Pa
 def _local_file(reference: Reference, model: str | None, allow_pickle: bool) -> tuple[Path, Path]:
     path = Path(reference.target)
     if not path.is_file():
-        raise ModelReferenceError(f"'{reference}': there is no such file")
+        raise no_such("file", str(reference))
     if reference.is_pickle and not allow_pickle:
         raise ModelReferenceError(
-            f"'{reference}' is a pickle file, which is not read unless you allow it by name "
-            "(allow_pickle)"
+            f"'{reference}' is a pickle file, which is not read unless you allow it ({PICKLE_FLAG})"
         )
     if model is None:
         raise ModelReferenceError(
-            f"'{reference}' is a file of weights alone; name its architecture too (model), e.g. "
-            "timm:resnet18?num_classes=10 or py:package.module:callable"
+            f"'{reference}' is a file of weights alone; name its architecture too ({MODEL_FLAG}), "
+            "e.g. timm:resnet18?num_classes=10 or py:package.module:callable"
         )
     return path.parent, path

@@ -6,9 +6,10 @@ import keyword
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote
@@ -139,9 +140,10 @@ def import_object(target: str, error: type[ZooalignError]) -> Any:
         with working_directory_importable():
             value: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as problem:
+        beside = [path.stem for path in Path().glob("*.py")]
         raise error(
-            f"py:{target}: {problem}; modules are looked for in the environment and in the "
-            "working directory"
+            f"py:{target}: {problem}{_near(module_name, beside)}; modules are looked for in the "
+            "environment and in the working directory"
         ) from problem
     except Exception as problem:
         raise error(
@@ -149,9 +151,15 @@ def import_object(target: str, error: type[ZooalignError]) -> Any:
         ) from problem
     for part in attribute.split("."):
         if not hasattr(value, part):
-            raise error(f"py:{target}: {module_name} has no {attribute!r}")
+            public = [name for name in dir(value) if not name.startswith("_")]
+            raise error(f"py:{target}: {module_name} has no {attribute!r}{_near(part, public)}")
         value = getattr(value, part)
     return value
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    close = get_close_matches(name, list(names), n=2)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
 PICKLE_SUFFIXES = (".bin", ".pth", ".pt")

@@ -3,6 +3,8 @@
 import inspect
 import json
 import math
+import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -39,6 +41,11 @@ _NOT_WRITTEN = _WEIGHTS_ENTRIES | {"custom_load", "architecture", "label_offset"
 _SIDES = (64, 96, 128, 160, 192, 224, 256, 288, 384, 448, 512)
 _LAYERS = 2  # of each stage: alternating blocks (shifted windows) come in pairs
 _SEED = 0
+_UNKNOWN_OPTION = re.compile(
+    r"(?P<class>\w+)(\.__init__)?\(\) got an unexpected keyword argument '(?P<option>\w+)'"
+)
+# What most constructors of timm take, also by way of others.
+_OPTIONS = ("num_classes", "in_chans", "img_size", "global_pool", "drop_rate", "drop_path_rate")
 # Layers and widths are counted in thousands; constructors make lists of as many entries.
 _LARGEST_NUMBER = 2**22
 _MOST_INPUTS = 2**26
@@ -182,8 +189,20 @@ def _create(architecture: Architecture) -> nn.Module:
     except Exception as error:
         raise ModelReferenceError(
             f"timm {timm.__version__} cannot build {architecture.name!r}: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}{_near_option(architecture.name, str(error))}"
         ) from error
+
+
+def _near_option(name: str, message: str) -> str:
+    """The option that one the constructor does not know was probably meant to be."""
+    unknown = _UNKNOWN_OPTION.search(message)
+    if unknown is None:
+        return ""
+    module = sys.modules[model_entrypoint(name.partition(".")[0]).__module__]
+    constructor = getattr(module, unknown["class"], None)
+    known = {*_OPTIONS, *(inspect.signature(constructor).parameters if constructor else ())}
+    close = get_close_matches(unknown["option"], known, n=1)
+    return f"; did you mean {close[0]}=?" if close else ""
 
 
 def _data_config(architecture: Architecture) -> dict[str, Any]:
