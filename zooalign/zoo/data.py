@@ -21,7 +21,14 @@ from zooalign.zoo.references import (
     working_directory_importable,
 )
 
-__all__ = ["Batches", "DataBatch", "DataReference", "image_batches", "open_data"]
+__all__ = [
+    "Batches",
+    "DataBatch",
+    "DataReference",
+    "image_batches",
+    "open_data",
+    "share_rows",
+]
 
 DataBatch = tuple[tuple[Tensor, ...], Tensor | None]
 _SLICE = re.compile(r"(\d*):(\d*)")
@@ -29,7 +36,7 @@ _SLICE = re.compile(r"(\d*):(\d*)")
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches of ``(inputs, targets)``: a tuple of tensors, and integers (N,) or None.
+    """Batches of ``(inputs, targets)``: a tuple of tensors, and a tensor with N rows or None.
 
     Iterating anew gives the same batches. ``rows`` is None where only iterating would tell.
     ``name`` is the text it was opened by.
@@ -86,6 +93,17 @@ class DataReference:
         return start, stop
 
 
+def share_rows(one: str, other: str) -> bool:
+    """Whether two names of data stand for some rows of one file, folder or callable."""
+    first, second = DataReference.parse(one), DataReference.parse(other)
+    if first.path.startswith("py:") or second.path.startswith("py:"):
+        return first == second or one == other
+    if Path(first.path).resolve() != Path(second.path).resolve():
+        return False
+    (start, stop), (begin, end) = first.rows(None), second.rows(None)
+    return (end is None or start < end) and (stop is None or begin < stop)
+
+
 def open_data(
     text: str,
     *,
@@ -135,7 +153,7 @@ def open_data(
     if len(x) == 0:
         raise DataError(f"{text!r}: no rows are left of it")
     convert = _converter(text, x, preprocess, normalize)
-    targets = None if y is None else torch.from_numpy(y.astype(np.int64))
+    targets = None if y is None else _targets(y)
 
     def batches() -> Iterator[DataBatch]:
         for rows in _chunks(len(x), batch_size):
@@ -218,12 +236,17 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         ) from error
     if x.ndim < 2 or len(x) == 0:
         raise DataError(f"{path}: x has shape {x.shape}; it must have rows, and at least two axes")
-    if y is not None and (y.shape != (len(x),) or y.dtype.kind not in "iu"):
+    if y is not None and (y.shape[:1] != (len(x),) or y.dtype.kind not in "iuf"):
         raise DataError(
-            f"{path}: y must be integers of shape ({len(x)},) like the rows of x, it is {y.dtype} "
-            f"{y.shape}"
+            f"{path}: y must be integers (classes) or floats, one or more for each of the {len(x)} "
+            f"rows of x; it is {y.dtype} of shape {y.shape}"
         )
     return x, y
+
+
+def _targets(y: np.ndarray) -> Tensor:
+    """Class numbers as int64, one a row or one a position; other numbers as float32."""
+    return torch.from_numpy(y.astype(np.float32 if y.dtype.kind == "f" else np.int64))
 
 
 def _converter(
