@@ -18,6 +18,7 @@ __all__ = [
     "Output",
     "command_line",
     "console",
+    "drawn_on",
     "escape",
     "formatted",
     "print_error",
@@ -103,17 +104,24 @@ def progress_bar() -> Iterator[Progress]:
         rich.TimeElapsedColumn(),
     )
     with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        current = ""
+        yield drawn_on(bar)
 
-        def report(stage: str, done: int, total: int) -> None:
-            nonlocal current
-            if stage != current:
-                bar.reset(task, description=stage, total=total or None)
-                current = stage
-            bar.update(task, completed=done, total=total or None)
 
-        yield report
+def drawn_on(bar: Any) -> Progress:
+    """A function of (stage, done, total) that draws on a ``rich`` progress bar."""
+    current = ""
+
+    def report(stage: str, done: int, total: int) -> None:
+        nonlocal current
+        if stage != current:
+            # A new task: to an old one, no total means the total of the stage before.
+            for task in bar.task_ids:
+                bar.remove_task(task)
+            bar.add_task(stage, total=total or None)
+            current = stage
+        bar.update(bar.task_ids[0], completed=done, total=total or None)
+
+    return report
 
 
 def console() -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import policy, settings_options
+from zooalign.cli._options import PATH, policy, settings_options
 from zooalign.cli._output import (
     Output,
     escape,
@@ -20,7 +20,7 @@ __all__ = ["command"]
 
 
 @click.command("publish", short_help="Push a directory to a hub and verify the upload.")
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", type=PATH, metavar="DIR")
 @click.option("--to", "repo", required=True, metavar="ORG/NAME", help="Repo to publish to.")
 @settings_options(PublishSettings)
 @settings_options(CheckRequest, name="request", without=["headers_only", "against", "rerun"])
@@ -62,6 +62,10 @@ def command(
             show_findings(console, report.check)
         if report.dry_run:
             console.print(f"dry run: nothing was sent to {escape(repo)}")
+        elif report.unchanged:
+            what = "no pull request was opened" if settings.pull_request else "no commit was made"
+            console.print(f"nothing to publish: {escape(repo)} holds these very files; {what}")
+            console.print(f"read back at {report.commit}: every file is the same")
         else:
             console.print(f"published: {escape(report.pull_request or report.url or '')}")
             console.print(f"read back at {report.commit}: every file is the same")

@@ -37,6 +37,8 @@ class PublishReport:
 
     ``commit`` and ``url`` are None for a dry run; ``pull_request`` is its address where one was
     opened. ``verified`` says that every file was read back at the commit and is the same.
+    ``unchanged``: the repo held all of it already, so no commit was made and no pull request
+    opened; ``commit`` is the repo's head.
     """
 
     directory: str
@@ -48,6 +50,7 @@ class PublishReport:
     url: str | None = None
     pull_request: str | None = None
     verified: bool = False
+    unchanged: bool = False
 
 
 class FaultyReleaseError(ZooalignError):
@@ -107,10 +110,8 @@ def publish(
     reference = directory if directory.startswith((".", "/")) else f"./{directory}"
     report = check(reference, request, policy=policy)
     if not report.ok and not settings.force:
-        raise FaultyReleaseError(
-            _refusal(directory, report),
-            PublishReport(directory, repo, settings.dry_run, listed, report),
-        )
+        refused = PublishReport(directory, repo, settings.dry_run, listed, report)
+        raise FaultyReleaseError(_refusal(directory, report), refused)
     if unreachable is not None:
         raise unreachable
     source = Path(directory)
@@ -142,6 +143,7 @@ def publish(
         url=str(commit.commit_url),
         pull_request=commit.pr_url,
         verified=True,
+        unchanged=commit.oid == head.commit,
     )
 
 

@@ -7,7 +7,7 @@ from huggingface_hub import ModelCardData
 
 from zooalign.release.curves import MeasuredCurve
 from zooalign.release.layout import PERMUTATION_ONLY
-from zooalign.release.provenance import Provenance, ScoreRecord
+from zooalign.release.provenance import DataUse, Provenance, ScoreRecord
 from zooalign.release.sources import Ancestor, Source
 from zooalign.symmetry import PermutationSpec
 from zooalign.text import printable
@@ -203,8 +203,7 @@ def _barriers(curves: Sequence[MeasuredCurve]) -> str:
 
 
 def _score(score: ScoreRecord) -> str:
-    accuracy = "" if score.accuracy is None else f" and accuracy {score.accuracy:.4f}"
-    return f"On {score.count} predictions the merge has loss {score.loss:.4f}{accuracy}."
+    return f"On {score.count} predictions the merge has {_cell(score.text)}."
 
 
 def _reproduce(provenance: Provenance) -> str:
@@ -216,12 +215,19 @@ def _reproduce(provenance: Provenance) -> str:
     parts.append(f"Seed {provenance.seed}. With {used}.")
     if data is not None:
         digest = f", SHA-256 of its {data.digest_of} `{data.digest}`" if data.digest else ""
-        parts.append(f"Calibration data: `{_plain(data.reference)}`, {data.rows} rows{digest}.")
+        parts.append(f"Calibration data: `{_plain(data.reference)}`, {_rows(data)}{digest}.")
     parts.append(
         "The folder `zooalign/` holds the permutation spec, the permutations and the full "
         "provenance; `zooalign check` verifies them."
     )
     return "\n\n".join(parts)
+
+
+def _rows(data: DataUse) -> str:
+    """How many rows were read: of data that a callable makes, only a limit is known."""
+    if data.rows is not None:
+        return f"{data.rows} rows"
+    return "all rows it gives" if data.limit is None else f"at most {data.limit} rows"
 
 
 def _plain(text: str) -> str:
