@@ -74,7 +74,11 @@ def test_merge(call: Call, pairs: Pairs, tmp_path: Path) -> None:
     assert stale.json["weights"] == [0.25, 0.75]
     assert stale.json["aligned"][0]["details"]["starts"] == 2
     fresh = call(*arguments, "--data", pairs.data, "--evaluate", pairs.data, "--overwrite")
-    assert fresh.code == 0 and "accuracy of the merge" in fresh.out and "STALE" not in fresh.err
+    assert (
+        fresh.code == 0
+        and "the merge on 48 predictions: loss" in fresh.out
+        and "STALE" not in fresh.err
+    )
     assert call("merge", pairs.vit[0], "-o", str(tmp_path / "x"), "--method", "none").code == 2
     assert call(*arguments, "--kind", "covariance", "--overwrite").code == 2
 

@@ -109,12 +109,16 @@ def test_a_barrier_is_measured_where_asked(pairs: Pairs, tmp_path: Path) -> None
         str(tmp_path / "out"),
         AlignSettings(method="weight", evaluate=pairs.data, alphas=3),
     )
-    [curve] = json.loads((tmp_path / "out/zooalign/barrier.json").read_text())["curves"]
+    curve, as_it_is = json.loads((tmp_path / "out/zooalign/barrier.json").read_text())["curves"]
     assert curve["alphas"] == [0.0, 0.5, 1.0] and len(curve["loss"]) == 3
     assert (tmp_path / "out/zooalign/barrier.svg").read_bytes().startswith(b"<?xml")
     card = (tmp_path / "out/README.md").read_text()
     assert "zooalign/barrier.svg" in card and "over the line" in card
     assert report.to_dict()["barrier"][0]["barrier"] == curve["barrier"]
+    # The line between the models as they are stands beside it: same ends, other points.
+    assert (curve["align"], as_it_is["align"]) == ("weight", "none")
+    assert as_it_is["loss"][::2] == pytest.approx(curve["loss"][::2], rel=1e-4)
+    assert as_it_is["loss"][1] != curve["loss"][1]
 
 
 def test_nothing_happened_is_said(pairs: Pairs, tmp_path: Path) -> None:

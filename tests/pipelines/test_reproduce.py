@@ -72,8 +72,8 @@ def test_a_merge_from_relative_paths(
         MergeSettings(
             weights=[1, 3],
             method="weight",
-            data="data.npz",
-            evaluate="data.npz",
+            data="data.npz?slice=0:24",
+            evaluate="data.npz?slice=24:",
             alphas=3,
             loading=Loading(16, 40),
         ),

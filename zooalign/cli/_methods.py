@@ -59,17 +59,17 @@ def _shown_of_any() -> Shown:
     return "NAME=VALUE", f"Set any option of the method, e.g. blend=0.3. {listed}."
 
 
-def method_option(name: str, default: str, more: tuple[str, ...] = ()) -> Decorator:
-    """``--method``, with further names that are not matching methods."""
+def method_option(
+    name: str, described: tuple[str, str], default: str, more: tuple[str, ...] = ()
+) -> Decorator:
+    """A matching method, with further names that are none; ``described`` is its flag and help."""
+    flag, purpose = described
 
     def shown() -> Shown:
-        without_data = [name for name, s in _table().items() if "data" not in s.needs]
-        help = f"Matching method. These work without --data: {', '.join(without_data)}."
-        return "|".join([*_table(), *more]), help
+        needless = ", ".join(name for name, s in _table().items() if "data" not in s.needs)
+        return "|".join([*more, *_table()]), f"{purpose}. Without data: {needless}."
 
-    return click.option(
-        "--method", name, cls=_OfMethods, shown=shown, default=default, show_default=True
-    )
+    return click.option(flag, name, cls=_OfMethods, shown=shown, default=default, show_default=True)
 
 
 MATCHING_OPTIONS: tuple[Decorator, ...] = (

@@ -7,17 +7,36 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import click
+from click.shell_completion import CompletionItem
 from msgspec import Meta
 
 from zooalign.cli._methods import MATCHING_OPTIONS, Decorator, matching_options, method_option
 
-__all__ = ["REQUIRED_OUTPUT", "policy", "settings_options"]
+__all__ = ["PATH", "REQUIRED_OUTPUT", "policy", "settings_options"]
+
+
+class _Path(click.ParamType):
+    """Text that may be a path: a shell completes it as one."""
+
+    name = "text"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """What stands there, to be completed by the shell as a path."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+PATH = _Path()
+# Options whose values may be paths, by what their help shows for the value.
+_PATHS = ("REF", "DATA", "FILE", "DIR")
 
 REQUIRED_OUTPUT = click.option(
-    "-o", "--output", required=True, metavar="DIR", help="Directory to write."
+    "-o", "--output", required=True, type=PATH, metavar="DIR", help="Directory to write."
 )
 policy = click.option(
     "--policy",
+    type=PATH,
     metavar="FILE",
     help="Policy as TOML [default: tool.zooalign.check in the nearest pyproject.toml].",
 )
@@ -76,9 +95,12 @@ def _option(field: dataclasses.Field[Any], annotated: Any) -> Decorator:
     extra = meta.extra or {}
     flag: str = extra.get("flag") or f"--{field.name.replace('_', '-')}"
     if "methods" in extra:
-        return method_option(field.name, str(field.default), extra["methods"])
+        described = (flag, meta.description or "")
+        return method_option(field.name, described, str(field.default), extra["methods"])
     required = field.default is dataclasses.MISSING
     settings: dict[str, Any] = {"help": meta.description or None, "metavar": extra.get("metavar")}
+    if extra.get("metavar") in _PATHS:
+        settings["type"] = PATH
     if type_ is bool:
         if field.default:
             flag = f"{flag}/--no-{flag.removeprefix('--')}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import settings_options
+from zooalign.cli._options import PATH, settings_options
 from zooalign.cli._output import (
     Output,
     escape,
@@ -19,8 +19,8 @@ __all__ = ["command"]
 
 
 @click.command("barrier", short_help="Measure the loss barrier between two models.")
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
 @settings_options(BarrierSettings)
 @formatted
 def command(a: str, b: str, settings: BarrierSettings) -> Output:
@@ -35,18 +35,25 @@ def command(a: str, b: str, settings: BarrierSettings) -> Output:
         report = barrier_models(a, b, settings, progress=progress)
 
     def show(console: Any) -> None:
-        curve = report.measured
-        accuracy = [""] * len(curve.alphas)
-        if curve.accuracy is not None:
-            accuracy = [f"{value:.4f}" for value in curve.accuracy]
-        points = zip(curve.alphas, curve.loss, accuracy, strict=True)
-        rows = [(f"{alpha:.3f}", f"{loss:.4f}", right) for alpha, loss, right in points]
-        print_table(console, ("alpha", "loss", "accuracy"), rows)
-        show_barriers(console, barrier_summary([report.measured]))
-        if curve.statistics_reset:
+        curves = [curve.measured for curve in report.curves]
+        several = len(curves) > 1
+        columns: dict[str, list[str]] = {"alpha": [f"{alpha:.3f}" for alpha in curves[0].alphas]}
+        for curve in curves:
+            suffix = f", {curve.align}" if several else ""
+            columns[escape(curve.names["loss"] + suffix)] = [f"{x:.4f}" for x in curve.loss]
+            if curve.accuracy is not None:
+                name = (*curve.measures, "accuracy", "accuracy")[1]
+                columns[escape(name + suffix)] = [f"{x:.4f}" for x in curve.accuracy]
+            elif curve.error is not None:
+                columns[escape(curve.names["error"] + suffix)] = [f"{x:.4f}" for x in curve.error]
+        print_table(console, tuple(columns), zip(*columns.values(), strict=True))
+        show_barriers(console, barrier_summary(curves))
+        if report.measured.statistics_reset:
             console.print("running statistics were reset between the ends")
-        if report.aligned is not None:
-            console.print(escape(report.aligned.diagnosis.verdict))
+        for one in report.curves:
+            if one.aligned is not None:
+                prefix = f"{one.measured.align}: " if several else ""
+                console.print(escape(prefix + one.aligned.diagnosis.verdict))
         if report.plot is not None:
             console.print(f"written: {escape(report.plot)}")
 

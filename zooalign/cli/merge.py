@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import REQUIRED_OUTPUT, settings_options
+from zooalign.cli._options import PATH, REQUIRED_OUTPUT, settings_options
 from zooalign.cli._output import (
     Output,
     command_line,
@@ -19,7 +19,7 @@ __all__ = ["command"]
 
 
 @click.command("merge", short_help="Align models to the first one and average them.")
-@click.argument("references", metavar="A B [C ...]", nargs=-1, required=True)
+@click.argument("references", type=PATH, metavar="A B [C ...]", nargs=-1, required=True)
 @REQUIRED_OUTPUT
 @settings_options(MergeSettings)
 @formatted
@@ -45,8 +45,8 @@ def command(references: tuple[str, ...], output: str, settings: MergeSettings) -
         console.print(
             f"statistics: {'[red]STALE[/red]' if record.stale_statistics else record.statistics}"
         )
-        if record.score is not None and record.score.accuracy is not None:
-            console.print(f"accuracy of the merge: {record.score.accuracy:.4f}")
+        if record.score is not None:
+            console.print(f"the merge on {record.score.count} predictions: {record.score.text}")
         show_barriers(console, record.barrier)
 
     return Output(report.result, show)

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import settings_options
+from zooalign.cli._options import PATH, settings_options
 from zooalign.cli._output import Output, escape, formatted, progress_bar
 from zooalign.release.settings import ReproduceSettings
 
@@ -14,7 +14,7 @@ __all__ = ["command"]
 @click.command(
     "reproduce", short_help="Rerun the operation behind a release and compare the bytes."
 )
-@click.argument("reference", metavar="DIR")
+@click.argument("reference", type=PATH, metavar="DIR")
 @settings_options(ReproduceSettings)
 @formatted
 def command(reference: str, settings: ReproduceSettings) -> Output:

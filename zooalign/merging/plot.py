@@ -25,7 +25,13 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _HEIGHT = 3**0.5 / 2
 
 
-def plot_barrier(curves: Mapping[str, BarrierCurve], path: str | os.PathLike[str]) -> Path:
+def plot_barrier(
+    curves: Mapping[str, BarrierCurve],
+    path: str | os.PathLike[str],
+    *,
+    ends: tuple[str, str] = ("the first network", "the second"),
+    title: str = "",
+) -> Path:
     """Draw loss and error along the line between two networks, one curve a label.
 
     Solid lines are the data of the curve, dashed ones its test data. The legend gives each
@@ -39,6 +45,10 @@ def plot_barrier(curves: Mapping[str, BarrierCurve], path: str | os.PathLike[str
         Curves by the label to show in the legend.
     path:
         ``.svg`` or ``.png``. It appears whole or not at all; its folder must exist.
+    ends:
+        Names of the networks at 0 and at 1.
+    title:
+        Above the panels, such as the name of the data.
 
     Returns
     -------
@@ -56,14 +66,19 @@ def plot_barrier(curves: Mapping[str, BarrierCurve], path: str | os.PathLike[str
     if any(curve.error is not None for curve in curves.values()):
         panels.append("error")
 
-    def draw(_: Canvas, subplots: Sequence[Axes]) -> None:
+    def draw(figure: Canvas, subplots: Sequence[Axes]) -> None:
         for axes, quantity in zip(subplots, panels, strict=True):
-            _draw_curves(axes, curves, quantity)
+            draw_curves(axes, curves, quantity, ends)
+        if title:
+            figure.suptitle(_plain(title), fontsize=10)
 
     return _save_figure(draw, path, len(panels), (5.2 * len(panels), 4.2))
 
 
-def _draw_curves(axes: Axes, curves: Mapping[str, BarrierCurve], quantity: str) -> None:
+def draw_curves(
+    axes: Axes, curves: Mapping[str, BarrierCurve], quantity: str, ends: tuple[str, str]
+) -> None:
+    """Draw one quantity (``loss`` or ``error``) of curves on axes of matplotlib."""
     for number, (label, curve) in enumerate(curves.items()):
         sets = [(curve.train, "-", " (train)" if curve.test else "")]
         if curve.test is not None:
@@ -84,8 +99,9 @@ def _draw_curves(axes: Axes, curves: Mapping[str, BarrierCurve], quantity: str) 
                 linestyle=dashes,
                 markerfacecolor=fill,
             )
-    axes.set_xlabel("α, from the first network (0) to the second (1)")
-    axes.set_ylabel(quantity)
+    axes.set_xlabel(f"α, from {_plain(ends[0])} (0) to {_plain(ends[1])} (1)")
+    names = {curve.names[quantity] for curve in curves.values()}
+    axes.set_ylabel(names.pop() if len(names) == 1 else quantity)
     axes.set_xlim(-0.02, 1.02)
     low, high = axes.get_ylim()
     if quantity == "error":

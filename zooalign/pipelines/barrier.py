@@ -1,28 +1,36 @@
 """Barriers between referenced models, as they are or after alignment."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from zooalign.errors import MergeError
-from zooalign.graph.lazy_state import float_state
-from zooalign.merging.barrier import barrier
+from zooalign.graph.lazy_state import State, float_state
+from zooalign.matching.solvers import solver_named
+from zooalign.merging.barrier import curve_between, warn_of_poor_ends
 from zooalign.merging.curve import BarrierCurve
-from zooalign.merging.plot import plot_barrier
+from zooalign.merging.evaluate import Scoring
 from zooalign.merging.statistics import has_running_statistics
 from zooalign.pipelines.matching import Aligned, OpenedInputs, align_members, diagnosis_to_dict
 from zooalign.progress import Progress, silent, stage
 from zooalign.release.calibration import FullBatches, open_for, scoring
-from zooalign.release.curves import MeasuredCurve
+from zooalign.release.curves import MeasuredCurve, plot_curves
 from zooalign.release.opening import Family, open_family
 from zooalign.release.results import Report, merged_fields
 from zooalign.release.settings import AlignSettings, BarrierSettings
 from zooalign.symmetry import Permuted
+from zooalign.zoo.data import Batches
 
-__all__ = ["BarrierReport", "BarrierResult", "barrier_models", "measure_aligned"]
+__all__ = [
+    "BarrierReport",
+    "BarrierResult",
+    "CurveResult",
+    "MethodCurve",
+    "barrier_models",
+    "measure_aligned",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,31 +42,61 @@ class _Models:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarrierResult(BarrierCurve, _Models):
-    """The JSON of ``zooalign barrier`` (``docs/cli.md``): a curve and what it is of."""
+class CurveResult(BarrierCurve, _Models):
+    """A curve, what it is of, and what the alignment moved."""
 
     moved_fraction: float | None
     diagnosis: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarrierResult(CurveResult):
+    """The JSON of ``zooalign barrier`` (``docs/cli.md``): the last curve, and all of them."""
+
+    curves: tuple[CurveResult, ...]
     plot: str | None
 
 
 @dataclass(frozen=True)
-class BarrierReport(Report):
-    """What ``zooalign barrier`` measured."""
+class MethodCurve:
+    """A curve, and the alignment that it was measured under; None where there was none."""
 
     measured: MeasuredCurve
     aligned: Aligned | None
-    plot: str | None
 
     @property
-    def result(self) -> BarrierResult:
+    def result(self) -> CurveResult:
         """The JSON as a typed value."""
         moved, diagnosis = None, None
         if self.aligned is not None:
             moved = self.aligned.permutation.moved_fraction
             diagnosis = diagnosis_to_dict(self.aligned.diagnosis, self.aligned.outcome)
-        alignment = {"moved_fraction": moved, "diagnosis": diagnosis, "plot": self.plot}
-        return merged_fields(BarrierResult, self.measured.to_dict(), alignment)
+        alignment = {"moved_fraction": moved, "diagnosis": diagnosis}
+        return merged_fields(CurveResult, self.measured.to_dict(), alignment)
+
+
+@dataclass(frozen=True)
+class BarrierReport(Report):
+    """What ``zooalign barrier`` measured: a curve for each way to align, in the order given."""
+
+    curves: tuple[MethodCurve, ...]
+    plot: str | None
+
+    @property
+    def measured(self) -> MeasuredCurve:
+        """The last curve."""
+        return self.curves[-1].measured
+
+    @property
+    def aligned(self) -> Aligned | None:
+        """The alignment of the last curve."""
+        return self.curves[-1].aligned
+
+    @property
+    def result(self) -> BarrierResult:
+        """The JSON as a typed value."""
+        results = tuple(curve.result for curve in self.curves)
+        return BarrierResult(**_init_fields(results[-1]), curves=results, plot=self.plot)
 
 
 def barrier_models(
@@ -73,9 +111,15 @@ def barrier_models(
     ------
     ZooalignError
         If anything is missing or does not fit.
+
+    Warns
+    -----
+    ZooalignWarning
+        If an end's own running statistics are poor, so that the barrier is understated.
     """
     if settings.plot is not None:
         _require_plottable(Path(settings.plot))
+    methods = _methods(settings.align)
     family = open_family([a, b], settings)
     scored, tested, calibration = (
         None if text is None else open_for(family.first, text, settings.loading)
@@ -83,29 +127,32 @@ def barrier_models(
     )
     assert scored is not None
     calibration = calibration or scored
-    aligned = None
-    state: Mapping[str, Tensor] = family.members[1].state
-    if settings.align != "none":
-        matching = AlignSettings(method=settings.align, seed=settings.seed, device=settings.device)
-        (aligned,) = align_members(family, matching, calibration, progress)
-        state = Permuted(family.spec, aligned.permutation, state)
-    curve = _measure(
+    measure = _Measure(
         family,
-        state,
         scored,
         settings,
         progress,
         test=tested,
-        reset=FullBatches(calibration) if settings.reset else None,
+        calibration=calibration,
+        reset=settings.reset,
     )
-    a, b = (member.reference for member in family.members)
-    label = _label(settings.align)
-    measured = MeasuredCurve(
-        label=label, a=a, b=b, align=settings.align, data=settings.data, **vars(curve)
-    )
+    curves: list[MethodCurve] = []
+    for method in methods:
+        aligned = None
+        if method != "none":
+            matching = AlignSettings(
+                method=method,
+                seed=settings.seed,
+                device=settings.device,
+                measuring=settings.measuring,
+            )
+            (aligned,) = align_members(family, matching, calibration, progress)
+        measured = measure.curve(1, aligned, method, settings.data)
+        curves.append(MethodCurve(measured, aligned))
+    measure.warn_of_poor_ends(curves[0].measured)
     if settings.plot is not None:
-        plot_barrier({label: curve}, settings.plot)
-    return BarrierReport(measured, aligned, settings.plot)
+        plot_curves([curve.measured for curve in curves], settings.plot)
+    return BarrierReport(tuple(curves), settings.plot)
 
 
 def measure_aligned(
@@ -116,62 +163,86 @@ def measure_aligned(
     *,
     reset: bool = True,
 ) -> list[MeasuredCurve]:
-    """The curve from the first member to each aligned one; none without data to score on."""
-    family, curves = inputs.family, []
+    """The curves from the first member to each aligned one, then to each as it is.
+
+    There are none without data to score on, and one of a member that nothing was matched of.
+    """
     if inputs.scored is None or settings.evaluate is None:
         return []
-    for one in aligned:
-        member = family.members[one.index]
-        curve = _measure(
-            family,
-            Permuted(family.spec, one.permutation, member.state),
-            inputs.scored,
-            settings,
-            progress,
-            reset=FullBatches(inputs.calibration or inputs.scored) if reset else None,
-        )
-        parent = f", parent {one.index + 1}" if len(aligned) > 1 else ""
-        curves.append(
-            MeasuredCurve(
-                label=_label(settings.method) + parent,
-                a=family.members[0].reference,
-                b=member.reference,
-                align=settings.method,
-                data=settings.evaluate,
-                **vars(curve),
-            )
-        )
+    calibration = inputs.calibration or inputs.scored
+    measure = _Measure(
+        inputs.family, inputs.scored, settings, progress, calibration=calibration, reset=reset
+    )
+    curves = []
+    for method in dict.fromkeys((settings.method, "none")):
+        for one in aligned:
+            parent = f", parent {one.index + 1}" if len(aligned) > 1 else ""
+            alignment = None if method == "none" else one
+            curve = measure.curve(one.index, alignment, method, settings.evaluate)
+            curves.append(replace(curve, label=curve.label + parent))
     return curves
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    """The matching methods in a list separated by commas, each checked before any work."""
+    methods = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for method in methods:
+        if method != "none":
+            solver_named(method)
+    return methods
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """Curves from a family's first member to another."""
+
+    family: Family
+    data: Iterable[Any]
+    settings: AlignSettings | BarrierSettings
+    progress: Progress
+    _: KW_ONLY
+    test: Iterable[Any] | None = None
+    calibration: Batches
+    reset: bool
+
+    @cached_property
+    def _scoring(self) -> Scoring:
+        loss, metric = scoring(self.family.first, self.settings.measuring)
+        reset = self.reset and has_running_statistics(self.family.module)
+        batches = FullBatches(self.calibration) if reset else None
+        return Scoring(self.family.module, self.data, self.test, batches, loss, metric)
+
+    def _state(self, index: int, aligned: Aligned | None) -> State:
+        state: State = self.family.members[index].state
+        if aligned is not None:
+            state = Permuted(self.family.spec, aligned.permutation, state)
+        return float_state(state, self.settings.device)
+
+    def curve(self, index: int, aligned: Aligned | None, method: str, data: str) -> MeasuredCurve:
+        """The curve to a member, under its alignment or as it is."""
+        curve = curve_between(
+            self._scoring,
+            self._state(0, None),
+            self._state(index, aligned),
+            alphas=self.settings.alphas,
+            progress=stage(self.progress, f"barrier, {_label(method)}"),
+        )
+        a, b = (self.family.members[n].reference for n in (0, index))
+        return MeasuredCurve(
+            label=_label(method), a=a, b=b, align=method, data=data, **_init_fields(curve)
+        )
+
+    def warn_of_poor_ends(self, curve: MeasuredCurve) -> None:
+        """Warn where an end's running statistics hide the barrier."""
+        warn_of_poor_ends(self._scoring, self._state(0, None), self._state(1, None), curve)
 
 
 def _label(method: str) -> str:
     return "as they are" if method == "none" else f"{method} matching"
 
 
-def _measure(
-    family: Family,
-    state: Mapping[str, Tensor],
-    data: Iterable[Any],
-    settings: AlignSettings | BarrierSettings,
-    progress: Progress,
-    *,
-    test: Iterable[Any] | None = None,
-    reset: Iterable[Any] | None,
-) -> BarrierCurve:
-    """The curve from the family's first member to ``state``, already aligned to it."""
-    loss, metric = scoring(family.first)
-    return barrier(
-        family.module,
-        float_state(family.members[0].state, settings.device),
-        float_state(state, settings.device),
-        data,
-        test=test,
-        alphas=settings.alphas,
-        reset=reset if has_running_statistics(family.module) else None,
-        loss=loss,
-        metric=metric,
-        progress=stage(progress, "barrier"),
-    )
+def _init_fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _require_plottable(path: Path) -> None:

@@ -142,7 +142,7 @@ def _measured(
         calibrating = open_for(family.first, settings.calibration, settings.loading)
     states = [float_state(member.state, settings.device) for member in family.members]
     size = max(1, len(checkpoints[0]))
-    loss, metric = scoring(family.first)
+    loss, metric = scoring(family.first, settings.measuring)
     return connect(
         Scoring(
             family.module,

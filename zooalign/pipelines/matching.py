@@ -1,17 +1,18 @@
 """Matching the members of a family to the first one, with its diagnosis and its proof."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from zooalign.errors import DataError, MergeError
+from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import read_batches
 from zooalign.graph.lazy_state import CastLike, float_state
 from zooalign.matching import Match, match, match_many, solvers
 from zooalign.matching.many import ManyOptions, require_way
-from zooalign.merging.evaluate import cross_entropy
+from zooalign.matching.measures import task_loss
 from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
 from zooalign.progress import Progress
@@ -21,10 +22,14 @@ from zooalign.release.provenance import AlignmentRecord, versions
 from zooalign.release.settings import AlignSettings
 from zooalign.symmetry import Permutation
 from zooalign.symmetry.same_function import Comparison
-from zooalign.zoo.data import Batches
+from zooalign.zoo.data import Batches, share_rows
 
 __all__ = ["Aligned", "OpenedInputs", "align_members", "open_inputs", "require_data"]
 
+SAME_DATA = (
+    "--evaluate has rows that units are matched on (--data), so what it measures is optimistic; "
+    "evaluate on others, e.g. file.npz?slice=1000:2000"
+)
 # Options of match_many that are a caller's to set.
 _MANY = ManyOptions.options().keys() - {"method", "through", "references"}
 
@@ -105,7 +110,15 @@ class OpenedInputs:
 
 
 def open_inputs(references: Sequence[str], settings: AlignSettings) -> OpenedInputs:
-    """Open the models of ``references`` and the data of ``settings``."""
+    """Open the models of ``references`` and the data of ``settings``.
+
+    Warns
+    -----
+    ZooalignWarning
+        If it is to be evaluated on rows that it is matched on.
+    """
+    if settings.evaluate and settings.data and share_rows(settings.evaluate, settings.data):
+        warnings.warn(SAME_DATA, ZooalignWarning, stacklevel=3)
     family = open_family(references, settings)
     calibration, scored = (
         None if text is None else open_for(family.first, text, settings.loading)
@@ -152,7 +165,7 @@ def align_members(
                 f"models matched all at once take no option '{unknown[0]}'; they take "
                 f"{', '.join(sorted(_MANY - {'criterion'}))}"
             )
-        arguments |= _judged_by(family, through == "auto", batches, options)
+        arguments |= _judged_by(family, through == "auto", batches, settings)
         sources = [target, *(dict(member.state) for member in family.members[1:])]
         states = [float_state(source, device) for source in sources]
         many = match_many(family.spec, states, through=through, **arguments)
@@ -165,7 +178,7 @@ def align_members(
     # A method with a criterion judges by a loss on targets, in place of which ours can be given.
     solver = solvers().get(method)
     by_loss = solver is not None and "criterion" in solver.options()
-    arguments |= _judged_by(family, by_loss, batches, options)
+    arguments |= _judged_by(family, by_loss, batches, settings)
     aligned = []
     for index, member in enumerate(family.members[1:], start=1):
         source, solution = dict(member.state), None
@@ -205,12 +218,13 @@ def _proved(
 
 
 def _judged_by(
-    family: Family, by_loss: bool, batches: Iterable[Any] | None, options: Mapping[str, Any]
+    family: Family, by_loss: bool, batches: Iterable[Any] | None, settings: AlignSettings
 ) -> Mapping[str, Any]:
-    """The options, with the adapter's loss where merged networks are judged by one."""
+    """The matching options, with the loss by which merged networks are judged where one is."""
+    options = settings.options
     if not by_loss or batches is None or "criterion" in options:
         return options
-    loss, _ = scoring(family.first)
-    if loss is cross_entropy or next(read_batches(batches)).targets is None:
+    loss, _ = scoring(family.first, settings.measuring)
+    if loss is task_loss or next(read_batches(batches)).targets is None:
         return options
     return {**options, "criterion": loss}

@@ -12,6 +12,7 @@ from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import float_state
 from zooalign.matching.many import require_way
 from zooalign.merging.evaluate import evaluate as score_of
+from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, merge_states
 from zooalign.pipelines.assemble import Release, WrittenReport, require_output, write_release
 from zooalign.pipelines.barrier import measure_aligned
@@ -128,6 +129,7 @@ def merge_models(
         inputs = open_inputs(references, settings)
         family, calibration = inputs.family, inputs.calibration
         _require_equal_dtypes(family)
+        warn_of_rescaling(settings.weights)
         aligned = align_members(family, settings, calibration, progress, through=settings.through)
         merged = merge_states(
             family.module,
@@ -151,7 +153,7 @@ def merge_models(
             statistics=merged.statistics,
             recomputed=merged.recomputed,
             barrier=barrier_summary(curves),
-            score=_score(inputs, merged.state, settings.device),
+            score=_score(inputs, merged.state, settings),
             warnings=notes(),
             command=command,
         )
@@ -189,11 +191,17 @@ def _require_equal_dtypes(family: Family) -> None:
                 )
 
 
-def _score(inputs: OpenedInputs, merged: Mapping[str, Tensor], device: str) -> ScoreRecord | None:
+def _score(
+    inputs: OpenedInputs, merged: Mapping[str, Tensor], settings: MergeSettings
+) -> ScoreRecord | None:
     if inputs.scored is None:
         return None
-    loss, metric = scoring(inputs.family.first)
+    loss, metric = scoring(inputs.family.first, settings.measuring)
     scores = score_of(
-        inputs.family.module, float_state(merged, device), inputs.scored, loss=loss, metric=metric
+        inputs.family.module,
+        float_state(merged, settings.device),
+        inputs.scored,
+        loss=loss,
+        metric=metric,
     )
-    return ScoreRecord(scores.loss, scores.accuracy, scores.count)
+    return ScoreRecord(**vars(scores))

@@ -5,17 +5,21 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from zooalign.merging.evaluate import Measure, correct, cross_entropy
+from zooalign.errors import DataError
+from zooalign.matching.measures import Measure, Metric, MetricLike, measure_named
 from zooalign.release.provenance import DataUse
-from zooalign.release.settings import Loading
+from zooalign.release.settings import Loading, Measuring
 from zooalign.zoo.adapters import OwnData
-from zooalign.zoo.data import Batches, DataBatch, open_data
+from zooalign.zoo.data import Batches, DataBatch, DataReference, open_data
 from zooalign.zoo.models import Model
+from zooalign.zoo.references import import_object
 
 __all__ = ["FullBatches", "describe_data", "open_for", "scoring"]
 
 
+BY_TASK = Measuring()
 # A barrier reads its data at every alpha; preprocessed batches are kept up to so many bytes.
 _KEPT_BYTES = 2**29
 
@@ -52,12 +56,41 @@ def open_for(model: Model, text: str, loading: Loading) -> Batches:
     return dataclasses.replace(opened, make=_keeping(opened.make))
 
 
-def scoring(model: Model) -> tuple[Measure, Measure]:
-    """Loss and metric of a model's answers: its adapter's, or cross-entropy and accuracy."""
+def scoring(model: Model, measuring: Measuring = BY_TASK) -> tuple[Measure, MetricLike | None]:
+    """Loss and metric of a model's answers: those that are named, its adapter's, or the task's.
+
+    A loss that is named brings no metric: what the targets are is for the loss to say.
+
+    Raises
+    ------
+    DataError
+        If no measure has the name, or ``py:`` names none.
+    """
     functions = None
     if isinstance(model.adapter, OwnData):
         functions = model.adapter.scoring(model.architecture)
-    return functions or (cross_entropy, correct)
+    loss, metric = functions or (measure_named("task", "loss"), measure_named("task", "metric"))
+    if measuring.loss != "task":
+        loss = _measure(measuring.loss, "loss")
+        metric = measure_named("task", "metric")
+    if measuring.metric != "task":
+        metric = _measure(measuring.metric, "metric")
+    return loss, metric
+
+
+def _measure(text: str, kind: Literal["loss", "metric"]) -> Any:
+    """A measure by its name, or ``py:module:callable``; of a metric with ``?better=lower``."""
+    if not text.startswith("py:"):
+        return measure_named(text, kind)
+    reference = DataReference.parse(text)
+    reference.require_options(*(["better"] if kind == "metric" else []))
+    function = import_object(reference.path.removeprefix("py:"), DataError)
+    if not callable(function):
+        raise DataError(f"{text!r} is not callable: a {kind} is called with (outputs, targets)")
+    better = reference.options.get("better", "higher")
+    if better not in ("higher", "lower"):
+        raise DataError(f"{text!r}: better={better!r}; write better=higher or better=lower")
+    return function if kind == "loss" else Metric(function, better)
 
 
 def _keeping(make: Callable[[], Iterator[DataBatch]]) -> Callable[[], Iterator[DataBatch]]:

@@ -1,5 +1,6 @@
 """Barrier curves of a release: what they are of, their file and their picture."""
 
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +21,13 @@ __all__ = [
     "barrier_summary",
     "curves_from_json",
     "curves_to_dict",
+    "plot_curves",
     "render_plot",
 ]
+
+
+# Characters of a model's or data set's name in a picture.
+_NAME = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,5 +79,20 @@ def render_plot(curves: Sequence[MeasuredCurve]) -> bytes | None:
     except ImportError:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        path = plot_barrier({curve.label: curve for curve in curves}, Path(folder) / "barrier.svg")
-        return path.read_bytes()
+        return plot_curves(curves, Path(folder) / "barrier.svg").read_bytes()
+
+
+def plot_curves(curves: Sequence[MeasuredCurve], path: str | os.PathLike[str]) -> Path:
+    """Draw curves in one picture, with the names of their networks and data."""
+    first = curves[0]
+    several = len({curve.b for curve in curves}) > 1
+    ends = _short(first.a), "the other" if several else _short(first.b)
+    drawn = {curve.label: curve for curve in curves}
+    return plot_barrier(drawn, path, ends=ends, title=f"on {_short(first.data)}")
+
+
+def _short(reference: str) -> str:
+    """The end of a long path or reference."""
+    name = reference.rstrip("/")
+    name = name.rpartition("/")[2] if name.startswith((".", "/")) else name
+    return name if len(name) <= _NAME else f"…{name[1 - _NAME :]}"

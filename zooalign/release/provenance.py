@@ -88,11 +88,24 @@ class BarrierSummary(CurveOrigin):
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """Loss and accuracy of a merge on ``count`` predictions."""
+    """Loss and accuracy of a merge on ``count`` predictions, by the measures of these names."""
 
     loss: float
     accuracy: float | None = None
     count: int = 0
+    error: float | None = None
+    measures: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Such as ``loss 0.4113 (cross-entropy), accuracy 0.9310``."""
+        loss, metric = (*self.measures, "", "")[:2]
+        parts = [f"loss {self.loss:.4f}" + (f" ({loss})" if loss else "")]
+        if self.accuracy is not None:
+            parts.append(f"{metric or 'accuracy'} {self.accuracy:.4f}")
+        elif self.error is not None:
+            parts.append(f"{metric or 'error'} {self.error:.4f} (lower is better)")
+        return ", ".join(parts)
 
 
 class _Header(msgspec.Struct):

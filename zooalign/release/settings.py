@@ -18,6 +18,7 @@ __all__ = [
     "ConnectivitySettings",
     "DemoSettings",
     "Loading",
+    "Measuring",
     "MergeSettings",
     "OpenSettings",
     "PublishSettings",
@@ -33,12 +34,12 @@ def option(help: str, *, flag: str | None = None, metavar: str | None = None) ->
     return Meta(description=help, extra={"flag": flag, "metavar": metavar})
 
 
-def _method(*more: str) -> Meta:
+def _method(*more: str, help: str = "How units are matched") -> Meta:
     """The name of a matching method, or one of some further names.
 
     The command line reads the methods and what they need from the table of them.
     """
-    return Meta(description="How units are matched.", extra={"methods": more})
+    return Meta(description=help, extra={"methods": more})
 
 
 AtLeastOne = Annotated[int, Meta(ge=1)]
@@ -88,6 +89,35 @@ class Loading:
     ] = None
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """What outputs are scored by: names of measures, or ``py:module:callable``.
+
+    ``task`` is what the targets call for.
+    """
+
+    loss: Annotated[
+        str,
+        option(
+            "Loss, better when lower: task (what the targets call for), cross-entropy, "
+            "binary-cross-entropy, mse, mae or py:module:callable.",
+            metavar="NAME",
+        ),
+    ] = "task"
+    metric: Annotated[
+        str,
+        option(
+            "Metric: task, accuracy, dice, miou, perplexity, mse, mae or "
+            "py:module:callable?better=lower.",
+            metavar="NAME",
+        ),
+    ] = "task"
+
+    def record(self) -> dict[str, Any]:
+        """For a provenance: nothing where nothing was named."""
+        return {} if self == Measuring() else {"measuring": dict(vars(self))}
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpenSettings:
     """How a model is opened."""
@@ -130,6 +160,7 @@ class AlignSettings(OpenSettings):
     ] = None
     alphas: Alphas = 25
     loading: Loading = Loading()
+    measuring: Measuring = Measuring()
     seed: Seed = 0
     device: Device = "cpu"
 
@@ -142,7 +173,8 @@ class AlignSettings(OpenSettings):
     def record(self) -> dict[str, Any]:
         """The ``settings`` of a provenance; what was accepted is left out where nothing was."""
         accepted = {"allow_value_dependent": True} if self.allow_value_dependent else {}
-        return {name: getattr(self, name) for name in self.recorded} | accepted
+        recorded = {name: getattr(self, name) for name in self.recorded}
+        return recorded | accepted | self.measuring.record()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +219,8 @@ class MergeSettings(AlignSettings):
 class BarrierSettings(OpenSettings):
     """Settings of a barrier.
 
-    ``align`` is ``none``, to measure the models as they are, or a matching method.
+    ``align`` is ``none``, to measure the models as they are, or a matching method; or several of
+    these, separated by commas, for a curve each.
     """
 
     data: ScoredData
@@ -197,10 +230,7 @@ class BarrierSettings(OpenSettings):
     calibration: Calibration = None
     align: Annotated[
         str,
-        option(
-            "Align B to A first.",
-            metavar="none|activation|weight",
-        ),
+        _method("none", help="Align B to A first; several, separated by commas, are compared"),
     ] = "none"
     reset: Annotated[
         bool, option("Recompute running statistics at the points between A and B, if any.")
@@ -210,6 +240,7 @@ class BarrierSettings(OpenSettings):
         str | None, option("Plot the curve to a .svg or .png file.", metavar="FILE")
     ] = None
     loading: Loading = Loading()
+    measuring: Measuring = Measuring()
     seed: Seed = 0
     device: Device = "cpu"
 
@@ -251,6 +282,7 @@ class ConnectivitySettings(OpenSettings):
     ] = None
     overwrite: Annotated[bool, option("Replace an existing report.")] = False
     loading: Loading = Loading()
+    measuring: Measuring = Measuring()
     seed: Seed = 0
     device: Device = "cpu"
 

@@ -1,0 +1,217 @@
+"""What a person meets every day: what is wrong is said, and what is silent is right."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from cli_calls import Call
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
+from everyday_nets import write_networks
+from rich.console import Console
+from rich.progress import Progress
+from served_hub import served_hub
+
+from zooalign.cli import main
+from zooalign.cli._output import drawn_on
+from zooalign.release.card import make_card
+from zooalign.release.provenance import Provenance
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("networks")
+    write_networks(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def work(networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with the networks in it."""
+    for path in networks.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def pair(name: str) -> list[str]:
+    """Both seeds of a network, and the option that says what they are."""
+    files = [f"{name}{seed}.safetensors" for seed in (0, 1)]
+    return [*files, "--model", f"py:everyday_nets:{name}?input=6"]
+
+
+CLASSES = ["--data", "py:everyday_nets:classes"]
+COPIES = ["--data", "py:everyday_nets:copies"]
+
+
+# Completion, help and progress
+
+
+@pytest.mark.parametrize("shell", [BashComplete, ZshComplete, FishComplete])
+def test_completion(shell: type[ShellComplete], monkeypatch: pytest.MonkeyPatch) -> None:
+    completion = shell(main, {}, "zooalign", "_ZOOALIGN_COMPLETE")
+    assert "_ZOOALIGN_COMPLETE" in completion.source()
+
+    def completed(*words: str) -> set[str]:
+        *given, incomplete = words
+        items = completion.get_completions(given, incomplete)
+        return {item.value if item.type == "plain" else item.type for item in items}
+
+    assert completed("al") == {"align"}
+    assert {"--loss", "--metric", "--weights"} <= completed("merge", "--")
+    assert completed("merge", "--format", "j") == {"json"}
+    assert completed("merge", "./ru") == completed("barrier", "--data", "x") == {"file"}
+
+
+def test_a_stage_without_a_total_shows_none() -> None:
+    """An unknown number of steps is not the last stage's number."""
+    with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as bar:
+        report = drawn_on(bar)
+        report("open", 0, 1)
+        report("activation matching", 11, 0)
+        (task,) = bar.tasks
+    assert (task.description, task.completed, task.total) == ("activation matching", 11, None)
+
+
+# Releases of one's own code
+
+
+def test_a_release_of_ones_own_code_is_reproduced(call: Call) -> None:
+    done = call("align", *pair("mlp"), "-o", "aligned", "--method", "activation", *CLASSES)
+    assert done.code == 0, done.err
+    refused = call("reproduce", "aligned")
+    assert refused.code == 2 and "--allow-code" in refused.err
+    again = call("reproduce", "aligned", "--allow-code")
+    assert again.code == 0, again.out + again.err
+    assert "the same bytes" in again.out
+    card = Path("aligned/README.md").read_text()
+    assert "None rows" not in card and "all rows it gives" in card
+    applied = call("apply", pair("mlp")[1], "./aligned", "-o", "again", *pair("mlp")[2:])
+    assert applied.code == 0, applied.err
+
+
+def test_a_limit_of_rows_is_on_the_card(call: Call) -> None:
+    limited = ("--method", "activation", "--limit", "20", *CLASSES)
+    assert call("align", *pair("mlp"), "-o", "limited", *limited).code == 0
+    text = Path("limited/zooalign/provenance.json").read_text()
+    card = make_card(Provenance.from_json(text), title="x", library="py")
+    assert "at most 20 rows" in card
+
+
+def test_a_pull_request_without_a_change_is_not_published(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("align", *pair("mlp"), "-o", "out", "--method", "weight").code == 0
+    publish = ("publish", "./out", "--to", "tester/mlp", *pair("mlp")[2:])
+    with served_hub(monkeypatch, tmp_path / "cache"):
+        first = call(*publish, "--format", "json")
+        assert first.code == 0 and not first.json["unchanged"], first.err
+        again = call(*publish, "--pr")
+        assert again.code == 0 and "no pull request was opened" in again.out
+        assert "published:" not in again.out
+        assert call(*publish, "--format", "json").json["unchanged"]
+
+
+# Numbers that were silently wrong
+
+
+def test_an_autoencoder_is_scored_by_its_task(call: Call) -> None:
+    barrier = ("barrier", *pair("autoencoder"), *COPIES, "--alphas", "3", "--format", "json")
+    done = call(*barrier)
+    assert done.code == 0, done.err
+    assert done.json["measures"] == ["mse"] and done.json["accuracy"] is None
+    assert min(done.json["loss"]) > 0
+    wrong = call(*barrier, "--loss", "cross-entropy")
+    assert wrong.code == 2 and "--loss mse" in wrong.json["error"]["message"]
+    merge = ("merge", *pair("autoencoder"), "-o", "m", *COPIES, "--format", "json")
+    chosen = call(*merge)  # the candidates of auto are judged by the squared error
+    assert chosen.code == 0 and chosen.json["aligned"][0]["objective_after"] < 0
+
+
+def test_targets_that_fit_nothing_are_refused(call: Call) -> None:
+    done = call("barrier", *pair("autoencoder"), *CLASSES, "--loss", "mse", "--format", "json")
+    assert done.code == 2 and "--loss" in done.json["error"]["message"]
+    misspelt = call("barrier", *pair("mlp"), *CLASSES, "--metric", "acuracy")
+    assert misspelt.code == 2 and "did you mean accuracy?" in misspelt.err
+
+
+def test_a_metric_says_which_way_is_better(call: Call) -> None:
+    barrier = ("barrier", *pair("mlp"), *CLASSES, "--alphas", "3", "--format", "json")
+    own = "py:everyday_nets:absolute"
+    refused = call(*barrier, "--metric", own)
+    assert refused.code == 2 and "better=lower" in refused.json["error"]["message"]
+    done = call(*barrier, "--metric", f"{own}?better=lower")
+    assert done.code == 0 and done.json["accuracy"] is None and min(done.json["error"]) > 0
+    assert done.json["measures"] == ["cross-entropy", "absolute"]
+    perplexity = call(*barrier, "--metric", "perplexity").json
+    assert torch.tensor(perplexity["loss"]).exp().allclose(torch.tensor(perplexity["error"]))
+
+
+def test_poor_statistics_of_the_ends_are_said(call: Call) -> None:
+    data = ["--data", "py:everyday_nets:classes?scale=9"]
+    done = call("barrier", *pair("normalised"), *data, "--alphas", "3")
+    assert done.code == 0 and "running statistics fit this data badly" in done.err
+    kept = call("barrier", *pair("normalised"), *data, "--alphas", "3", "--no-reset")
+    assert kept.code == 0 and kept.err == ""
+
+
+def test_what_is_changed_is_said(call: Call) -> None:
+    merge = ("merge", *pair("mlp"), "-o", "m", "--overwrite", "--method", "weight", *CLASSES)
+    rescaled = call(*merge, "--weights", "0.3,0.6")
+    assert rescaled.code == 0 and "sum to 0.9" in rescaled.err
+    assert call(*merge, "--weights", "1,2").err == ""
+    optimistic = call(*merge, "--evaluate", CLASSES[1])
+    assert "optimistic" in optimistic.err
+    assert call(*merge, "--evaluate", f"{CLASSES[1]}?seed=1").err == ""
+
+
+# Names that are nearly right
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("spec ./nets.py:net", "py:nets:net"),
+        ("spec lib/nets.py:net?width=3", "py:lib.nets:net?width=3"),
+        ("spec resnet18", "did you mean timm:resnet18?"),
+        ("spec resnet81?num_classes=3", "timm:resnet18?num_classes=3"),
+        ("spec ./runs/sed0", "did you mean ./runs/seed0?"),
+        ("spec runs/sed0", "did you mean ./runs/seed0?"),
+        ("check sed0", "did you mean ./seed1?"),
+        ("spec mlp0.safetensor", "./mlp0.safetensors"),
+        ("spec py:everyday_nets:mpl", "did you mean mlp?"),
+        ("spec timm:resnet18?num_class=3", "did you mean num_classes=?"),
+        ("spce x", "Did you mean spec?"),
+        ("spec mlp0.safetensors", "--model"),
+        ("merge ./pickled ./pickled -o x --method weight", "--allow-pickle"),
+        ("spec model.pth", "--allow-pickle"),
+    ],
+)
+def test_what_it_probably_was(
+    call: Call, work: Path, arguments: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("runs/seed0", "seed1", "pickled"):
+        (work / folder).mkdir(parents=True)
+    for name in ("pickled/model.pth", "model.pth"):
+        (work / name).write_bytes(b"")
+    with served_hub(monkeypatch, work / "cache"):
+        done = call(*arguments.split())
+    assert done.code == 2 and says in done.err, done.err
+
+
+def test_all_ways_to_align_are_in_the_help(call: Call) -> None:
+    text = " ".join(call("barrier", "--help").out.split())
+    assert all(name in text for name in ("none|", "auto", "frank-wolfe", "learned"))
+
+
+def test_several_methods_in_one_plot(call: Call) -> None:
+    barrier = ("barrier", *pair("mlp"), *CLASSES, "--alphas", "3", "--align", "none,activation")
+    done = call(*barrier, "--plot", "both.svg", "--format", "json")
+    assert done.code == 0, done.err
+    assert [curve["align"] for curve in done.json["curves"]] == ["none", "activation"]
+    assert done.json["loss"] == done.json["curves"][1]["loss"]
+    table = call(*barrier).out
+    assert "none" in table and "activation matching" in table
+    assert call(*barrier, "--align", "none,activashun").code == 2
