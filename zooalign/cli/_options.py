@@ -7,7 +7,6 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import click
-from click.shell_completion import CompletionItem
 from msgspec import Meta
 
 from zooalign.cli._methods import MATCHING_OPTIONS, Decorator, matching_options, method_option
@@ -15,19 +14,8 @@ from zooalign.cli._methods import MATCHING_OPTIONS, Decorator, matching_options,
 __all__ = ["PATH", "REQUIRED_OUTPUT", "policy", "settings_options"]
 
 
-class _Path(click.ParamType):
-    """Text that may be a path: a shell completes it as one."""
-
-    name = "text"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """What stands there, to be completed by the shell as a path."""
-        return [CompletionItem(incomplete, type="file")]
-
-
-PATH = _Path()
+# Text that may be a path, which a shell completes; what it names is looked for later.
+PATH = click.Path(readable=False)
 # Options whose values may be paths, by what their help shows for the value.
 _PATHS = ("REF", "DATA", "FILE", "DIR")
 
