@@ -1,6 +1,7 @@
 """Properties of a refit that hold for any network and any data."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +12,15 @@ from torch.func import functional_call
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.capture import Capture, capture
 from zooalign.matching import match
+from zooalign.merging.interpolate import average
 from zooalign.merging.refit import RefitResult, RefitSettings, refit
+from zooalign.merging.refit.agreement import divergence
+from zooalign.merging.refit.features import Features, places_of
+from zooalign.merging.refit.plan import planned
+from zooalign.merging.refit.samples import Split
 from zooalign.merging.refit.sums import Sums
+from zooalign.merging.refit.walk import Calibration, Walk
+from zooalign.progress import silent
 from zooalign.symmetry.extract import extract_spec
 
 ROWS = 20
@@ -126,6 +134,10 @@ def _outputs(module: nn.Module, state: Mapping[str, Tensor], x: Tensor) -> Tenso
     return output
 
 
+def _mean_output(module: nn.Module, states: list[dict[str, Tensor]], x: Tensor) -> Tensor:
+    return torch.stack([_outputs(module, state, x) for state in states]).mean(0)
+
+
 NETWORKS = {
     "residual": (_Residual, (3, 8, 8)),
     "attention": (_Attention, (4, 6)),
@@ -218,7 +230,7 @@ def test_a_refit_is_nearer_to_the_parents_mean(network: tuple[nn.Module, list[Te
     module, data = network
     states = _states(module, 2)
     held = _data(*data[0].shape[1:], batches=4)[-1]
-    wanted = (_outputs(module, states[0], held) + _outputs(module, states[1], held)) / 2
+    wanted = _mean_output(module, states, held)
     misses = [
         (_outputs(module, _refit(module, states, data, method=method).state, held) - wanted)
         .square()
@@ -275,6 +287,46 @@ def test_the_choice_is_made_on_rows_held_out() -> None:
     best = max(result.agreement, key=lambda name: result.agreement[name])
     assert result.agreement[best] == max(result.agreement.values())
     assert best.startswith(result.method)
+
+
+def test_feature_steps_are_never_worse_than_their_start() -> None:
+    torch.manual_seed(0)
+    module, data = _Residual().eval(), _data(3, 8, 8)
+    states, split, settings = _states(module, 2), Split(holding=True), RefitSettings(steps=12)
+    plan = planned(_captured(module, data[0]), settings)
+    inputs = [(x,) for x in data]
+    calibration = Calibration(states, (0.5, 0.5), average(states), inputs, ROWS)
+    start = Walk(plan, calibration, settings, split, 0).run()
+    trained = Features(plan, calibration, settings, split).trained(start.state, None, silent)
+    assert trained is not None
+    missed = [divergence(net.outputs, start.wanted, split, ROWS) for net in (trained, start)]
+    assert missed[0] < missed[1]
+    # A start that is the target cannot be improved.
+    one = replace(calibration, shares=(1.0, 0.0))
+    perfect = Walk(plan, one, settings, split, 0).run()
+    assert Features(plan, one, settings, split).trained(perfect.state, None, silent) is None
+
+
+def test_feature_steps_are_fitted_on_rows_not_held_out() -> None:
+    torch.manual_seed(0)
+    module, data = _Residual().eval(), _data(3, 8, 8)
+    result = _refit(module, _states(module, 2), data, method="features", steps=4, relu_rounds=0)
+    assert list(result.agreement) == ["least-squares", "features"]
+    assert (result.calibration_rows, result.held_out_rows) == (48, 12)
+
+
+def test_feature_steps_pull_at_residual_sums_or_at_activations() -> None:
+    residual = planned(_captured(_Residual(), _data(3, 8, 8)[0]), RefitSettings())
+    assert [n.name for n in places_of(residual, ROWS)] == ["relu_", "relu"]
+    chain = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4), nn.Tanh(), nn.Linear(4, 2))
+    plan = planned(_captured(chain, _data(6)[0]), RefitSettings())
+    assert [n.name for n in places_of(plan, ROWS)] == ["relu", "tanh"]
+
+
+def test_labels_are_asked_for_where_there_are_none() -> None:
+    module, data = nn.Sequential(nn.Linear(6, 4)).eval(), _data(6)
+    with pytest.raises(DataError, match="targets"):
+        _refit(module, _states(module, 2), data, method="features", labels=True)
 
 
 def test_the_same_twice() -> None:

@@ -80,15 +80,18 @@ def called(
     values: Mapping[fx.Node, Any],
     dtype: torch.dtype | None = None,
     device: torch.device = _CPU,
+    *,
+    gradients: bool = False,
 ) -> Any:
     """Run one operator of a graph on the values of the nodes it reads.
 
-    With a ``dtype``, every floating one it names is that one instead.
+    With a ``dtype``, every floating one it names is that one instead. With ``gradients``, they
+    flow.
     """
     args = fx.node.map_arg(node.args, lambda n: values[n])
     kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values[n])
     operator: Any = _ANY_LAYOUT.get(node.target, node.target)
-    with torch.no_grad():  # not across a yield: it would apply to the caller too
+    with torch.set_grad_enabled(gradients):  # not across a yield: it would apply to the caller too
         return operator(*_placed(args, dtype, device), **_placed(kwargs, dtype, device))
 
 

@@ -7,39 +7,62 @@ from torch import Tensor
 
 from zooalign.merging.refit.samples import Split
 
-__all__ = ["Agreement", "agreement"]
+__all__ = ["agreement", "class_axis", "divergence", "kullback_leibler"]
 
-# Agreement in the largest logit, and (to decide between equals) the share of the variance missed.
-Agreement = tuple[float, float]
+
+def class_axis(output: Tensor) -> int | None:
+    """The axis of a network's output that has the classes; None where it cannot be logits.
+
+    As in torch the second one for predictions of a row or of each pixel, the last one for those of
+    each token.
+    """
+    axis = 1 if output.dim() in (2, 4) else output.dim() - 1
+    return axis if output.dim() > 1 and output.shape[axis] > 1 else None
 
 
 def agreement(
-    outputs: Sequence[object], wanted: Sequence[object], split: Split, rows: int
-) -> Agreement:
-    """In how many held-out predictions two networks agree, and minus the error's share.
+    outputs: Sequence[Tensor], wanted: Sequence[Tensor], split: Split, rows: int
+) -> tuple[float, float]:
+    """The share of held-out predictions in which two networks agree, and minus their divergence.
 
-    Where outputs are not logits (they have one value, or no axis for the batch), both are one
-    minus the share of the variance that is missed.
+    Where outputs are no logits, the first is one minus the share of the variance that is missed.
     """
-    pairs = [
-        (_held(one, split, rows, n), _held(other, split, rows, n))
-        for n, (one, other) in enumerate(zip(outputs, wanted, strict=True))
-        if isinstance(one, Tensor) and isinstance(other, Tensor)
-    ]
-    ours = torch.cat([one.double().flatten() for one, _ in pairs])
-    theirs = torch.cat([other.double().flatten() for _, other in pairs])
+    ours, theirs = _held(outputs, split, rows), _held(wanted, split, rows)
+    apart = -divergence(outputs, wanted, split, rows)
+    axis = class_axis(ours)
+    if axis is None:
+        return 1.0 + apart, apart
+    return float((ours.argmax(axis) == theirs.argmax(axis)).double().mean()), apart
+
+
+def divergence(
+    outputs: Sequence[Tensor], wanted: Sequence[Tensor], split: Split, rows: int
+) -> float:
+    """The mean Kullback-Leibler divergence from the wanted predictions, on held-out rows.
+
+    Where outputs are no logits, the share of their variance that is missed.
+    """
+    ours, theirs = (_held(values, split, rows).double() for values in (outputs, wanted))
+    axis = class_axis(ours)
+    if axis is not None:
+        return float(kullback_leibler(ours, theirs, axis))
     variance = (theirs - theirs.mean()).square().sum().clamp(min=1e-30)
-    fit = 1.0 - float((ours - theirs).square().sum() / variance)
-    first = pairs[0][0]
-    axis = 1 if first.dim() in (2, 4) else -1
-    if first.dim() < 2 or first.shape[axis] < 2:
-        return fit, fit
-    same = torch.cat([(a.argmax(axis) == b.argmax(axis)).flatten() for a, b in pairs])
-    return float(same.double().mean()), fit
+    return float((ours - theirs).square().sum() / variance)
 
 
-def _held(value: Tensor, split: Split, rows: int, batch: int) -> Tensor:
-    """The held-out rows of one batch's output; all where it has no axis for the batch."""
-    if not value.dim() or len(value) != rows:
-        return value
-    return value[split.part(torch.arange(rows) + rows * batch, "held").to(value.device)]
+def kullback_leibler(logits: Tensor, wanted: Tensor, axis: int) -> Tensor:
+    """The mean over predictions of the divergence from the softmax of the wanted logits."""
+    target = wanted.log_softmax(axis)
+    return (target.exp() * (target - logits.log_softmax(axis))).sum(axis).mean()
+
+
+def _held(values: Sequence[Tensor], split: Split, rows: int) -> Tensor:
+    """The held-out rows of all batches; everything where there is no axis for the batch."""
+    numbers = torch.arange(rows)
+    parts = [
+        value[split.part(numbers + rows * n, "held").to(value.device)]
+        if value.shape[:1] == (rows,)
+        else value
+        for n, value in enumerate(values)
+    ]
+    return torch.cat(parts) if parts[0].dim() else torch.stack(parts)

@@ -1,7 +1,8 @@
 """Calibration batches of the shapes a graph was captured on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor
 
 from zooalign.errors import DataError
@@ -9,7 +10,7 @@ from zooalign.graph.batches import Batch, read_batches
 from zooalign.graph.capture import Capture
 from zooalign.graph.lazy_state import State, device_of
 
-__all__ = ["fitting_batches", "rows_of"]
+__all__ = ["fitting_batches", "labels_of", "rows_of"]
 
 
 def fitting_batches(captured: Capture, state: State, data: Iterable[object]) -> list[Batch]:
@@ -41,6 +42,14 @@ def rows_of(batch: Batch) -> int:
     """How many rows (images, sequences) a batch has; 1 where its inputs have no axis for it."""
     sizes = {len(x) for x in batch.args if isinstance(x, Tensor) and x.dim()}
     return max(sizes, default=1)
+
+
+def labels_of(batches: Sequence[Batch], rows: int) -> Tensor | None:
+    """The targets of all rows; None where a batch has none, or not one for each row."""
+    targets = [b.targets for b in batches if isinstance(b.targets, Tensor)]
+    if len(targets) < len(batches) or any(t.shape != (rows,) for t in targets):
+        return None
+    return torch.cat(targets)
 
 
 def _shape(value: object) -> tuple[int, ...] | None:

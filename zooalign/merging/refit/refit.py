@@ -8,8 +8,9 @@ import torch
 from zooalign.graph.capture import Capture
 from zooalign.graph.lazy_state import State, device_of, float_state
 from zooalign.merging.interpolate import LazyAverage
-from zooalign.merging.refit.agreement import Agreement, agreement
-from zooalign.merging.refit.inputs import fitting_batches, rows_of
+from zooalign.merging.refit.agreement import agreement
+from zooalign.merging.refit.features import Features
+from zooalign.merging.refit.inputs import fitting_batches, labels_of, rows_of
 from zooalign.merging.refit.plan import Plan, planned
 from zooalign.merging.refit.report import Method, RefitResult, RefitSettings
 from zooalign.merging.refit.samples import Split
@@ -71,35 +72,40 @@ def refit(
     """
     average = LazyAverage(parents, weights)
     merge = dict(average if start is None else start)
+    calibration = _calibration(captured, merge, parents, average.weights, data)
+    plan = planned(captured, settings, only)
+    with torch.no_grad():
+        choice = _chosen(plan, calibration, settings, only, progress)
+    before, after = calibration.start, choice.walked.state
+    state = {n: t if after[n] is before[n] else after[n].to(t) for n, t in merge.items()}
+    rows = calibration.rows * len(calibration.batches)
+    held = choice.split.held(rows)
+    return RefitResult(
+        state,
+        choice.candidate.method,
+        choice.candidate.rounds,
+        choice.walked.layers,
+        rows - held if choice.candidate.method == "features" else rows,
+        held,
+        choice.agreement,
+    )
+
+
+def _calibration(
+    captured: Capture,
+    merge: State,
+    parents: Sequence[State],
+    weights: Sequence[float],
+    data: Iterable[object],
+) -> Calibration:
+    """Everything in memory, in at least float32, on the merge's device."""
     device = device_of(merge)
     before = float_state(merge, device)
     batches = fitting_batches(captured, before, data)
     rows = rows_of(batches[0])
-    calibration = Calibration(
-        [float_state(parent, device) for parent in parents],
-        average.weights,
-        before,
-        [batch.args for batch in batches],
-        rows,
-    )
-    plan = planned(captured, settings, only)
-    with torch.no_grad():
-        candidate, scores = _chosen(plan, calibration, settings, progress)
-        walked = _walked(plan, calibration, settings, Split(holding=False), candidate, progress)
-    state = {
-        name: tensor if walked.state[name] is before[name] else walked.state[name].to(tensor)
-        for name, tensor in merge.items()
-    }
-    everything = rows * len(batches)
-    return RefitResult(
-        state,
-        candidate.method,
-        candidate.rounds,
-        walked.layers,
-        everything,
-        Split(holding=bool(scores)).held(everything),
-        {name: score[0] for name, score in scores.items()},
-    )
+    floats = [float_state(parent, device) for parent in parents]
+    inputs = [batch.args for batch in batches]
+    return Calibration(floats, weights, before, inputs, rows, labels_of(batches, rows))
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,8 @@ class _Candidate:
     rounds: int = 0
 
     def __str__(self) -> str:
-        return f"{self.method}, {self.rounds} ReLU rounds" if self.rounds else self.method
+        rounds = self.rounds if self.method == "least-squares" else 0
+        return f"{self.method}, {rounds} ReLU rounds" if rounds else self.method
 
 
 def _candidates(plan: Plan, settings: RefitSettings) -> list[_Candidate]:
@@ -124,19 +131,46 @@ def _candidates(plan: Plan, settings: RefitSettings) -> list[_Candidate]:
     return [plain, *fitted] if settings.method == "auto" else fitted
 
 
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """The candidate that was chosen, refitted, and how the candidates agreed on rows held out."""
+
+    candidate: _Candidate
+    walked: Walked
+    split: Split
+    agreement: dict[str, float]
+
+
 def _chosen(
-    plan: Plan, calibration: Calibration, settings: RefitSettings, progress: Progress
-) -> tuple[_Candidate, dict[str, Agreement]]:
-    """The candidate that agrees best with the parents' mean on rows it was not fitted on."""
+    plan: Plan,
+    calibration: Calibration,
+    settings: RefitSettings,
+    only: Callable[[str], bool] | None,
+    progress: Progress,
+) -> _Choice:
+    """The candidate that agrees best with the parents' mean on rows it was not fitted on.
+
+    One in closed form is fitted again on all rows.
+    """
     candidates = _candidates(plan, settings)
-    if len(candidates) == 1:
-        return candidates[0], {}
-    split = Split(holding=True)
-    scores: dict[str, Agreement] = {}
-    for candidate in candidates:
-        walked = _walked(plan, calibration, settings, split, candidate, progress)
-        scores[str(candidate)] = agreement(walked.outputs, walked.wanted, split, calibration.rows)
-    return max(candidates, key=lambda candidate: scores[str(candidate)]), scores
+    split = Split(holding=len(candidates) > 1 or settings.method == "features")
+    scores: dict[_Candidate, tuple[float, float]] = {}
+    best, walked = candidates[0], None
+    for candidate in candidates if split.holding else []:
+        tried = _walked(plan, calibration, settings, split, candidate, progress)
+        scores[candidate] = agreement(tried.outputs, tried.wanted, split, calibration.rows)
+        if scores[candidate] == max(scores.values()):
+            best, walked = candidate, tried
+    if settings.method == "features" and walked is not None:
+        features = Features(plan, calibration, settings, split)
+        trained = features.trained(walked.state, only, progress)
+        if trained is not None:
+            name = _Candidate("features", best.rounds)
+            scores[name] = agreement(trained.outputs, walked.wanted, split, calibration.rows)
+            walked = replace(walked, state=trained.state, outputs=trained.outputs)
+            return _Choice(name, walked, split, {str(c): s[0] for c, s in scores.items()})
+    again = _walked(plan, calibration, settings, Split(holding=False), best, progress)
+    return _Choice(best, again, split, {str(c): s[0] for c, s in scores.items()})
 
 
 def _walked(

@@ -30,18 +30,28 @@ from zooalign.merging.refit.targets import Parents, Read, Sampling
 from zooalign.merging.statistics import UnitMoments
 from zooalign.progress import Progress, silent
 
-__all__ = ["Calibration", "Walk", "Walked"]
+__all__ = ["Calibration", "Walk", "Walked", "mean_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Parents, their weights, the merge to start from, and inputs, ``rows`` in each batch."""
+    """Parents, their weights, the merge to start from, and inputs, ``rows`` in each batch.
+
+    ``labels`` are the targets of all rows, where the data has some.
+    """
 
     parents: Sequence[State]
     shares: Sequence[float]
     start: State
     batches: Sequence[tuple[object, ...]]
     rows: int
+    labels: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the inputs."""
+        tensors = (x for x in self.batches[0] if isinstance(x, Tensor))
+        return next((x.device for x in tensors), torch.device("cpu"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +60,8 @@ class Walked:
 
     state: dict[str, Tensor]
     layers: tuple[RefitLayer, ...]
-    outputs: list[object]
-    wanted: list[object]
+    outputs: list[Tensor]
+    wanted: list[Tensor]
 
 
 class Walk:
@@ -110,12 +120,7 @@ class Walk:
 
     def _call(self, node: fx.Node, known: Mapping[fx.Node, Any]) -> Any:
         changed = {n: self._changed[n] for n in node.all_input_nodes if n in self._changed}
-        return called(node, {**known, **changed}, None, self._device)
-
-    @property
-    def _device(self) -> torch.device:
-        tensors = (x for x in self._calibration.batches[0] if isinstance(x, Tensor))
-        return next((x.device for x in tensors), torch.device("cpu"))
+        return called(node, {**known, **changed}, None, self._calibration.device)
 
     def _parameters(self) -> list[tuple[fx.Node, str]]:
         names = self._plan.captured.parameters
@@ -183,7 +188,7 @@ class Walk:
         given = self._calibration
         if norm is None:
             return product.matrix(given.start[product.name]).double()
-        total = torch.zeros(product.size, dtype=torch.float64, device=self._device)
+        total = torch.zeros(product.size, dtype=torch.float64, device=self._calibration.device)
         for state, share in zip(given.parents, given.shares, strict=True):
             std = (state[norm.variance].double() + norm.eps).sqrt()
             scale = (state[str(norm.scale)].double() / std).reshape(product.size[0], 1, -1)
@@ -198,8 +203,8 @@ class Walk:
             if self._settings.inputs == "own":
                 parts += [Sums.of(x, y, w) for x, y, w in zip(inputs, targets, shares, strict=True)]
                 continue
-            rows = self._rows(fit, part, batch) if not inputs else _mean(inputs, shares)
-            parts.append(Sums.of(rows, _mean(targets, shares) - self._other(fit, part, batch)))
+            rows = self._rows(fit, part, batch) if not inputs else mean_of(inputs, shares)
+            parts.append(Sums.of(rows, mean_of(targets, shares) - self._other(fit, part, batch)))
         return reduce(add, parts)
 
     def _rows(self, fit: Fit, part: str, batch: int) -> Tensor:
@@ -218,7 +223,7 @@ class Walk:
         shares = self._calibration.shares
         rows = torch.cat([self._rows(fit, *key) for key in keys])
         behind = torch.cat(
-            [_mean([y.clamp(min=0) for y in read.targets[key]], shares) for key in keys]
+            [mean_of([y.clamp(min=0) for y in read.targets[key]], shares) for key in keys]
         )
         if fit.chain.other is None:
             return ReluRows(rows, torch.zeros(1, *behind.shape[1:]).to(behind), behind)
@@ -265,13 +270,14 @@ class Walk:
             if alias in self._stored:
                 self._changed[self._stored[alias]] = value
 
-    def _mean_outputs(self) -> list[object]:
+    def _mean_outputs(self) -> list[Tensor]:
         """The mean of what the parents return first, by batch."""
         firsts = [[outputs[0] for outputs in parent] for parent in self._parents.outputs]  # type: ignore[index]
         return [
-            _mean(list(values), self._calibration.shares) for values in zip(*firsts, strict=True)
+            mean_of(list(values), self._calibration.shares) for values in zip(*firsts, strict=True)
         ]
 
 
-def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+def mean_of(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """The weighted mean of one value of each parent."""
     return reduce(add, [share * value for share, value in zip(shares, values, strict=True)])
