@@ -1,6 +1,7 @@
 """What a person meets every day: what is wrong is said, and what is silent is right."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,22 @@ def test_what_it_probably_was(
 def test_all_ways_to_align_are_in_the_help(call: Call) -> None:
     text = " ".join(call("barrier", "--help").out.split())
     assert all(name in text for name in ("none|", "auto", "frank-wolfe", "learned"))
+
+
+def test_auto_says_which_method_won(call: Call) -> None:
+    merge = ("merge", *pair("mlp"), "-o", "m", *CLASSES)
+    done = call(*merge)
+    assert done.code == 0, done.err
+    record = json.loads(Path("m/zooalign/provenance.json").read_text())
+    details = record["alignments"][0]["details"]
+    losses = {n.removeprefix("loss_of_"): v for n, v in details.items() if n.startswith("loss_of_")}
+    best = details["best_candidate"]
+    assert f"auto chose {best}; loss by candidate: " in done.out and len(losses) == 6
+    assert all(f"{name} {loss:.4f}" in done.out for name, loss in losses.items())
+    after = f"{losses[best]:.4f} (lower is better)"
+    assert after in done.out and after in Path("m/README.md").read_text()
+    weight = call(*merge, "--method", "weight", "--overwrite")
+    assert "agreement of the weights" in weight.out and "(higher is better)" in weight.out
 
 
 def test_several_methods_in_one_plot(call: Call) -> None:

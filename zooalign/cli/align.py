@@ -39,10 +39,9 @@ def command(target: str, source: str, output: str, settings: AlignSettings) -> O
     def show(console: Any) -> None:
         alignment = report.provenance.alignments[0]
         console.print(f"[bold]{escape(report.output)}[/bold] written")
-        console.print(
-            f"{alignment.moved_fraction:.1%} of units in {report.groups} groups moved; objective "
-            f"{alignment.objective_before:.4f} -> {alignment.objective_after:.4f}"
-        )
+        console.print(f"{alignment.moved_fraction:.1%} of units in {report.groups} groups moved")
+        for line in alignment.told(settings.method):
+            console.print(escape(line))
         console.print(
             f"same function as {escape(source)}: relative error "
             f"{alignment.max_relative_error:.1e}, rounding explains {alignment.tolerance:.1e}"

@@ -54,6 +54,8 @@ def command(a: str, b: str, settings: BarrierSettings) -> Output:
             if one.aligned is not None:
                 prefix = f"{one.measured.align}: " if several else ""
                 console.print(escape(prefix + one.aligned.diagnosis.verdict))
+                for line in one.aligned.told:
+                    console.print(f"  {escape(line)}")
         if report.plot is not None:
             console.print(f"written: {escape(report.plot)}")
 

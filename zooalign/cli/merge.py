@@ -37,11 +37,11 @@ def command(references: tuple[str, ...], output: str, settings: MergeSettings) -
         console.print(f"[bold]{escape(report.output)}[/bold] written")
         for alignment in record.alignments:
             reference = record.sources[alignment.source].reference
-            console.print(
-                f"{escape(reference)}: {alignment.moved_fraction:.1%} of units moved, objective "
-                f"{alignment.objective_before:.4f} -> {alignment.objective_after:.4f}. "
-                f"{escape(str(alignment.diagnosis['verdict']))}"
-            )
+            verdict = str(alignment.diagnosis["verdict"])
+            moved = f"{alignment.moved_fraction:.1%} of units moved"
+            console.print(f"{escape(reference)}: {moved}. {escape(verdict)}")
+            for line in alignment.told(record.method):
+                console.print(f"  {escape(line)}")
         console.print(
             f"statistics: {'[red]STALE[/red]' if record.stale_statistics else record.statistics}"
         )

@@ -65,6 +65,7 @@ class ActivationMatching(ActivationOptions, Solver):
     """
 
     name = "activation"
+    objective = "mean similarity of paired units' responses"
     needs = frozenset({"data", "module"})
 
     def solve(self, problem: MatchProblem) -> Match:

@@ -46,6 +46,8 @@ class AutoMatching(LearningOptions, Solver):
     """
 
     name = "auto"
+    objective = "loss of the average on the data"
+    objective_is_loss = True
     needs = frozenset({"data", "module"})
     starts: int = option(5, "searches from different starts (of weight matching)")
     learn: bool = option(False, "go on from the best candidate with learned matching (slow)")

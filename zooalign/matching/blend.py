@@ -25,6 +25,7 @@ class RefinedMatching(_FromActivations):
     """Activation matching, then weight matching from there; the objective is the weights'."""
 
     name = "refine"
+    objective = "agreement of the weights, of 1 at most"
 
     def solve(self, problem: MatchProblem) -> Match:
         """As activation and weight matching do, which say what they raise."""
@@ -48,6 +49,7 @@ class BlendedMatching(_FromActivations):
     """
 
     name = "blend"
+    objective = "blend of agreement of weights and responses"
     blend: float = option(0.5, "the weights' share of the objective, in [0, 1]")
 
     def __post_init__(self) -> None:

@@ -87,6 +87,8 @@ class LearnedMatching(LearningOptions, Solver):
     """
 
     name = "learned"
+    objective = "loss of the average on the data"
+    objective_is_loss = True
     needs = frozenset({"data", "module"})
     starts: int = option(1, "searches from different starts; the best is taken")
     initial: Permutation | None = option(

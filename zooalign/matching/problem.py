@@ -172,10 +172,16 @@ class Solver(Options):
         What a problem must hold for it: ``data`` and ``module`` where it runs the models. What
         else it can use is told by its options: ``starts`` (searches from several starts), ``kind``
         (of statistics), ``criterion`` (a loss it is judged by in place of its own).
+    objective:
+        What its objective measures, in a few words for people.
+    objective_is_loss:
+        Whether the objective is minus what it measures, a loss that is better when lower.
     """
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[Need]] = frozenset()
+    objective: ClassVar[str] = "the method's objective"
+    objective_is_loss: ClassVar[bool] = False
 
     @abstractmethod
     def solve(self, problem: MatchProblem) -> Match:

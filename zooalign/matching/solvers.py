@@ -26,6 +26,7 @@ __all__ = [
     "solver_named",
     "solver_problem",
     "solvers",
+    "told",
 ]
 
 # Chosen by docs/benchmarks/default_method.md.
@@ -70,6 +71,34 @@ def solver_named(method: str) -> type[Solver]:
     if method not in table:
         raise MergeError(f"no matching method '{method}'; there are {', '.join(sorted(table))}")
     return table[method]
+
+
+def told(
+    method: str, before: float, after: float, details: Mapping[str, float | str]
+) -> tuple[str, ...]:
+    """How a match went, in lines for people: what its objective measures and which way is better.
+
+    Of ``auto`` also which candidate won, and the loss of each. The arguments are those of a
+    :class:`~zooalign.matching.problem.Match`, also of one that was recorded.
+    """
+    if method == "none":
+        return ()
+    # Without a loss to judge by, auto takes the match of activations and its objective.
+    judged = "activation" if details.get("judged") == 0.0 else method
+    solver = solvers().get(judged, Solver)
+    sign, way = (-1, "lower") if solver.objective_is_loss else (1, "higher")
+    lines = [f"{solver.objective} {sign * before:.4f} -> {sign * after:.4f} ({way} is better)"]
+    best = details.get("best_candidate")
+    if best is not None:
+        prefix = "loss_of_"
+        losses = {
+            name.removeprefix(prefix): float(loss)
+            for name, loss in details.items()
+            if name.startswith(prefix)
+        }
+        each = ", ".join(f"{n} {losses[n]:.4f}" for n in sorted(losses, key=lambda n: losses[n]))
+        lines.append(f"auto chose {best}; loss by candidate: {each}")
+    return tuple(lines)
 
 
 def solver_problem(item: Any) -> str | None:

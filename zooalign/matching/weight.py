@@ -357,6 +357,7 @@ class WeightMatching(DescentOptions, Solver):
     """
 
     name = "weight"
+    objective = "agreement of the weights, of 1 at most"
 
     def solve(self, problem: MatchProblem) -> Match:
         """Search from the identity, then from further starts.

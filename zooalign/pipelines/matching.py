@@ -13,6 +13,7 @@ from zooalign.graph.lazy_state import CastLike, float_state
 from zooalign.matching import Match, match, match_many, solvers
 from zooalign.matching.many import ManyOptions, require_way
 from zooalign.matching.measures import task_loss
+from zooalign.matching.solvers import told
 from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
 from zooalign.progress import Progress
@@ -47,6 +48,14 @@ class Aligned:
     diagnosis: Diagnosis
     comparison: Comparison
     outcome: Outcome | None = None
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """How the match went, in lines for people."""
+        match = self.match
+        if match is None:
+            return ()
+        return told(match.method, match.objective_before, match.objective_after, match.details)
 
     def record(self, file: str) -> AlignmentRecord:
         """For provenance; ``file`` is the permutation's name."""

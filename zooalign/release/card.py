@@ -178,6 +178,8 @@ def _alignments(provenance: Provenance) -> str:
             f"| {alignment.moved_fraction:.1%} | {before:.4f} | {after:.4f} "
             f"| {alignment.max_relative_error:.1e} | {alignment.tolerance:.1e} |"
         )
+    told = dict.fromkeys(t for a in provenance.alignments for t in a.told(provenance.method))
+    lines += ["", *(f"- {_cell(line)}" for line in told)]
     verdicts = [str(a.diagnosis.get("verdict", "")) for a in provenance.alignments]
     return "\n".join([*lines, "", *(v for v in verdicts if v)])
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from zooalign.errors import SpecError, ZooalignWarning
+from zooalign.matching.solvers import told
 from zooalign.merging.curve import Barrier
 from zooalign.release.sources import Source
 
@@ -64,6 +65,10 @@ class AlignmentRecord:
     tolerance: float
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, float | str] = field(default_factory=dict)
+
+    def told(self, method: str) -> tuple[str, ...]:
+        """How the match by ``method`` went, in lines for people."""
+        return told(method, self.objective_before, self.objective_after, self.details)
 
 
 @dataclass(frozen=True, kw_only=True)
