@@ -28,7 +28,7 @@ def test_spec(call: Call, pairs: Pairs, tmp_path: Path) -> None:
     assert done.json["proof"]["verdict"] == "proved" and done.json["proof"]["operators"] > 0
     assert "<graphml" in graph.read_text()
     human = call("spec", "timm:test_vit?num_classes=3&img_size=32&depth=2")
-    assert human.code == 0 and done.json["hash"] in human.out
+    assert human.code == 0 and done.json["hash"][:16] in human.out
     assert "proved at" in human.out
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_calls import Call
+from cli_calls import Call, listing
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
+from documented_fields import documented
 from everyday_nets import write_networks
 from rich.console import Console
 from rich.progress import Progress
@@ -232,3 +233,74 @@ def test_several_methods_in_one_plot(call: Call) -> None:
     table = call(*barrier).out
     assert "none" in table and "activation matching" in table
     assert call(*barrier, "--align", "none,activashun").code == 2
+
+
+# On the side: how much is told, where defaults come from, what is not written
+
+
+def test_quiet_verbose_and_a_log(call: Call) -> None:
+    merge = ("merge", *pair("mlp"), "-o", "m", "--overwrite", "--method", "weight")
+    loud = ("--weights", "0.3,0.6", "--log-file", "log.txt", *CLASSES)
+    assert "warning:" in call(*merge, *loud).err
+    assert call(*merge, *loud, "-q").err == ""
+    assert "proof: " in call(*merge, *loud, "-v").err
+    assert call("-q", *merge, "--evaluate", "none.npz").err.startswith("error:")
+    log = Path("log.txt").read_text()
+    assert log.count("start   zooalign merge mlp0") == 3 and log.count("exit code 0") == 3
+    assert log.count("warning the weights sum to 0.9") == 3 and "time    write: " in log
+    refused = call(*merge, "--log-file", "no/where.txt")
+    assert refused.code == 2 and "no/where.txt" in refused.err
+    assert call("-V").out == call("--version").out != ""
+
+
+def test_no_colours(monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    arguments = ("plugins", "--no-color")
+    assert "\x1b[3" not in call(*arguments).out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[3" not in call("plugins").out + call("plgins").err
+
+
+def test_defaults_from_a_file(call: Call, work: Path) -> None:
+    project = work / "pyproject.toml"
+    project.write_text(
+        "[tool.zooalign.defaults]\nseed = 7\n[tool.zooalign.defaults.merge]\nmethod = 'weight'\n"
+    )
+    merge = ("merge", *pair("mlp"), "-o", "m", "--overwrite", "--format", "json")
+    assert call(*merge).json["method"] == "weight"
+    record = json.loads(Path("m/zooalign/provenance.json").read_text())
+    assert record["seed"] == 7 and record["command"].endswith("--method weight --seed 7")
+    assert call(*merge, "--method", "none").json["method"] == "none"
+    assert "[default: weight]" in " ".join(call("merge", "--help").out.split())
+    for text, says in (
+        ("[tool.zooalign.defaults]\nsed = 7", "did you mean seed?"),
+        ("[tool.zooalign.defaults.marge]\nseed = 7", "did you mean merge?"),
+        ("[tool.zooalign.defaults.merge]\nmembers = 7", "no option --members"),
+        ("[tool.zooalign.defaults]\nallow-pickle = true", "only a command line may"),
+        ("[tool.zooalign.defaults]\ndata = 'py:evil:code'", "only a command line may"),
+    ):
+        project.write_text(text)
+        refused = call(*merge)
+        assert refused.code == 2 and says in refused.err, refused.err
+
+
+def test_a_dry_run_writes_nothing(call: Call, work: Path) -> None:
+    before = listing(work)
+    for command in ("align", "merge"):
+        arguments = (command, *pair("mlp"), "-o", "out", "--method", "weight", "--dry-run")
+        done = call(*arguments, "--format", "json")
+        assert done.code == 0 and done.json["dry_run"], done.err
+        assert set(done.json) == documented(command)
+        assert "was not written" in call(*arguments).out and listing(work) == before
+    assert call("align", *pair("mlp"), "-o", "out", "--method", "weight").code == 0
+    before = listing(work)
+    applied = call("apply", pair("mlp")[1], "./out", "-o", "again", *pair("mlp")[2:], "--dry-run")
+    assert applied.code == 0 and "every one of 4 tensors" in applied.out
+    assert listing(work) == before
+
+
+def test_tables_fit_the_terminal(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    barrier = ("barrier", *pair("mlp"), *CLASSES, "--alphas", "3", "--align", "none,weight")
+    table = [line for line in call(*barrier).out.splitlines() if line[:1] in "┏┃┡│└"]
+    assert table and max(map(len, table)) <= 60

@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
+from zooalign.cli._defaults import defaults_of
 from zooalign.cli._errors import run_safely
+from zooalign.cli._session import session_options, start_session
 
 __all__ = ["LazyGroup"]
 
@@ -19,9 +21,10 @@ class LazyGroup(click.Group):
     def __init__(self, name: str, *, commands_in_order: Sequence[str], **settings: Any) -> None:
         super().__init__(name, context_settings={"help_option_names": ["-h", "--help"]}, **settings)
         self._names = tuple(commands_in_order)
+        self.params += session_options()
         self.params.append(
             click.Option(
-                ["--version"],
+                ["-V", "--version"],
                 is_flag=True,
                 expose_value=False,
                 is_eager=True,
@@ -38,7 +41,12 @@ class LazyGroup(click.Group):
         """Import a command's module and take its ``command``."""
         if cmd_name not in self._names:
             return None
-        command: click.Command = import_module(f"zooalign.cli.{cmd_name}").command
+        return self._command(cmd_name)
+
+    def _command(self, name: str) -> click.Command:
+        command: click.Command = import_module(f"zooalign.cli.{name}").command
+        if not any(parameter.name == "verbose" for parameter in command.params):
+            command.params += session_options()
         return command
 
     def resolve_command(
@@ -48,7 +56,10 @@ class LazyGroup(click.Group):
         near = get_close_matches(args[0], self._names, n=2) if args else []
         if near and args[0] not in self._names:
             ctx.fail(f"No such command '{args[0]}'. Did you mean {' or '.join(near)}?")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None:
+            ctx.default_map = {name: defaults_of(name, self._command, self._names)}
+        return name, command, rest
 
     def main(  # type: ignore[override]
         self,
@@ -75,7 +86,9 @@ class LazyGroup(click.Group):
                 **extra,
             )
 
+        started = start_session()
         code = run_safely(run, given)
+        started.close(code)
         if standalone_mode:
             sys.exit(code)
         return code

@@ -1,6 +1,7 @@
 """What commands print: JSON alone on stdout, or text for people; progress and notes on stderr."""
 
 import functools
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,8 @@ from typing import Any
 
 import click
 
+from zooalign.cli._defaults import default_arguments
+from zooalign.cli._session import session
 from zooalign.progress import Progress, silent
 from zooalign.release.results import json_text
 from zooalign.text import escape_json, printable
@@ -26,7 +29,9 @@ __all__ = [
     "print_note",
     "print_table",
     "progress_bar",
+    "short",
     "show_barriers",
+    "show_written",
 ]
 
 
@@ -78,21 +83,27 @@ def print_error(message: str, hint: str = "") -> None:
 def print_note(kind: str, message: str) -> None:
     """``kind: message`` on stderr, coloured on a terminal; further lines are indented."""
     colour = {"error": "red", "warning": "yellow"}.get(kind, "cyan")
+    session().note(kind, message)
+    if session().verbosity < 0 and kind != "error":
+        return
     text = printable(message, keep="\n").replace("\n", "\n  ")
-    click.echo(f"{click.style(f'{kind}:', fg=colour, bold=True)} {text}", err=True)
+    prefix = click.style(f"{kind}:", fg=colour, bold=True)
+    click.echo(f"{prefix} {text}", err=True, color=session().color)
 
 
 def command_line() -> str:
-    """The command line that runs, to be typed again."""
-    arguments = click.get_current_context().find_root().obj or []
-    return shlex.join(["zooalign", *arguments])
+    """The command line that runs, to be typed again anywhere: with defaults that a file gave."""
+    context = click.get_current_context()
+    arguments = context.find_root().obj or []
+    return shlex.join(["zooalign", *arguments, *default_arguments(context)])
 
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A function of (stage, done, total) that draws on stderr; silent where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield silent
+    if not sys.stderr.isatty() or session().verbosity < 0:
+        yield session().timed(silent)
+        session().end_stage()
         return
     from rich import progress as rich
     from rich.console import Console
@@ -103,8 +114,10 @@ def progress_bar() -> Iterator[Progress]:
         rich.MofNCompleteColumn(),
         rich.TimeElapsedColumn(),
     )
-    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield drawn_on(bar)
+    on_stderr = Console(stderr=True, no_color=session().color is False or None)
+    with rich.Progress(*columns, console=on_stderr, transient=True) as bar:
+        yield session().timed(drawn_on(bar))
+    session().end_stage()
 
 
 def drawn_on(bar: Any) -> Progress:
@@ -134,8 +147,12 @@ def console() -> Any:
         def render_str(self, text: str, **settings: Any) -> Any:
             return super().render_str(printable(text, keep="\n\t"), **settings)
 
-    width = None if sys.stdout.isatty() else 120
-    return SafeConsole(file=sys.stdout, highlight=False, width=width, soft_wrap=True)
+    on_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+    width = None if on_terminal else 120
+    no_color = session().color is False or None
+    return SafeConsole(
+        file=sys.stdout, highlight=False, width=width, soft_wrap=True, no_color=no_color
+    )
 
 
 def escape(text: str) -> str:
@@ -152,7 +169,18 @@ def print_table(console: Any, header: Sequence[str], rows: Iterable[Iterable[str
     table = Table(*header)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    console.print(table, soft_wrap=False)
+
+
+def short(digest: str) -> str:
+    """The first digits of a hash, for people; JSON has all of it."""
+    return digest[:16]
+
+
+def show_written(console: Any, output: str, dry_run: bool) -> None:
+    """Print which directory was written, or that none was."""
+    how = "was not written (dry run)" if dry_run else "written"
+    console.print(f"[bold]{escape(output)}[/bold] {how}")
 
 
 def show_barriers(console: Any, curves: Any) -> None:

@@ -12,6 +12,7 @@ from zooalign.cli._output import (
     formatted,
     progress_bar,
     show_barriers,
+    show_written,
 )
 from zooalign.release.settings import AlignSettings
 
@@ -38,7 +39,7 @@ def command(target: str, source: str, output: str, settings: AlignSettings) -> O
 
     def show(console: Any) -> None:
         alignment = report.provenance.alignments[0]
-        console.print(f"[bold]{escape(report.output)}[/bold] written")
+        show_written(console, report.output, settings.dry_run)
         console.print(f"{alignment.moved_fraction:.1%} of units in {report.groups} groups moved")
         for line in alignment.told(settings.method):
             console.print(escape(line))

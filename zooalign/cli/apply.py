@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from zooalign.cli._options import PATH, REQUIRED_OUTPUT, settings_options
-from zooalign.cli._output import Output, escape, formatted, progress_bar
+from zooalign.cli._output import Output, formatted, progress_bar, show_written
 from zooalign.release.settings import ApplySettings
 
 __all__ = ["command"]
@@ -28,7 +28,7 @@ def command(parent: str, release: str, output: str, settings: ApplySettings) -> 
         report = apply_permutation(parent, release, output, settings, progress=progress)
 
     def show(console: Any) -> None:
-        console.print(f"[bold]{escape(report.output)}[/bold] written, {len(report.files)} files")
+        show_written(console, report.output, settings.dry_run)
         console.print(f"every one of {report.tensors} tensors is the published one")
 
     return Output(report, show)

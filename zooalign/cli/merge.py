@@ -12,6 +12,7 @@ from zooalign.cli._output import (
     formatted,
     progress_bar,
     show_barriers,
+    show_written,
 )
 from zooalign.release.settings import MergeSettings
 
@@ -34,7 +35,7 @@ def command(references: tuple[str, ...], output: str, settings: MergeSettings) -
 
     def show(console: Any) -> None:
         record = report.provenance
-        console.print(f"[bold]{escape(report.output)}[/bold] written")
+        show_written(console, report.output, settings.dry_run)
         for alignment in record.alignments:
             reference = record.sources[alignment.source].reference
             verdict = str(alignment.diagnosis["verdict"])

@@ -12,6 +12,7 @@ from zooalign.cli._output import (
     print_error,
     print_table,
     progress_bar,
+    short,
 )
 from zooalign.cli._reports import show_findings
 from zooalign.release.settings import CheckRequest, PublishSettings
@@ -56,7 +57,7 @@ def command(
         return Output(refused, lambda console: show_findings(console, refused.check), 1)
 
     def show(console: Any) -> None:
-        rows = [(escape(file.path), str(file.size), file.sha256) for file in report.files]
+        rows = [(escape(file.path), str(file.size), short(file.sha256)) for file in report.files]
         print_table(console, ("file", "bytes", "SHA-256"), rows)
         if report.check is not None and report.check.findings:
             show_findings(console, report.check)

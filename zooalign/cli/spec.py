@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from zooalign.cli._options import PATH, settings_options
-from zooalign.cli._output import Output, escape, formatted, print_table
+from zooalign.cli._output import Output, escape, formatted, print_table, short
 from zooalign.release.settings import OpenSettings
 
 __all__ = ["command"]
@@ -50,7 +50,7 @@ def command(
         for line in spec.contract.lines() if spec.contract is not None else ():
             console.print(escape(line))
         console.print(escape(str(spec.proof or "not proved here: see zooalign verify")))
-        console.print(f"hash {spec.hash}, {report.seconds:.2f} s")
+        console.print(f"hash {short(spec.hash)}, {report.seconds:.2f} s")
         for path in (output, graph):
             if path is not None:
                 console.print(f"written: {escape(path)}")

@@ -136,7 +136,8 @@ def _table(path: Path, whole: Table) -> Table | None:
             continue
         zooalign = _subtable(path, tool, name, f"tool.{name}")
         for key in zooalign:
-            if (name, key) != ("zooalign", "check"):
+            # The defaults of options are the command line's to read.
+            if name != "zooalign" or key not in ("check", "defaults"):
                 raise PolicyError(
                     f"{path}: there is no table [tool.{name}.{key}]; did you mean [{TABLE}]?"
                 )

@@ -39,6 +39,7 @@ class AlignResult:
     barrier: tuple[BarrierSummary, ...] | None
     warnings: tuple[str, ...]
     seconds: float
+    dry_run: bool
 
 
 @dataclass(frozen=True)
@@ -115,5 +116,7 @@ def align_models(
             curves=curves,
         )
         tensors = Permuted(family.spec, aligned.permutation, family.members[1].checkpoint)
-        write_release(output, release, tensors, overwrite=settings.overwrite, progress=progress)
-    return AlignReport(output, len(family.spec.groups), provenance, time.perf_counter() - start)
+        if not settings.dry_run:
+            write_release(output, release, tensors, overwrite=settings.overwrite, progress=progress)
+    seconds = time.perf_counter() - start
+    return AlignReport(output, len(family.spec.groups), provenance, seconds, settings.dry_run)

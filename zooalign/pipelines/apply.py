@@ -31,7 +31,8 @@ __all__ = ["ApplyReport", "apply_permutation", "prove_parent"]
 class ApplyReport:
     """What was written, as in the JSON of ``zooalign apply`` (``docs/cli.md``).
 
-    ``tensors`` is how many were compared with their published SHA-256.
+    ``tensors`` is how many were compared with their published SHA-256. With ``dry_run`` they were
+    compared, and nothing was written: there are no ``files``.
     """
 
     output: str
@@ -40,6 +41,7 @@ class ApplyReport:
     files: tuple[str, ...]
     tensors: int
     seconds: float
+    dry_run: bool = False
 
 
 def apply_permutation(
@@ -87,15 +89,20 @@ def apply_permutation(
                 _require_published(name, digest, published)
             return kept
 
-        write_model(
-            output,
-            counted(tensors, model.checkpoint, stage(progress, "permute")),
-            config_files=config,
-            extra_files=proved,
-            layout_like=model.checkpoint,
-            overwrite=settings.overwrite,
-        )
-    files = tuple(entry.name for entry in LocalContents.of(Path(output)).entries)
+        permuted = counted(tensors, model.checkpoint, stage(progress, "permute"))
+        files: tuple[str, ...] = ()
+        if settings.dry_run:
+            proved({name: digest_of(permuted[name]) for name in permuted})
+        else:
+            write_model(
+                output,
+                permuted,
+                config_files=config,
+                extra_files=proved,
+                layout_like=model.checkpoint,
+                overwrite=settings.overwrite,
+            )
+            files = tuple(entry.name for entry in LocalContents.of(Path(output)).entries)
     return ApplyReport(
         output,
         model.reference,
@@ -103,6 +110,7 @@ def apply_permutation(
         files,
         len(model.checkpoint),
         time.perf_counter() - start,
+        settings.dry_run,
     )
 
 

@@ -40,12 +40,16 @@ class Release:
 
 @dataclass(frozen=True)
 class WrittenReport(Report):
-    """An operation that wrote a release, and the provenance that it recorded."""
+    """An operation that wrote a release, and the provenance that it recorded.
+
+    With ``dry_run`` all was done but the writing.
+    """
 
     output: str
     groups: int
     provenance: Provenance
     seconds: float
+    dry_run: bool = False
 
 
 def write_release(

@@ -70,6 +70,7 @@ class MergeResult:
     log10_order: float
     warnings: tuple[str, ...]
     seconds: float
+    dry_run: bool
 
 
 @dataclass(frozen=True)
@@ -164,10 +165,12 @@ def merge_models(
             provenance=provenance,
             curves=curves,
         )
-        write_release(
-            output, release, merged.state, overwrite=settings.overwrite, progress=progress
-        )
-    return MergeReport(output, len(family.spec.groups), provenance, time.perf_counter() - start)
+        if not settings.dry_run:
+            write_release(
+                output, release, merged.state, overwrite=settings.overwrite, progress=progress
+            )
+    seconds = time.perf_counter() - start
+    return MergeReport(output, len(family.spec.groups), provenance, seconds, settings.dry_run)
 
 
 def _require_possible(references: Sequence[str], settings: MergeSettings) -> None:

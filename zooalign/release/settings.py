@@ -62,6 +62,7 @@ AllowValueDependent = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, option("Replace an existing model directory.")]
+DryRun = Annotated[bool, option("Do and check everything, but write nothing.")]
 Seed = Annotated[int, option("Seed for everything that is random.")]
 MatchingData = Annotated[
     str | None,
@@ -142,6 +143,7 @@ class ApplySettings(OpenSettings):
     """Settings of applying a published permutation."""
 
     overwrite: Overwrite = False
+    dry_run: DryRun = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +154,7 @@ class AlignSettings(OpenSettings):
     """
 
     overwrite: Overwrite = False
+    dry_run: DryRun = False
     method: Annotated[str, _method()] = DEFAULT_METHOD
     options: Mapping[str, Any] = field(default_factory=dict)
     data: MatchingData = None
