@@ -1,6 +1,9 @@
 """Text from strangers, fit to be shown: nothing that steers a terminal or hides what it says."""
 
-__all__ = ["escape_json", "printable"]
+import html
+from collections.abc import Iterable, Sequence
+
+__all__ = ["escape_json", "html_table", "printable"]
 
 
 def printable(text: str, *, keep: str = "", most: int | None = None) -> str:
@@ -15,6 +18,19 @@ def printable(text: str, *, keep: str = "", most: int | None = None) -> str:
         for c in (text if most is None else text[:most])
     )
     return shown if most is None or len(text) <= most else shown[:most] + "…"
+
+
+def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table for notebooks: text and numbers, nothing of them taken for HTML."""
+
+    def row(cells: Iterable[object], tag: str) -> str:
+        return "".join(f"<{tag}>{html.escape(printable(str(cell)))}</{tag}>" for cell in cells)
+
+    body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
+    return (
+        f"<table><caption>{html.escape(printable(caption))}</caption>"
+        f"<thead><tr>{row(header, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+    )
 
 
 def escape_json(text: str) -> str:

@@ -19,12 +19,13 @@ from zooalign.graph.capture import captured_once
 from zooalign.keywords import settings_and_options
 from zooalign.matching import Match
 from zooalign.matching import match as match_states
-from zooalign.matching.solvers import DEFAULT
+from zooalign.matching.solvers import DEFAULT, told
 from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
 from zooalign.progress import StepProgress
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.same_function import Comparison
+from zooalign.text import html_table
 
 __all__ = ["Alignment", "align", "match"]
 
@@ -59,6 +60,29 @@ class Alignment:
     verification: Comparison
     diagnosis: Diagnosis
     outcome: Outcome
+
+    def __repr__(self) -> str:
+        return f"<Alignment of {len(self.state_dict)} tensors, {self.match!r}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        match, checked = self.match, self.verification
+        rows = [
+            ("method", match.method),
+            ("units that move", f"{match.moved_fraction:.1%}"),
+            *(("match", line) for line in _told(match)),
+            (
+                "error of the function",
+                f"{checked.max_relative_error:.1e} (rounding explains {checked.tolerance:.1e})",
+            ),
+            ("diagnosis", self.diagnosis.verdict),
+            ("outcome", self.outcome.verdict),
+        ]
+        return html_table("Alignment", ("", ""), rows)
+
+
+def _told(match: Match) -> tuple[str, ...]:
+    return told(match.method, match.objective_before, match.objective_after, match.details)
 
 
 def match(

@@ -32,6 +32,7 @@ from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, StatisticsOutcome, merge_states, prove
 from zooalign.merging.statistics import has_running_statistics
 from zooalign.symmetry import Permutation, PermutationSpec
+from zooalign.text import html_table
 
 __all__ = ["Merged", "barrier", "merge"]
 
@@ -75,6 +76,29 @@ class Merged:
     def stale_statistics(self) -> bool:
         """Whether normalisation statistics must be recomputed before the merge is of use."""
         return self.statistics == "stale"
+
+    def __repr__(self) -> str:
+        weights = ", ".join(f"{weight:.3g}" for weight in self.weights)
+        return (
+            f"<Merged of {len(self.weights)} models (weights {weights}), "
+            f"{len(self.state_dict)} tensors, statistics {self.statistics}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a row for each model."""
+        rows = [
+            (
+                number,
+                f"{weight:.3g}",
+                f"{permutation.moved_fraction:.1%}",
+                match.method if match else "",
+            )
+            for number, (weight, permutation, match) in enumerate(
+                zip(self.weights, self.permutations, self.matches, strict=True)
+            )
+        ]
+        header = ("model", "weight", "units that move", "method")
+        return html_table(f"Merged, statistics {self.statistics}", header, rows)
 
 
 @dataclass(frozen=True)

@@ -330,7 +330,7 @@ def measure_named(name: Any, kind: Literal["loss", "metric"]) -> Any:
     if name in table:
         return table[name]
     near = get_close_matches(name, table, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = f" (did you mean {near[0]}?)" if near else ""
     if kind == "loss" and name in METRICS:
         hint = f"; {name} is a metric (--metric {name}), and a loss is better when lower"
     raise DataError(

@@ -116,6 +116,13 @@ class Match:
         """Share of units that change place."""
         return self.permutation.moved_fraction
 
+    def __repr__(self) -> str:
+        before, after = self.objective_before, self.objective_after
+        return (
+            f"<Match by {self.method}: {self.moved_fraction:.1%} of units move, objective "
+            f"{before:.4f} -> {after:.4f}>"
+        )
+
 
 def option(default: T, help: str, *, choices: Sequence[str] = (), python_only: bool = False) -> T:
     """A field of :class:`Options`: its default, one line of help, and the values it may have.

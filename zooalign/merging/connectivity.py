@@ -26,6 +26,7 @@ from zooalign.merging.trajectory import Trajectory, trajectory
 from zooalign.progress import Progress, silent, stage
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
+from zooalign.text import html_table
 
 __all__ = ["HOWS", "Connected", "Connectivity", "Matching", "PairCurve", "connect"]
 
@@ -145,6 +146,26 @@ class Connected:
 
     connectivity: Connectivity
     trajectories: tuple[Trajectory, ...]
+
+    def __repr__(self) -> str:
+        measured = self.connectivity
+        return f"<Connected: {len(measured.ends)} networks, {len(measured.pairs)} curves>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the barriers over the pairs, by the way to permute."""
+        rows = [
+            (
+                how.replace("_", " "),
+                quantity,
+                *(f"{x:.4f}" for x in (s.mean, s.min, s.max)),
+                s.count,
+            )
+            for how, quantities in self.connectivity.summary().items()
+            for quantity, definitions in quantities.items()
+            for s in (definitions["over_line"],)
+        ]
+        header = ("permuted", "quantity", "mean barrier", "least", "greatest", "pairs")
+        return html_table(repr(self).strip("<>"), header, rows)
 
 
 def connect(

@@ -9,8 +9,18 @@ from typing import Any, Literal, Self
 import msgspec
 
 from zooalign.errors import MergeError
+from zooalign.text import html_table
 
-__all__ = ["Barrier", "BarrierCurve", "Scores", "Spread", "excess", "spread_of", "spreads_of"]
+__all__ = [
+    "Barrier",
+    "BarrierCurve",
+    "CurveFields",
+    "Scores",
+    "Spread",
+    "excess",
+    "spread_of",
+    "spreads_of",
+]
 
 Numbers = tuple[float, ...]
 
@@ -120,7 +130,16 @@ class _Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarrierCurve(Scores, _Line):
+class CurveFields(Scores, _Line):
+    """The fields of a curve, as of its JSON; :class:`BarrierCurve` has what they mean."""
+
+    test: Scores | None = None
+    statistics_reset: bool = False
+    corrected: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BarrierCurve(CurveFields):
     """Scores on the straight line between two networks: as a JSON object these very fields.
 
     Attributes
@@ -139,10 +158,6 @@ class BarrierCurve(Scores, _Line):
         Whether another correction (REPAIR) was applied strictly between the endpoints.
     """
 
-    test: Scores | None = None
-    statistics_reset: bool = False
-    corrected: bool = False
-
     def __post_init__(self) -> None:
         check_alphas(self.alphas)
         for scores in (self, self.test) if self.test else (self,):
@@ -156,6 +171,42 @@ class BarrierCurve(Scores, _Line):
     def of(cls, alphas: Sequence[float], train: Scores, test: Scores | None = None) -> Self:
         """The curve of scores on one data set or two."""
         return cls(version=1, alphas=tuple(alphas), test=test, **vars(train))
+
+    def __repr__(self) -> str:
+        each = ", ".join(
+            f"{self.names[name]} {barrier.over_line:.4f}" for name, barrier in self.barrier.items()
+        )
+        return (
+            f"<{type(self).__name__} at {len(self.alphas)} alphas, barrier over the line: {each}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the points, with the barriers in the caption."""
+        header = ["alpha", *(self.names[name] for name in self.quantities)]
+        columns = [self.alphas, *self.quantities.values()]
+        rows = [[f"{value:.4f}" for value in row] for row in zip(*columns, strict=True)]
+        return html_table(repr(self).strip("<>"), header, rows)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the curve with matplotlib.
+
+        Parameters
+        ----------
+        ax:
+            Axes to draw the loss on; by default a new figure with panels for loss and error.
+
+        Returns
+        -------
+        The ``matplotlib.figure.Figure``, which notebooks show.
+
+        Raises
+        ------
+        MergeError
+            If matplotlib is not installed.
+        """
+        from zooalign.merging.plot import figure_of
+
+        return figure_of({"": self}, ax)
 
     @property
     def train(self) -> Scores:

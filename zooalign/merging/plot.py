@@ -11,7 +11,7 @@ from zooalign.merging.curve import BarrierCurve, excess
 from zooalign.merging.simplex import Simplex
 from zooalign.zoo.files import atomic_write
 
-__all__ = ["plot_barrier", "plot_lines", "plot_simplex"]
+__all__ = ["figure_of", "plot_barrier", "plot_lines", "plot_simplex"]
 
 # Of matplotlib, which is an optional dependency without types.
 Axes = Any
@@ -21,6 +21,8 @@ Canvas = Any
 # dashes carry the same information once more.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_ENDS = ("the first network", "the second")
+_NO_MATPLOTLIB = "plots need matplotlib, which is not installed: pip install 'zooalign[plot]'"
 # Of an equilateral triangle with sides of 1.
 _HEIGHT = 3**0.5 / 2
 
@@ -29,7 +31,7 @@ def plot_barrier(
     curves: Mapping[str, BarrierCurve],
     path: str | os.PathLike[str],
     *,
-    ends: tuple[str, str] = ("the first network", "the second"),
+    ends: tuple[str, str] = _ENDS,
     title: str = "",
 ) -> Path:
     """Draw loss and error along the line between two networks, one curve a label.
@@ -75,6 +77,24 @@ def plot_barrier(
     return _save_figure(draw, path, len(panels), (5.2 * len(panels), 4.2))
 
 
+def figure_of(curves: Mapping[str, BarrierCurve], ax: Axes = None) -> Canvas:
+    """A figure of curves by label, for notebooks; ``ax`` takes the loss alone."""
+    if ax is not None:
+        draw_curves(ax, curves, "loss", _ENDS)
+        return ax.figure
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MergeError(_NO_MATPLOTLIB) from error
+    panels = ["loss", *(["error"] if any(c.error is not None for c in curves.values()) else [])]
+    figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
+    for axes, quantity in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        draw_curves(axes, curves, quantity, _ENDS)
+    return figure
+
+
 def draw_curves(
     axes: Axes, curves: Mapping[str, BarrierCurve], quantity: str, ends: tuple[str, str]
 ) -> None:
@@ -88,7 +108,7 @@ def draw_curves(
             if values is None:
                 continue
             barrier = excess(curve.alphas, values).over_line
-            text = f"{_plain(label)}{suffix}: barrier {barrier:.3g}"
+            text = f"{_plain(label)}{suffix}: barrier {barrier:.3g}".lstrip(": ")
             fill = "none" if dashes == "--" else None
             _line(
                 axes,
@@ -243,9 +263,7 @@ def _save_figure(
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MergeError(
-            "plots need matplotlib, which is not installed: pip install 'zooalign[plot]'"
-        ) from error
+        raise MergeError(_NO_MATPLOTLIB) from error
     style = {"svg.hashsalt": "zooalign", "font.family": "DejaVu Sans", "font.size": 10}
     buffer = io.BytesIO()
     with matplotlib.rc_context():

@@ -10,7 +10,7 @@ from zooalign.errors import MergeError
 from zooalign.graph.lazy_state import State, float_state
 from zooalign.matching.solvers import solver_named
 from zooalign.merging.barrier import curve_between, warn_of_poor_ends
-from zooalign.merging.curve import BarrierCurve
+from zooalign.merging.curve import CurveFields
 from zooalign.merging.evaluate import Scoring
 from zooalign.merging.statistics import has_running_statistics
 from zooalign.pipelines.matching import Aligned, OpenedInputs, align_members, diagnosis_to_dict
@@ -42,7 +42,7 @@ class _Models:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CurveResult(BarrierCurve, _Models):
+class CurveResult(CurveFields, _Models):
     """A curve, what it is of, and what the alignment moved."""
 
     moved_fraction: float | None

@@ -30,7 +30,7 @@ __all__ = [
 _NAME = 40
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class MeasuredCurve(BarrierCurve, CurveOrigin):
     """A curve with what it is of.
 

@@ -34,6 +34,12 @@ class Permutation:
             frozen[name] = index
         object.__setattr__(self, "indices", MappingProxyType(frozen))
 
+    def __repr__(self) -> str:
+        return (
+            f"<Permutation of {len(self.indices)} groups, {self.moved_fraction:.1%} of units move, "
+            f"spec {self.spec_hash[:12]}>"
+        )
+
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Permutation)

@@ -30,6 +30,7 @@ from zooalign.symmetry.apply import is_still, rearranged, sources
 from zooalign.symmetry.contract import Contract, ProofRecord
 from zooalign.symmetry.groups import Frozen, Group, Member, Size
 from zooalign.symmetry.permutation import Permutation
+from zooalign.text import html_table
 
 __all__ = ["PermutationSpec", "Permuted"]
 
@@ -79,6 +80,19 @@ class PermutationSpec:
     architecture: str = ""
     contract: Contract | None = None
     proof: ProofRecord | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<PermutationSpec {self._title}, hash {self.hash[:12]}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the groups, summed up by structure."""
+        header = ("structure", "groups", "places")
+        return html_table(f"PermutationSpec {self._title}", header, self.summary())
+
+    @property
+    def _title(self) -> str:
+        name = f"of {self.architecture}: " if self.architecture else ""
+        return f"{name}{len(self.groups)} groups, 10^{self.log10_order:.2f} permutations"
 
     @property
     def value_dependent(self) -> bool:
