@@ -323,6 +323,29 @@ def test_feature_steps_pull_at_residual_sums_or_at_activations() -> None:
     assert [n.name for n in places_of(plan, ROWS)] == ["relu", "tanh"]
 
 
+def test_a_temperature_sets_the_scale_of_the_logits() -> None:
+    torch.manual_seed(0)
+    module, data = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 4)).eval(), _data(6)
+    states = _states(module, 2)
+    plain, scaled = (
+        _refit(module, states, data, method="none", temperature=temperature)
+        for temperature in (False, True)
+    )
+    assert plain.temperature is None
+    assert scaled.temperature is not None
+    assert scaled.held_out_rows == 12
+    x = _data(6, batches=1)[0]
+    torch.testing.assert_close(
+        _outputs(module, scaled.state, x) * scaled.temperature, _outputs(module, plain.state, x)
+    )
+    wanted, split = [_mean_output(module, states, x) for x in data], Split(holding=True)
+    apart = [
+        divergence([_outputs(module, result.state, x) for x in data], wanted, split, ROWS)
+        for result in (scaled, plain)
+    ]
+    assert apart[0] < apart[1]
+
+
 def test_labels_are_asked_for_where_there_are_none() -> None:
     module, data = nn.Sequential(nn.Linear(6, 4)).eval(), _data(6)
     with pytest.raises(DataError, match="targets"):

@@ -14,6 +14,7 @@ from zooalign.merging.refit.inputs import fitting_batches, labels_of, rows_of
 from zooalign.merging.refit.plan import Plan, planned
 from zooalign.merging.refit.report import Method, RefitResult, RefitSettings
 from zooalign.merging.refit.samples import Split
+from zooalign.merging.refit.temperature import best_temperature, cooled, last_layer
 from zooalign.merging.refit.walk import Calibration, Walk, Walked
 from zooalign.progress import Progress, silent
 
@@ -88,6 +89,7 @@ def refit(
         rows - held if choice.candidate.method == "features" else rows,
         held,
         choice.agreement,
+        choice.temperature,
     )
 
 
@@ -139,6 +141,7 @@ class _Choice:
     walked: Walked
     split: Split
     agreement: dict[str, float]
+    temperature: float | None
 
 
 def _chosen(
@@ -153,7 +156,8 @@ def _chosen(
     One in closed form is fitted again on all rows.
     """
     candidates = _candidates(plan, settings)
-    split = Split(holding=len(candidates) > 1 or settings.method == "features")
+    several = len(candidates) > 1 or settings.method == "features"
+    split = Split(holding=several or settings.temperature)
     scores: dict[_Candidate, tuple[float, float]] = {}
     best, walked = candidates[0], None
     for candidate in candidates if split.holding else []:
@@ -161,16 +165,23 @@ def _chosen(
         scores[candidate] = agreement(tried.outputs, tried.wanted, split, calibration.rows)
         if scores[candidate] == max(scores.values()):
             best, walked = candidate, tried
+    chosen = best
     if settings.method == "features" and walked is not None:
-        features = Features(plan, calibration, settings, split)
-        trained = features.trained(walked.state, only, progress)
+        trained = Features(plan, calibration, settings, split).trained(walked.state, only, progress)
         if trained is not None:
-            name = _Candidate("features", best.rounds)
-            scores[name] = agreement(trained.outputs, walked.wanted, split, calibration.rows)
+            chosen = _Candidate("features", best.rounds)
             walked = replace(walked, state=trained.state, outputs=trained.outputs)
-            return _Choice(name, walked, split, {str(c): s[0] for c, s in scores.items()})
-    again = _walked(plan, calibration, settings, Split(holding=False), best, progress)
-    return _Choice(best, again, split, {str(c): s[0] for c, s in scores.items()})
+            scores[chosen] = agreement(walked.outputs, walked.wanted, split, calibration.rows)
+    last = last_layer(plan) if settings.temperature else None
+    temperature = None
+    if last is not None and walked is not None:
+        temperature = best_temperature(walked.outputs, walked.wanted, split, calibration.rows)
+    if walked is None or chosen.method != "features":
+        walked = _walked(plan, calibration, settings, Split(holding=False), chosen, progress)
+    if last is not None and temperature is not None:
+        walked = replace(walked, state=cooled(plan, walked.state, last, temperature))
+    named = {str(candidate): score[0] for candidate, score in scores.items()}
+    return _Choice(chosen, walked, split, named, temperature)
 
 
 def _walked(
