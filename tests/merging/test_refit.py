@@ -19,7 +19,8 @@ from zooalign.merging.refit.features import Features, places_of
 from zooalign.merging.refit.plan import planned
 from zooalign.merging.refit.samples import Split
 from zooalign.merging.refit.sums import Sums
-from zooalign.merging.refit.walk import Calibration, Walk
+from zooalign.merging.refit.targets import Calibration, Parents
+from zooalign.merging.refit.walk import Walk
 from zooalign.progress import silent
 from zooalign.symmetry.extract import extract_spec
 
@@ -296,14 +297,15 @@ def test_feature_steps_are_never_worse_than_their_start() -> None:
     plan = planned(_captured(module, data[0]), settings)
     inputs = [(x,) for x in data]
     calibration = Calibration(states, (0.5, 0.5), average(states), inputs, ROWS)
-    start = Walk(plan, calibration, settings, split, 0).run()
+    parents = Parents(plan, calibration, settings)
+    start = Walk(plan, calibration, settings, parents).run(split)
     trained = Features(plan, calibration, settings, split).trained(start.state, None, silent)
     assert trained is not None
     missed = [divergence(net.outputs, start.wanted, split, ROWS) for net in (trained, start)]
     assert missed[0] < missed[1]
     # A start that is the target cannot be improved.
     one = replace(calibration, shares=(1.0, 0.0))
-    perfect = Walk(plan, one, settings, split, 0).run()
+    perfect = Walk(plan, one, settings, Parents(plan, one, settings)).run(split)
     assert Features(plan, one, settings, split).trained(perfect.state, None, silent) is None
 
 
@@ -352,12 +354,28 @@ def test_labels_are_asked_for_where_there_are_none() -> None:
         _refit(module, _states(module, 2), data, method="features", labels=True)
 
 
-def test_the_same_twice() -> None:
+def test_the_same_twice_whether_or_not_the_parents_targets_fit_into_memory() -> None:
     torch.manual_seed(0)
     module, data = _Residual().eval(), _data(3, 8, 8)
     states = _states(module, 2)
-    one, other = (_refit(module, states, data, positions=500).state for _ in range(2))
+    one, other = (
+        _refit(module, states, data, memory=memory).state for memory in (4 << 30, 200_000)
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_batches_of_one_row() -> None:
+    torch.manual_seed(0)
+    module, data = _Residual().eval(), [x[None] for x in _data(3, 8, 8)[0]]
+    parent = _states(module, 1)[0]
+    result = _refit(module, [parent, parent], data)
+    assert result.calibration_rows == ROWS
+    torch.testing.assert_close(
+        _outputs(module, result.state, data[0]),
+        _outputs(module, parent, data[0]),
+        rtol=1e-3,
+        atol=1e-3,
+    )
 
 
 def test_data_of_other_shapes_and_bad_settings_are_refused() -> None:

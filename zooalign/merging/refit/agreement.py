@@ -60,7 +60,7 @@ def _held(values: Sequence[Tensor], split: Split, rows: int) -> Tensor:
     """The held-out rows of all batches; everything where there is no axis for the batch."""
     numbers = torch.arange(rows)
     parts = [
-        value[split.part(numbers + rows * n, "held").to(value.device)]
+        value[~split.seen(numbers + rows * n).to(value.device)]
         if value.shape[:1] == (rows,)
         else value
         for n, value in enumerate(values)

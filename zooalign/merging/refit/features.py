@@ -22,7 +22,8 @@ from zooalign.merging.refit.agreement import class_axis, divergence, kullback_le
 from zooalign.merging.refit.plan import Plan
 from zooalign.merging.refit.report import RefitSettings
 from zooalign.merging.refit.samples import Split
-from zooalign.merging.refit.walk import Calibration, Walk, mean_of
+from zooalign.merging.refit.targets import Calibration, mean_of
+from zooalign.merging.refit.walk import Walk
 from zooalign.progress import Progress
 
 __all__ = ["Features", "Trained", "places_of"]
@@ -136,7 +137,7 @@ class Features:
         rows = calibration.rows
         self._inputs = _joined(calibration)
         everything = torch.arange(rows * len(calibration.batches))
-        self._rows = everything[split.part(everything, "seen")]
+        self._rows = everything[split.seen(everything)]
         self._waiting = self._rows[:0]
         self._generator = torch.Generator().manual_seed(settings.seed)
         self._wanted = _wanted(plan, calibration, settings.memory)
@@ -218,8 +219,8 @@ class Features:
     def _checked(self, state: State) -> tuple[Trained, float]:
         """A state with its statistics reset, and its divergence on the held-out rows."""
         fixed = {name: tensor.detach().clone() for name, tensor in state.items()}
-        calibration = replace(self._calibration, parents=(), start=fixed)
-        walked = Walk(self._plan, calibration, self._settings, self._split, 0).run()
+        walk = Walk(self._plan, replace(self._calibration, start=fixed), self._settings)
+        walked = walk.run(self._split)
         wanted = self._wanted.outputs.split(self._calibration.rows)
         apart = divergence(walked.outputs, wanted, self._split, self._calibration.rows)
         return Trained(walked.state, walked.outputs), apart

@@ -178,6 +178,8 @@ class _Convolution(Product):
 
     def rows(self, x: Tensor, samples: Samples) -> Tensor:
         groups, inputs, _ = self.size
+        if not samples.chunks:
+            return x.new_zeros(0, groups, inputs)
         padded = F.pad(x, [n for pair in reversed(self.padding) for n in pair])
         parts = []
         for chosen, positions in samples.chunks:

@@ -12,15 +12,17 @@ from zooalign.merging.refit.agreement import agreement
 from zooalign.merging.refit.features import Features
 from zooalign.merging.refit.inputs import fitting_batches, labels_of, rows_of
 from zooalign.merging.refit.plan import Plan, planned
-from zooalign.merging.refit.report import Method, RefitResult, RefitSettings
+from zooalign.merging.refit.report import Method, RefitLayer, RefitResult, RefitSettings
 from zooalign.merging.refit.samples import Split
+from zooalign.merging.refit.targets import Calibration, Parents
 from zooalign.merging.refit.temperature import best_temperature, cooled, last_layer
-from zooalign.merging.refit.walk import Calibration, Walk, Walked
+from zooalign.merging.refit.walk import Walk, Walked
 from zooalign.progress import Progress, silent
 
 __all__ = ["refit"]
 
 _DEFAULTS = RefitSettings()
+_AVERAGED = "the average was to stay as it is, or agreed better"
 # ReLU rounds that ``auto`` tries.
 _ROUNDS = 20
 
@@ -76,7 +78,8 @@ def refit(
     calibration = _calibration(captured, merge, parents, average.weights, data)
     plan = planned(captured, settings, only)
     with torch.no_grad():
-        choice = _chosen(plan, calibration, settings, only, progress)
+        parents_run = Parents(plan, calibration, settings)
+        choice = _Trials(plan, calibration, settings, parents_run, progress).chosen(only)
     before, after = calibration.start, choice.walked.state
     state = {n: t if after[n] is before[n] else after[n].to(t) for n, t in merge.items()}
     rows = calibration.rows * len(calibration.batches)
@@ -144,54 +147,55 @@ class _Choice:
     temperature: float | None
 
 
-def _chosen(
-    plan: Plan,
-    calibration: Calibration,
-    settings: RefitSettings,
-    only: Callable[[str], bool] | None,
-    progress: Progress,
-) -> _Choice:
-    """The candidate that agrees best with the parents' mean on rows it was not fitted on.
+@dataclass(frozen=True, eq=False)
+class _Trials:
+    """What candidates have in common."""
 
-    One in closed form is fitted again on all rows.
-    """
-    candidates = _candidates(plan, settings)
-    several = len(candidates) > 1 or settings.method == "features"
-    split = Split(holding=several or settings.temperature)
-    scores: dict[_Candidate, tuple[float, float]] = {}
-    best, walked = candidates[0], None
-    for candidate in candidates if split.holding else []:
-        tried = _walked(plan, calibration, settings, split, candidate, progress)
-        scores[candidate] = agreement(tried.outputs, tried.wanted, split, calibration.rows)
-        if scores[candidate] == max(scores.values()):
-            best, walked = candidate, tried
-    chosen = best
-    if settings.method == "features" and walked is not None:
-        trained = Features(plan, calibration, settings, split).trained(walked.state, only, progress)
-        if trained is not None:
-            chosen = _Candidate("features", best.rounds)
-            walked = replace(walked, state=trained.state, outputs=trained.outputs)
-            scores[chosen] = agreement(walked.outputs, walked.wanted, split, calibration.rows)
-    last = last_layer(plan) if settings.temperature else None
-    temperature = None
-    if last is not None and walked is not None:
-        temperature = best_temperature(walked.outputs, walked.wanted, split, calibration.rows)
-    if walked is None or chosen.method != "features":
-        walked = _walked(plan, calibration, settings, Split(holding=False), chosen, progress)
-    if last is not None and temperature is not None:
-        walked = replace(walked, state=cooled(plan, walked.state, last, temperature))
-    named = {str(candidate): score[0] for candidate, score in scores.items()}
-    return _Choice(chosen, walked, split, named, temperature)
+    plan: Plan
+    calibration: Calibration
+    settings: RefitSettings
+    parents: Parents
+    progress: Progress
 
+    def walked(self, candidate: _Candidate, split: Split) -> Walked:
+        """The merge that a candidate gives."""
+        plan = self.plan
+        if candidate.method == "none":
+            kept = {n: RefitLayer(f.product.name, _AVERAGED) for n, f in plan.fits.items()}
+            plan = replace(plan, fits={}, averaged={**plan.averaged, **kept})
+        walk = Walk(plan, self.calibration, self.settings, self.parents)
+        return walk.run(split, candidate.rounds, self.progress)
 
-def _walked(
-    plan: Plan,
-    calibration: Calibration,
-    settings: RefitSettings,
-    split: Split,
-    candidate: _Candidate,
-    progress: Progress,
-) -> Walked:
-    fits = plan.fits if candidate.method != "none" else {}
-    walk = Walk(replace(plan, fits=fits), calibration, settings, split, candidate.rounds, progress)
-    return walk.run()
+    def chosen(self, only: Callable[[str], bool] | None) -> _Choice:
+        """The candidate that agrees best with the parents' mean on rows it was not fitted on.
+
+        One in closed form is fitted again on all rows.
+        """
+        settings, rows = self.settings, self.calibration.rows
+        candidates = _candidates(self.plan, settings)
+        several = len(candidates) > 1 or settings.method == "features"
+        split = Split(holding=several or settings.temperature)
+        scores: dict[_Candidate, tuple[float, float]] = {}
+        best, walked = candidates[0], None
+        for candidate in candidates if split.holding else []:
+            tried = self.walked(candidate, split)
+            scores[candidate] = agreement(tried.outputs, tried.wanted, split, rows)
+            if scores[candidate] == max(scores.values()):
+                best, walked = candidate, tried
+        if settings.method == "features" and walked is not None:
+            features = Features(self.plan, self.calibration, settings, split)
+            trained = features.trained(walked.state, only, self.progress)
+            if trained is not None:
+                best = _Candidate("features", best.rounds)
+                walked = replace(walked, state=trained.state, outputs=trained.outputs)
+                scores[best] = agreement(walked.outputs, walked.wanted, split, rows)
+        last = last_layer(self.plan) if settings.temperature else None
+        temperature = None
+        if last is not None and walked is not None:
+            temperature = best_temperature(walked.outputs, walked.wanted, split, rows)
+        if walked is None or best.method != "features":
+            walked = self.walked(best, Split(holding=False))
+        if last is not None and temperature is not None:
+            walked = replace(walked, state=cooled(self.plan, walked.state, last, temperature))
+        named = {str(candidate): score[0] for candidate, score in scores.items()}
+        return _Choice(best, walked, split, named, temperature)

@@ -5,37 +5,48 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["PARTS", "Samples", "Split", "sampled"]
+__all__ = ["PARTS", "Samples", "Split", "part_of", "sampled"]
 
-# Of the rows a layer sees: those it is fitted on, and those that judge its ridge.
-PARTS = ("fit", "judge")
-
-# One row in five is held out.
+# Rows by their number in the data: of five the first three, the fourth and the last.
+PARTS = ("most", "fourth", "last")
 _EVERY = 5
 # Rows that are read at the same positions.
 _TOGETHER = 50
 
 
+def part_of(numbers: Tensor, part: str) -> Tensor:
+    """Whether rows of these numbers are in a part."""
+    place = numbers % _EVERY - (_EVERY - len(PARTS))
+    return place.clamp(min=0) == PARTS.index(part)
+
+
 @dataclass(frozen=True)
 class Split:
-    """Rows by their number in the data: those held out, those that judge a fit, and the others.
+    """What rows are used for.
 
-    With ``holding``, one row in five is held out for the choice among candidates. Of the others
-    one in four or five judges what the rest was fitted on.
+    With ``holding`` the last row of five is held out, for the choice among candidates, and the
+    fourth judges what the others were fitted on. Without, the last one judges.
     """
 
     holding: bool
 
-    def part(self, numbers: Tensor, name: str) -> Tensor:
-        """Whether each row is in a part: ``held``, ``judge`` or ``fit``."""
-        of = numbers % _EVERY
-        held = (of == _EVERY - 1) & self.holding
-        judge = of == (_EVERY - 2 if self.holding else _EVERY - 1)
-        return {"held": held, "judge": judge, "fit": ~held & ~judge, "seen": ~held}[name]
+    @property
+    def fitted(self) -> tuple[str, ...]:
+        """Parts that a layer is fitted on while its ridge is judged by another."""
+        return PARTS[:1] if self.holding else PARTS[:2]
+
+    @property
+    def judging(self) -> str:
+        """The part that judges a layer's ridge, and is fitted on afterwards."""
+        return PARTS[1] if self.holding else PARTS[2]
+
+    def seen(self, numbers: Tensor) -> Tensor:
+        """Whether rows are not held out."""
+        return ~part_of(numbers, PARTS[2]) if self.holding else torch.ones_like(numbers).bool()
 
     def held(self, rows: int) -> int:
         """How many of so many rows are held out."""
-        return rows // _EVERY if self.holding else 0
+        return rows - int(self.seen(torch.arange(rows)).sum())
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Samples:
 
 
 def sampled(
-    split: Split, part: str, batch: int, batches: int, sizes: tuple[int, int], limit: int, seed: int
+    part: str, batch: int, batches: int, sizes: tuple[int, int], limit: int, seed: int
 ) -> list[Samples]:
     """For each batch of ``batch`` rows the positions of one part, at most ``limit`` over all.
 
@@ -72,7 +83,7 @@ def sampled(
         for rows in torch.arange(count).split(_TOGETHER):
             places = torch.randperm(positions, generator=generator)[:each]
             kept = torch.rand(len(rows), generator=generator) < share
-            inside = split.part(rows + number * count, part) & kept
+            inside = part_of(rows + number * count, part) & kept
             if inside.any():
                 chunks.append((rows[inside], places))
         chosen.append(Samples(batch, tuple(chunks)))
