@@ -52,12 +52,13 @@ def counted() -> Derived:
 
 @pytest.fixture(scope="module", params=["test_vit", "resnet18", "densenet121"])
 def derived(request: pytest.FixtureRequest) -> Derived:
-    return _derive(timm.create_model(request.param), 1, 3, 160, 160)
+    shallow = {"block_config": (3, 3, 3, 3)} if request.param == "densenet121" else {}
+    return _derive(timm.create_model(request.param, **shallow), 2, 3, 160, 160)
 
 
 @pytest.fixture(scope="module")
 def vit() -> Derived:
-    return _derive(timm.create_model("test_vit"), 1, 3, 160, 160)
+    return _derive(timm.create_model("test_vit"), 2, 3, 160, 160)
 
 
 def _stated(graph: nx.MultiDiGraph, step: Step) -> nx.Graph:
@@ -186,7 +187,7 @@ def test_frozen_names_the_operator_and_the_way_to_it(counted: Derived) -> None:
     ],
 )
 def test_frozen_axes_of_a_resnet(parameter: str, axis: int, node: str, kind: str) -> None:
-    derived = _derive(timm.create_model("resnet18"), 1, 3, 64, 64)
+    derived = _derive(timm.create_model("resnet18"), 2, 3, 64, 64)
     (frozen,) = explain(derived, parameter, axis).axes[0].frozen
     assert (frozen.node, frozen.kind) == (node, kind)
     assert frozen.way[-1].target == node

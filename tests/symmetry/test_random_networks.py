@@ -16,6 +16,7 @@ from sample_models.random_networks import OPERATIONS, Program, Step
 from sample_models.random_programs import programs
 
 from zooalign.errors import SpecError
+from zooalign.graph.capture import captured_once
 from zooalign.symmetry import PermutationSpec, extract_spec, verify
 from zooalign.symmetry.spec_file import from_json, to_json
 
@@ -37,6 +38,7 @@ def _profile() -> settings:
     return settings.get_profile("networks" if asked in ("default", "ci") else asked)
 
 
+@captured_once()
 def _check(arguments: tuple[Any, ...]) -> PermutationSpec:
     torch.manual_seed(0)
     module = Program(*arguments)
