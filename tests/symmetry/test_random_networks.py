@@ -1,6 +1,6 @@
 """Random networks: whatever is composed, the spec that comes out verifies.
 
-In CI a hundred and fifty networks of each grammar, the same ones each time. To look for more, run
+In CI a hundred networks of each grammar, the same ones each time. To look for more, run
 with another profile:
 
     pytest tests/symmetry/test_random_networks.py --hypothesis-profile=thousands
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 _ALL = list(HealthCheck)
 
 settings.register_profile(
-    "networks", max_examples=150, deadline=None, derandomize=True, suppress_health_check=_ALL
+    "networks", max_examples=100, deadline=None, derandomize=True, suppress_health_check=_ALL
 )
 settings.register_profile(
     "thousands", max_examples=5000, deadline=None, suppress_health_check=_ALL, print_blob=True
