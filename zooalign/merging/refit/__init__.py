@@ -6,7 +6,15 @@ parents' outputs on unlabelled calibration data (least squares in closed form, o
 inputs), and further steps of gradient descent may pull the activations to the parents' mean.
 """
 
+from zooalign.merging.refit.partial import refit_partial
 from zooalign.merging.refit.refit import refit
 from zooalign.merging.refit.report import Method, RefitLayer, RefitResult, RefitSettings
 
-__all__ = ["Method", "RefitLayer", "RefitResult", "RefitSettings", "refit"]
+__all__ = [
+    "Method",
+    "RefitLayer",
+    "RefitResult",
+    "RefitSettings",
+    "refit",
+    "refit_partial",
+]

@@ -45,9 +45,9 @@ class Calibration:
         return next((x.device for x in tensors), torch.device("cpu"))
 
 
-def mean_of(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+def mean_of(values: Sequence[Tensor], shares: Sequence[float | Tensor]) -> Tensor:
     """The weighted mean of one value of each parent."""
-    return reduce(add, [share * value for share, value in zip(shares, values, strict=True)])
+    return reduce(add, [value * share for value, share in zip(values, shares, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,9 @@ from zooalign.progress import Progress, silent
 
 __all__ = ["Walk", "Walked"]
 
+# Weights that sum to less are none.
+_NOTHING = 1e-12
+
 
 @dataclass(frozen=True, eq=False)
 class Walked:
@@ -94,7 +97,8 @@ class Walk:
 
     def _call(self, node: fx.Node, known: Mapping[fx.Node, Any]) -> Any:
         changed = {n: self._changed[n] for n in node.all_input_nodes if n in self._changed}
-        return called(node, {**known, **changed}, None, self._calibration.device)
+        values = {**known, **changed} if changed else known
+        return called(node, values, None, self._calibration.device)
 
     def _parameters(self) -> list[tuple[fx.Node, str]]:
         names = self._plan.captured.parameters
@@ -123,7 +127,7 @@ class Walk:
                 f"the input or the output of the layer of '{product.name}' is not finite on the "
                 "calibration data. Check the weights and the data for NaN and infinity."
             )
-        start, ridge = self._start(fit), self._settings.ridge
+        start, ridge = self._start(fit, layer.shares), self._settings.ridge
         if ridge == "auto":
             ridge = best_ridge(most, judge, start, intercept)
         rounds = self._rounds if fit.chain.relu and self._settings.inputs == "merge" else 0
@@ -144,17 +148,16 @@ class Walk:
         )
         self._put(fit, solution)
 
-    def _start(self, fit: Fit) -> Tensor:
+    def _start(self, fit: Fit, shares: Sequence[Tensor]) -> Tensor:
         """The average as a matrix: behind the normalisation, if one is fitted with it."""
         product, norm = fit.product, fit.chain.norm
-        given = self._calibration
-        if norm is None:
-            return product.matrix(given.start[product.name]).double()
         total = torch.zeros(product.size, dtype=torch.float64, device=self._calibration.device)
-        for state, share in zip(given.parents, given.shares, strict=True):
-            std = (state[norm.variance].double() + norm.eps).sqrt()
-            scale = (state[str(norm.scale)].double() / std).reshape(product.size[0], 1, -1)
-            total += share * product.matrix(state[product.name]).double() * scale
+        for state, share in zip(self._calibration.parents, shares, strict=True):
+            factor = share.double()
+            if norm is not None:
+                std = (state[norm.variance].double() + norm.eps).sqrt()
+                factor = factor * (state[str(norm.scale)].double() / std).reshape(factor.shape)
+            total += factor[:, None, :] * product.matrix(state[product.name]).double()
         return total
 
     def _put(self, fit: Fit, solution: Solution) -> None:
@@ -211,9 +214,27 @@ class _Rows:
         values: Mapping[fx.Node, Sequence[Any]],
     ) -> None:
         self._fit, self._parents, self._values = fit, parents, values
-        self._shares, self._own = calibration.shares, settings.inputs == "own"
+        self._weights, self._own = calibration.shares, settings.inputs == "own"
         self._batches = range(len(calibration.batches))
         self._read = parents.read(fit)
+        self.shares = self._unit_shares()
+
+    def _unit_shares(self) -> list[Tensor]:
+        """The parents' weights for each output (g, o).
+
+        A unit that is zero on all rows is none of that parent's (it has fewer, and was padded): the
+        mean is over the others.
+        """
+        targets = list(zip(*self._read.targets.values(), strict=True))
+        dtype = targets[0][0].dtype
+        live = [torch.stack([y.ne(0).any(0) for y in of_one]).any(0) for of_one in targets]
+        total = sum(w * units.double() for w, units in zip(self._weights, live, strict=True))
+        assert isinstance(total, Tensor)  # there is a parent
+        missing = total.abs() < _NOTHING
+        return [
+            torch.where(missing, w, w * units / torch.where(missing, 1.0, total)).to(dtype)
+            for w, units in zip(self._weights, live, strict=True)
+        ]
 
     def sums(self, part: str) -> Sums:
         """Sums over the rows of a part."""
@@ -222,11 +243,11 @@ class _Rows:
             targets = self._read.targets[part, batch]
             inputs = self._read.inputs[part, batch]
             if self._own:
-                of_each = zip(inputs, targets, self._shares, strict=True)
+                of_each = zip(inputs, targets, self._weights, strict=True)
                 sums += [Sums.of(x, y, share) for x, y, share in of_each]
                 continue
-            rows = mean_of(inputs, self._shares) if inputs else self._inputs(part, batch)
-            wanted = mean_of(targets, self._shares) - self._other(part, batch)
+            rows = mean_of(inputs, self._weights) if inputs else self._inputs(part, batch)
+            wanted = mean_of(targets, self.shares) - self._other(part, batch)
             sums.append(Sums.of(rows, wanted))
         return reduce(add, sums)
 
@@ -234,7 +255,7 @@ class _Rows:
         """The rows of some parts, with what is wanted behind the ReLU."""
         keys = [(part, batch) for part in parts for batch in self._batches]
         behind = [
-            mean_of([y.clamp(min=0) for y in self._read.targets[key]], self._shares) for key in keys
+            mean_of([y.clamp(min=0) for y in self._read.targets[key]], self.shares) for key in keys
         ]
         inputs, other = [self._inputs(*key) for key in keys], [self._other(*key) for key in keys]
         return ReluRows(torch.cat(inputs), torch.cat(other), torch.cat(behind))
