@@ -16,6 +16,7 @@ COMMANDS = (
     "barrier",
     "connectivity",
     "merge",
+    "run",
     "check",
     "reproduce",
     "apply",

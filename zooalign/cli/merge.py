@@ -22,7 +22,7 @@ __all__ = ["command"]
 @click.command("merge", short_help="Align models to the first one and average them.")
 @click.argument("references", type=PATH, metavar="A B [C ...]", nargs=-1, required=True)
 @REQUIRED_OUTPUT
-@settings_options(MergeSettings)
+@settings_options(MergeSettings, without=["combine"])
 @formatted
 def command(references: tuple[str, ...], output: str, settings: MergeSettings) -> Output:
     """Align B, ... to A, average all weights and write the merged model to DIR."""

@@ -16,7 +16,7 @@ from zooalign.errors import SpecError, ZooalignWarning
 from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import capture
 from zooalign.graph.lazy_state import State, device_of, float_state
-from zooalign.merging.interpolate import LazyAverage
+from zooalign.merging.combine import Combination, combined
 from zooalign.merging.layers import find_layers
 from zooalign.merging.repair import repair as repair_units
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
@@ -70,13 +70,14 @@ def merge_states(
     states: Sequence[State],
     permutations: Sequence[Permutation],
     *,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | Combination | None = None,
     data: Iterable[object] | None = None,
     correction: Correction = Correction(),
 ) -> MergedState:
     """Average state dicts, each under its permutation, and correct what averaging breaks.
 
-    Calibration ``data`` is read several times; without it nothing is corrected.
+    ``weights`` may also be another way to combine them. Calibration ``data`` is read several times;
+    without it nothing is corrected.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def merge_states(
         As for :func:`~zooalign.merging.interpolate.average` and what corrects.
     """
     parents = [Permuted(spec, p, state) for p, state in zip(permutations, states, strict=True)]
-    average = LazyAverage(parents, weights)
+    average = combined(parents, weights)
     running = has_running_statistics(module)
     wanted = correction.reset if running else correction.repair
     if data is None or not wanted:

@@ -11,6 +11,7 @@ from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import float_state
 from zooalign.matching.many import require_way
+from zooalign.merging.combine import Combination
 from zooalign.merging.evaluate import evaluate as score_of
 from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, merge_states
@@ -137,7 +138,7 @@ def merge_models(
             family.spec,
             [member.state for member in family.members],
             [family.spec.identity(), *(one.permutation for one in aligned)],
-            weights=settings.weights,
+            weights=_combination(settings) or settings.weights,
             data=None if calibration is None else FullBatches(calibration),
             correction=Correction(settings.reset, settings.repair, settings.device),
         )
@@ -180,6 +181,10 @@ def _require_possible(references: Sequence[str], settings: MergeSettings) -> Non
     require_data(settings.method, settings.data)
     if settings.repair and settings.data is None:
         raise DataError("REPAIR measures activations and needs data: add --data")
+
+
+def _combination(settings: MergeSettings) -> Combination | None:
+    return None if settings.combine is None else Combination.from_json(settings.combine)
 
 
 def _require_equal_dtypes(family: Family) -> None:

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from zooalign.errors import SpecError, ZooalignWarning
-from zooalign.pipelines.align import align_models
-from zooalign.pipelines.merge import merge_models
+from zooalign.pipelines.align import AlignReport, align_models
+from zooalign.pipelines.merge import MergeReport, merge_models
 from zooalign.pipelines.same_files import Difference, compare_files
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
@@ -22,7 +22,7 @@ from zooalign.release.opened import OpenedRelease, open_release
 from zooalign.release.provenance import Provenance, versions
 from zooalign.release.settings import AlignSettings, MergeSettings, ReproduceSettings
 
-__all__ = ["ReproduceReport", "reproduce", "reproduce_opened"]
+__all__ = ["ReproduceReport", "reproduce", "reproduce_opened", "run_recorded"]
 
 _Kind = TypeVar("_Kind", AlignSettings, MergeSettings)
 _TITLE = re.compile(r"^# (?P<title>[^\s/\\.][^/\\\n]*)$", re.MULTILINE)
@@ -98,14 +98,13 @@ def reproduce_opened(
     if problem is not None:
         raise SpecError(f"{release.reference}: {layout.PROVENANCE} cannot be followed: {problem}")
     recorded = release.provenance
-    _require_no_code(recorded, settings.allow_code)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / _title(release)
         root = settings.root
         place = contextlib.chdir(root) if root is not None else contextlib.nullcontext()
         with place, warnings.catch_warnings():
             warnings.simplefilter("ignore", ZooalignWarning)
-            _run(recorded, str(output), settings, progress)
+            run_recorded(recorded, str(output), settings, progress)
         renamed = {s.pinned.removeprefix("hub:"): s.reference for s in recorded.sources}
         files = compare_files(release, output, renamed)
     here = versions()
@@ -123,16 +122,24 @@ def reproduce_opened(
     )
 
 
-def _run(
-    recorded: Provenance, output: str, settings: ReproduceSettings, progress: Progress
-) -> None:
+def run_recorded(
+    recorded: Provenance, output: str, settings: ReproduceSettings, progress: Progress = silent
+) -> AlignReport | MergeReport:
+    """Do a recorded operation again, into ``output``.
+
+    Raises
+    ------
+    SpecError
+        If the record asks for what is not allowed.
+    """
+    _require_no_code(recorded, settings.allow_code)
     references = [source.pinned for source in recorded.sources]
     arguments: dict[str, Any] = {"command": recorded.command, "progress": progress}
     if recorded.operation == "align":
         again = _settings(recorded, AlignSettings, settings)
-        align_models(references[0], references[1], output, again, **arguments)
-    else:
-        merge_models(references, output, _settings(recorded, MergeSettings, settings), **arguments)
+        return align_models(references[0], references[1], output, again, **arguments)
+    merging = _settings(recorded, MergeSettings, settings)
+    return merge_models(references, output, merging, **arguments)
 
 
 def _settings(recorded: Provenance, kind: type[_Kind], settings: ReproduceSettings) -> _Kind:
@@ -145,7 +152,7 @@ def _settings(recorded: Provenance, kind: type[_Kind], settings: ReproduceSettin
         "repair": recorded.statistics == "repaired",
         "method": recorded.method,
         "seed": recorded.seed,
-        "weights": recorded.weights,
+        "weights": recorded.weights if recorded.combination is None else None,
         "data": None if data is None else data.reference,
         "loading": {} if data is None else {"batch_size": data.batch_size, "limit": data.limit},
     }

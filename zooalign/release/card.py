@@ -109,8 +109,12 @@ def _summary(provenance: Provenance) -> str:
             f"`{target}`."
         )
     weights = ", ".join(f"{w:.3g}" for w in provenance.weights or ())
+    combination = provenance.combination
+    what = (
+        f"average (weights {weights})" if combination is None else f"`{combination.method}` merge"
+    )
     return (
-        f"The average (weights {weights}) of {len(provenance.sources)} networks of architecture "
+        f"The {what} of {len(provenance.sources)} networks of architecture "
         f"{name}, with units reordered to match the first one's ({how}). "
         + {
             "reset": "Running statistics were recomputed on calibration data.",

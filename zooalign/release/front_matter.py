@@ -7,7 +7,7 @@ import yaml
 
 from zooalign.errors import SpecError
 
-__all__ = ["body_of", "read_metadata"]
+__all__ = ["PlainLoader", "body_of", "read_metadata"]
 
 # What the hub's client takes for the block.
 _BLOCK = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(\r\n|\n|$))")
@@ -17,16 +17,18 @@ _MAX_CARD = 5_000_000
 _MAX_DEPTH = 50
 
 
-class _Plain(yaml.SafeLoader):
+class PlainLoader(yaml.SafeLoader):
     """Values only: no aliases, which make a few lines into gigabytes, and no key twice."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node; YAMLError for an alias."""
         if self.check_event(yaml.events.AliasEvent):
             event = self.peek_event()
             raise yaml.YAMLError(f"line {event.start_mark.line + 1}: aliases (*name) are not read")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """A mapping; YAMLError for a key that is there twice, or no scalar."""
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -57,7 +59,7 @@ def read_metadata(text: str) -> dict[str, Any]:
     if _bracket_depth(block) > _MAX_DEPTH:
         raise SpecError(f"its metadata cannot be read: brackets are nested over {_MAX_DEPTH} deep")
     try:
-        metadata = yaml.load(block, Loader=_Plain)
+        metadata = yaml.load(block, Loader=PlainLoader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SpecError(f"its metadata cannot be read: {reason[:300]}") from error

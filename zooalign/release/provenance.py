@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from zooalign.errors import SpecError, ZooalignWarning
+from zooalign.errors import MergeError, SpecError, ZooalignWarning
 from zooalign.matching.solvers import told
+from zooalign.merging.combine import Combination
 from zooalign.merging.curve import Barrier
 from zooalign.release.sources import Source
 
@@ -175,8 +176,18 @@ class Provenance:
     command: str | None
     settings: Mapping[str, Plain | Mapping[str, Plain]] = field(default_factory=dict)
 
+    @property
+    def combination(self) -> Combination | None:
+        """How the sources were combined, where that was not an average; MergeError if malformed."""
+        recorded = self.settings.get("combine")
+        return None if recorded is None else Combination.from_json(str(recorded))
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "stale_statistics", self.statistics == "stale")
+        try:
+            _ = self.combination
+        except MergeError as error:
+            raise ValueError(str(error)) from error
         if self.operation == "merge" and len(self.weights or ()) != len(self.sources):
             raise ValueError("a merge has one weight per source")
         if any(not 0 < a.source < len(self.sources) for a in self.alignments) or not self.sources:

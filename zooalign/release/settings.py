@@ -23,6 +23,7 @@ __all__ = [
     "OpenSettings",
     "PublishSettings",
     "ReproduceSettings",
+    "RunSettings",
     "VerifySettings",
 ]
 
@@ -186,7 +187,8 @@ class MergeSettings(AlignSettings):
 
     ``weights`` are divided by their sum. ``through`` is ``reference`` (each model is matched to
     the first alone) or one of :data:`zooalign.matching.many.WAYS` (all at once, by
-    ``activation`` or ``weight``, to the order of the first one's units).
+    ``activation`` or ``weight``, to the order of the first one's units). ``combine`` is a
+    :class:`~zooalign.merging.combine.Combination` as JSON, in place of weights; recipes set it.
     """
 
     method: Annotated[str, _method("none")] = DEFAULT_METHOD
@@ -210,12 +212,15 @@ class MergeSettings(AlignSettings):
     repair: Annotated[
         bool, option("Apply REPAIR to layers not followed by a normalisation layer.")
     ] = False
+    combine: str | None = None
 
     recorded: ClassVar[tuple[str, ...]] = (*AlignSettings.recorded, "reset", "repair")
 
     def record(self) -> dict[str, Any]:
         """As of an alignment; ``through`` is left out where it is the default."""
-        return super().record() | ({} if self.through == "reference" else {"through": self.through})
+        through = {} if self.through == "reference" else {"through": self.through}
+        combine = {} if self.combine is None else {"combine": self.combine}
+        return super().record() | through | combine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,6 +376,22 @@ class ReproduceSettings:
     device: Annotated[
         str | None, option("Device to run on instead of the recorded one.", metavar="NAME")
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Settings of running a recipe; ``output`` is by default the recipe's."""
+
+    output: Annotated[
+        str | None,
+        option("Directory to write [default: the recipe's].", flag="-o/--output", metavar="DIR"),
+    ] = None
+    overwrite: Overwrite = False
+    dry_run: DryRun = False
+    allow_code: Annotated[
+        bool, option("Run the Python code that the recipe names (py: references).")
+    ] = False
+    allow_pickle: AllowPickle = False
 
 
 @dataclass(frozen=True, kw_only=True)

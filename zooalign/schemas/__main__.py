@@ -20,6 +20,8 @@ from zooalign.pipelines.merge import MergeResult
 from zooalign.pipelines.reproduce import ReproduceReport
 from zooalign.pipelines.spec import PermutationFile, SpecFile, SpecResult, VerifyResult
 from zooalign.publish.publish import PublishReport
+from zooalign.recipes.recipe import Recipe
+from zooalign.recipes.run import RunResult
 from zooalign.release.curves import CurvesFile
 from zooalign.release.provenance import Provenance
 from zooalign.release.results import json_text
@@ -41,6 +43,8 @@ TYPES: Mapping[str, Any] = {
     "plugins": PluginsResult,
     "publish": PublishReport,
     "reproduce": ReproduceReport,
+    "run": RunResult,
+    "recipe.file": Recipe,
     "spec": SpecResult,
     "verify": VerifyResult,
     "barrier.file": CurvesFile,

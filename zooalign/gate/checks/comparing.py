@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from zooalign.gate.findings import Problem
-from zooalign.merging.interpolate import LazyAverage
+from zooalign.merging.combine import combined
 from zooalign.release.opened import OpenedRelease, Parent
 from zooalign.symmetry import Permuted
 from zooalign.symmetry.same_function import Comparison
@@ -57,7 +57,8 @@ def expected_state(release: OpenedRelease) -> Mapping[str, Tensor] | None:
         return None
     if release.provenance.operation == "align":
         return states[0]
-    return LazyAverage(states, release.provenance.weights)
+    combination = release.provenance.combination
+    return combined(states, release.provenance.weights if combination is None else combination)
 
 
 def same_bytes(a: Tensor, b: Tensor) -> bool:

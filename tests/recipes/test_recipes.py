@@ -1,0 +1,173 @@
+"""Recipes: merge, gate and publish by one file; a release's provenance is one."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from cli_calls import Call, in_process, listing
+from documented_fields import documented
+from everyday_nets import mlp, write_networks
+from released_pairs import weights
+from safetensors.torch import load_file, save_file
+from served_hub import served_hub
+
+import zooalign
+from zooalign.errors import MergeError
+from zooalign.merging.combine import METHODS
+from zooalign.recipes.recipe import RecipeError, read_recipe
+from zooalign.schemas import load_schema
+
+pytestmark = pytest.mark.slow
+MLP = "py:everyday_nets:mlp?input=6"
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    return in_process(capsys)
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: three networks, the last one the first in another order of units."""
+    write_networks(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    state = load_file("mlp0.safetensors")
+    spec = zooalign.extract_spec(mlp(), torch.zeros(2, 6))
+    moved = spec.apply(spec.random(5), state)
+    save_file({name: tensor.contiguous() for name, tensor in moved.items()}, "moved.safetensors")
+    return tmp_path
+
+
+PARAMETERS = {
+    "linear": {"weight": 0.5},
+    "slerp": {"t": [0.2, 0.6]},
+    "task_arithmetic": {"weight": 0.4},
+    "ties": {"weight": 0.4, "density": 0.5},
+    "dare_ties": {"weight": 0.4, "density": 0.5},
+}
+
+
+def recipe(method: str, *models: str, **more: object) -> str:
+    base = {} if method == "linear" else {"base_model": models[0]}
+    entries = [{"model": model} for model in models]
+    content = {"merge_method": method, "models": entries, "parameters": PARAMETERS[method]}
+    Path("recipe.yaml").write_text(yaml.safe_dump({**content, **base, "architecture": MLP, **more}))
+    return "recipe.yaml"
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_is_checked_and_made_again(call: Call, work: Path, method: str) -> None:
+    """The gate recomputes every tensor from the models; the provenance gives the same bytes."""
+    models = [f"mlp{n}.safetensors" for n in (0, 1)]
+    if method not in ("linear", "slerp"):
+        models.append("moved.safetensors")
+    path = recipe(method, *models, gate={}, align="weight", dtype="float32")
+    run = ("run", path, "-o", "out", "--allow-code")
+    done = call(*run, "--format", "json")
+    assert done.code == 0, done.out + done.err
+    assert set(done.json) == documented("run")
+    checked = done.json["check"]
+    assert checked["ok"] and "parent.bytes" in checked["checks"]
+    assert {finding["id"] for finding in checked["findings"]} == {"card.licence"}  # none stated
+    assert len(done.json["merge"]["aligned"]) == len(models) - 1
+    again = work / "again"
+    again.mkdir()
+    record = "out/zooalign/provenance.json"
+    assert call("run", record, "-o", str(again / "out")).code == 2  # it names code
+    assert call("run", record, "-o", str(again / "out"), "--allow-code").code == 0
+    assert listing(again / "out") == listing(work / "out")
+    for name in listing(work / "out"):
+        if (work / "out" / name).is_file():
+            assert (again / "out" / name).read_bytes() == (work / "out" / name).read_bytes(), name
+    assert call("reproduce", "out", "--allow-code").code == 0
+
+
+def test_with_align_units_correspond(call: Call) -> None:
+    models = ("mlp0.safetensors", "moved.safetensors")
+    assert call("run", recipe("linear", *models), "-o", "as_is", "--allow-code").code == 0
+    aligned = recipe("linear", *models, align={"method": "weight", "options": {"starts": 2}})
+    assert call("run", aligned, "-o", "aligned", "--allow-code").code == 0
+    first = load_file("mlp0.safetensors")
+    assert all(torch.allclose(weights("aligned")[n], first[n]) for n in first)
+    assert not all(torch.allclose(weights("as_is")[n], first[n]) for n in first)
+
+
+def test_to_a_hub(call: Call, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = recipe(
+        "linear",
+        *("mlp0.safetensors", "mlp1.safetensors"),
+        output="out",
+        data="py:everyday_nets:classes",
+        evaluate="py:everyday_nets:classes?seed=1",
+        alphas=3,
+        publish={"to": "tester/mlp"},
+    )
+    refused = call("run", path)
+    assert refused.code == 2 and "--allow-code" in refused.err and not (work / "out").exists()
+    with served_hub(monkeypatch, work / "cache") as hub:
+        dry = call("run", path, "--allow-code", "--dry-run")
+        assert dry.code == 0 and not (work / "out").exists(), dry.err
+        done = call("run", path, "--allow-code", "--format", "json")
+        assert done.code == 0 and done.json["published"]["verified"], done.err
+        assert "model.safetensors" in hub.files("tester/mlp", done.json["published"]["commit"])
+    assert done.json["merge"]["score"]["measures"] == ["cross-entropy", "accuracy"]
+    record = json.loads(Path("out/zooalign/provenance.json").read_text())
+    assert record["command"] == "zooalign run recipe.yaml --allow-code --format json"
+
+
+GOOD = """merge_method: ties
+base_model: ./base
+models:
+  - model: ./a
+    parameters:
+      weight: 0.5
+parameters:
+  density: 0.5
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("merge_method: ties", "merge_method: tise", 1, "there are linear"),
+        ("base_model: ./base", "base_mdel: ./base", 2, "did you mean base_model?"),
+        ("  - model: ./a", "  - modle: ./a", 4, "did you mean model?"),
+        ("      weight: 0.5", "      wieght: 0.5", 6, "no parameter 'wieght'"),
+        ("      weight: 0.5", "      weight: [", 8, "not YAML"),
+        ("parameters:\n  density: 0.5", "alphas: many", 7, "alphas: Expected `int`"),
+        ("parameters:\n  density: 0.5", "align:\n  methd: x", 8, "did you mean method?"),
+        ("parameters:\n  density: 0.5", "slices: [1]", 7, "give models"),
+        ("parameters:\n  density: 0.5", "tokenizer_source: union", 7, "no tokenizer|not built"),
+        ("parameters:\n  density: 0.5", "seed: 1\nseed: 2", 8, "there twice"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(old: str, new: str, line: int, says: str) -> None:
+    path = Path("bad.yaml")
+    path.write_text(GOOD)
+    assert read_recipe(path).references == ["./base", "./a"]
+    assert old in GOOD
+    path.write_text(GOOD.replace(old, new))
+    with pytest.raises(RecipeError, match=says) as caught:
+        read_recipe(path)
+    assert f":{line}:" in str(caught.value) or f"line {line}" in str(caught.value)
+
+
+def test_a_dtype_that_would_have_to_be_converted(call: Call) -> None:
+    path = recipe("linear", "mlp0.safetensors", "mlp1.safetensors", dtype="bfloat16")
+    done = call("run", path, "-o", "out", "--allow-code")
+    assert done.code == 2 and "stored in float32" in done.err
+
+
+def test_the_schema_is_that_of_the_reader() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(load_schema("recipe.file"))
+    validator.validate(yaml.safe_load(GOOD))
+    for wrong in ("base_mdel: x", "alphas: many", "models: []\ngate: 3"):
+        assert list(validator.iter_errors(yaml.safe_load(f"{GOOD}{wrong}\n"))), wrong
+
+
+def test_a_record_of_another_way_is_refused(work: Path) -> None:
+    with pytest.raises(MergeError):
+        read_recipe(work / "none.yaml")

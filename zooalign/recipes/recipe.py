@@ -1,0 +1,257 @@
+"""The recipe: its fields, and reading it with the line of what is wrong."""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from zooalign.errors import DataError, MergeError
+from zooalign.merging.combine import Combination
+from zooalign.release.front_matter import PlainLoader
+from zooalign.release.settings import Loading, Measuring, MergeSettings
+
+__all__ = ["Recipe", "RecipeError", "read_recipe"]
+
+_MOST_BYTES = 1_000_000
+# What mergekit's configurations may have besides, and what is said of it.
+_NOT_HERE = {
+    "slices": "layers of several models stacked are not merged here; give models",
+    "modules": "parts of a model are not merged separately here; give models",
+    "tokenizer": "a tokenizer is not built here; the output has that of the base or first model",
+    "chat_template": "the output keeps the chat template of the base or first model",
+}
+
+
+class RecipeError(MergeError):
+    """A recipe cannot be read; the message begins with the file and the line."""
+
+
+class ModelEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A model, and its parameters of the merge method."""
+
+    model: str
+    parameters: dict[str, Any] = {}
+
+
+class AlignEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How units are matched to those of the base model, or else of the first."""
+
+    method: str = "auto"
+    options: dict[str, Any] = {}
+    through: str = "reference"
+
+
+class GateEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The release gate on the output; ``parents`` recomputes the weights from the models."""
+
+    policy: str | None = None
+    parents: bool = True
+
+
+class PublishEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Where the output is published, once it has passed the gate."""
+
+    to: str
+    private: bool = False
+    pull_request: bool = False
+    message: str | None = None
+
+
+class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A merge from models to a hub.
+
+    ``merge_method``, ``models``, ``base_model``, ``parameters``, ``dtype`` are those of mergekit's
+    configurations; the others are zooalign's.
+
+    Attributes
+    ----------
+    merge_method, models, base_model, parameters:
+        See :class:`~zooalign.merging.combine.Combination`.
+    dtype:
+        What the models are stored in: nothing is converted.
+    architecture:
+        As ``--model``.
+    align:
+        A matching method, or a table; without it nothing is aligned.
+    data, evaluate, reset, repair, loss, metric, alphas, batch_size, limit, seed, device:
+        As the options of ``zooalign merge``.
+    output:
+        The directory to write, unless ``-o`` names another.
+    gate, publish:
+        What follows the merge.
+    """
+
+    merge_method: str
+    models: list[ModelEntry]
+    base_model: str | None = None
+    parameters: dict[str, Any] = {}
+    dtype: str | None = None
+    out_dtype: str | None = None
+    tokenizer_source: str | None = None
+    architecture: str | None = None
+    align: str | AlignEntry | None = None
+    data: str | None = None
+    evaluate: str | None = None
+    reset: bool = True
+    repair: bool = False
+    loss: str = "task"
+    metric: str = "task"
+    alphas: int = 25
+    batch_size: int = 128
+    limit: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+    output: str | None = None
+    gate: GateEntry | None = None
+    publish: PublishEntry | None = None
+
+    @property
+    def references(self) -> list[str]:
+        """The models, the base first: the others are aligned to it."""
+        listed = [entry.model for entry in self.models]
+        if self.base_model is None:
+            return listed
+        return [self.base_model, *(name for name in listed if name != self.base_model)]
+
+    @property
+    def alignment(self) -> AlignEntry:
+        """How units are matched."""
+        if isinstance(self.align, AlignEntry):
+            return self.align
+        return AlignEntry(method=self.align or "none")
+
+    @property
+    def combination(self) -> Combination:
+        """How the models are combined."""
+        given = {entry.model: entry.parameters for entry in self.models}
+        return Combination(
+            self.merge_method,
+            None if self.base_model is None else 0,
+            self.parameters,
+            tuple(given.get(name, {}) for name in self.references),
+            self.seed,
+        )
+
+    @property
+    def settings(self) -> MergeSettings:
+        """The settings of the merge."""
+        align = self.alignment
+        return MergeSettings(
+            model=self.architecture,
+            method=align.method,
+            options=align.options,
+            through=align.through,
+            data=self.data,
+            evaluate=self.evaluate,
+            reset=self.reset,
+            repair=self.repair,
+            alphas=self.alphas,
+            loading=Loading(self.batch_size, self.limit),
+            measuring=Measuring(self.loss, self.metric),
+            seed=self.seed,
+            device=self.device,
+            combine=self.combination.to_json(),
+        )
+
+    @property
+    def code(self) -> Iterator[str]:
+        """References of Python code that it would run."""
+        for text in (*self.references, self.architecture, self.data, self.evaluate):
+            if text is not None and text.startswith("py:"):
+                yield text
+        yield from (text for text in (self.loss, self.metric) if text.startswith("py:"))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe, or a configuration of mergekit.
+
+    Raises
+    ------
+    RecipeError
+        With the line, where it is not YAML, has an unknown key, a value of another type, a method
+        or parameter that does not exist, or something of mergekit's that is not done here.
+    """
+    text = _text(path)
+    try:
+        loader = PlainLoader(text)
+        node = loader.get_single_node()
+        content = loader.construct_document(node) if node is not None else None
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = path if mark is None else f"{path}:{mark.line + 1}"
+        reason = getattr(error, "problem", None) or error
+        raise RecipeError(f"{place}: is not YAML: {' '.join(str(reason).split())}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: is not a recipe: a mapping with merge_method and models")
+    lines = dict(_lines(node, ()))
+    for key, reason in _NOT_HERE.items():
+        if content.get(key) is not None:
+            raise RecipeError(f"{path}:{lines[(key,)]}: {key}: {reason}")
+    try:
+        recipe = msgspec.convert(content, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(_explained(path, str(error), lines)) from None
+    at = lines.get(("merge_method",), 1)
+    try:
+        _ = recipe.combination
+    except (MergeError, DataError) as error:
+        raise RecipeError(
+            f"{path}:{lines.get(_place_of(str(error), lines), at)}: {error}"
+        ) from None
+    if recipe.tokenizer_source not in (None, "base"):
+        line = lines[("tokenizer_source",)]
+        raise RecipeError(f"{path}:{line}: tokenizer_source: {_NOT_HERE['tokenizer']}")
+    return recipe
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise RecipeError(f"{path}: has more than {_MOST_BYTES} bytes, so it is no recipe")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RecipeError(f"{path}: is not text: {error}") from error
+
+
+def _lines(node: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    """Where every key and item stands, by its path, counted from 1."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            yield inner, key.start_mark.line + 1
+            yield from _lines(value, inner)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield (*path, index), item.start_mark.line + 1
+            yield from _lines(item, (*path, index))
+
+
+def _explained(path: Path, message: str, lines: Mapping[tuple[str | int, ...], int]) -> str:
+    """A message of msgspec with the line, and with the key that was probably meant."""
+    reason, _, where = message.partition(" - at ")
+    parts = re.findall(r"\.(\w+)|\[(\d+)\]", where.strip("`"))
+    place = tuple(name or int(index) for name, index in parts)
+    unknown = re.search(r"unknown field `(.+)`", reason)
+    if unknown is not None:
+        place = (*place, unknown[1])
+        known = {0: Recipe, 2: ModelEntry}.get(len(place) - 1)
+        table = {"align": AlignEntry, "gate": GateEntry, "publish": PublishEntry}
+        known = table.get(str(place[0])) if len(place) == 2 else known
+        near = get_close_matches(unknown[1], known.__struct_fields__, n=1) if known else []
+        reason = f"there is no key '{unknown[1]}'" + (f"; did you mean {near[0]}?" if near else "")
+    line = lines.get(place) or lines.get(place[:-1], 1)
+    name = ".".join(str(part) for part in place if part != (unknown and unknown[1]))
+    return f"{path}:{line}: {f'{name}: ' if name else ''}{reason}"
+
+
+def _place_of(message: str, lines: Mapping[tuple[str | int, ...], int]) -> tuple[str | int, ...]:
+    """The path of the parameter that a message quotes."""
+    quoted = re.search(r"parameter '(\w+)'", message)
+    found = [path for path in lines if quoted and path[-1] == quoted[1]]
+    return found[0] if found else ("merge_method",)
