@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from zooalign.errors import MergeError
+from zooalign.merging.drawing import figure_of
 from zooalign.text import html_table
 
 __all__ = [
@@ -204,8 +205,6 @@ class BarrierCurve(CurveFields):
         MergeError
             If matplotlib is not installed.
         """
-        from zooalign.merging.plot import figure_of
-
         return figure_of({"": self}, ax)
 
     @property

@@ -4,25 +4,24 @@ import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from zooalign.errors import CheckpointError, MergeError
-from zooalign.merging.curve import BarrierCurve, excess
+from zooalign.merging.curve import BarrierCurve
+from zooalign.merging.drawing import (
+    ENDS,
+    NO_MATPLOTLIB,
+    Axes,
+    Canvas,
+    draw_curves,
+    finish,
+    line,
+    plain,
+)
 from zooalign.merging.simplex import Simplex
 from zooalign.zoo.files import atomic_write
 
-__all__ = ["figure_of", "plot_barrier", "plot_lines", "plot_simplex"]
+__all__ = ["plot_barrier", "plot_lines", "plot_simplex"]
 
-# Of matplotlib, which is an optional dependency without types.
-Axes = Any
-Canvas = Any
-
-# Okabe and Ito's palette, told apart in all common forms of colour blindness; markers and
-# dashes carry the same information once more.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_ENDS = ("the first network", "the second")
-_NO_MATPLOTLIB = "plots need matplotlib, which is not installed: pip install 'zooalign[plot]'"
 # Of an equilateral triangle with sides of 1.
 _HEIGHT = 3**0.5 / 2
 
@@ -31,7 +30,7 @@ def plot_barrier(
     curves: Mapping[str, BarrierCurve],
     path: str | os.PathLike[str],
     *,
-    ends: tuple[str, str] = _ENDS,
+    ends: tuple[str, str] = ENDS,
     title: str = "",
 ) -> Path:
     """Draw loss and error along the line between two networks, one curve a label.
@@ -72,63 +71,9 @@ def plot_barrier(
         for axes, quantity in zip(subplots, panels, strict=True):
             draw_curves(axes, curves, quantity, ends)
         if title:
-            figure.suptitle(_plain(title), fontsize=10)
+            figure.suptitle(plain(title), fontsize=10)
 
     return _save_figure(draw, path, len(panels), (5.2 * len(panels), 4.2))
-
-
-def figure_of(curves: Mapping[str, BarrierCurve], ax: Axes = None) -> Canvas:
-    """A figure of curves by label, for notebooks; ``ax`` takes the loss alone."""
-    if ax is not None:
-        draw_curves(ax, curves, "loss", _ENDS)
-        return ax.figure
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MergeError(_NO_MATPLOTLIB) from error
-    panels = ["loss", *(["error"] if any(c.error is not None for c in curves.values()) else [])]
-    figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
-    for axes, quantity in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        draw_curves(axes, curves, quantity, _ENDS)
-    return figure
-
-
-def draw_curves(
-    axes: Axes, curves: Mapping[str, BarrierCurve], quantity: str, ends: tuple[str, str]
-) -> None:
-    """Draw one quantity (``loss`` or ``error``) of curves on axes of matplotlib."""
-    for number, (label, curve) in enumerate(curves.items()):
-        sets = [(curve.train, "-", " (train)" if curve.test else "")]
-        if curve.test is not None:
-            sets.append((curve.test, "--", " (test)"))
-        for scores, dashes, suffix in sets:
-            values = scores.quantities.get(quantity)
-            if values is None:
-                continue
-            barrier = excess(curve.alphas, values).over_line
-            text = f"{_plain(label)}{suffix}: barrier {barrier:.3g}".lstrip(": ")
-            fill = "none" if dashes == "--" else None
-            _line(
-                axes,
-                number,
-                curve.alphas,
-                values,
-                text,
-                linestyle=dashes,
-                markerfacecolor=fill,
-            )
-    axes.set_xlabel(f"α, from {_plain(ends[0])} (0) to {_plain(ends[1])} (1)")
-    names = {curve.names[quantity] for curve in curves.values()}
-    axes.set_ylabel(names.pop() if len(names) == 1 else quantity)
-    axes.set_xlim(-0.02, 1.02)
-    low, high = axes.get_ylim()
-    if quantity == "error":
-        axes.set_ylim(0.0, max(high, 0.05))
-    elif low > 0 and low < 0.5 * high:
-        axes.set_ylim(0.0, high)
-    _finish(axes, fontsize=9, handlelength=2.6)
 
 
 def plot_simplex(
@@ -170,9 +115,9 @@ def plot_simplex(
             axes.plot([0, 1, 0.5, 0], [0, 0, _HEIGHT, 0], color="black", linewidth=0.8)
             corners = ((0, -0.05), (1, -0.05), (0.5, _HEIGHT + 0.04))
             for text, at in zip(labels, corners, strict=True):
-                axes.text(*at, _plain(text), ha="center", va="center", fontsize=9)
+                axes.text(*at, plain(text), ha="center", va="center", fontsize=9)
             over = simplex.barrier[name].over_line
-            axes.set_title(f"{_plain(title)}: {name} barrier {over:.3g}", fontsize=10, pad=18)
+            axes.set_title(f"{plain(title)}: {name} barrier {over:.3g}", fontsize=10, pad=18)
             axes.set_aspect("equal")
             axes.set_axis_off()
         figure.colorbar(filled, ax=list(subplots), label=name, shrink=0.8, ticks=MaxNLocator(6))
@@ -211,7 +156,7 @@ def plot_lines(
             for number, (label, points) in enumerate(lines.items()):
                 at = [point for point, _ in points]
                 means = [sum(values) / len(values) for _, values in points]
-                colour = _line(axes, number, at, means, _plain(label))
+                colour = line(axes, number, at, means, plain(label))
                 least, most = ([f(values) for _, values in points] for f in (min, max))
                 axes.fill_between(at, least, most, color=colour, alpha=0.15, linewidth=0)
             if logarithmic:
@@ -221,30 +166,9 @@ def plot_lines(
                 axes.minorticks_off()
             axes.set_xlabel(x)
             axes.set_ylabel(quantity)
-            _finish(axes, fontsize=8, ncols=2)
+            finish(axes, fontsize=8, ncols=2)
 
     return _save_figure(draw, path, len(panels), (5.4 * len(panels), 4.4))
-
-
-def _line(
-    axes: Axes, number: int, x: Sequence[float], y: Sequence[float], label: str, **style: Any
-) -> str:
-    """Draw a line in the colour and with the marker of its number; the colour."""
-    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-    axes.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1.6, label=label, **style)
-    return colour
-
-
-def _finish(axes: Axes, **legend: Any) -> None:
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, **legend)
-
-
-def _plain(label: str) -> str:
-    """The label as matplotlib shows it: no mathematics, not hidden by a leading underscore."""
-    return label.lstrip("_").replace("$", "\\$")
 
 
 def _save_figure(
@@ -263,7 +187,7 @@ def _save_figure(
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MergeError(_NO_MATPLOTLIB) from error
+        raise MergeError(NO_MATPLOTLIB) from error
     style = {"svg.hashsalt": "zooalign", "font.family": "DejaVu Sans", "font.size": 10}
     buffer = io.BytesIO()
     with matplotlib.rc_context():
