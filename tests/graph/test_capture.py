@@ -1,6 +1,6 @@
 """Capture: what is read from a module, and that the module is left alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import timm
@@ -224,6 +224,31 @@ def test_what_cannot_be_traced_is_said_in_one_sentence() -> None:
         capture(Branching(3, 2), (torch.zeros(1, 3),))
     with pytest.raises(TraceError, match="Check that the example inputs"):
         capture(nn.Linear(3, 2), (torch.zeros(1, 5),))
+
+
+def _gradient(hidden: Tensor) -> Tensor:
+    return torch.func.grad(lambda x: x.tanh().sum())(hidden)
+
+
+def _gradient_of_autograd(hidden: Tensor) -> Tensor:
+    return torch.autograd.grad(hidden.tanh().sum(), hidden)[0]
+
+
+@pytest.mark.parametrize("derivative", [_gradient, _gradient_of_autograd])
+def test_derivatives_in_the_forward_pass_are_told_as_such(
+    derivative: Callable[[Tensor], Tensor],
+) -> None:
+    with pytest.raises(TraceError, match="takes derivatives in its forward pass"):
+        extract_spec(TwoLayers(derivative), (torch.zeros(2, 4),))
+
+
+def test_a_branch_of_torch_cond_is_not_understood_and_holds_its_units() -> None:
+    def branch(hidden: Tensor) -> Tensor:
+        return torch.cond(hidden.sum() > 0, torch.relu, lambda x: x.cumsum(-1), (hidden,))
+
+    spec = extract_spec(TwoLayers(branch), (torch.zeros(2, 4),))
+    assert dict(spec.unknown_operators) == {"cond": 1}
+    assert not spec.groups
 
 
 def test_no_weight_is_allocated() -> None:

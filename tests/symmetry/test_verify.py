@@ -100,6 +100,17 @@ def test_meta_modules_are_verified_on_random_values() -> None:
     assert verify(module, extract_spec(module, inputs), inputs).ok
 
 
+def test_a_constant_that_a_forward_pass_creates_on_meta_has_no_value_to_prove_by() -> None:
+    def step(hidden: Tensor) -> Tensor:
+        return hidden + torch.tensor([1.0, 2.0, 3.0])[:, None].repeat(1, 2).flatten()
+
+    with torch.device("meta"):
+        spec = extract_spec(TwoLayers(step), (torch.zeros(3, 4),), prove=True)
+    assert spec.proof is not None
+    assert spec.proof.verdict == "not shown"
+    assert "has no value" in spec.proof.why
+
+
 def test_random_state_hides_nothing() -> None:
     """No zero and no one: initial values would let mistakes pass."""
     module = CASES["layer_scale"].build()

@@ -7,10 +7,12 @@ state dict are one tensor.
 """
 
 import contextlib
+import traceback
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -35,6 +37,11 @@ __all__ = ["Capture", "capture", "captured_once"]
 _PLAIN = (bool, int, float, str, type(None))
 # A run with values wants the parameters in memory.
 _MOST_RECORDED = 100_000_000
+# Where torch takes derivatives.
+_DERIVATIVES = {
+    ("torch", "_functorch", "eager_transforms.py"),
+    ("torch", "autograd", "__init__.py"),
+}
 
 
 @dataclass(frozen=True)
@@ -229,11 +236,23 @@ def _recorded(
     except TraceError as error:
         raise TraceError(f"{type(module).__name__}: {error}. {cause}") from error
     except Exception as error:
+        what = (
+            "takes derivatives in its forward pass (torch.func.grad, torch.autograd.grad), which "
+            "cannot be traced; give the part of it that takes none"
+            if _takes_derivatives(error)
+            else "does not run on the example inputs"
+        )
         raise TraceError(
-            f"{type(module).__name__} does not run on the example inputs: "
-            f"{type(error).__name__}: {_first_line(error)[:200]}. {cause}"
+            f"{type(module).__name__} {what}: {type(error).__name__}: "
+            f"{_first_line(error)[:200]}. {cause}"
         ) from error
     return recording, decisions, perf_counter() - start
+
+
+def _takes_derivatives(error: Exception) -> bool:
+    """Whether an error was raised below a call for derivatives."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(Path(frame.filename).parts[-3:] in _DERIVATIVES for frame in frames)
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.export.graph_signature import InputKind, OutputKind, OutputSpec
 
 from zooalign.errors import TraceError
@@ -82,6 +83,9 @@ def _program(
                 raise ValueError(f"the shape of '{node.name}' depends on values")
             if _is_function(node):
                 raise ValueError(f"'{node.name}' is not an operator: {node.target}")
+        for name, value in program.constants.items():
+            if isinstance(value, Tensor) and is_functorch_wrapped_tensor(value):
+                raise ValueError(f"'{name}' was computed inside of torch.func")
     except Exception as error:
         raise NotExported(
             f"torch.export cannot trace {type(module).__name__} on inputs of shapes "
