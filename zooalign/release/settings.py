@@ -67,7 +67,10 @@ DryRun = Annotated[bool, option("Do and check everything, but write nothing.")]
 Seed = Annotated[int, option("Seed for everything that is random.")]
 MatchingData = Annotated[
     str | None,
-    option("Data for matching: an image folder, .npz file or py:module:callable.", metavar="DATA"),
+    option(
+        "Data for matching (docs/references.md), e.g. a folder, an .npz file, py:module:callable.",
+        metavar="DATA",
+    ),
 ]
 ScoredData = Annotated[str, option("Labelled data to evaluate on.", metavar="DATA")]
 Calibration = Annotated[

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import DataError
+from zooalign.zoo import shards, tables
 from zooalign.zoo.images import Preprocess, open_image_folder
 from zooalign.zoo.references import (
     import_object,
@@ -31,6 +32,10 @@ __all__ = [
 ]
 
 DataBatch = tuple[tuple[Tensor, ...], Tensor | None]
+_FORMS = (
+    "an image folder, .tar shards of images, an .npz file with x and y, a .csv, .tsv, .parquet or "
+    ".jsonl file of numbers, or py:module:callable"
+)
 _SLICE = re.compile(r"(\d*):(\d*)")
 
 
@@ -111,12 +116,12 @@ def open_data(
     batch_size: int = 64,
     limit: int | None = None,
 ) -> Batches:
-    """Open an image folder, an ``.npz`` file or ``py:module:callable``.
+    """Open an image folder or shards, a file of arrays or rows, or ``py:module:callable``.
 
     Parameters
     ----------
     text:
-        The data, with options behind a ``?``: ``normalize`` and ``slice``.
+        The data, with options behind a ``?``: ``normalize``, ``slice``, and ``target`` of a table.
     preprocess:
         Of the model; images need it.
     batch_size:
@@ -134,32 +139,73 @@ def open_data(
     reference = DataReference.parse(text)
     if reference.path.startswith("py:"):
         return _from_callable(reference, limit)
-    reference.require_options("normalize", "slice")
-    start, stop = reference.rows(limit)
+    suffix = Path(reference.path).suffix.lower()
+    table = suffix in tables.SUFFIXES
+    reference.require_options("normalize", "slice", *(["target"] if table else []))
     normalize = reference.options.get("normalize")
+    if suffix == ".tar":
+        images = _image_preprocess(text, preprocess, normalize)
+        return _shard_batches(reference, images, batch_size=batch_size, limit=limit)
     path = Path(reference.path)
     if not path.exists():
-        raise DataError(
-            f"{path}: there is no such file or directory; give an image folder, an .npz file with "
-            "x and y, or py:module:callable"
-        )
+        raise DataError(f"{path}: there is no such file or directory; give {_FORMS}")
     if path.is_dir():
         images = _image_preprocess(text, preprocess, normalize)
         return image_batches(reference, images, batch_size=batch_size, limit=limit)
-    if path.suffix.lower() != ".npz":
-        raise DataError(f"{path}: is neither a directory nor an .npz file")
-    x, y = _read_npz(path)
-    x, y = x[start:stop], None if y is None else y[start:stop]
+    if suffix == ".npz":
+        x, y = _read_npz(path)
+    elif table:
+        x, y = tables.read_rows(path, _text_option(reference, "target"))
+    else:
+        raise DataError(f"{path}: is none of the kinds of data there are; give {_FORMS}")
+    return _array_batches(reference, (x, y), preprocess, batch_size=batch_size, limit=limit)
+
+
+def _text_option(reference: DataReference, name: str) -> str | None:
+    value = reference.options.get(name)
+    return None if value is None else str(value)
+
+
+def _array_batches(
+    reference: DataReference,
+    arrays: tuple[np.ndarray, np.ndarray | None],
+    preprocess: Preprocess | None,
+    *,
+    batch_size: int,
+    limit: int | None,
+) -> Batches:
+    rows = slice(*reference.rows(limit))
+    x, y = arrays[0][rows], None if arrays[1] is None else arrays[1][rows]
     if len(x) == 0:
-        raise DataError(f"{text!r}: no rows are left of it")
-    convert = _converter(text, x, preprocess, normalize)
+        raise DataError(f"{reference.text!r}: no rows are left of it")
+    convert = _converter(reference.text, x, preprocess, reference.options.get("normalize"))
     targets = None if y is None else _targets(y)
 
     def batches() -> Iterator[DataBatch]:
-        for rows in _chunks(len(x), batch_size):
-            yield (convert(x[rows]),), None if targets is None else targets[rows]
+        for part in _chunks(len(x), batch_size):
+            yield (convert(x[part]),), None if targets is None else targets[part]
 
-    return Batches(text, len(x), targets is not None, batches)
+    return Batches(reference.text, len(x), targets is not None, batches)
+
+
+def _shard_batches(
+    reference: DataReference, preprocess: Preprocess, *, batch_size: int, limit: int | None
+) -> Batches:
+    """The images of WebDataset shards; ``{000..003}`` in the name stands for several."""
+    all_shards = shards.open_shards([Path(p) for p in shards.expand_braces(reference.path)])
+    rows = slice(*reference.rows(limit))
+    targets = None if all_shards.targets is None else all_shards.targets[rows]
+    chosen = shards.Shards(all_shards.images[rows], targets)
+    if not chosen.images:
+        raise DataError(f"{reference.text!r}: no rows are left of it")
+
+    def batches() -> Iterator[DataBatch]:
+        for part in _chunks(len(chosen.images), batch_size):
+            images = list(chosen.read(part, preprocess))
+            of_part = None if targets is None else torch.tensor(targets[part])
+            yield (_stack(images, reference.text),), of_part
+
+    return Batches(reference.text, len(chosen.images), targets is not None, batches)
 
 
 def image_batches(
