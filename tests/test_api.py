@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import zooalign
 from zooalign.errors import DataError, MergeError, SpecError, ZooalignWarning
 from zooalign.matching import match_many
+from zooalign.merging.refit import RefitSettings
 from zooalign.testing import assert_equivalent
 
 
@@ -164,7 +165,8 @@ def test_merge_of_permuted_copies_is_the_model() -> None:
 @pytest.mark.parametrize("through", ["universe", "mean", "auto"])
 def test_three_are_merged_in_one_order_at_once(through: str) -> None:
     models = [mlp(seed) for seed in range(3)]
-    found = zooalign.merge(models, data=batches(), method="activation", through=through)
+    how = {"data": batches(), "method": "activation"}
+    found = zooalign.merge(models, **how, through=through, refit="none")
     states = [model.state_dict() for model in models]
     many = match_many(
         found.spec, states, data=batches(), module=models[0], method="activation", through=through
@@ -184,12 +186,13 @@ def test_three_are_merged_in_one_order_at_once(through: str) -> None:
 def test_merge_weights_and_inputs() -> None:
     a, b = mlp(0), mlp(1)
     before = copied(a.state_dict()), copied(b.state_dict())
-    found = zooalign.merge(a, b, weights=(3, 1), data=batches())
+    how = {"weights": (3, 1), "data": batches(), "refit": "none"}
+    found = zooalign.merge(a, b, **how)
     moved = found.spec.apply(found.permutations[1], b.state_dict())
     expected = 0.75 * a.state_dict()["0.weight"] + 0.25 * moved["0.weight"]
     torch.testing.assert_close(found.state_dict["0.weight"], expected)
     assert found.weights == (0.75, 0.25)
-    assert same(zooalign.merge([a, b], weights=(3, 1), data=batches()).state_dict, found.state_dict)
+    assert same(zooalign.merge([a, b], **how).state_dict, found.state_dict)
     assert same(a.state_dict(), before[0])
     assert same(b.state_dict(), before[1])
     with pytest.raises(MergeError, match="two models"):
@@ -220,6 +223,42 @@ def test_merge_repairs() -> None:
     assert not same(found.state_dict, plain.state_dict)
     with pytest.raises(DataError, match="REPAIR"):
         zooalign.merge(mlp(0), mlp(1), method="weight", repair=True)
+
+
+def test_merge_refits_to_what_the_models_compute() -> None:
+    a, b = mlp(0), mlp(1)
+    data = batches()
+    how = {"data": data, "method": "activation", "evaluate": data}
+    plain, refitted = (zooalign.merge(a, b, **how, refit=r) for r in ("none", "least-squares"))
+    assert plain.refit is None and refitted.refit is not None
+    assert refitted.refit.method == "least-squares" and refitted.refit.calibration_rows == 192
+    assert {layer.name for layer in refitted.refit.layers} == {"0.weight", "2.weight", "4.weight"}
+
+    def distance(merged: zooalign.Merged) -> float:
+        """From the mean of what the models compute."""
+        module = mlp(0)
+        module.load_state_dict(merged.state_dict)
+        with torch.no_grad():
+            gaps = [(a(x) + b(x)) / 2 - module(x) for x, _ in data]
+        return float(torch.cat(gaps).square().mean())
+
+    assert distance(refitted) < distance(plain) / 2
+    assert plain.benefit and refitted.benefit and refitted.benefit.agreement
+    assert plain.benefit.parents == refitted.benefit.parents
+    assert zooalign.merge(a, b, data=data).benefit is None
+    settings = RefitSettings(method="least-squares", ridge=1e6)
+    held = zooalign.merge(a, b, data=data, method="activation", refit=settings).state_dict
+    torch.testing.assert_close(held["0.weight"], plain.state_dict["0.weight"], rtol=1e-3, atol=1e-4)
+
+
+def test_what_a_refit_refuses() -> None:
+    a, b = mlp(0), mlp(1)
+    with pytest.raises(DataError, match="refit"):
+        zooalign.merge(a, b, example_inputs=torch.zeros(2, 6), refit="least-squares")
+    with pytest.raises(MergeError, match="not both"):
+        zooalign.merge(a, b, data=batches(), refit="features", repair=True)
+    with pytest.raises(MergeError, match="'sometimes', not one of auto, none"):
+        zooalign.merge(a, b, data=batches(), refit="sometimes")
 
 
 def test_barrier_before_and_after() -> None:

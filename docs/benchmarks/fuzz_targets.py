@@ -243,6 +243,8 @@ _PROVENANCE = {
     "recomputed": [],
     "barrier": None,
     "score": None,
+    "refit": None,
+    "benefit": None,
     "versions": {"python": "3"},
     "warnings": [],
     "command": None,

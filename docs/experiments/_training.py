@@ -35,7 +35,8 @@ class Recipe:
     all). Adam, or AdamW with ``decay``; the rate falls to zero along a cosine, or is constant.
     ``saved`` are the steps (batches) at which a checkpoint is kept besides the last. ``data`` is
     the folder of the images: ``fashion_mnist``, or ``mnist``, of which only the test images are at
-    hand: the first 8,000 of them are ``train``.
+    hand: the first 8,000 of them are ``train``. ``shares`` are how much of the rows of classes 0
+    to 4 and of 5 to 9 is kept (None: all of them).
     """
 
     architecture: str
@@ -48,6 +49,16 @@ class Recipe:
     falling: bool = True
     saved: tuple[int, ...] = field(default=())
     data: str = "fashion_mnist"
+    shares: tuple[float, float] | None = None
+
+    def training_rows(self) -> tuple[Tensor, Tensor]:
+        """Images and labels to train on."""
+        x, y = (tensor[: self.rows] for tensor in images("train", self.data))
+        if self.shares is None:
+            return x, y
+        drawn = torch.rand(len(y), generator=torch.Generator().manual_seed(self.seed))
+        kept = drawn < torch.tensor(self.shares)[(y >= 5).long()]
+        return x[kept], y[kept]
 
 
 def data_folder() -> Path:
@@ -159,7 +170,7 @@ def fit(
     each: Callable[[int], None] | None = None,
 ) -> None:
     """Train in place. ``masks`` keep pruned entries at zero; ``each`` gets the steps done."""
-    x, y = (tensor[: recipe.rows] for tensor in images("train", recipe.data))
+    x, y = recipe.training_rows()
     steps = recipe.epochs * math.ceil(len(x) / recipe.batch)
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=recipe.rate, weight_decay=recipe.decay, fused=True
@@ -198,7 +209,9 @@ def trajectory(recipe: Recipe) -> list[State]:
     kept = os.environ.get("ZOOALIGN_EXPERIMENTS")
     folder = Path(kept or Path(tempfile.gettempdir()) / "zooalign-experiments") / recipe.data
     folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(repr(astuple(recipe)[:-1]).encode()).hexdigest()[:12]
+    *how, _, shares = astuple(recipe)
+    how += [] if shares is None else [shares]
+    digest = hashlib.sha256(repr(tuple(how)).encode()).hexdigest()[:12]
     path = folder / f"{recipe.architecture}-{recipe.seed}-{digest}.safetensors"
     if not path.exists():
         module = initial(recipe)

@@ -57,9 +57,8 @@ def main() -> None:
     def soup(ingredients: list[State], method: str) -> State:
         data = calibration if method == "activation" else None
         inputs = calibration[0][0]
-        return zooalign.merge(
-            ingredients, method=method, data=data, example_inputs=inputs, spec=spec, module=module
-        ).state_dict
+        how = {"method": method, "data": data, "example_inputs": inputs, "refit": "none"}
+        return zooalign.merge(ingredients, spec=spec, module=module, **how).state_dict
 
     def trained_on(state: State, seed: int) -> State:
         """A few steps more, the same rows for every soup."""

@@ -290,7 +290,12 @@ def bases(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Bases:
         pairs.resnet,
         str(folder / "resnet"),
         MergeSettings(
-            method="weight", data=pairs.data, evaluate=pairs.data, alphas=3, loading=Loading(16)
+            method="weight",
+            data=pairs.data,
+            evaluate=pairs.data,
+            refit="none",
+            alphas=3,
+            loading=Loading(16),
         ),
         command="zooalign merge a b",
     )

@@ -23,6 +23,7 @@ def test_statistics_are_reset_on_data(pairs: Pairs, tmp_path: Path) -> None:
         method="weight",
         data=pairs.data,
         evaluate=f"{pairs.data}?slice=0:",
+        refit="none",
         alphas=3,
         weights=[3, 1],
         loading=Loading(batch_size=16),
@@ -51,6 +52,7 @@ def test_three_models_in_one_order_at_once(pairs: Pairs, tmp_path: Path) -> None
     out, each = tmp_path / "out", tmp_path / "each"
     models = [*pairs.resnet, pairs.resnet[1]]
     how = {"method": "weight", "data": pairs.data, "loading": Loading(batch_size=16)}
+    how["refit"] = "none"
     report = merge_models(models, str(out), MergeSettings(through="universe", **how)).to_dict()
     merge_models(models, str(each), MergeSettings(**how))
     made = json.loads((out / "zooalign/provenance.json").read_text())
@@ -93,7 +95,9 @@ def test_stale_statistics_are_loud_and_marked(pairs: Pairs, tmp_path: Path) -> N
 
 def test_repair_of_a_network_without_statistics(pairs: Pairs, tmp_path: Path) -> None:
     plain = merge_models(
-        pairs.vit, str(tmp_path / "plain"), MergeSettings(method="weight", data=pairs.data)
+        pairs.vit,
+        str(tmp_path / "plain"),
+        MergeSettings(method="weight", data=pairs.data, refit="none"),
     )
     assert plain.to_dict()["statistics"] == "none"
     assert not plain.provenance.recomputed

@@ -42,6 +42,8 @@ def record(*sources: Source, operation: str = "merge", statistics: str = "reset"
         recomputed=(),
         barrier=None,
         score=None,
+        refit=None,
+        benefit=None,
         versions={"python": "3.12"},
         warnings=(),
         command="zooalign merge a/b c/d -o out",

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -26,10 +26,12 @@ from zooalign.matching.many import require_way
 from zooalign.matching.measures import Measure, MetricLike, measure_named
 from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.barrier import curve_between, warn_of_poor_ends
+from zooalign.merging.benefit import Benefit, benefit
 from zooalign.merging.curve import BarrierCurve
 from zooalign.merging.evaluate import Scoring
 from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, StatisticsOutcome, merge_states, prove
+from zooalign.merging.refit import Method, RefitResult, RefitSettings
 from zooalign.merging.statistics import has_running_statistics
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.text import html_table
@@ -63,6 +65,11 @@ class Merged:
         What became of normalisation statistics: ``reset`` on the data; ``stale``, the average of
         the models', which does not fit the merged weights; ``repaired`` (REPAIR); or ``none``,
         where the architecture has none.
+    refit:
+        Which layers were refitted to what the models compute, and how; None without a refit.
+    benefit:
+        The merge beside the models and their ensemble on ``evaluate``, with a ``verdict`` in
+        words; None without that data.
     """
 
     state_dict: dict[str, Tensor]
@@ -71,6 +78,8 @@ class Merged:
     spec: PermutationSpec
     matches: tuple[Match | None, ...]
     statistics: StatisticsOutcome
+    refit: RefitResult | None = None
+    benefit: Benefit | None = None
 
     @property
     def stale_statistics(self) -> bool:
@@ -108,7 +117,17 @@ class _MergeSettings:
     through: str = "reference"
     reset: bool = True
     repair: bool = False
+    refit: str | RefitSettings = "auto"
+    evaluate: Iterable[object] | None = None
     allow_value_dependent: bool = False
+
+    def correction(self, seed: int) -> Correction:
+        """What to do about what averaging breaks."""
+        settings = self.refit
+        if isinstance(settings, str):
+            # An unknown name is refused there.
+            settings = RefitSettings(method=cast(Method, settings), seed=seed)
+        return Correction(self.reset, self.repair, refit=settings)
 
 
 @captured_once()
@@ -128,9 +147,9 @@ def merge(
         Modules, or state dicts (then ``module`` gives the architecture): ``merge(a, b, c)`` or
         ``merge([a, b, c])``. None is changed.
     data:
-        Batches to match activations on, and to reset normalisation statistics on. It is read
-        several times: a list or a ``DataLoader``, not an iterator. Batches of a hundred examples
-        and more are best.
+        Batches to match activations on, to refit the weights on, and to reset normalisation
+        statistics on. It is read several times: a list or a ``DataLoader``, not an iterator.
+        Batches of a hundred examples and more are best.
     example_inputs, spec:
         As for :func:`zooalign.align`.
     settings:
@@ -141,8 +160,14 @@ def merge(
         ``universe``, ``mean`` or ``auto`` match all at once, by ``activation`` or ``weight``
         (:func:`zooalign.matching.match_many`, whose options these are).
         ``reset`` (True): recompute running statistics on ``data`` where the architecture has them.
+        ``refit`` (``auto``): fit the averaged weights to what the models compute on ``data``:
+        ``none``, ``least-squares``, ``features``, or a
+        :class:`zooalign.merging.refit.RefitSettings`. Without ``data`` nothing is refitted.
         ``repair`` (False): REPAIR the layers that no batch normalisation follows (Jordan et al.
-        2211.08403), running statistics reset in the same pass; needs ``data``, batches of one size.
+        2211.08403) in place of a refit, running statistics reset in the same pass; needs ``data``,
+        batches of one size.
+        ``evaluate`` (None): pairs (inputs, targets) that the merge is compared with the models on
+        (:func:`zooalign.merging.benefit`).
         ``allow_value_dependent`` (False): as for :func:`zooalign.extract_spec`.
 
     Raises
@@ -161,8 +186,10 @@ def merge(
     given = _listed(models)
     if len(given) < 2:
         raise MergeError(f"a merge takes two models or more, as merge(a, b): got {len(given)}")
-    if chosen.repair and data is None:
-        raise DataError("REPAIR measures activations and needs data=")
+    correction = chosen.correction(options.get("seed", 0))
+    if data is None and (chosen.repair or correction.refit.method in ("least-squares", "features")):
+        what = "REPAIR measures activations" if chosen.repair else "a refit runs the models"
+        raise DataError(f"{what} and needs data=")
     if data is not None:
         require_repeatable(data, "data")
     warn_of_rescaling(chosen.weights)
@@ -182,17 +209,26 @@ def merge(
         permutations,
         weights=chosen.weights,
         data=data,
-        correction=Correction(chosen.reset, chosen.repair),
+        correction=correction,
     )
     if merged.statistics == "stale":
         warnings.warn(STALE, ZooalignWarning, stacklevel=2)
+    state = dict(merged.state)
+    worth = None
+    if chosen.evaluate is not None:
+        networks = floats_of([state, *states], state)
+        worth = benefit(
+            *(architecture, networks[0], networks[1:], chosen.evaluate), weights=merged.weights
+        )
     return Merged(
-        dict(merged.state),
+        state,
         merged.weights,
         tuple(permutations),
         spec,
         tuple(matches),
         merged.statistics,
+        merged.refit,
+        worth,
     )
 
 

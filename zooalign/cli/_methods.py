@@ -4,12 +4,18 @@ Importing the methods takes seconds, and plugins add to them: only ``--help`` an
 matches do it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 
-__all__ = ["MATCHING_OPTIONS", "Decorator", "matching_options", "method_option"]
+__all__ = [
+    "MATCHING_OPTIONS",
+    "Decorator",
+    "assignments",
+    "matching_options",
+    "method_option",
+]
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 # What is shown of an option: its metavar, and its help.
@@ -95,10 +101,16 @@ def matching_options(
             raise click.UsageError(
                 f"--{name} is for --method {', '.join(methods)}, not for {method}"
             )
-    for setting in other:
+    return options | assignments("--set", other)
+
+
+def assignments(flag: str, settings: Iterable[str]) -> dict[str, Any]:
+    """The options that texts ``NAME=VALUE``, given with ``flag``, set."""
+    options = {}
+    for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals or not name:
-            raise click.UsageError(f"--set takes NAME=VALUE, not '{setting}'")
+            raise click.UsageError(f"{flag} takes NAME=VALUE, not '{setting}'")
         options[name.replace("-", "_")] = _value(value)
     return options
 

@@ -2,14 +2,20 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 from msgspec import Meta
 
-from zooalign.cli._methods import MATCHING_OPTIONS, Decorator, matching_options, method_option
+from zooalign.cli._methods import (
+    MATCHING_OPTIONS,
+    Decorator,
+    assignments,
+    matching_options,
+    method_option,
+)
 
 __all__ = ["PATH", "REQUIRED_OUTPUT", "policy", "settings_options"]
 
@@ -35,6 +41,10 @@ def _numbers(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise click.BadParameter(f"{text!r} is not numbers separated by commas") from None
+
+
+def _assigned(flag: str, _: Any, __: Any, texts: tuple[str, ...]) -> dict[str, Any]:
+    return assignments(flag, texts)
 
 
 def settings_options(
@@ -94,6 +104,10 @@ def _option(field: dataclasses.Field[Any], annotated: Any) -> Decorator:
             flag = f"{flag}/--no-{flag.removeprefix('--')}"
             return click.option(flag, field.name, default=True, show_default=True, **settings)
         return click.option(flag, field.name, is_flag=True, **settings)
+    if get_origin(type_) is Mapping:
+        settings["metavar"] = "NAME=VALUE"
+        read = functools.partial(_assigned, flag)
+        return click.option(flag, field.name, multiple=True, callback=read, **settings)
     if type_ == tuple[str, ...]:
         return click.option(flag, field.name, multiple=True, **settings)
     least = next((m.ge for m in metas if m.ge is not None), None)

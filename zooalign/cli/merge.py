@@ -25,7 +25,10 @@ __all__ = ["command"]
 @settings_options(MergeSettings, without=["combine"])
 @formatted
 def command(references: tuple[str, ...], output: str, settings: MergeSettings) -> Output:
-    """Align B, ... to A, average all weights and write the merged model to DIR."""
+    """Align B, ... to A, average all weights, refit them and write the merged model to DIR.
+
+    Weights are refitted to what the models compute on --data; without data they are the average.
+    """
     from zooalign.pipelines.merge import merge_models
 
     with progress_bar() as progress:
@@ -46,8 +49,12 @@ def command(references: tuple[str, ...], output: str, settings: MergeSettings) -
         console.print(
             f"statistics: {'[red]STALE[/red]' if record.stale_statistics else record.statistics}"
         )
+        if record.refit is not None:
+            console.print(escape(record.refit.in_words))
         if record.score is not None:
             console.print(f"the merge on {record.score.count} predictions: {record.score.text}")
+        if record.benefit is not None:
+            console.print(escape(f"{record.benefit.data}: {record.benefit.verdict}"))
         show_barriers(console, record.barrier)
 
     return Output(report.result, show)

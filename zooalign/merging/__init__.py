@@ -6,6 +6,7 @@ tensors; changes neither. The second network has been permuted to match the firs
 
 from zooalign.matching.measures import Metric, correct, cross_entropy
 from zooalign.merging.barrier import barrier
+from zooalign.merging.benefit import Benefit, benefit
 from zooalign.merging.curve import Barrier, BarrierCurve, Scores, excess
 from zooalign.merging.evaluate import Score, evaluate
 from zooalign.merging.interpolate import LazyAverage, average, interpolate
@@ -20,6 +21,7 @@ from zooalign.merging.zipping import zip_merge
 __all__ = [
     "Barrier",
     "BarrierCurve",
+    "Benefit",
     "Diagnosis",
     "LazyAverage",
     "Metric",
@@ -29,6 +31,7 @@ __all__ = [
     "Scores",
     "average",
     "barrier",
+    "benefit",
     "correct",
     "cross_entropy",
     "diagnose",

@@ -22,7 +22,7 @@ from zooalign.matching.measures import (
 from zooalign.merging.curve import Scores
 from zooalign.merging.statistics import reset_statistics
 
-__all__ = ["Score", "Scoring", "evaluate", "scores_of"]
+__all__ = ["Score", "Scoring", "Sums", "evaluate", "scores_of"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def evaluate(
         If the state dict does not fit the module.
     """
     run = Runner.of(module, state)
-    sums, settled = _Sums(), None
+    sums, settled = Sums(), None
     for index, batch in enumerate(read_batches(batches)):
         if batch.targets is None:
             raise DataError(
@@ -114,8 +114,8 @@ def evaluate(
 
 
 @dataclass
-class _Sums:
-    """Sums over the batches so far."""
+class Sums:
+    """Sums over the batches so far, of which a score is the average."""
 
     loss: float = 0.0
     losses: int = 0
@@ -123,6 +123,7 @@ class _Sums:
     predictions: int = 0
 
     def add(self, loss: Measure, metric: Metric | None, outputs: object, targets: Any) -> None:
+        """Add what a network's outputs on a batch are scored with."""
         values = loss(outputs, targets).detach().cpu().double()
         measured = None if metric is None else metric(outputs, targets)
         if measured is not None:
@@ -133,6 +134,7 @@ class _Sums:
         self.losses += size
 
     def score(self, loss: Measure, metric: Metric | None) -> Score:
+        """The averages; the measures are named."""
         error, accuracy = None, None
         names = [name_of(loss)]
         if metric is not None and self.predictions:

@@ -6,20 +6,22 @@ come from and go to.
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import nn
 
-from zooalign.errors import SpecError, ZooalignWarning
+from zooalign.errors import DataError, MergeError, SpecError, ZooalignWarning
 from zooalign.graph.batches import read_batches
-from zooalign.graph.capture import capture
-from zooalign.graph.lazy_state import State, device_of, float_state
+from zooalign.graph.capture import Capture, capture
+from zooalign.graph.lazy_state import State, device_of, float_state, same_bytes
 from zooalign.merging.combine import Combination, combined
 from zooalign.merging.layers import find_layers
+from zooalign.merging.refit import RefitResult, RefitSettings, refit
 from zooalign.merging.repair import repair as repair_units
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
+from zooalign.progress import Progress, silent
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.symmetry.same_function import Comparison, compare_permuted
 
@@ -27,19 +29,49 @@ __all__ = ["Correction", "MergedState", "StatisticsOutcome", "merge_states", "pr
 
 StatisticsOutcome = Literal["reset", "stale", "repaired", "none"]
 
+_NO_REFIT = RefitSettings(method="none")
+
 
 @dataclass(frozen=True)
 class Correction:
     """What to do about what averaging breaks.
 
-    ``reset`` recomputes running statistics, where the architecture has them. ``repair`` is REPAIR
-    (Jordan et al. 2211.08403) of the layers that no batch normalisation follows, running statistics
-    reset in the same pass. The default ``device`` is the first state dict's.
+    ``reset`` recomputes running statistics, where the architecture has them. ``refit`` fits the
+    averaged weights to what the parents compute (:mod:`zooalign.merging.refit`), and resets on the
+    way. ``repair`` is REPAIR (Jordan et al. 2211.08403) of the layers that no batch normalisation
+    follows, running statistics reset in the same pass. The default ``device`` is the first state
+    dict's.
+
+    Raises
+    ------
+    MergeError
+        For a refit that is asked for by name together with what it makes needless (``repair``)
+        or includes (``reset`` turned off).
     """
 
     reset: bool = True
     repair: bool = False
     device: torch.device | str | None = None
+    refit: RefitSettings = _NO_REFIT
+
+    def __post_init__(self) -> None:
+        if self.refit.method in ("auto", "none"):
+            return
+        if self.repair:
+            raise MergeError(
+                f"a refit ({self.refit.method}) gives units the statistics that REPAIR would: give "
+                "repair or refit, not both (--repair, --refit)"
+            )
+        if not self.reset:
+            raise MergeError(
+                f"a refit ({self.refit.method}) recomputes running statistics layer by layer: "
+                "leave reset on, or refit nothing (--no-reset, --refit none)"
+            )
+
+    @property
+    def refits(self) -> bool:
+        """Whether weights may be refitted; by ``auto`` not where REPAIR takes that place."""
+        return self.refit.method != "none" and self.reset and not self.repair
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +88,15 @@ class MergedState:
         where the architecture has none.
     recomputed:
         Names of the tensors that are not the average of the parents'.
+    refit:
+        What was refitted and how; None without a refit.
     """
 
     state: State
     weights: tuple[float, ...]
     statistics: StatisticsOutcome
     recomputed: tuple[str, ...] = ()
+    refit: RefitResult | None = None
 
 
 def merge_states(
@@ -73,6 +108,7 @@ def merge_states(
     weights: Sequence[float] | Combination | None = None,
     data: Iterable[object] | None = None,
     correction: Correction = Correction(),
+    progress: Progress = silent,
 ) -> MergedState:
     """Average state dicts, each under its permutation, and correct what averaging breaks.
 
@@ -89,31 +125,65 @@ def merge_states(
     parents = [Permuted(spec, p, state) for p, state in zip(permutations, states, strict=True)]
     average = combined(parents, weights)
     running = has_running_statistics(module)
-    wanted = correction.reset if running else correction.repair
-    if data is None or not wanted:
+    if isinstance(weights, Combination):
+        correction = _without_refit(correction, weights)
+    captured = None if data is None else _captured(module, spec, data, correction)
+    if data is None or (captured is None and not (running and correction.reset)):
         return MergedState(average, average.weights, "stale" if running else "none")
-    captured = None
-    if correction.repair:
-        # Values do not matter to a trace, so 16-bit models see the float32 inputs they run on.
-        inputs = next(read_batches(data)).args
-        captured = capture(module, inputs, allow_value_dependent=spec.value_dependent)
     averaged = dict(average)
     device = device_of(averaged) if correction.device is None else correction.device
     before = float_state(averaged, device)
-    statistics: StatisticsOutcome = "reset"
+    floats = [float_state(parent, device) for parent in parents] if captured is not None else []
+    statistics: StatisticsOutcome = "reset" if running else "none"
+    refitted = None
+    if captured is not None and correction.refits:
+        refitted = refit(
+            *(captured, floats, average.weights, data, correction.refit),
+            start=before,
+            progress=progress,
+        )
+        after = refitted.state
     # Where every layer is followed by a normalisation, REPAIR is a reset and no more.
-    if captured is None or (running and not find_layers(captured)[0]):
+    elif captured is None or (running and not find_layers(captured)[0]):
         after = reset_statistics(module, before, data)
     else:
         statistics = "repaired"
-        floats = [float_state(parent, device) for parent in parents]
         result = repair_units(captured, before, floats, average.weights, data)
         if not result.repaired:
             raise SpecError("REPAIR found no layer that it can repair: merge without it")
         after = dict(result.state)
-    recomputed = tuple(name for name, tensor in after.items() if tensor is not before[name])
-    changed = {name: after[name].detach().to(averaged[name]) for name in recomputed}
-    return MergedState({**averaged, **changed}, average.weights, statistics, recomputed)
+    state = {name: after[name].detach().to(tensor) for name, tensor in averaged.items()}
+    recomputed = tuple(n for n, tensor in averaged.items() if not same_bytes(state[n], tensor))
+    return MergedState(state, average.weights, statistics, recomputed, refitted)
+
+
+def _without_refit(correction: Correction, combination: Combination) -> Correction:
+    """A refit is to the parents' mean, which a combination of another kind does not aim at."""
+    if correction.refit.method not in ("auto", "none"):
+        raise MergeError(
+            f"a refit ({correction.refit.method}) is to the mean of what the parents compute, and "
+            f"{combination.method} is another combination: refit nothing (--refit none)"
+        )
+    return replace(correction, refit=_NO_REFIT)
+
+
+def _captured(
+    module: nn.Module, spec: PermutationSpec, data: Iterable[object], correction: Correction
+) -> Capture | None:
+    """The graph that a refit or REPAIR follows; None where neither is to be done."""
+    repairs = correction.repair and (correction.reset or not has_running_statistics(module))
+    if not (repairs or correction.refits):
+        return None
+    batch = next(read_batches(data))
+    if batch.kwargs:
+        if correction.refit.method == "auto" and not repairs:
+            return None
+        raise DataError(
+            "batches are mappings of keyword inputs, and REPAIR and a refit follow the graph, "
+            "which is traced with positional ones: give ((x1, x2), targets), or wrap the module"
+        )
+    # Values do not matter to a trace, so 16-bit models see the float32 inputs they run on.
+    return capture(module, batch.args, allow_value_dependent=spec.value_dependent)
 
 
 def prove(

@@ -105,6 +105,8 @@ def align_models(
             recomputed=(),
             barrier=barrier_summary(curves),
             score=None,
+            refit=None,
+            benefit=None,
             warnings=notes(),
             command=command,
         )

@@ -2,31 +2,43 @@
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import get_args
 
-from torch import Tensor
+import msgspec
+import torch
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import float_state
 from zooalign.matching.many import require_way
+from zooalign.merging.benefit import benefit
 from zooalign.merging.combine import Combination
-from zooalign.merging.evaluate import evaluate as score_of
 from zooalign.merging.interpolate import warn_of_rescaling
-from zooalign.merging.merge import Correction, merge_states
+from zooalign.merging.merge import Correction, MergedState, merge_states
+from zooalign.merging.refit import Method, RefitResult, RefitSettings
 from zooalign.pipelines.assemble import Release, WrittenReport, require_output, write_release
 from zooalign.pipelines.barrier import measure_aligned
-from zooalign.pipelines.matching import OpenedInputs, align_members, open_inputs, require_data
+from zooalign.pipelines.matching import (
+    Aligned,
+    OpenedInputs,
+    align_members,
+    open_inputs,
+    require_data,
+)
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.calibration import FullBatches, scoring
 from zooalign.release.curves import barrier_summary
 from zooalign.release.opening import Family
 from zooalign.release.provenance import (
+    REFIT_TOLERANCE,
     AlignmentRecord,
     BarrierSummary,
+    BenefitRecord,
     Provenance,
+    RefitRecord,
     ScoreRecord,
     StatisticsRecord,
     noted_warnings,
@@ -34,6 +46,7 @@ from zooalign.release.provenance import (
 from zooalign.release.results import merged_fields
 from zooalign.release.settings import MergeSettings
 from zooalign.release.sources import source_of
+from zooalign.zoo.data import share_rows
 
 __all__ = ["MergeReport", "MergeResult", "merge_models"]
 
@@ -65,8 +78,10 @@ class MergeResult:
     aligned: tuple[AlignedParent, ...]
     statistics: StatisticsRecord
     stale_statistics: bool
+    refit: RefitRecord | None
     barrier: tuple[BarrierSummary, ...] | None
     score: ScoreRecord | None
+    benefit: BenefitRecord | None
     spec_hash: str
     log10_order: float
     warnings: tuple[str, ...]
@@ -126,6 +141,7 @@ def merge_models(
     settings = settings or MergeSettings()
     _require_possible(references, settings)
     require_output(output, overwrite=settings.overwrite)
+    correction = _correction(settings)
     with noted_warnings() as notes:
         progress("open", 0, 1)
         inputs = open_inputs(references, settings)
@@ -133,18 +149,9 @@ def merge_models(
         _require_equal_dtypes(family)
         warn_of_rescaling(settings.weights)
         aligned = align_members(family, settings, calibration, progress, through=settings.through)
-        merged = merge_states(
-            family.module,
-            family.spec,
-            [member.state for member in family.members],
-            [family.spec.identity(), *(one.permutation for one in aligned)],
-            weights=_combination(settings) or settings.weights,
-            data=None if calibration is None else FullBatches(calibration),
-            correction=Correction(settings.reset, settings.repair, settings.device),
-        )
-        if merged.statistics == "stale":
-            warnings.warn(STALE, ZooalignWarning, stacklevel=2)
+        merged = _merged(inputs, aligned, settings, correction, progress)
         curves = measure_aligned(inputs, aligned, settings, progress, reset=settings.reset)
+        worth = _benefit(inputs, merged, settings)
         names = {one.index: layout.permutation_name(one.index) for one in aligned}
         provenance = Provenance(
             operation="merge",
@@ -155,7 +162,9 @@ def merge_models(
             statistics=merged.statistics,
             recomputed=merged.recomputed,
             barrier=barrier_summary(curves),
-            score=_score(inputs, merged.state, settings),
+            score=_score(worth),
+            refit=_refit_record(merged.refit, settings),
+            benefit=worth,
             warnings=notes(),
             command=command,
         )
@@ -181,6 +190,8 @@ def _require_possible(references: Sequence[str], settings: MergeSettings) -> Non
     require_data(settings.method, settings.data)
     if settings.repair and settings.data is None:
         raise DataError("REPAIR measures activations and needs data: add --data")
+    if settings.refit not in ("auto", "none") and settings.data is None:
+        raise DataError(f"a refit ({settings.refit}) runs the models and needs data: add --data")
 
 
 def _combination(settings: MergeSettings) -> Combination | None:
@@ -199,17 +210,89 @@ def _require_equal_dtypes(family: Family) -> None:
                 )
 
 
-def _score(
-    inputs: OpenedInputs, merged: Mapping[str, Tensor], settings: MergeSettings
-) -> ScoreRecord | None:
-    if inputs.scored is None:
+def _correction(settings: MergeSettings) -> Correction:
+    """What to do about what averaging breaks.
+
+    Raises
+    ------
+    MergeError
+        For an unknown refit or option of it, or an option of another type.
+    """
+    if settings.refit not in get_args(Method):
+        methods = ", ".join(get_args(Method))
+        raise MergeError(f"there is no refit '{settings.refit}'; there are {methods} (--refit)")
+    known = [f.name for f in fields(RefitSettings) if f.name not in ("method", "seed")]
+    for name in settings.refit_options:
+        if name not in known:
+            raise MergeError(
+                f"a refit has no option '{name}'; it has {', '.join(known)} (--refit-set, "
+                "refit_options)"
+            )
+    values = {"method": settings.refit, "seed": settings.seed, **settings.refit_options}
+    try:
+        refit = msgspec.convert(values, RefitSettings)
+    except msgspec.ValidationError as error:
+        raise MergeError(f"the options of the refit do not fit: {error}") from error
+    return Correction(settings.reset, settings.repair, settings.device, refit)
+
+
+def _merged(
+    inputs: OpenedInputs,
+    aligned: Sequence[Aligned],
+    settings: MergeSettings,
+    correction: Correction,
+    progress: Progress,
+) -> MergedState:
+    """The average of the aligned members, corrected."""
+    family, calibration = inputs.family, inputs.calibration
+    merged = merge_states(
+        family.module,
+        family.spec,
+        [member.state for member in family.members],
+        [family.spec.identity(), *(one.permutation for one in aligned)],
+        weights=_combination(settings) or settings.weights,
+        data=None if calibration is None else FullBatches(calibration),
+        correction=correction,
+        progress=progress,
+    )
+    if merged.statistics == "stale":
+        warnings.warn(STALE, ZooalignWarning, stacklevel=3)
+    return merged
+
+
+def _refit_record(refitted: RefitResult | None, settings: MergeSettings) -> RefitRecord | None:
+    if refitted is None:
+        return None
+    return RefitRecord(
+        **{name: value for name, value in vars(refitted).items() if name != "state"},
+        seed=settings.seed,
+        threads=torch.get_num_threads(),
+        tolerance=REFIT_TOLERANCE,
+    )
+
+
+def _benefit(
+    inputs: OpenedInputs, merged: MergedState, settings: MergeSettings
+) -> BenefitRecord | None:
+    """The merge beside its parents on the data to evaluate on."""
+    if inputs.scored is None or settings.evaluate is None:
         return None
     loss, metric = scoring(inputs.family.first, settings.measuring)
-    scores = score_of(
+    measured = benefit(
         inputs.family.module,
-        float_state(merged, settings.device),
+        float_state(merged.state, settings.device),
+        [float_state(member.state, settings.device) for member in inputs.family.members],
         inputs.scored,
+        weights=None if settings.combine else merged.weights,
         loss=loss,
         metric=metric,
     )
-    return ScoreRecord(**vars(scores))
+    held_out = settings.data is None or not share_rows(settings.evaluate, settings.data)
+    return BenefitRecord(**vars(measured), data=settings.evaluate, held_out=held_out)
+
+
+def _score(worth: BenefitRecord | None) -> ScoreRecord | None:
+    """The merge's own score on the data to evaluate on."""
+    if worth is None or worth.merge is None:
+        return None
+    return ScoreRecord(**vars(worth.merge))

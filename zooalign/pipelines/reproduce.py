@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import torch
 
 from zooalign.errors import SpecError, ZooalignWarning
 from zooalign.pipelines.align import AlignReport, align_models
 from zooalign.pipelines.merge import MergeReport, merge_models
-from zooalign.pipelines.same_files import Difference, compare_files
+from zooalign.pipelines.same_files import Difference, Rounded, compare_files
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease, open_release
@@ -25,6 +26,8 @@ from zooalign.release.settings import AlignSettings, MergeSettings, ReproduceSet
 __all__ = ["ReproduceReport", "reproduce", "reproduce_opened", "run_recorded"]
 
 _Kind = TypeVar("_Kind", AlignSettings, MergeSettings)
+# A record may come from anybody.
+_MOST_THREADS = 1024
 _TITLE = re.compile(r"^# (?P<title>[^\s/\\.][^/\\\n]*)$", re.MULTILINE)
 
 
@@ -40,14 +43,17 @@ class OtherVersion:
 class ReproduceReport:
     """What a second run gave, as in the JSON of ``zooalign reproduce`` (``docs/cli.md``).
 
-    ``same`` says whether every byte that the operation writes is the same. ``compared`` are the
-    files that both have; ``extra`` those of the release that the operation does not write.
+    ``same`` says whether every byte that the operation writes is the same. ``rounded`` are tensors
+    of a refitted merge that differ within the recorded tolerance, as on another machine.
+    ``compared`` are the files that both have; ``extra`` those of the release that the operation
+    does not write.
     """
 
     reference: str
     operation: str
     same: bool
     differences: tuple[Difference, ...]
+    rounded: tuple[Rounded, ...]
     compared: tuple[str, ...]
     extra: tuple[str, ...]
     versions: Mapping[str, OtherVersion]
@@ -102,7 +108,7 @@ def reproduce_opened(
         output = Path(folder) / _title(release)
         root = settings.root
         place = contextlib.chdir(root) if root is not None else contextlib.nullcontext()
-        with place, warnings.catch_warnings():
+        with place, _threads_of(recorded), warnings.catch_warnings():
             warnings.simplefilter("ignore", ZooalignWarning)
             run_recorded(recorded, str(output), settings, progress)
         renamed = {s.pinned.removeprefix("hub:"): s.reference for s in recorded.sources}
@@ -111,7 +117,7 @@ def reproduce_opened(
     return ReproduceReport(
         reference=release.reference,
         operation=recorded.operation,
-        same=not files.differences,
+        same=not files.differences and not files.rounded,
         **vars(files),
         versions={
             name: OtherVersion(version, here.get(name, "none"))
@@ -120,6 +126,18 @@ def reproduce_opened(
         },
         seconds=time.perf_counter() - start,
     )
+
+
+@contextlib.contextmanager
+def _threads_of(recorded: Provenance) -> Iterator[None]:
+    """As many threads of PyTorch as a refit ran with, on which its bytes depend."""
+    before = torch.get_num_threads()
+    if recorded.refit is not None:
+        torch.set_num_threads(min(max(1, recorded.refit.threads), _MOST_THREADS))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def run_recorded(
@@ -148,6 +166,7 @@ def _settings(recorded: Provenance, kind: type[_Kind], settings: ReproduceSettin
     fields = {
         # An older record does not say whether statistics were reset.
         "reset": recorded.statistics != "stale",
+        "refit": "none",  # of an older record
         **{name: value for name, value in recorded.settings.items() if value is not None},
         "repair": recorded.statistics == "repaired",
         "method": recorded.method,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from huggingface_hub import ModelCardData
 
+from zooalign.merging.evaluate import Score
 from zooalign.release.curves import MeasuredCurve
 from zooalign.release.layout import PERMUTATION_ONLY
 from zooalign.release.provenance import DataUse, Provenance, ScoreRecord
@@ -69,6 +70,7 @@ def make_card(
         *(["## Barrier", _barriers(curves)] if curves else []),
         *([f"![Loss and error along the line between the networks]({plot})"] if plot else []),
         *([_score(provenance.score)] if provenance.score else []),
+        *(["## Beside its parents", _benefit(provenance)] if provenance.benefit else []),
         "## How to reproduce",
         _reproduce(provenance),
     ]
@@ -117,9 +119,10 @@ def _summary(provenance: Provenance) -> str:
         f"The {what} of {len(provenance.sources)} networks of architecture "
         f"{name}, with units reordered to match the first one's ({how}). "
         + {
-            "reset": "Running statistics were recomputed on calibration data.",
+            "reset": "Running statistics were recomputed on calibration data. ",
             "repaired": "Activation statistics were repaired (REPAIR, arXiv 2211.08403).",
         }.get(provenance.statistics, "")
+        + (provenance.refit.in_words if provenance.refit else "")
     ).strip()
 
 
@@ -210,6 +213,30 @@ def _barriers(curves: Sequence[MeasuredCurve]) -> str:
 
 def _score(score: ScoreRecord) -> str:
     return f"On {score.count} predictions the merge has {_cell(score.text)}."
+
+
+def _benefit(provenance: Provenance) -> str:
+    """The merge, its parents and their ensemble in a table, and what that means."""
+    benefit = provenance.benefit
+    assert benefit is not None
+    shares = benefit.agreement
+    references = [source.reference for source in provenance.sources]
+    rows: list[tuple[str, Score | None, float | None]] = [("this merge", benefit.merge, None)]
+    for index, reference in enumerate(references[: len(benefit.parents)]):
+        agreement = shares.parents[index] if shares else None
+        rows.append((f"parent {index + 1}: {reference}", benefit.parents[index], agreement))
+    ensemble = shares.ensemble if shares else None
+    rows.append(("mean of the parents' logits", benefit.ensemble, ensemble))
+    lines = ["| | accuracy | loss | same answers as the merge |", "|---|---|---|---|"]
+    for name, score, agreement in rows:
+        accuracy = None if score is None else score.accuracy
+        numbers = (accuracy, None if score is None else score.loss, agreement)
+        cells = " | ".join("" if number is None else f"{number:.4f}" for number in numbers)
+        lines.append(f"| {_cell(name)} | {cells} |")
+    where = "other data than the merge was made with" if benefit.held_out else "calibration data"
+    return "\n".join(
+        [*lines, "", f"On `{_plain(benefit.data)}` ({where}). {_plain(benefit.verdict)}"]
+    )
 
 
 def _reproduce(provenance: Provenance) -> str:

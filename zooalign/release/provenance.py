@@ -2,6 +2,7 @@
 
 import platform
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,16 +13,21 @@ import msgspec
 
 from zooalign.errors import MergeError, SpecError, ZooalignWarning
 from zooalign.matching.solvers import told
+from zooalign.merging.benefit import Benefit
 from zooalign.merging.combine import Combination
 from zooalign.merging.curve import Barrier
+from zooalign.merging.refit import Method, RefitLayer
 from zooalign.release.sources import Source
 
 __all__ = [
+    "REFIT_TOLERANCE",
     "AlignmentRecord",
     "BarrierSummary",
+    "BenefitRecord",
     "CurveOrigin",
     "DataUse",
     "Provenance",
+    "RefitRecord",
     "ScoreRecord",
     "noted_warnings",
     "versions",
@@ -31,6 +37,10 @@ __all__ = [
 # REPAIR of the weights, left as the average of the parents', or absent.
 StatisticsRecord = Literal["kept", "reset", "repaired", "stale", "none"]
 Plain = str | bool | int | float | None
+
+# What a refitted tensor may differ by on another machine or number of threads: the norm of what
+# differs, relative to the tensor's.
+REFIT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,60 @@ class ScoreRecord:
         return ", ".join(parts)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenefitRecord(Benefit):
+    """What a merge is worth beside its parents, with the data that says so.
+
+    ``held_out`` says whether it is other data than the merge was made with, by its reference.
+    """
+
+    data: str
+    held_out: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefitRecord:
+    """How the weights of a merge were refitted (:class:`zooalign.merging.refit.RefitResult`).
+
+    ``seed`` and ``threads`` (of PyTorch) are those it ran with. On another number of threads or
+    another machine every recomputed tensor is to be the same within ``tolerance``: the norm of
+    what differs, relative to the tensor's.
+    """
+
+    method: Method
+    relu_rounds: int
+    calibration_rows: int
+    held_out_rows: int
+    agreement: Mapping[str, float]
+    temperature: float | None
+    layers: tuple[RefitLayer, ...]
+    seed: int
+    threads: int
+    tolerance: float
+
+    @property
+    def in_words(self) -> str:
+        """What was refitted, on which rows, and how that was chosen."""
+        chosen = ""
+        if self.held_out_rows:
+            each = "; ".join(f"{name} {value:.4f}" for name, value in self.agreement.items())
+            chosen = (
+                " Chosen by agreement with the mean of the parents on "
+                f"{self.held_out_rows} held-out calibration rows: {each}."
+            )
+        if self.method == "none":
+            return f"The weights are the parents' average: no refit agreed better.{chosen}"
+        averaged = Counter(layer.reason for layer in self.layers if layer.reason is not None)
+        fitted = len(self.layers) - averaged.total()
+        reasons = "".join(f" Left averaged: {n} ({reason})." for reason, n in averaged.items())
+        rounds = f", {self.relu_rounds} ReLU rounds" if self.relu_rounds else ""
+        return (
+            f"The weights of {fitted} of {len(self.layers)} layers were refitted to what the "
+            f"parents compute ({self.method}{rounds}) on {self.calibration_rows} calibration rows."
+            f"{chosen}{reasons}"
+        )
+
+
 class _Header(msgspec.Struct):
     format: str = ""
     version: int = 0
@@ -148,6 +212,10 @@ class Provenance:
         Barriers per curve, by both definitions; None if not measured.
     score:
         Loss and accuracy of a merge on the evaluation data; None if not measured.
+    refit:
+        How the weights of a merge were refitted; None if they were not.
+    benefit:
+        The merge beside its parents and their ensemble; None if not measured.
     versions, warnings, command:
         What it ran with, what it warned of, and the command line that does it again.
     settings:
@@ -171,6 +239,8 @@ class Provenance:
     recomputed: tuple[str, ...]
     barrier: tuple[BarrierSummary, ...] | None
     score: ScoreRecord | None
+    refit: RefitRecord | None
+    benefit: BenefitRecord | None
     versions: Mapping[str, str]
     warnings: tuple[str, ...]
     command: str | None

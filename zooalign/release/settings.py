@@ -190,7 +190,8 @@ class MergeSettings(AlignSettings):
 
     ``weights`` are divided by their sum. ``through`` is ``reference`` (each model is matched to
     the first alone) or one of :data:`zooalign.matching.many.WAYS` (all at once, by
-    ``activation`` or ``weight``, to the order of the first one's units). ``combine`` is a
+    ``activation`` or ``weight``, to the order of the first one's units). ``refit_options`` are
+    fields of :class:`zooalign.merging.refit.RefitSettings`. ``combine`` is a
     :class:`~zooalign.merging.combine.Combination` as JSON, in place of weights; recipes set it.
     """
 
@@ -212,18 +213,33 @@ class MergeSettings(AlignSettings):
             metavar="reference|universe|mean|auto",
         ),
     ] = "reference"
+    refit: Annotated[
+        str,
+        option(
+            "Refit the averaged weights to what the parents compute on --data, if there is any.",
+            metavar="auto|none|least-squares|features",
+        ),
+    ] = "auto"
+    refit_options: Annotated[
+        Mapping[str, Any],
+        option("Set any option of the refit, e.g. labels=true or ridge=0.03.", flag="--refit-set"),
+    ] = field(default_factory=dict)
     repair: Annotated[
-        bool, option("Apply REPAIR to layers not followed by a normalisation layer.")
+        bool,
+        option(
+            "Apply REPAIR to layers not followed by a normalisation layer, in place of a refit."
+        ),
     ] = False
     combine: str | None = None
 
-    recorded: ClassVar[tuple[str, ...]] = (*AlignSettings.recorded, "reset", "repair")
+    recorded: ClassVar[tuple[str, ...]] = (*AlignSettings.recorded, "reset", "repair", "refit")
 
     def record(self) -> dict[str, Any]:
-        """As of an alignment; ``through`` is left out where it is the default."""
+        """As of an alignment; what is left at its default is left out."""
         through = {} if self.through == "reference" else {"through": self.through}
+        refit = {"refit_options": dict(self.refit_options)} if self.refit_options else {}
         combine = {} if self.combine is None else {"combine": self.combine}
-        return super().record() | through | combine
+        return super().record() | through | refit | combine
 
 
 @dataclass(frozen=True, kw_only=True)

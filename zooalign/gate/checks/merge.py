@@ -45,17 +45,20 @@ def stale(release: OpenedRelease) -> Iterator[Problem]:
     fix=_AGAIN,
 )
 def recomputed(release: OpenedRelease) -> Iterator[Problem]:
-    """The record says that running statistics were recomputed on data, and they are still exactly
-    the average of the parents'.
+    """The record says that running statistics were recomputed on data, or weights refitted, and
+    they are still exactly the average of the parents'.
     """
     provenance = release.provenance
     states = aligned_states(release)
-    if provenance.operation != "merge" or provenance.statistics != "reset" or states is None:
+    if provenance.operation != "merge" or states is None:
+        return
+    refitted = provenance.refit is not None
+    if provenance.statistics != "reset" and not refitted:
         return
     average = LazyAverage(states, provenance.weights)
     for name in provenance.recomputed:
         in_both = name in release.checkpoint and name in average
-        if not in_both or name.rpartition(".")[2] not in (_MEAN, _VAR):
+        if not in_both or not (refitted or name.rpartition(".")[2] in (_MEAN, _VAR)):
             continue
         if same_bytes(release.checkpoint[name], average[name]):
             yield Problem(name, "is exactly the average of the parents', and was not recomputed")

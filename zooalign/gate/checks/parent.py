@@ -17,7 +17,6 @@ from zooalign.gate.checks.comparing import (
 from zooalign.gate.findings import Problem, check
 from zooalign.matching import match
 from zooalign.release.opened import OpenedRelease, Parent
-from zooalign.release.provenance import Provenance
 from zooalign.symmetry import Permuted
 from zooalign.symmetry.same_function import compare_functions, compare_permuted
 
@@ -54,15 +53,18 @@ def recorded(release: OpenedRelease) -> Iterator[Problem]:
 def exact(release: OpenedRelease) -> Iterator[Problem]:
     """The recorded permutations, applied to the parents and averaged with the recorded weights, do
     not give the bytes of this tensor. Tensors that the record says were recomputed on data are not
-    compared; they must be tensors that the operation recomputes. ``permutation.applied`` says what
+    compared; they must be tensors that the operation recomputes. (``--reproduce`` computes those of
+    a refitted merge again.) ``permutation.applied`` says what
     went wrong if it is a known mistake.
     """
     provenance = release.provenance
     recomputed = set(provenance.recomputed)
     for name in sorted(recomputed):
-        if not _may_be_recomputed(provenance, name):
+        if not _may_be_recomputed(release, name):
             recomputed.discard(name)
             operation = f"statistics '{provenance.statistics}'"
+            if provenance.refit is not None:
+                operation += f" with the recorded refit ('{provenance.refit.method}')"
             yield Problem(name, f"is recorded as recomputed, which {operation} does not do")
     expected = expected_state(release)
     if expected is None:
@@ -79,11 +81,23 @@ def exact(release: OpenedRelease) -> Iterator[Problem]:
             yield Problem(name, "differs from what the recorded permutations make of the parents")
 
 
-def _may_be_recomputed(provenance: Provenance, name: str) -> bool:
-    """REPAIR changes any tensor, a reset only running statistics, and nothing else changes one."""
-    if provenance.statistics == "reset":
-        return name.rpartition(".")[2] in _RUNNING
-    return provenance.statistics == "repaired"
+def _may_be_recomputed(release: OpenedRelease, name: str) -> bool:
+    """Whether the recorded operation changes a tensor.
+
+    REPAIR and feature steps change any; least squares the weights of the layers that it lists as
+    refitted, and the vectors (biases, normalisation) behind them; a reset only running statistics.
+    """
+    provenance = release.provenance
+    if provenance.statistics == "repaired":
+        return True
+    if provenance.statistics == "reset" and name.rpartition(".")[2] in _RUNNING:
+        return True
+    refit = provenance.refit
+    if refit is None or refit.method == "none":
+        return False
+    if refit.method == "features" or name in {i.name for i in refit.layers if i.reason is None}:
+        return True
+    return name in release.shapes and len(release.shapes.info(name).shape) <= 1
 
 
 @check(
