@@ -291,8 +291,8 @@ def bases(pairs: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Bases:
         str(folder / "resnet"),
         MergeSettings(
             method="weight",
-            data=pairs.data,
-            evaluate=pairs.data,
+            data=f"{pairs.data}?slice=0:32",
+            evaluate=f"{pairs.data}?slice=32:48",
             refit="none",
             alphas=3,
             loading=Loading(16),
