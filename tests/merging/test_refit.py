@@ -241,6 +241,25 @@ def test_a_refit_is_nearer_to_the_parents_mean(network: tuple[nn.Module, list[Te
     assert misses[0] < misses[1]
 
 
+@pytest.mark.parametrize("inputs", [6, 90])
+def test_the_solution_is_that_of_the_normal_equations(inputs: int) -> None:
+    """With fewer inputs than rows, and with more, where it is solved in the space of the rows."""
+    torch.manual_seed(0)
+    module, x = nn.Linear(inputs, 4).double().eval(), torch.randn(ROWS, inputs).double()
+    states = _states(module, 2)
+    result = _refit(module, states, [x], method="least-squares", ridge=0.2)
+    start = (states[0]["weight"] + states[1]["weight"]).T / 2
+    wanted, centred = _mean_output(module, states, x), x - x.mean(0)
+    gram = centred.T @ centred
+    pull = 0.2 * gram.diagonal().mean() * torch.eye(inputs)
+    solution = start + torch.linalg.solve(gram + pull, centred.T @ (wanted - x @ start))
+    torch.testing.assert_close(result.state["weight"], solution.T)
+    torch.testing.assert_close(result.state["bias"], wanted.mean(0) - x.mean(0) @ solution)
+    layer = result.layers[0]
+    assert layer.error_before is not None and layer.error_after is not None
+    assert layer.error_after < layer.error_before + 1e-9 < 1
+
+
 def test_every_product_is_refitted_or_has_a_reason() -> None:
     torch.manual_seed(0)
     module, data = _Tied().eval(), _data(6)

@@ -6,6 +6,7 @@ deviations from the mean.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -53,11 +54,24 @@ def _with_mean(sums: Sums, matrix: Tensor, intercept: bool) -> Solution:
 
 
 def best_ridge(fit: Sums, judge: Sums, start: Tensor, intercept: bool) -> float:
-    """The ridge whose fit on some rows has the least error on others."""
+    """The ridge whose fit on some rows has the least error on others.
+
+    It is looked for downhill from the middle one of :data:`RIDGES`.
+    """
     if not judge.count > 0:
         return DEFAULT
-    errors = [error(solved(fit, start, ridge, intercept), judge) for ridge in RIDGES]
-    return RIDGES[min(range(len(RIDGES)), key=errors.__getitem__)]
+
+    @cache
+    def judged(number: int) -> float:
+        return error(solved(fit, start, RIDGES[number], intercept), judge)
+
+    best = len(RIDGES) // 2
+    while True:
+        near = [n for n in (best, best - 1, best + 1) if 0 <= n < len(RIDGES)]
+        least = min(near, key=judged)
+        if least == best:
+            return RIDGES[best]
+        best = least
 
 
 def error(solution: Solution, sums: Sums) -> float:
@@ -68,9 +82,10 @@ def error(solution: Solution, sums: Sums) -> float:
     return max(float((explained + shift).sum()), 0.0)
 
 
-def unexplained(solution: Solution, sums: Sums) -> float:
-    """The error as a share of the targets' variance."""
-    variance = float(sums.centred().squares.sum())
+def unexplained(solution: Solution, sums: Sums, variance: float) -> float | None:
+    """The error as a share of the targets' variance; None without rows."""
+    if not sums.count > 0:
+        return None
     return error(solution, sums) / variance if variance > 0 else 0.0
 
 

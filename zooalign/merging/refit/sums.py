@@ -1,6 +1,6 @@
 """What a layer's rows and targets leave for least squares: sums, which add over batches."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ class Sums:
         themselves (g, o).
     inputs, targets:
         Of inputs (g, i) and of targets (g, o).
+    width:
+        How many inputs there are, where those given are coordinates in a space of less.
     """
 
     count: Tensor
@@ -29,9 +31,12 @@ class Sums:
     squares: Tensor
     inputs: Tensor
     targets: Tensor
+    width: int
 
     @classmethod
-    def of(cls, rows: Tensor, targets: Tensor, weight: float = 1.0) -> "Sums":
+    def of(
+        cls, rows: Tensor, targets: Tensor, weight: float = 1.0, width: int | None = None
+    ) -> "Sums":
         """Of rows (n, g, i) and targets (n, g, o)."""
         x, y = (t.double().transpose(0, 1) for t in (rows, targets))
         turned = x.transpose(1, 2)
@@ -42,11 +47,13 @@ class Sums:
             weight * (y * y).sum(1),
             weight * x.sum(1),
             weight * y.sum(1),
+            rows.shape[2] if width is None else width,
         )
 
     def __add__(self, other: "Sums") -> "Sums":
         """The sums over both sets of rows."""
-        return Sums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        names = [f.name for f in fields(self) if f.name != "width"]
+        return replace(self, **{n: getattr(self, n) + getattr(other, n) for n in names})
 
     def centred(self) -> "Sums":
         """The sums of the deviations from the means."""
@@ -58,10 +65,11 @@ class Sums:
             (self.squares - self.targets * y).clamp(min=0),
             torch.zeros_like(self.inputs),
             torch.zeros_like(self.targets),
+            self.width,
         )
 
     @property
     def scale(self) -> float:
         """The mean variance of an input, times the number of rows; of what ridge is a share."""
         variances = self.gram.diagonal(dim1=1, dim2=2) - self.inputs**2 / self.count
-        return max(float(variances.mean()), 1e-12)
+        return max(float(variances.sum()) / (len(variances) * self.width), 1e-12)

@@ -33,6 +33,8 @@ __all__ = ["Walk", "Walked"]
 
 # Weights that sum to less are none.
 _NOTHING = 1e-12
+# Inputs per row from which on a layer is solved in the space of its rows.
+_FEWER = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +121,8 @@ class Walk:
         """Solve for the product's weight and bias, and go on with these."""
         product, intercept = fit.product, fit.chain.intercept
         layer = _Rows(fit, parents, self._calibration, self._settings, self._values)
+        average = self._average(fit, layer.shares)
+        start = layer.reduced(average)
         most = reduce(add, [layer.sums(part) for part in self._split.fitted])
         judge = layer.sums(self._split.judging)
         whole = most + judge
@@ -127,7 +131,7 @@ class Walk:
                 f"the input or the output of the layer of '{product.name}' is not finite on the "
                 "calibration data. Check the weights and the data for NaN and infinity."
             )
-        start, ridge = self._start(fit, layer.shares), self._settings.ridge
+        ridge = self._settings.ridge
         if ridge == "auto":
             ridge = best_ridge(most, judge, start, intercept)
         rounds = self._rounds if fit.chain.relu and self._settings.inputs == "merge" else 0
@@ -137,18 +141,18 @@ class Walk:
         else:
             solution = solved(whole, start, ridge, intercept)
         before, after = averaged(most, start, intercept), solved(most, start, ridge, intercept)
-        judged = judge.count > 0
+        variance = layer.variance(self._split.judging)
         self._layers[product.node] = RefitLayer(
             name=product.name,
             ridge=ridge,
             rows=int(whole.count),
-            error_before=unexplained(before, judge) if judged else None,
-            error_after=unexplained(after, judge) if judged else None,
+            error_before=unexplained(before, judge, variance),
+            error_after=unexplained(after, judge, variance),
             relu_rounds=rounds,
         )
-        self._put(fit, solution)
+        self._put(fit, layer.expanded(solution))
 
-    def _start(self, fit: Fit, shares: Sequence[Tensor]) -> Tensor:
+    def _average(self, fit: Fit, shares: Sequence[Tensor]) -> Tensor:
         """The average as a matrix: behind the normalisation, if one is fitted with it."""
         product, norm = fit.product, fit.chain.norm
         total = torch.zeros(product.size, dtype=torch.float64, device=self._calibration.device)
@@ -215,9 +219,38 @@ class _Rows:
     ) -> None:
         self._fit, self._parents, self._values = fit, parents, values
         self._weights, self._own = calibration.shares, settings.inputs == "own"
+        self._plain = settings.inputs == "merge"
         self._batches = range(len(calibration.batches))
         self._read = parents.read(fit)
         self.shares = self._unit_shares()
+        self._average: Tensor | None = None
+        self._basis: Tensor | None = None
+
+    def reduced(self, average: Tensor) -> Tensor:
+        """What a fit starts from (g, i, o): the average, or zero in a space of less inputs.
+
+        With far fewer rows than inputs a fit moves the average within the space of the rows alone.
+        It is solved there, in coordinates of an orthonormal basis: the same solution, sooner.
+        """
+        keys = list(self._read.targets)
+        count = sum(len(self._read.targets[key][0]) for key in keys)
+        if self._plain and count * _FEWER <= average.shape[1]:
+            rows = torch.cat([self._inputs(*key) for key in keys]).double().transpose(0, 1)
+            self._average, self._basis = average, torch.linalg.qr(rows.mT)[0]
+            return average.new_zeros(len(average), self._basis.shape[2], average.shape[2])
+        return average
+
+    def expanded(self, solution: Solution) -> Solution:
+        """A solution for the inputs as they are."""
+        if self._average is None or self._basis is None:
+            return solution
+        return Solution(self._average + self._basis @ solution.matrix, solution.intercept)
+
+    def variance(self, part: str) -> float:
+        """The sum of the targets' squared deviations from their means."""
+        targets = [self._targets(part, batch) for batch in self._batches]
+        together = torch.cat(targets).double()
+        return float((together - together.mean(0)).square().sum()) if len(together) else 0.0
 
     def _unit_shares(self) -> list[Tensor]:
         """The parents' weights for each output (g, o).
@@ -247,9 +280,20 @@ class _Rows:
                 sums += [Sums.of(x, y, share) for x, y, share in of_each]
                 continue
             rows = mean_of(inputs, self._weights) if inputs else self._inputs(part, batch)
-            wanted = mean_of(targets, self.shares) - self._other(part, batch)
-            sums.append(Sums.of(rows, wanted))
+            sums.append(self._sums(rows, self._targets(part, batch)))
         return reduce(add, sums)
+
+    def _sums(self, rows: Tensor, targets: Tensor) -> Sums:
+        if self._average is None or self._basis is None:
+            return Sums.of(rows, targets)
+        x, y = rows.double().transpose(0, 1), targets.double().transpose(0, 1)
+        moved = (x @ self._basis).transpose(0, 1), (y - x @ self._average).transpose(0, 1)
+        return Sums.of(*moved, width=rows.shape[2])
+
+    def _targets(self, part: str, batch: int) -> Tensor:
+        """The mean of the parents' values, without the other term of the sum."""
+        mean = mean_of(self._read.targets[part, batch], self.shares)
+        return mean - self._other(part, batch)
 
     def relu(self, parts: Sequence[str]) -> ReluRows:
         """The rows of some parts, with what is wanted behind the ReLU."""
@@ -258,7 +302,12 @@ class _Rows:
             mean_of([y.clamp(min=0) for y in self._read.targets[key]], self.shares) for key in keys
         ]
         inputs, other = [self._inputs(*key) for key in keys], [self._other(*key) for key in keys]
-        return ReluRows(torch.cat(inputs), torch.cat(other), torch.cat(behind))
+        rows, others = torch.cat(inputs), torch.cat(other)
+        if self._average is not None and self._basis is not None:
+            x = rows.double().transpose(0, 1)
+            others = others + (x @ self._average).transpose(0, 1).to(others)
+            rows = (x @ self._basis).transpose(0, 1).to(rows)
+        return ReluRows(rows, others, torch.cat(behind))
 
     def _inputs(self, part: str, batch: int) -> Tensor:
         samples = self._parents.samples(self._fit, part, batch)
