@@ -6,9 +6,10 @@ from operator import attrgetter
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import zooalign
-from zooalign.errors import DataError
+from zooalign.errors import DataError, MergeError
 
 X = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
 DATA = [(X, X[:, :3].argmax(1))]
@@ -100,3 +101,25 @@ def test_measures_by_name() -> None:
     assert curve.accuracy is None and curve.measures == ("cross-entropy", "perplexity")
     with pytest.raises(DataError, match="did you mean perplexity"):
         zooalign.barrier(A, B, data=DATA, alphas=3, metric="perplexty")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (X, r"data is a Tensor.*pass \[data\]"),
+        (X.numpy(), r"torch.from_numpy"),
+        ([(X.numpy(), X[:, 0])], "batch 0 holds a numpy array"),
+        (TensorDataset(X, X[:, 0]), r"DataLoader\(data"),
+        (3, "data is a int"),
+        (A, "data is a Sequential"),
+    ],
+)
+def test_data_of_another_kind(data: object, says: str) -> None:
+    with pytest.raises(DataError, match=says) as caught:
+        zooalign.align(B, to=A, data=data, example_inputs=X[:2])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_method() -> None:
+    with pytest.raises(MergeError, match="did you mean 'activation'"):
+        zooalign.align(B, to=A, data=DATA, method="activations")

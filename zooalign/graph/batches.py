@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset
 
 from zooalign.errors import DataError
 
@@ -42,8 +43,10 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Batch]:
     Raises
     ------
     DataError
-        For an element of another form, or if there is none at all.
+        For an element of another form, if there is none at all, or if it is a tensor, an array, a
+        module or a dataset of single examples.
     """
+    _require_batches(batches)
     index = -1
     for index, batch in enumerate(batches):
         yield _parse(batch, index)
@@ -71,6 +74,20 @@ def require_repeatable(
         )
 
 
+def _require_batches(batches: Any) -> None:
+    """Refuse what can be iterated over and would give rows for batches."""
+    what = f"data is a {type(batches).__name__}"
+    if isinstance(batches, Tensor) or type(batches).__module__ == "numpy":
+        give = "[data]" if isinstance(batches, Tensor) else "[torch.from_numpy(data)]"
+        raise DataError(f"{what}, and a list of batches is needed: pass {give}, or a DataLoader.")
+    if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
+        raise DataError(
+            f"{what}, whose examples are single: pass DataLoader(data, batch_size=128)."
+        )
+    if isinstance(batches, nn.Module) or not isinstance(batches, Iterable):
+        raise DataError(f"{what}: pass a list of batches or a DataLoader.")
+
+
 def _parse(batch: Any, index: int) -> Batch:
     inputs, targets = batch, None
     if isinstance(batch, Mapping):
@@ -84,6 +101,10 @@ def _parse(batch: Any, index: int) -> Batch:
         return Batch((), dict(inputs), targets)
     if isinstance(inputs, (tuple, list)):
         return Batch(tuple(inputs), {}, targets)
+    if type(inputs).__module__ == "numpy":
+        raise DataError(
+            f"batch {index} holds a numpy array; batches are of tensors: torch.from_numpy(array)."
+        )
     form = type(batch).__name__
     form += f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
     raise DataError(

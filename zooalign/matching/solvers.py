@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -69,7 +70,10 @@ def solver_named(method: str) -> type[Solver]:
     """The class of a matching method; MergeError if there is none of that name."""
     table = solvers()
     if method not in table:
-        raise MergeError(f"no matching method '{method}'; there are {', '.join(sorted(table))}")
+        near = get_close_matches(method, table, n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        known = ", ".join(sorted(table))
+        raise MergeError(f"no matching method '{method}'{hint}; there are {known}")
     return table[method]
 
 
