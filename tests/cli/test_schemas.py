@@ -54,6 +54,8 @@ def commands(pairs: Pairs, out: Path) -> Iterator[tuple[str, list[str]]]:
     yield "verify", ["verify", vit[0]]
     yield "align", ["align", *vit, "-o", str(out / "aligned"), *weight, *scored]
     yield "merge", ["merge", *vit, "-o", str(out / "merged"), *weight, *data, *scored]
+    again = str(out / "merged/zooalign/provenance.json")  # a record is a recipe
+    yield "run", ["run", again, "-o", str(out / "merged_again")]
     yield "barrier", ["barrier", *vit, *data, "--alphas", "3", "--align", "weight"]
     yield "connectivity", ["connectivity", *vit, *data, *weight, "--alphas", "3", "--steps", "1"]
     yield "check", ["check", str(out / "aligned")]
@@ -80,4 +82,5 @@ def test_every_command_and_file(call: Call, pairs: Pairs, tmp_path: Path) -> Non
     policy = jsonschema.Draft202012Validator(load_schema("policy.file"))
     assert policy.is_valid({"disable": ["card.metrics"], "fail_on": "warning"})
     assert not policy.is_valid({"fail_on": "always"}) and not policy.is_valid({"disabled": []})
-    assert seen | {"policy.file"} == set(TYPES)
+    # What a recipe's schema takes and refuses: tests/recipes.
+    assert seen | {"policy.file", "recipe.file"} == set(TYPES)
