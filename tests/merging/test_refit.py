@@ -260,6 +260,33 @@ def test_the_solution_is_that_of_the_normal_equations(inputs: int) -> None:
     assert layer.error_after < layer.error_before + 1e-9 < 1
 
 
+class _Flattened(nn.Module):
+    """A product of flattened tokens (``addmm``) in a residual stream, as in GPT-2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(6, 6)), nn.Parameter(torch.randn(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = torch.addmm(self.bias, x.tanh().view(-1, 6), self.weight)
+        return F.relu(x + flat.view(x.shape))
+
+
+def test_rows_may_be_flattened_before_a_product() -> None:
+    torch.manual_seed(0)
+    module, data = _Flattened().eval(), _data(4, 6)
+    (fit,) = planned(_captured(module, data[0]), RefitSettings()).fits.values()
+    assert fit.chain.other is not None and fit.chain.relu
+    parent = _states(module, 1)[0]
+    result = _refit(module, [parent, parent], data, method="least-squares", relu_rounds=3)
+    torch.testing.assert_close(
+        _outputs(module, result.state, data[0]),
+        _outputs(module, parent, data[0]),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
 def test_every_product_is_refitted_or_has_a_reason() -> None:
     torch.manual_seed(0)
     module, data = _Tied().eval(), _data(6)

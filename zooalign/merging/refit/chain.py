@@ -18,6 +18,7 @@ from zooalign.merging.refit.products import Product
 __all__ = ["Chain", "chain_of"]
 
 _RELU = {"aten.relu", "aten.relu_"}
+_VIEWS = {"aten.view", "aten.reshape", "aten._unsafe_view"}
 _SUMS = {"aten.add", "aten.add_"}
 # They return their first argument's values in eval mode.
 _PASSING = {"aten.dropout", "aten.contiguous", "aten.clone", "aten.alias", "aten.feature_dropout"}
@@ -81,7 +82,7 @@ def chain_of(
             return chain
         if packet(user) in _RELU:
             return replace(chain, relu=True)
-        if packet(user) in _PASSING:
+        if packet(user) in _PASSING or _splits_rows(product, user):
             longer: Chain | None = replace(chain, target=user)
         elif user in by_node:
             longer = _normalised(product, chain, by_node[user], free)
@@ -95,7 +96,8 @@ def chain_of(
 def _normalised(product: Product, chain: Chain, norm: Norm, free: Container[str]) -> Chain | None:
     """The chain with a normalisation of the product's outputs, if it has weights of its own."""
     own = all(name is not None and name in free for name in (norm.scale, norm.shift))
-    if chain.norm is None and chain.other is None and own and product.unit_axes == (1,):
+    channels = product.unit_axes == (1,) and _shape(norm.source) == _shape(product.node)
+    if chain.norm is None and chain.other is None and own and channels:
         return replace(chain, target=norm.node, norm=norm)
     return None
 
@@ -104,18 +106,26 @@ def _added(
     captured: Capture, product: Product, chain: Chain, user: fx.Node, free: Container[str]
 ) -> Chain | None:
     """The chain with a sum: of a bias, or of another branch."""
-    if packet(user) not in _SUMS or user.kwargs or _shape(user) != _shape(product.node):
+    if packet(user) not in _SUMS or user.kwargs or _shape(user) != _shape(chain.target):
         return None
     others = [x for x in user.args if x is not chain.target]
     if len(others) != 1 or not isinstance(others[0], fx.Node):
         return None
     name = captured.parameters.get(others[0].name)
     if name is not None:
-        fits = not chain.intercept and name in free and product.per_unit(_shape(others[0]))
+        plain = _shape(user) == _shape(product.node) and product.per_unit(_shape(others[0]))
+        fits = not chain.intercept and name in free and plain
         return replace(chain, target=user, bias=name) if fits else None
     if chain.other is None and _shape(others[0]) == _shape(user):
         return replace(chain, target=user, other=others[0])
     return None
+
+
+def _splits_rows(product: Product, user: fx.Node) -> bool:
+    """Whether an operator lays out rows on other axes, the product's outputs still on the last."""
+    shape = _shape(product.node)
+    last = product.unit_axes == (len(shape) - 1,)
+    return packet(user) in _VIEWS and last and _shape(user)[-1:] == shape[-1:]
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:

@@ -48,7 +48,10 @@ class Product(ABC):
 
     @abstractmethod
     def outputs(self, value: Tensor, samples: Samples) -> Tensor:
-        """A value of the product's shape, at sampled positions: (rows, groups, outputs)."""
+        """A value of the product's shape, at sampled positions: (rows, groups, outputs).
+
+        Its rows may lie on several axes.
+        """
 
     @abstractmethod
     def positions(self, batch: int) -> tuple[int, int]:
@@ -132,7 +135,8 @@ class _Letters(Product):
         return self._laid(x, self.x, self._inputs, samples)
 
     def outputs(self, value: Tensor, samples: Samples) -> Tensor:
-        return self._laid(value, self.out, self._units, samples)
+        as_given = value.reshape([self.sizes[a] for a in self.out])
+        return self._laid(as_given, self.out, self._units, samples)
 
     def _laid(
         self, value: Tensor, axes: Sequence[str], last: Sequence[str], samples: Samples
