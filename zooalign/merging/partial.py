@@ -4,7 +4,7 @@ Of two aligned models with n units in a group, k pairs are averaged and the othe
 merged model has 2n - k units there (PLeaS, Nasery et al. 2407.02447; up to a layer, ZipIt, Stoica
 et al. 2305.03053). All pairs merged is the average of the weights; none is the two models side by
 side in one network, their outputs averaged. ZipIt's merging of units of one model with each other
-is in :mod:`zooalign.merging.zipping`; PLeaS' least squares are not done.
+is in :mod:`zooalign.merging.zipping`; PLeaS' least squares, in :mod:`zooalign.merging.refit`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
