@@ -14,7 +14,7 @@ from rich.console import Console
 from zooalign.cli import main
 from zooalign.cli.demo import _lines
 from zooalign.demo import DemoReport, DemoSettings, digits, run_demo, training
-from zooalign.errors import CheckpointError, ZooalignError
+from zooalign.errors import CheckpointError, ZooalignError, ZooalignWarning
 from zooalign.release.results import plain
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(folder: Path) -> DemoReport:
     before = Path.cwd()
-    found = run_demo(str(folder), dataclasses.replace(TINY, seed=1))
+    # After one epoch the running statistics of the networks lag behind, which is said.
+    with pytest.warns(ZooalignWarning, match="running statistics fit this data badly"):
+        found = run_demo(str(folder), dataclasses.replace(TINY, seed=1))
     assert Path.cwd() == before
     return found
 

@@ -127,7 +127,8 @@ def _run(settings: DemoSettings, output: str, start: float, progress: Progress) 
         command=merge_command,
         progress=progress,
     )
-    [after] = curves_from_json(Path(MERGED, layout.BARRIER).read_text(encoding="utf-8"))
+    # The aligned curve, and that of the networks as they are.
+    after, _ = curves_from_json(Path(MERGED, layout.BARRIER).read_text(encoding="utf-8"))
     for name in PLOTS:
         plot_barrier({"as they are": before, "aligned": after}, name)
     request = CheckRequest(parents=(f"./{A}", f"./{B}"))
