@@ -10,10 +10,10 @@ from torch import Tensor, fx
 
 from zooalign.graph.capture import Capture
 
-__all__ = ["Layer", "find_layers", "packet", "stored_behind", "weight_uses"]
+__all__ = ["PASSING", "Layer", "find_layers", "packet", "stored_behind", "weight_uses"]
 
-# Operators that return their first argument's values in eval mode.
-_PASSING = {"aten.dropout", "aten.contiguous", "aten.clone", "aten.alias", "aten.feature_dropout"}
+#: Operators that return their first argument's values in eval mode.
+PASSING = {"aten.dropout", "aten.contiguous", "aten.clone", "aten.alias", "aten.feature_dropout"}
 _BATCH_NORMS = ("aten.batch_norm", "aten._native_batch_norm", "aten.native_batch_norm")
 _TURNED = {"aten.t", "aten.transpose", "aten.permute", "aten.numpy_T", "aten.swapaxes"}
 _RAW = {"aten.matmul", "aten.mm", "aten.bmm", "aten.einsum"}
@@ -187,7 +187,7 @@ def _normalised_next(node: fx.Node) -> bool:
     """Whether nothing but batch normalisations reads a value."""
     return bool(node.users) and all(
         packet(user).startswith(_BATCH_NORMS)
-        or (packet(user) in _PASSING and _normalised_next(user))
+        or (packet(user) in PASSING and _normalised_next(user))
         for user in node.users
     )
 

@@ -12,7 +12,7 @@ from torch import fx
 
 from zooalign.graph.capture import Capture
 from zooalign.merging.affine_correction import Norm
-from zooalign.merging.layers import packet
+from zooalign.merging.layers import PASSING, packet
 from zooalign.merging.refit.products import Product
 
 __all__ = ["Chain", "chain_of"]
@@ -20,8 +20,6 @@ __all__ = ["Chain", "chain_of"]
 _RELU = {"aten.relu", "aten.relu_"}
 _VIEWS = {"aten.view", "aten.reshape", "aten._unsafe_view"}
 _SUMS = {"aten.add", "aten.add_"}
-# They return their first argument's values in eval mode.
-_PASSING = {"aten.dropout", "aten.contiguous", "aten.clone", "aten.alias", "aten.feature_dropout"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def chain_of(
             return chain
         if packet(user) in _RELU:
             return replace(chain, relu=True)
-        if packet(user) in _PASSING or _splits_rows(product, user):
+        if packet(user) in PASSING or _splits_rows(product, user):
             longer: Chain | None = replace(chain, target=user)
         elif user in by_node:
             longer = _normalised(product, chain, by_node[user], free)

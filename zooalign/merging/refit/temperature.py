@@ -6,23 +6,16 @@ from collections.abc import Sequence
 from scipy.optimize import minimize_scalar
 from torch import Tensor, fx
 
+from zooalign.graph.arguments import plain_name
+from zooalign.graph.layouts import LAYOUTS
 from zooalign.graph.lazy_state import State
 from zooalign.merging.affine_correction import aliases_of
-from zooalign.merging.layers import packet
 from zooalign.merging.refit.agreement import class_axis, divergence
 from zooalign.merging.refit.plan import Fit, Plan
 from zooalign.merging.refit.samples import Split
 
 __all__ = ["best_temperature", "cooled", "last_layer"]
 
-# Operators that move values and change none.
-_MOVING = {
-    f"aten.{name}"
-    for name in (
-        *("alias", "clone", "contiguous", "flatten", "permute", "reshape", "select", "slice"),
-        *("squeeze", "t", "transpose", "unsqueeze", "view"),
-    )
-}
 _BOUNDS = (math.log(0.05), math.log(20.0))
 
 
@@ -30,7 +23,7 @@ def last_layer(plan: Plan) -> Fit | None:
     """The product whose outputs the network returns first; None where something changes them."""
     (output,) = (node for node in plan.captured.graph.nodes if node.op == "output")
     node = next(iter(output.args[0]), None)
-    while isinstance(node, fx.Node) and packet(node) in _MOVING:
+    while isinstance(node, fx.Node) and plain_name(node) in LAYOUTS:
         node = node.all_input_nodes[0]
     for fit in plan.fits.values():
         if fit.chain.target is node and fit.chain.norm is None and fit.chain.other is None:
