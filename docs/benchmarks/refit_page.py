@@ -13,8 +13,8 @@ INTRODUCTION = """# Refitting a merge
     python docs/benchmarks/refit.py --data FOLDER --write
 
 Accuracy of the merge of two networks, with equal weights, on rows that nothing has seen, with its
-standard error; of pairs that are trained here the mean over three pairs of seeds, with its
-standard deviation. Calibration images carry no labels. `average` is the mean of the aligned weights
+standard error; where a cell says so, the mean over several pairs of seeds, with its standard
+deviation. Calibration images carry no labels. `average` is the mean of the aligned weights
 with running statistics reset; every other row starts from it. `RegMean` (2212.09849) fits each
 layer on each parent's own inputs, `PLeaS` (2407.02447, its second step) on the mean of the parents'
 inputs, `least squares` on the merge's own; `Fisher` (2111.09832) weights by diagonal Fisher
@@ -80,7 +80,8 @@ def spread(found: Sequence[Row]) -> float:
 
 def accuracy(found: Sequence[Row]) -> str:
     """A cell."""
-    return f"{mean(found, 'accuracy'):.4f} ± {spread(found):.4f}"
+    seeds = f" ({len(found)} seeds)" if len(found) > 1 else ""
+    return f"{mean(found, 'accuracy'):.4f} ± {spread(found):.4f}{seeds}"
 
 
 def cost(found: Sequence[Row]) -> str:
