@@ -27,7 +27,7 @@ from zooalign.symmetry.extract import derive_spec
 from zooalign.symmetry.membership import is_member
 from zooalign.symmetry.module_run import apart, run_module, seeded
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.precision import tolerance
+from zooalign.symmetry.precision import tolerance, tolerance_of_one
 from zooalign.symmetry.proof import Fault, Proof, Verdict, prove
 from zooalign.symmetry.spec import PermutationSpec, Permuted
 from zooalign.symmetry.trial import DrawnState, mixes_precisions
@@ -124,17 +124,24 @@ def verify(
         )
     captured = derived.traced.captured
     inputs = drawn_inputs(captured, example_inputs, seed, torch.float64)
+    other = spec.hash != derived.spec.hash
+    outside = _outside(spec, derived.spec, members, seed) if other else None
+    if outside is not None:
+        why = f"permutations of '{outside}' are not among those derived from the module's graph"
+        rounding = tolerance_of_one(torch.float64)
+        unproved = Verification("not shown", why, None, 0, members, 0.0, rounding, spec.log10_order)
+        return _refuted_by_module(module, spec, inputs, seed, unproved)
     proof = prove(derived, DrawnState(module, seed), inputs, members=members, seed=seed)
     result = _of_proof(proof, spec)
-    if spec.hash != derived.spec.hash:
-        result = _others(module, spec, derived, result, inputs, seed)
+    if other and result.verdict != "proved":
+        result = replace(result, verdict="not shown", fault=None)
+        return _refuted_by_module(module, spec, inputs, seed, result)
     if result.verdict == "proved":
         native = drawn_inputs(captured, example_inputs, seed, None)
-        why = _not_the_module(module, captured, native, seed)
+        why = _not_the_module(module, captured, native, seed) or ""
         if why:
-            return _refuted_by_module(
-                module, spec, inputs, seed, replace(result, verdict="not shown", why=why)
-            )
+            unproved = replace(result, verdict="not shown", why=why)
+            return _refuted_by_module(module, spec, inputs, seed, unproved)
     return result
 
 
@@ -169,27 +176,14 @@ def _of_proof(proof: Proof, spec: PermutationSpec) -> Verification:
 # ---------------------------------------------------------------------- another spec
 
 
-def _others(
-    module: nn.Module,
-    spec: PermutationSpec,
-    derived: Derived,
-    proved: Verification,
-    inputs: Sequence[Any],
-    seed: int,
-) -> Verification:
-    """The verdict on a spec with other groups than those derived."""
-    outside = [
-        name
-        for name, permutation in _generators(spec, proved.members, seed)
-        if not is_member(derived.spec, spec, permutation)
-    ]
-    if not outside and proved.verdict == "proved":
-        return proved
-    why = proved.why
-    if outside:
-        why = f"permutations of '{outside[0]}' are not among those derived from the module's graph"
-    undecided = replace(proved, verdict="not shown", why=why, fault=None)
-    return _refuted_by_module(module, spec, inputs, seed, undecided)
+def _outside(
+    spec: PermutationSpec, derived: PermutationSpec, members: int, seed: int
+) -> str | None:
+    """What of a spec is permuted as nothing of the derived spec is: a group, or the whole."""
+    for name, permutation in _generators(spec, members, seed):
+        if not is_member(derived, spec, permutation):
+            return name
+    return None
 
 
 def _generators(
