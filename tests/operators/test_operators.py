@@ -76,7 +76,16 @@ def test_order_is_the_true_one_and_verified(case: tuple[str, Between, Derived]) 
     assert expected <= case_.order
 
 
+def _first_of_each_rule() -> list[str]:
+    """One case for each rule: ``docs/benchmarks/rule_mutants.py`` tries them all."""
+    first: dict[object, str] = {}
+    for name, case in CASES_BY_NAME.items():
+        first.setdefault(lookup(operator_rules(), case.operator), name)
+    return list(first.values())
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("case", _first_of_each_rule(), indirect=True)
 def test_a_mistake_is_caught(case: tuple[str, Between, Derived]) -> None:
     name, module, found = case
     for what, wrong in mutants(found.spec, freed=not CASES_BY_NAME[name].missed):

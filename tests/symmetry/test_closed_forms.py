@@ -6,10 +6,10 @@ import torch
 from sample_models import CASES, L
 from torch import nn
 
-from zooalign.symmetry import PermutationSpec, extract_spec, verify
+from zooalign.symmetry import derive_spec, extract_spec, verify
 
-# log10 of the order, with the parts it is made of where they are short; and the image size the
-# numeric proof runs at, where a smaller one changes no operator.
+# log10 of the order, with the parts it is made of where they are short; and the size of the image,
+# a small one where that changes no operator.
 TIMM: dict[str, tuple[float, int]] = {
     "resnet18": (5934.49, 64),
     "resnet50": (
@@ -38,25 +38,20 @@ TIMM: dict[str, tuple[float, int]] = {
 }
 
 
-def _extract(name: str) -> PermutationSpec:
-    with torch.device("meta"):
-        module = timm.create_model(name)
-        size = module.default_cfg["input_size"]
-        return extract_spec(module, (torch.empty(2, *size),), architecture=name)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TIMM)
 def test_timm_architectures(name: str) -> None:
     expected, size = TIMM[name]
-    spec = _extract(name)
-    assert spec.log10_order == pytest.approx(expected, abs=0.01)
-    assert not spec.unknown_operators
-    assert not spec.unused
-    if name == "vgg11_bn":
-        pytest.skip("order checked; its 1 GB of float64 weights are not verified here")
-    proof = verify(timm.create_model(name), spec, (torch.zeros(1, 3, size, size),))
-    assert proof.ok, proof
+    on_meta = name == "vgg11_bn"  # a gigabyte of weights in float64
+    with torch.device("meta" if on_meta else "cpu"):
+        module, inputs = timm.create_model(name), (torch.zeros(2, 3, size, size),)
+        derived = derive_spec(module, inputs)
+    assert derived.spec.log10_order == pytest.approx(expected, abs=0.01)
+    assert not derived.spec.unknown_operators
+    assert not derived.spec.unused
+    if not on_meta:
+        proof = verify(module, derived.spec, inputs, derived=derived)
+        assert proof.ok, proof
 
 
 @pytest.mark.parametrize("name", CASES)
