@@ -3,7 +3,7 @@
 import html
 from collections.abc import Iterable, Sequence
 
-__all__ = ["escape_json", "html_table", "printable"]
+__all__ = ["escape_json", "first_line", "html_table", "printable"]
 
 
 def printable(text: str, *, keep: str = "", most: int | None = None) -> str:
@@ -18,6 +18,11 @@ def printable(text: str, *, keep: str = "", most: int | None = None) -> str:
         for c in (text if most is None else text[:most])
     )
     return shown if most is None or len(text) <= most else shown[:most] + "…"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the lines below the first; empty where it says nothing."""
+    return next(iter(str(error).splitlines()), "")
 
 
 def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

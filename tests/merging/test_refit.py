@@ -135,6 +135,14 @@ def _outputs(module: nn.Module, state: Mapping[str, Tensor], x: Tensor) -> Tenso
     return output
 
 
+def _require_same_function(
+    module: nn.Module, one: Mapping[str, Tensor], other: Mapping[str, Tensor], x: Tensor
+) -> None:
+    torch.testing.assert_close(
+        _outputs(module, one, x), _outputs(module, other, x), rtol=1e-3, atol=1e-3
+    )
+
+
 def _mean_output(module: nn.Module, states: list[dict[str, Tensor]], x: Tensor) -> Tensor:
     return torch.stack([_outputs(module, state, x) for state in states]).mean(0)
 
@@ -200,9 +208,7 @@ def test_a_planted_permutation_gives_the_parents_function() -> None:
     aligned = spec.apply(match(spec, parent, permuted, method="weight").permutation, permuted)
     result = _refit(module, [parent, dict(aligned)], data, method="least-squares")
     x = _data(6, batches=1)[0]
-    torch.testing.assert_close(
-        _outputs(module, result.state, x), _outputs(module, parent, x), rtol=1e-3, atol=1e-3
-    )
+    _require_same_function(module, result.state, parent, x)
 
 
 def test_sums_of_two_halves_add_to_those_of_the_whole() -> None:
@@ -279,12 +285,7 @@ def test_rows_may_be_flattened_before_a_product() -> None:
     assert fit.chain.other is not None and fit.chain.relu
     parent = _states(module, 1)[0]
     result = _refit(module, [parent, parent], data, method="least-squares", relu_rounds=3)
-    torch.testing.assert_close(
-        _outputs(module, result.state, data[0]),
-        _outputs(module, parent, data[0]),
-        rtol=1e-3,
-        atol=1e-3,
-    )
+    _require_same_function(module, result.state, parent, data[0])
 
 
 def test_every_product_is_refitted_or_has_a_reason() -> None:
@@ -416,12 +417,7 @@ def test_batches_of_one_row() -> None:
     parent = _states(module, 1)[0]
     result = _refit(module, [parent, parent], data)
     assert result.calibration_rows == ROWS
-    torch.testing.assert_close(
-        _outputs(module, result.state, data[0]),
-        _outputs(module, parent, data[0]),
-        rtol=1e-3,
-        atol=1e-3,
-    )
+    _require_same_function(module, result.state, parent, data[0])
 
 
 def test_data_of_other_shapes_and_bad_settings_are_refused() -> None:

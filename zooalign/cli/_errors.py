@@ -13,6 +13,7 @@ import click
 
 from zooalign.cli._output import print_error, print_json, print_note
 from zooalign.errors import ZooalignError, ZooalignWarning, is_out_of_memory
+from zooalign.text import first_line
 
 __all__ = ["COULD_NOT_RUN", "DEBUG", "FINDINGS", "FINE", "ErrorResult", "run_safely"]
 
@@ -60,7 +61,7 @@ def run_safely(run: Callable[[], Any], arguments: Sequence[str]) -> int:
     except Exception as error:
         if is_out_of_memory(error):
             return _failed("MemoryError", _NO_MEMORY, json)
-        message = f"unexpected {type(error).__name__}: {_first_line(error)}"
+        message = f"unexpected {type(error).__name__}: {first_line(error)}"
         hint = f"this is a bug in zooalign or a plugin; set {DEBUG}=1 for the traceback"
         return _failed(type(error).__name__, message, json, hint)
 
@@ -76,10 +77,6 @@ def _failed(kind: str, message: str, json: bool, hint: str = "") -> int:
 
 def _debugging() -> bool:
     return os.environ.get(DEBUG, "") not in ("", "0")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0]
 
 
 def _usage_hint(error: click.ClickException) -> str:

@@ -30,6 +30,7 @@ from zooalign.graph.module_runner import evaluating
 from zooalign.graph.module_tensors import ModuleTensors, module_tensors
 from zooalign.graph.outputs import is_tree
 from zooalign.graph.storage import overlapping, ties
+from zooalign.text import first_line
 
 __all__ = ["Capture", "capture", "captured_once"]
 
@@ -244,7 +245,7 @@ def _recorded(
         )
         raise TraceError(
             f"{type(module).__name__} {what}: {type(error).__name__}: "
-            f"{_first_line(error)[:200]}. {cause}"
+            f"{first_line(error)[:200]}. {cause}"
         ) from error
     return recording, decisions, perf_counter() - start
 
@@ -253,7 +254,3 @@ def _takes_derivatives(error: Exception) -> bool:
     """Whether an error was raised below a call for derivatives."""
     frames = traceback.extract_tb(error.__traceback__)
     return any(Path(frame.filename).parts[-3:] in _DERIVATIVES for frame in frames)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")

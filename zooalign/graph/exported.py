@@ -21,6 +21,7 @@ from zooalign.graph.module_runner import evaluating
 from zooalign.graph.module_tensors import ModuleTensors
 from zooalign.graph.outputs import results
 from zooalign.graph.storage import identity
+from zooalign.text import first_line
 
 __all__ = [
     "NotExported",
@@ -90,7 +91,7 @@ def _program(
         raise NotExported(
             f"torch.export cannot trace {type(module).__name__} on inputs of shapes "
             f"{[tuple(x.shape) for x in inputs if isinstance(x, Tensor)]}: "
-            f"{type(error).__name__}: {_first_line(error)}. "
+            f"{type(error).__name__}: {first_line(error)}. "
             "Check that the example inputs are those the model takes, and that its forward "
             "has no control flow that depends on values."
         ) from error
@@ -147,7 +148,7 @@ def _functional(
             raise
         raise TraceError(
             f"{type(module).__name__} writes in place to a tensor that is no buffer, for its next "
-            f"call: {_first_line(error)}. Register that tensor with register_buffer, so that it "
+            f"call: {first_line(error)}. Register that tensor with register_buffer, so that it "
             "can be permuted with the units it holds"
         ) from error
     return functional
@@ -203,10 +204,6 @@ def _recording(
 
 def _is_function(node: torch.fx.Node) -> bool:
     return str(node.target).startswith("<function")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")
 
 
 def _sized(node: torch.fx.Node) -> bool:

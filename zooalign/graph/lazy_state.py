@@ -163,7 +163,7 @@ def same_bytes(one: Tensor, other: Tensor) -> bool:
     """
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
-    flat = [t.detach().contiguous().reshape(-1).view(torch.uint8) for t in (one, other)]
+    flat = [t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (one, other)]
     return one is other or torch.equal(*flat)
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from zooalign.errors import DataError, MergeError
+from zooalign.errors import MergeError
 from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import Capture, capture
-from zooalign.graph.lazy_state import State, device_of
+from zooalign.graph.lazy_state import State
 from zooalign.matching.axis_maps import axis_maps, first_slots
 from zooalign.matching.unit_views import tensor_views
 from zooalign.matching.widths import Padded
@@ -29,6 +29,7 @@ from zooalign.merging.affine_correction import (
     unit_moments,
     with_statistics,
 )
+from zooalign.merging.calibration_inputs import calibration_inputs
 from zooalign.merging.interpolate import normalised
 from zooalign.merging.layers import Layer, find_layers
 from zooalign.merging.partial import PartialMerge
@@ -131,7 +132,7 @@ def repair(
     norms, shared = find_norms(captured)
     skipped += shared
     state = dict(merged.items())
-    inputs = _calibration_inputs(captured, state, batches)
+    inputs = calibration_inputs(captured, state, batches)
     if not (layers or norms):
         return RepairResult(state, (), (), skipped, 0)
     moments = [unit_moments(captured, parent, inputs, layers) for parent in parents]
@@ -179,7 +180,7 @@ def repair_partial(
     if [layer.weight for layer in layers] != [layer.weight for layer in merged_layers]:
         raise MergeError("the merged module has other layers than its parents'")
     spec = extract_spec(module, example)
-    inputs = _calibration_inputs(merged_graph, merge.state, batches)
+    inputs = calibration_inputs(merged_graph, merge.state, batches)
     states = [a, b.state if isinstance(b, Padded) else b]
     moments = [unit_moments(parent_graph, state, inputs, layers) for state in states]
     targets, kept = {}, []
@@ -256,32 +257,3 @@ def _mean(moments: Sequence[UnitMoments], shares: Sequence[float]) -> Target:
         for name in ("mean", "std")
     )
     return Target(means.sum(0), stds.sum(0))
-
-
-def _calibration_inputs(
-    captured: Capture, state: State, batches: Iterable[object]
-) -> list[tuple[object, ...]]:
-    """The calibration inputs on the state dict's device, of the captured shapes."""
-    device = device_of(state)
-    dtypes = {state[n].dtype for n in captured.trainable if n in state}
-    floating = {dtype for dtype in dtypes if dtype.is_floating_point}
-    dtype = floating.pop() if len(floating) == 1 else None
-    examples = {n.name: n.meta.get("val") for n in captured.graph.nodes if n.op == "placeholder"}
-    wanted = [_shape(examples[name]) for name in captured.inputs]
-    inputs = []
-    for index, batch in enumerate(read_batches(batches)):
-        shapes = [_shape(x) for x in batch.args]
-        if batch.kwargs or shapes != wanted:
-            given = "keyword inputs" if batch.kwargs else f"shapes {shapes}"
-            raise DataError(
-                f"calibration batch {index} has {given}; the graph was captured with positional "
-                f"inputs of shapes {wanted}. Use batches of one size, and leave out "
-                "the last one if it is smaller."
-            )
-        inputs.append(batch.to(device, dtype).args)
-    return inputs
-
-
-def _shape(value: object) -> tuple[int, ...] | None:
-    shape = getattr(value, "shape", None)
-    return None if shape is None else tuple(shape)

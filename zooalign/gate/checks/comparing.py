@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-import torch
 from torch import Tensor
 
 from zooalign.gate.findings import Problem
@@ -17,7 +16,6 @@ __all__ = [
     "expected_state",
     "explained",
     "parents_by_source",
-    "same_bytes",
 ]
 
 
@@ -59,14 +57,6 @@ def expected_state(release: OpenedRelease) -> Mapping[str, Tensor] | None:
         return states[0]
     combination = release.provenance.combination
     return combined(states, release.provenance.weights if combination is None else combination)
-
-
-def same_bytes(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors have the same dtype, shape and bytes; a NaN equals itself."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    first, second = (t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
-    return torch.equal(first, second)
 
 
 def differing_outputs(comparison: Comparison, whole: str, message: str) -> Iterator[Problem]:

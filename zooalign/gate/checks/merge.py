@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from zooalign.gate.checks.comparing import aligned_states, parents_by_source, same_bytes
+from zooalign.gate.checks.comparing import aligned_states, parents_by_source
 from zooalign.gate.findings import Problem, check
-from zooalign.graph.lazy_state import float_state
+from zooalign.graph.lazy_state import float_state, same_bytes
 from zooalign.merging.evaluate import evaluate
 from zooalign.merging.interpolate import LazyAverage
 from zooalign.merging.statistics import has_running_statistics, reset_statistics

@@ -12,9 +12,9 @@ from zooalign.gate.checks.comparing import (
     expected_state,
     explained,
     parents_by_source,
-    same_bytes,
 )
 from zooalign.gate.findings import Problem, check
+from zooalign.graph.lazy_state import same_bytes
 from zooalign.matching import match
 from zooalign.release.opened import OpenedRelease, Parent
 from zooalign.symmetry import Permuted

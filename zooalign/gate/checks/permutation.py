@@ -11,9 +11,9 @@ from zooalign.gate.checks.comparing import (
     aligned_states,
     expected_state,
     parents_by_source,
-    same_bytes,
 )
 from zooalign.gate.findings import Problem, check
+from zooalign.graph.lazy_state import same_bytes
 from zooalign.merging.interpolate import LazyAverage
 from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from zooalign.gate.checks.comparing import same_bytes
 from zooalign.gate.findings import Problem, check
+from zooalign.graph.lazy_state import same_bytes
 from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.building import tied_names

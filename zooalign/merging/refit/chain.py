@@ -15,7 +15,7 @@ from zooalign.merging.affine_correction import Norm
 from zooalign.merging.layers import PASSING, packet
 from zooalign.merging.refit.products import Product
 
-__all__ = ["Chain", "chain_of"]
+__all__ = ["Chain", "chain_of", "shape_of"]
 
 _RELU = {"aten.relu", "aten.relu_"}
 _VIEWS = {"aten.view", "aten.reshape", "aten._unsafe_view"}
@@ -70,7 +70,7 @@ def chain_of(
         if name is None or name not in free:
             return "its bias is computed or used more than once"
         groups, _, outputs = product.size
-        if _shape(product.bias) not in ((groups * outputs,), (1, outputs)):
+        if shape_of(product.bias) not in ((groups * outputs,), (1, outputs)):
             return "its bias is not one number per output"
         chain = Chain(product.node, name)
     by_node = {norm.node: norm for norm in norms}
@@ -94,7 +94,7 @@ def chain_of(
 def _normalised(product: Product, chain: Chain, norm: Norm, free: Container[str]) -> Chain | None:
     """The chain with a normalisation of the product's outputs, if it has weights of its own."""
     own = all(name is not None and name in free for name in (norm.scale, norm.shift))
-    channels = product.unit_axes == (1,) and _shape(norm.source) == _shape(product.node)
+    channels = product.unit_axes == (1,) and shape_of(norm.source) == shape_of(product.node)
     if chain.norm is None and chain.other is None and own and channels:
         return replace(chain, target=norm.node, norm=norm)
     return None
@@ -104,27 +104,28 @@ def _added(
     captured: Capture, product: Product, chain: Chain, user: fx.Node, free: Container[str]
 ) -> Chain | None:
     """The chain with a sum: of a bias, or of another branch."""
-    if packet(user) not in _SUMS or user.kwargs or _shape(user) != _shape(chain.target):
+    if packet(user) not in _SUMS or user.kwargs or shape_of(user) != shape_of(chain.target):
         return None
     others = [x for x in user.args if x is not chain.target]
     if len(others) != 1 or not isinstance(others[0], fx.Node):
         return None
     name = captured.parameters.get(others[0].name)
     if name is not None:
-        plain = _shape(user) == _shape(product.node) and product.per_unit(_shape(others[0]))
+        plain = shape_of(user) == shape_of(product.node) and product.per_unit(shape_of(others[0]))
         fits = not chain.intercept and name in free and plain
         return replace(chain, target=user, bias=name) if fits else None
-    if chain.other is None and _shape(others[0]) == _shape(user):
+    if chain.other is None and shape_of(others[0]) == shape_of(user):
         return replace(chain, target=user, other=others[0])
     return None
 
 
 def _splits_rows(product: Product, user: fx.Node) -> bool:
     """Whether an operator lays out rows on other axes, the product's outputs still on the last."""
-    shape = _shape(product.node)
+    shape = shape_of(product.node)
     last = product.unit_axes == (len(shape) - 1,)
-    return packet(user) in _VIEWS and last and _shape(user)[-1:] == shape[-1:]
+    return packet(user) in _VIEWS and last and shape_of(user)[-1:] == shape[-1:]
 
 
-def _shape(node: fx.Node) -> tuple[int, ...]:
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """The shape of a node's value; empty where it is no tensor."""
     return tuple(getattr(node.meta.get("val"), "shape", ()))

@@ -19,6 +19,7 @@ from zooalign.graph.execute import called, steps
 from zooalign.graph.lazy_state import State
 from zooalign.merging.layers import packet
 from zooalign.merging.refit.agreement import class_axis, divergence, kullback_leibler
+from zooalign.merging.refit.chain import shape_of
 from zooalign.merging.refit.plan import Plan
 from zooalign.merging.refit.report import RefitSettings
 from zooalign.merging.refit.samples import Split
@@ -64,7 +65,7 @@ def _is_sum(node: fx.Node) -> bool:
     if packet(node) not in ("aten.add", "aten.add_"):
         return False
     terms = node.all_input_nodes
-    shapes = {tuple(getattr(n.meta.get("val"), "shape", ())) for n in [*terms, node]}
+    shapes = {shape_of(n) for n in [*terms, node]}
     return len(terms) == 2 and len(shapes) == 1 and all(n.op == "call_function" for n in terms)
 
 

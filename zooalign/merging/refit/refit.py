@@ -7,10 +7,10 @@ import torch
 
 from zooalign.graph.capture import Capture
 from zooalign.graph.lazy_state import State, device_of, float_state
+from zooalign.merging.calibration_inputs import fitting_batches, labels_of, rows_of
 from zooalign.merging.interpolate import LazyAverage
 from zooalign.merging.refit.agreement import agreement
 from zooalign.merging.refit.features import Features
-from zooalign.merging.refit.inputs import fitting_batches, labels_of, rows_of
 from zooalign.merging.refit.plan import Plan, planned
 from zooalign.merging.refit.report import Method, RefitLayer, RefitResult, RefitSettings
 from zooalign.merging.refit.samples import Split

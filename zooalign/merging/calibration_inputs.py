@@ -10,7 +10,7 @@ from zooalign.graph.batches import Batch, read_batches
 from zooalign.graph.capture import Capture
 from zooalign.graph.lazy_state import State, device_of
 
-__all__ = ["fitting_batches", "labels_of", "rows_of"]
+__all__ = ["calibration_inputs", "fitting_batches", "labels_of", "rows_of"]
 
 
 def fitting_batches(captured: Capture, state: State, data: Iterable[object]) -> list[Batch]:
@@ -21,11 +21,7 @@ def fitting_batches(captured: Capture, state: State, data: Iterable[object]) -> 
     DataError
         If there is none.
     """
-    dtypes = {state[n].dtype for n in captured.trainable if n in state}
-    floating = {dtype for dtype in dtypes if dtype.is_floating_point}
-    dtype = floating.pop() if len(floating) == 1 else None
-    examples = {n.name: n.meta.get("val") for n in captured.graph.nodes if n.op == "placeholder"}
-    wanted = [_shape(examples[name]) for name in captured.inputs]
+    wanted, dtype = _captured_shapes(captured), _floating_dtype(captured, state)
     given = [batch.to(device_of(state), dtype) for batch in read_batches(data)]
     fitting = [b for b in given if not b.kwargs and [_shape(x) for x in b.args] == wanted]
     if not fitting:
@@ -36,6 +32,32 @@ def fitting_batches(captured: Capture, state: State, data: Iterable[object]) -> 
             "size of the first one."
         )
     return fitting
+
+
+def calibration_inputs(
+    captured: Capture, state: State, data: Iterable[object]
+) -> list[tuple[object, ...]]:
+    """The inputs of all batches, on the state dict's device, floats in its dtype.
+
+    Raises
+    ------
+    DataError
+        If a batch has other shapes than the captured ones.
+    """
+    device, dtype = device_of(state), _floating_dtype(captured, state)
+    wanted = _captured_shapes(captured)
+    inputs = []
+    for index, batch in enumerate(read_batches(data)):
+        shapes = [_shape(x) for x in batch.args]
+        if batch.kwargs or shapes != wanted:
+            given = "keyword inputs" if batch.kwargs else f"shapes {shapes}"
+            raise DataError(
+                f"calibration batch {index} has {given}; the graph was captured with positional "
+                f"inputs of shapes {wanted}. Use batches of one size, and leave out "
+                "the last one if it is smaller."
+            )
+        inputs.append(batch.to(device, dtype).args)
+    return inputs
 
 
 def rows_of(batch: Batch) -> int:
@@ -50,6 +72,18 @@ def labels_of(batches: Sequence[Batch], rows: int) -> Tensor | None:
     if len(targets) < len(batches) or any(t.shape != (rows,) for t in targets):
         return None
     return torch.cat(targets)
+
+
+def _floating_dtype(captured: Capture, state: State) -> torch.dtype | None:
+    """The one floating dtype of the parameters; None where there are several or none."""
+    dtypes = {state[n].dtype for n in captured.trainable if n in state}
+    floating = {dtype for dtype in dtypes if dtype.is_floating_point}
+    return floating.pop() if len(floating) == 1 else None
+
+
+def _captured_shapes(captured: Capture) -> list[tuple[int, ...] | None]:
+    examples = {n.name: n.meta.get("val") for n in captured.graph.nodes if n.op == "placeholder"}
+    return [_shape(examples[name]) for name in captured.inputs]
 
 
 def _shape(value: object) -> tuple[int, ...] | None:
