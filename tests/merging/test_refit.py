@@ -318,9 +318,13 @@ def test_only_some_layers() -> None:
     module = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4)).eval()
     states, data = _states(module, 2), _data(6)
     result = refit(
-        _captured(module, data[0]), states, None, data,
-        RefitSettings(method="least-squares"), only=lambda name: name == "2.weight",
-    )  # fmt: skip
+        _captured(module, data[0]),
+        states,
+        None,
+        data,
+        RefitSettings(method="least-squares"),
+        only=lambda name: name == "2.weight",
+    )
     average = (states[0]["0.weight"] + states[1]["0.weight"]) / 2
     torch.testing.assert_close(result.state["0.weight"], average)
     assert [layer.reason is None for layer in result.layers] == [False, True]
@@ -430,6 +434,9 @@ def test_data_of_other_shapes_and_bad_settings_are_refused() -> None:
         RefitSettings(ridge=0.0)
     with pytest.raises(MergeError, match="not finite"):
         refit(
-            captured, states, None, [torch.full((5, 6), torch.nan)],
+            captured,
+            states,
+            None,
+            [torch.full((5, 6), torch.nan)],
             RefitSettings(method="least-squares"),
-        )  # fmt: skip
+        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from torch import fx
 
@@ -77,9 +78,12 @@ def _plan(
         chain: Chain | str | None = _obstacle(captured, product, settings, free, only)
         if chain is None:
             chain = chain_of(
-                captured, product, () if raw else norms, free,
-                lambda other, node=node: not raw and before(node, other),  # type: ignore[misc]
-            )  # fmt: skip
+                captured,
+                product,
+                () if raw else norms,
+                free,
+                (lambda _: False) if raw else partial(before, node),
+            )
         if isinstance(chain, str):
             averaged[node] = RefitLayer(product.name, chain)
         else:

@@ -291,9 +291,18 @@ def _lettered(
     size = groups, inputs, units
     node_of_bias = bias if isinstance(bias, fx.Node) else None
     return _Letters(
-        node, operands[1 - number], operands[number], name, tuple(stored[1]), node_of_bias, size,
-        x, w, out, sizes,
-    )  # fmt: skip
+        node,
+        operands[1 - number],
+        operands[number],
+        name,
+        tuple(stored[1]),
+        node_of_bias,
+        size,
+        x,
+        w,
+        out,
+        sizes,
+    )
 
 
 def _convolution(captured: Capture, node: fx.Node) -> Product | str | None:
@@ -314,10 +323,19 @@ def _convolution(captured: Capture, node: fx.Node) -> Product | str | None:
     size = groups, prod(shape[1:]), shape[0] // groups
     spatial = tuple(node.meta["val"].shape[2:])
     return _Convolution(
-        node, x, weight, captured.parameters[stored[0].name], tuple(stored[1]),
-        bias if isinstance(bias, fx.Node) else None, size,
-        stride, padding, dilation, shape[2:], spatial,
-    )  # fmt: skip
+        node,
+        x,
+        weight,
+        captured.parameters[stored[0].name],
+        tuple(stored[1]),
+        bias if isinstance(bias, fx.Node) else None,
+        size,
+        stride,
+        padding,
+        dilation,
+        shape[2:],
+        spatial,
+    )
 
 
 def _padding(
