@@ -134,7 +134,8 @@ def _ways(model: Model, derived: Derived, budget: int) -> Iterator[_Way]:
                 and _parameters(smaller) <= budget
                 and _accepts(smaller, reduction.inputs)
             ):
-                yield _Way(reduction.how, smaller, reduction.inputs, derived if same else None)
+                # The graph at hand is that of the architecture's own example, of its own size.
+                yield _Way(reduction.how, smaller, reduction.inputs, None)
     if size <= budget:
         yield whole
 
