@@ -47,7 +47,7 @@ class _Way:
     how: str
     module: nn.Module
     inputs: tuple[Any, ...]
-    derived: Derived | None
+    same: bool  # whether the architecture is the one asked about, so that its spec must be too
 
 
 def prove(
@@ -56,7 +56,8 @@ def prove(
     """Verify an architecture's spec, and let frozen units change places.
 
     Ways to run it are tried from the best one on. A check that fails on smaller inputs counts
-    only if it fails as it is too, where that is within the budget.
+    only if it fails as it is too, where that is within the budget. Smaller inputs that give another
+    spec prove nothing.
 
     Parameters
     ----------
@@ -70,9 +71,13 @@ def prove(
     failed: Proof | None = None
     why = f"more than {budget} parameters, and no smaller version runs"
     tried = 0
-    for way in _ways(model, derived, budget):
+    for way in _ways(model, budget):
         try:
-            proof = _prove(model, way, with_converse, seed)
+            traced = derived if way.how == AS_IT_IS else _traced(model, way)
+            if way.same and traced.spec.hash != derived.spec.hash:
+                why = f"{way.how}: another spec than with the example inputs"
+                continue
+            proof = _prove(way, traced, with_converse, seed)
         except (ZooalignError, RuntimeError, ValueError, TypeError, IndexError) as error:
             lines = str(error).splitlines()
             why = f"{way.how}: {type(error).__name__}: {lines[0] if lines else ''}"[:300]
@@ -87,11 +92,12 @@ def prove(
     return failed or why
 
 
-def _prove(model: Model, way: _Way, with_converse: bool, seed: int) -> Proof:
-    derived = way.derived
-    if derived is None:
-        name = model.architecture.name
-        derived = derive_spec(way.module, way.inputs, architecture=name, allow_value_dependent=True)
+def _traced(model: Model, way: _Way) -> Derived:
+    name = model.architecture.name
+    return derive_spec(way.module, way.inputs, architecture=name, allow_value_dependent=True)
+
+
+def _prove(way: _Way, derived: Derived, with_converse: bool, seed: int) -> Proof:
     start = time.process_time()
     verification = verify(way.module, derived.spec, way.inputs, seed=seed, derived=derived)
     middle = time.process_time()
@@ -109,12 +115,12 @@ def _prove(model: Model, way: _Way, with_converse: bool, seed: int) -> Proof:
     )
 
 
-def _ways(model: Model, derived: Derived, budget: int) -> Iterator[_Way]:
+def _ways(model: Model, budget: int) -> Iterator[_Way]:
     """Ways to run an architecture that are within the budget and that it accepts."""
     module, inputs = model.build(), model.example_inputs(BATCH)
     size = _parameters(module)
     largest = max((prod(x.shape[2:]) for x in inputs if isinstance(x, Tensor)), default=1)
-    whole = _Way(AS_IT_IS, module, inputs, derived)
+    whole = _Way(AS_IT_IS, module, inputs, True)
     if size <= budget and size * largest <= _CHEAP:
         yield whole
         return
@@ -134,8 +140,7 @@ def _ways(model: Model, derived: Derived, budget: int) -> Iterator[_Way]:
                 and _parameters(smaller) <= budget
                 and _accepts(smaller, reduction.inputs)
             ):
-                # The graph at hand is that of the architecture's own example, of its own size.
-                yield _Way(reduction.how, smaller, reduction.inputs, None)
+                yield _Way(reduction.how, smaller, reduction.inputs, same)
     if size <= budget:
         yield whole
 

@@ -64,6 +64,10 @@ class Action:
         axes = [axis for axis in (*tensor.axes, tensor.labels) if axis]
         return self._members(axes, self.extents(tensor))
 
+    def renumbered(self, tensor: Tensor) -> Members:
+        """As :meth:`numbered`, of a tensor whose values number positions; none of another."""
+        return self.numbered(tensor) if tensor.labels else ()
+
     def extents(self, tensor: Tensor) -> tuple[int, ...]:
         """The sizes of the axes of :meth:`numbered`; the last one is that of what is numbered."""
         sizes = [n for n, axis in zip(tensor.shape, tensor.axes, strict=True) if axis]
@@ -71,7 +75,7 @@ class Action:
 
     def still(self, tensor: Tensor) -> bool:
         """Whether no group moves a position of the tensor or changes a number in it."""
-        return not self.members(tensor) and not (tensor.labels and self.numbered(tensor))
+        return not self.members(tensor) and not self.renumbered(tensor)
 
     def _members(self, axes: Sequence[Axis], shape: tuple[int, ...]) -> Members:
         key = (_written_out(self._sets, axes), shape)
@@ -130,7 +134,7 @@ class Move:
         SpecError
             As :meth:`Action.members`.
         """
-        if tensor.labels and self.action.numbered(tensor):
+        if self.action.renumbered(tensor):
             return self._renumbered(tensor, value)
         shape = _varying(tensor)
         narrow = value[tuple(slice(n) for n in shape)] if shape != tensor.shape else value

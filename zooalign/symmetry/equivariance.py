@@ -14,7 +14,7 @@ import torch
 from zooalign.graph.operator import Tensor
 from zooalign.symmetry.action import Action, Move
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.precision import deviation, typical
+from zooalign.symmetry.precision import largest_deviation, typical
 
 __all__ = ["Disagreement", "Operation", "Permuted", "claim_key", "tensors_of"]
 
@@ -52,7 +52,7 @@ class Operation(Generic[K]):
 
     def moving(self, action: Action) -> bool:
         """Whether any group moves an operand or a result."""
-        return not all(action.still(t) for t in (*self._operands(), *tensors_of(self.results)))
+        return not all(map(action.still, self.tensors()))
 
     def constant(self) -> bool:
         """Whether a result is claimed not to vary along an axis of several positions."""
@@ -62,8 +62,9 @@ class Operation(Generic[K]):
             for size, axis in zip(tensor.shape, tensor.axes, strict=True)
         )
 
-    def _operands(self) -> list[Tensor]:
-        return [tensor for claim in self.operands.values() for tensor in tensors_of(claim)]
+    def tensors(self) -> list[Tensor]:
+        """The claims on all operands and results, one by one."""
+        return tensors_of([*self.operands.values(), self.results])
 
     def deviations(
         self,
@@ -71,11 +72,10 @@ class Operation(Generic[K]):
         values: Mapping[K, Any],
         result: Any,
         permuted: "Permuted[K] | None" = None,
-    ) -> list[torch.Tensor | None]:
-        """Of each result, position by position, how far it is from what is claimed.
+    ) -> list[float]:
+        """Of each result, how far it is at most from what is claimed; zero where nothing is.
 
-        ``result`` is that on ``values``; ``permuted`` has values that are permuted already. None
-        stands for a result that has no claim, or is exactly what is claimed.
+        ``result`` is that on ``values``; ``permuted`` has values that are permuted already.
         """
         permuted = permuted or Permuted()
         moved = {k: permuted(move, k, self.operands.get(k), v) for k, v in values.items()}
@@ -83,7 +83,9 @@ class Operation(Generic[K]):
         got = self.run(moved) if changed else result
         want = permuted(move, None, self.results, result)
         return [
-            None if claim is None or torch.equal(a, b) else deviation(a, b, _scale(values, b))
+            0.0
+            if claim is None or torch.equal(a, b)
+            else largest_deviation(a, b, _scale(values, b))
             for claim, a, b in _pairs(self.results, got, want)
         ]
 
@@ -95,8 +97,7 @@ class Operation(Generic[K]):
         permuted: "Permuted[K] | None" = None,
     ) -> float | None:
         """The largest deviation, or None where it is more than rounding explains."""
-        deviations = self.deviations(move, values, result, permuted)
-        largest = max(map(_largest, deviations), default=0.0)
+        largest = max(self.deviations(move, values, result, permuted), default=0.0)
         return largest if largest <= self.tolerance else None
 
     def disagreement(
@@ -105,28 +106,27 @@ class Operation(Generic[K]):
         """Which group, result and axis disagree, where ``move`` does."""
         identity = action.spec.identity()
         still = self.deviations(action.move(identity), values, result)
-        if max(map(_largest, still), default=0.0) > self.tolerance:
+        if max(still, default=0.0) > self.tolerance:
             return self._at(still, None, ())
         groups = {
             group.id: None
-            for tensor in (*self._operands(), *tensors_of(self.results))
-            for group, _ in (*action.members(tensor), *_numbered(action, tensor))
+            for tensor in self.tensors()
+            for group, _ in (*action.members(tensor), *action.renumbered(tensor))
         }
         for name in groups:
             indices = {**identity.indices, name: move.permutation.indices[name]}
             alone = action.move(Permutation(action.spec.hash, indices))
             deviations = self.deviations(alone, values, result)
-            if max(map(_largest, deviations), default=0.0) > self.tolerance:
+            if max(deviations, default=0.0) > self.tolerance:
                 return self._at(deviations, name, _axes_of(action, self.results, name))
         return self._at(self.deviations(move, values, result), "several", ())
 
     def _at(
         self,
-        deviations: Sequence[torch.Tensor | None],
+        sizes: Sequence[float],
         group: str | None,
         axes: Sequence[tuple[int, int]],
     ) -> Disagreement:
-        sizes = [_largest(d) for d in deviations]
         number = max(range(len(sizes)), key=sizes.__getitem__)
         axis = next((axis for result, axis in axes if result == number), None)
         if group is None:
@@ -147,7 +147,7 @@ def claim_key(action: Action, operands: Mapping[Any, Any], results: Any) -> Hash
 
     def places(tensor: Tensor) -> Hashable:
         constant = tuple(not axis for axis in tensor.axes)
-        members = (*action.members(tensor), *_numbered(action, tensor))
+        members = (*action.members(tensor), *action.renumbered(tensor))
         return (
             tensor.shape,
             constant,
@@ -232,14 +232,6 @@ def _floating(value: Any) -> list[torch.Tensor]:
         for v in listed
         if isinstance(v, torch.Tensor) and (v.is_floating_point() or v.is_complex())
     ]
-
-
-def _largest(deviations: torch.Tensor | None) -> float:
-    return float(deviations.amax()) if deviations is not None and deviations.numel() else 0.0
-
-
-def _numbered(action: Action, tensor: Tensor) -> Any:
-    return action.numbered(tensor) if tensor.labels else ()
 
 
 def _axes_of(action: Action, results: Any, name: str) -> list[tuple[int, int]]:

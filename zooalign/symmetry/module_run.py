@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zooalign.errors import SpecError
 from zooalign.graph.module_runner import call_module, evaluating
 from zooalign.graph.outputs import named_tensors
-from zooalign.symmetry.precision import LowestPrecision, deviation, typical
+from zooalign.symmetry.precision import LowestPrecision, largest_deviation, typical
 
 __all__ = ["Outputs", "apart", "run_module", "seeded"]
 
@@ -103,7 +103,7 @@ def apart(
     for (name, want), (_, got) in zip(first, second, strict=True):
         if want.numel() and not torch.equal(got, want):
             real = want.is_floating_point() or want.is_complex()
-            error = float(deviation(got, want, typical(want) if real else 0.0).amax())
+            error = largest_deviation(got, want, typical(want) if real else 0.0)
             if error >= largest:
                 largest, place = error, name
     return largest, place

@@ -6,14 +6,15 @@ operands must be the permuted result. By induction over the graph, outputs stay 
 rounding adds up over the layers, and nothing hides behind a dead unit, a saturated softmax, a small
 branch or an integer output.
 
-Each operator sees random members of the group and a member that exchanges two units of each set,
-on the values of a run with random parameters in float64. Where those say little (all zeros, ties),
+Each operator sees random members of the whole group, and for each set of units that moves at it a
+generator: an exchange of two of its units, in one context, while the other sets stay. They act on
+the values of a run with random parameters in float64. Where those say little (all zeros, ties),
 values are drawn anew. A group with a wrong element passes one random member with a probability of
 one half at most, for values in general position. An operator that occurs again on real numbers,
 with the same sets at the same places, makes the same claim, and is not checked again.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ from zooalign.symmetry.action import Action, Move, action_of_spec
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.equivariance import Operation, Permuted, claim_key, tensors_of
 from zooalign.symmetry.node_run import NodeRun, is_random, is_real, written
+from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.precision import sample, tolerance_of_one
 
 __all__ = ["Fault", "Proof", "Verdict", "prove"]
@@ -42,6 +44,8 @@ Verdict = Literal["proved", "refuted", "not shown"]
 _UNINITIALISED = aten("empty empty_like empty_strided empty_permuted new_empty new_empty_strided")
 _GETITEM = "<built-in function getitem>"
 _MOST_FAULTS = 20
+# At an operator where more sets of units move, some are exchanged together.
+_MOST_ALONE = 4
 # Values of which fewer are different than this share say little.
 _DIFFERENT = 0.25
 
@@ -132,7 +136,7 @@ def prove(
         why = f"constant '{unknown}' has no value: the module was captured on the meta device"
         return Proof("not shown", why, (), 0, members, 0.0, tolerance_of_one(torch.float64))
     action = action_of_spec(derived)
-    check = _Check(derived.traced, action, _moves(action, members, seed), seed)
+    check = _Check(derived.traced, action, _Moves(action, members, seed), seed)
     graph = steps(
         derived.traced.captured,
         state,
@@ -150,12 +154,47 @@ def prove(
     return check.proof(members, [group.id for group in derived.spec.groups])
 
 
-def _moves(action: Action, members: int, seed: int) -> list[Move]:
-    """Random members, and one transposition in each group at once."""
-    drawn = [action.move(action.spec.random(seed + number)) for number in range(members)]
-    generator = np.random.default_rng(seed)
-    exchanged = action.transposition(generator, [group.id for group in action.spec.groups])
-    return [*drawn, action.move(exchanged)]
+class _Moves:
+    """What operators are tried with: random members of the whole group, and generators."""
+
+    def __init__(self, action: Action, members: int, seed: int) -> None:
+        self._action = action
+        self.members = [action.move(action.spec.random(seed + n)) for n in range(members)]
+        generator = np.random.default_rng(seed)
+        everything = action.transposition(generator, [group.id for group in action.spec.groups])
+        self._exchanged = everything.indices
+        self._generators: dict[tuple[str, ...], Move] = {}
+
+    def of(self, tensors: Iterable[Tensor]) -> list[Move]:
+        """The random members, and the generators of the sets that move in these tensors."""
+        return [*self.members, *self.generators(tensors)]
+
+    def generators(self, tensors: Iterable[Tensor]) -> list[Move]:
+        """For each set of units that moves in these tensors, an exchange of two of its units.
+
+        Each set alone, or of many sets half of them at once, the halves so that any two sets are
+        in different ones at least once.
+        """
+        moving: dict[str, None] = {}
+        for tensor in tensors:
+            members = (*self._action.members(tensor), *self._action.renumbered(tensor))
+            moving.update((group.id, None) for group, _ in members)
+        names = tuple(moving)
+        if len(names) <= _MOST_ALONE:
+            return [self._generator((name,)) for name in names]
+        digits = range(len(names).bit_length())
+        return [
+            self._generator(tuple(name for n, name in enumerate(names, 1) if n >> digit & 1))
+            for digit in digits
+        ]
+
+    def _generator(self, names: tuple[str, ...]) -> Move:
+        if names not in self._generators:
+            still = self._action.spec.identity()
+            indices = {**still.indices, **{name: self._exchanged[name] for name in names}}
+            move = self._action.move(Permutation(still.spec_hash, indices))
+            self._generators[names] = move
+        return self._generators[names]
 
 
 _Values = Mapping[fx.Node, Any]
@@ -164,7 +203,7 @@ _Values = Mapping[fx.Node, Any]
 class _Check:
     """The checks of one run through the graph."""
 
-    def __init__(self, traced: Traced, action: Action, moves: Sequence[Move], seed: int) -> None:
+    def __init__(self, traced: Traced, action: Action, moves: _Moves, seed: int) -> None:
         self.tensors, self.captured = traced.values, traced.captured
         self.action, self.moves, self.seed = action, moves, seed
         self.faults: list[Fault] = []
@@ -201,7 +240,8 @@ class _Check:
         if not isinstance(claim, Tensor) or not isinstance(value, torch.Tensor):
             return
         if node.name in self.captured.constants:
-            self._agrees(node, Operation(lambda _: value, {}, claim, 0.0), {}, value, self.moves)
+            moves = self.moves.of([claim])
+            self._agrees(node, Operation(lambda _: value, {}, claim, 0.0), {}, value, moves)
             return
         if value.is_floating_point() or value.is_complex():
             self.generic.add(node)
@@ -238,7 +278,10 @@ class _Check:
         if first.shape != second.shape:
             return self.action.still(first) and self.action.still(second)
         numbers = torch.arange(float(np.prod(first.shape))).reshape(first.shape)
-        return all(torch.equal(move(first, numbers), move(second, numbers)) for move in self.moves)
+        return all(
+            torch.equal(move(first, numbers), move(second, numbers))
+            for move in self.moves.of([first, second])
+        )
 
     def _unmoved(self, node: fx.Node, tensor: Tensor, name: str) -> None:
         if self.action.still(tensor):
@@ -264,7 +307,8 @@ class _Check:
         if str(node.target) == _GETITEM:
             return called(node, values)
         run, moves = NodeRun(node, self.seed), self._moves(node)
-        operands = run.before(values)
+        checked = bool(moves) and not self._known(node)
+        operands = run.before(values) if checked else values
         try:
             value = run.real(values)
         except Exception as error:  # whatever an operator raises on values it was not traced with
@@ -273,7 +317,7 @@ class _Check:
             return run.any_values()
         if str(node.target).rsplit(".", 1)[0] in _UNINITIALISED:
             return value.zero_()
-        if moves and not self._known(node):
+        if checked:
             self._check(node, run, operands, run.all_results(value, values), moves)
             if written(node):
                 self.permuted.keep_first(node)
@@ -311,11 +355,11 @@ class _Check:
                 for tensor in tensors_of(claim):
                     self.read.update(group.id for group, _ in self.action.members(tensor))
             if operation.moving(self.action):
-                return self.moves
+                return self.moves.of(operation.tensors())
         except SpecError as error:
             self._not_run(node, error)
             return ()
-        return self.moves[:1] if operation.constant() else ()
+        return self.moves.members[:1] if operation.constant() else ()
 
     def _known(self, node: fx.Node) -> bool:
         """Whether the same claim on the same operator was checked; it is from now on."""
@@ -350,7 +394,8 @@ class _Check:
             except Exception:  # the operator does not take these
                 continue
             if not _says_little(other):
-                self._agrees(node, operation, drawn, other, moves[-2:])
+                again = [moves[0], *self.moves.generators(operation.tensors())]
+                self._agrees(node, operation, drawn, other, again)
                 return
 
     def _agrees(
