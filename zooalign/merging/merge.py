@@ -24,12 +24,15 @@ from zooalign.merging.statistics import has_running_statistics, reset_statistics
 from zooalign.progress import Progress, silent
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.symmetry.same_function import Comparison, compare_permuted
+from zooalign.symmetry.training_only import left_behind
 
 __all__ = ["Correction", "MergedState", "StatisticsOutcome", "merge_states", "prove"]
 
 StatisticsOutcome = Literal["reset", "stale", "repaired", "none"]
 
 _NO_REFIT = RefitSettings(method="none")
+# Names in one warning.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,8 @@ def prove(
     Warns
     -----
     ZooalignWarning
-        If outputs differ and the permutation is proved.
+        If outputs differ and the permutation is proved; if parameters that only training reads
+        stay in an order that the permutation changes.
 
     Raises
     ------
@@ -222,4 +226,20 @@ def prove(
             f"{type(module).__name__}, and nothing was "
             "written. Run `zooalign verify` or zooalign.verify on it and report what it says"
         )
+    left = left_behind(module, spec, permutation, inputs)
+    if left:
+        warnings.warn(_only_in_training(name, left), ZooalignWarning, stacklevel=2)
     return comparison
+
+
+def _only_in_training(name: str, parameters: Sequence[str]) -> str:
+    """What to do about parameters that a permutation of a model leaves behind."""
+    named = ", ".join(f"'{parameter}'" for parameter in parameters[:_NAMED])
+    if len(parameters) > _NAMED:
+        named += f" and {len(parameters) - _NAMED} more"
+    return (
+        f"'{name}' permuted: {named} take part in training only, where they meet units that have "
+        "moved, and stay as they are: what is computed in eval mode is the same, but training on "
+        "would start with them in another order. Initialise them anew before training on, or "
+        "leave them out"
+    )
