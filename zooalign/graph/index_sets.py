@@ -70,6 +70,8 @@ class IndexSets:
         self._sum: dict[int, tuple[int, ...]] = {}
         self._fixed: dict[int, Cause] = {}
         self._never: set[int] = set()  # representatives on which no order may depend
+        # Single positions that a cut left over, and that were never taken for themselves.
+        self._left_over: set[int] = set()
         self._known: set[tuple[Axis, ...]] = set()  # what was registered without being a tensor
         self._appears: dict[int, list[int]] = {}
         self._runs: dict[tuple[int, ...], int] = {}
@@ -118,6 +120,14 @@ class IndexSets:
             elif self.sizes[root] != 1:
                 digits.append(root)
         return tuple(digits)
+
+    def left_over(self, piece: int) -> bool:
+        """Whether a piece is one position that is known to be like others of a set.
+
+        An atom of one position stands in no axis, so it is not seen where a tensor has it alone.
+        It counts as a unit only if a cut beside it made it, and nothing ever took it out.
+        """
+        return self.find(piece) in self._left_over and self.find(piece) not in self._fixed
 
     def is_sum(self, atom: int) -> bool:
         """Whether the atom is defined as pieces side by side."""
@@ -301,6 +311,8 @@ class IndexSets:
         """Make ``a`` the representative of ``b``, whose definition (if any) says the same."""
         causes = [cause for cause in (self._fixed.get(a), self._fixed.get(b)) if cause]
         self.version += 1
+        if not (a in self._left_over and b in self._left_over):
+            self._left_over -= {a, b}
         self._parent[b] = a
         self._appears.setdefault(a, []).extend(self._appears.pop(b, ()))
         self._product.pop(b, None)
@@ -376,6 +388,7 @@ class IndexSets:
             pieces, cuts = (root,), ()
         outer, within = self._part(outer_size, root), self._part(inner, root)
         self._sum.pop(root, None)
+        self._left_over -= set(pieces)
         self._define_product(root, (outer, within))
         self._restrict_by_blocks(root, outer, inner)
         if len(pieces) == 1:
@@ -385,6 +398,7 @@ class IndexSets:
         points = {point for cut in cuts for point in (cut // inner, -(-cut // inner))}
         for point in sorted(points - {0, outer_size}):
             self._cut(outer, point)
+        self._left_over -= set(self.pieces(outer))  # each block has an inside of its own
         ends = [0, *cuts, self.sizes[root]]
         for start, block in zip(self._starts(outer), self.pieces(outer), strict=True):
             low, high = start * inner, (start + self.sizes[block]) * inner
@@ -499,6 +513,7 @@ class IndexSets:
         root = self.find(atom)
         if root not in self._sum:
             parts = [self._part(n, root) for n in (point, self.sizes[root] - point)]
+            self._left_over |= {part for part in parts if self.sizes[part] == 1}
             self._define_sum(root, parts)
             return
         flat: list[int] = []
@@ -520,6 +535,7 @@ class IndexSets:
         """The atom that holds positions ``low`` to ``high`` of an atom that is not a product."""
         root = self.find(atom)
         if (low, high) == (0, self.sizes[root]):
+            self._left_over.discard(root)
             return root
         # What was cut once may have become whole again, as a product.
         for point in (low, high):
@@ -531,6 +547,7 @@ class IndexSets:
         run = pieces[bisect_left(starts, low) : bisect_left(starts, high)]
         part = run[0] if len(run) == 1 else self._run(run)
         self._agree(self._parts.setdefault(key, part), part)
+        self._left_over.discard(self.find(part))
         return self.find(part)
 
     def _run(self, pieces: Sequence[int]) -> int:

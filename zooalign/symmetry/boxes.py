@@ -19,6 +19,7 @@ Depends = Mapping[int, frozenset[int]]
 class Digit:
     """One index set in an axis: position = offset + stride * index + other digits.
 
+    A single position is a digit if it may be one unit of a set whose others stand elsewhere.
     ``of`` are the sums it was cut from or restricted by: it cannot have an order for each of their
     pieces. Another occurrence of such a sum beside it has another value. ``entry`` is the number of
     the entry of its axis that it is a factor of.
@@ -84,7 +85,7 @@ def uncut(sets: IndexSets, tensor: int, axes: Sequence[Axis]) -> Box:
 
 def depended_on(sets: IndexSets, depends: Depends) -> frozenset[int]:
     """All sets that the order of some free set may depend on."""
-    free = (on for atom, on in depends.items() if not sets.fixed(atom))
+    free = (on for atom, on in depends.items() if not sets.fixed(atom) and sets.sizes[atom] > 1)
     return frozenset[int]().union(*free)
 
 
@@ -122,7 +123,9 @@ def may_restrict(sets: IndexSets, atom: int, on: int, depends: Depends) -> bool:
 
     Of two sums that depend on each other only the one cut later depends on the other.
     """
-    if atom == on or on not in depends.get(atom, ()) or sets.fixed(atom):
+    if sets.sizes[atom] == 1 or sets.fixed(atom):
+        return False
+    if atom == on or on not in depends.get(atom, ()):
         return False
     return not (sets.is_sum(atom) and atom < on)
 
@@ -153,6 +156,8 @@ def _cut(sets: IndexSets, box: Box, number: int, place: int, depends: Depends) -
             for at, digit in enumerate(side.digits):
                 if (n, at) == (number, place):
                     within = replace(digit, of=digit.of | {on})
+                    if sets.left_over(piece):
+                        digits.append(replace(within, atom=sets.find(piece), size=1))
                     digits.extend(_digits(sets, piece, within))
                 elif at in ordered[n]:
                     part = sets.find(sets.restricted(digit.atom, on, start, stop))

@@ -5,7 +5,8 @@ joint set of several that always occur together, or several pieces that nothing 
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 
 import networkx as nx
 
@@ -67,12 +68,14 @@ def solve(sets: IndexSets) -> Solution:
     depends = dependence(sets, all_boxes)
     joint = _joint(sets, depends)
     merged = _interchangeable(sets, all_boxes, joint)
+    # A single position whose like stands nowhere is no unit.
+    merged = [group for group in merged if _units(sets, group) > 1]
     classes, parts = [], {}
     order = _outer_first(sets, merged, depends)
     number_of = {atom: n for n, group in enumerate(order) for alt in group for atom in alt}
     for number, group in enumerate(order):
-        first = group[0]
-        over = {number_of[d] for atom in first for d in depends[atom] if d in number_of} - {number}
+        depended = [{d for atom in alternative for d in depends[atom]} for alternative in group]
+        over = {number_of[d] for d in set.intersection(*depended) if d in number_of} - {number}
         size = 0
         for alternative in group:
             stride = 1
@@ -80,9 +83,23 @@ def solve(sets: IndexSets) -> Solution:
                 parts[atom] = SetPart(number, size, stride)
                 stride *= sets.sizes[atom]
             size += stride
-        fixed = sets.fixed(first[0]) is not None
+        fixed = sets.fixed(group[0][0]) is not None
         classes.append(UnitClass(size, tuple(group), tuple(sorted(over)), fixed))
-    return Solution(tuple(classes), parts, tuple(all_boxes))
+    return Solution(tuple(classes), parts, tuple(_without(box, parts) for box in all_boxes))
+
+
+def _units(sets: IndexSets, group: list[tuple[int, ...]]) -> int:
+    return sum(prod(sets.sizes[atom] for atom in alternative) for alternative in group)
+
+
+def _without(box: Box, parts: dict[int, SetPart]) -> Box:
+    """The box without digits that are no unit of a class."""
+    if all(atom in parts for _, atom in box.atoms()):
+        return box
+    sides = (
+        replace(side, digits=tuple(d for d in side.digits if d.atom in parts)) for side in box.sides
+    )
+    return replace(box, sides=tuple(sides))
 
 
 def _joint(sets: IndexSets, depends: dict[int, frozenset[int]]) -> list[tuple[int, ...]]:

@@ -92,6 +92,23 @@ class _Siamese(nn.Module):
         return self.last(torch.cat([a.relu(), b.relu()[:, :3]], 1))
 
 
+class _Read(nn.Module):
+    """All units are read together, and ranges of them by layers of their own."""
+
+    def __init__(self, *ranges: tuple[int, int]) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.ranges = ranges
+        self.of_ranges = nn.ModuleList(nn.Linear(high - low, 3) for low, high in ranges)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.hidden(x).tanh()
+        out: Tensor = self.out(x)
+        for layer, (low, high) in zip(self.of_ranges, self.ranges, strict=True):
+            out = out + layer(x[:, low:high])
+        return out
+
+
 class _InPlace(nn.Module):
     """A buffer of zeros filled part by part."""
 
@@ -194,6 +211,12 @@ CASES: dict[str, Case] = {
     "recurrent": Case(_Recurrent, _rows, L(7)),
     # Units 0..2 and 3..6 are told apart by the slice.
     "siamese_slice": Case(_Siamese, _rows, L(3) + L(4)),
+    # The units before and after a range are one set, also where one of the two is a single unit.
+    "range_read": Case(lambda: _Read((1, 3)), _rows, L(2) + L(4)),
+    # Unit 0 is read for itself, and so is no longer like those at the end.
+    "range_and_unit_read": Case(lambda: _Read((1, 3), (0, 1)), _rows, L(2) + L(3)),
+    "first_and_last_read": Case(lambda: _Read((0, 1), (5, 6)), _rows, L(4)),
+    "overlapping_ranges_read": Case(lambda: _Read((0, 2), (1, 6)), _rows, L(4)),
     "written_in_place": Case(_InPlace, _rows, L(5) + L(3)),
     "token_mixer": Case(_Mixer, lambda: (torch.zeros(2, 6, 4),), L(5) + L(7) + L(8)),
     "outer_product": Case(_OuterProduct, _rows, L(5) + L(3)),
