@@ -41,7 +41,7 @@ def dependence(sets: IndexSets, all_boxes: Iterable[Box]) -> dict[int, frozenset
             for n, side in enumerate(box.sides)
             for (x, _), entry in zip(side.chosen, side.chosen_in, strict=True)
         ]
-        present = [*((place, d.atom) for place, d in digits if d.size > 1), *cut]
+        present = [*((place, d.atom) for place, d in digits if d.size != 1), *cut]
         key = (tuple(present), tuple((d.atom, d.of) for _, d in digits))
         if key in known:
             continue
