@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from zooalign.errors import CheckpointError, HubError, ModelReferenceError
-from zooalign.zoo.checkpoint import INDEX_NAME
+from zooalign.zoo.layout import INDEX_NAME
 from zooalign.zoo.models import open_model
 from zooalign.zoo.writer import write_model
 

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from zooalign.errors import CheckpointError
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo
-from zooalign.zoo.checkpoint import INDEX_NAME, open_checkpoint
+from zooalign.zoo.checkpoint import open_checkpoint
+from zooalign.zoo.layout import INDEX_NAME
 from zooalign.zoo.writer import write_model
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float8_e5m2, torch.bool, torch.int64]

@@ -96,7 +96,7 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        from zooalign.release.provenance import versions
+        from zooalign.release.versions import versions
 
         click.echo(f"zooalign {versions()['zooalign']}")
         ctx.exit()

@@ -17,11 +17,25 @@ from zooalign.cli._methods import (
     method_option,
 )
 
-__all__ = ["PATH", "REQUIRED_OUTPUT", "policy", "settings_options"]
+__all__ = ["MODEL", "PATH", "REQUIRED_OUTPUT", "policy", "settings_options"]
 
 
 # Text that may be a path, which a shell completes; what it names is looked for later.
 PATH = click.Path(readable=False)
+
+
+class _Model(click.Path):
+    """A model reference; one that names nothing ends the command before anything is imported."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The text as it was given."""
+        from zooalign.zoo.suggestions import require_named
+
+        require_named(str(value))
+        return super().convert(value, param, ctx)
+
+
+MODEL = _Model(readable=False)
 # Options whose values may be paths, by what their help shows for the value.
 _PATHS = ("REF", "DATA", "FILE", "DIR")
 

@@ -92,7 +92,7 @@ def _set_color(context: click.Context, _: click.Parameter, value: bool) -> None:
 def _open_log(context: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is None:
         return
-    from zooalign.release.provenance import versions
+    from zooalign.release.versions import versions
 
     installed = ", ".join(f"{name} {version}" for name, version in versions().items())
     session().log = Path(value)

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import PATH, REQUIRED_OUTPUT, settings_options
+from zooalign.cli._options import MODEL, REQUIRED_OUTPUT, settings_options
 from zooalign.cli._output import (
     Output,
     command_line,
@@ -20,8 +20,8 @@ __all__ = ["command"]
 
 
 @click.command("align", short_help="Align SOURCE to TARGET by permuting its units.")
-@click.argument("target", type=PATH)
-@click.argument("source", type=PATH)
+@click.argument("target", type=MODEL)
+@click.argument("source", type=MODEL)
 @REQUIRED_OUTPUT
 @settings_options(AlignSettings)
 @formatted

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import PATH, REQUIRED_OUTPUT, settings_options
+from zooalign.cli._options import MODEL, PATH, REQUIRED_OUTPUT, settings_options
 from zooalign.cli._output import Output, formatted, progress_bar, show_written
 from zooalign.release.settings import ApplySettings
 
@@ -12,7 +12,7 @@ __all__ = ["command"]
 
 
 @click.command("apply", short_help="Apply a published permutation to its source model.")
-@click.argument("parent", type=PATH)
+@click.argument("parent", type=MODEL)
 @click.argument("release", type=PATH, metavar="PERMUTATION")
 @REQUIRED_OUTPUT
 @settings_options(ApplySettings, without=("allow_value_dependent",))

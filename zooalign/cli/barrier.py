@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import PATH, settings_options
+from zooalign.cli._options import MODEL, settings_options
 from zooalign.cli._output import (
     Output,
     escape,
@@ -19,8 +19,8 @@ __all__ = ["command"]
 
 
 @click.command("barrier", short_help="Measure the loss barrier between two models.")
-@click.argument("a", type=PATH)
-@click.argument("b", type=PATH)
+@click.argument("a", type=MODEL)
+@click.argument("b", type=MODEL)
 @settings_options(BarrierSettings)
 @formatted
 def command(a: str, b: str, settings: BarrierSettings) -> Output:

@@ -1,7 +1,5 @@
 """``zooalign check``: the release gate."""
 
-from pathlib import Path
-
 import click
 
 from zooalign.cli._options import PATH, policy, settings_options
@@ -38,6 +36,7 @@ def command(
     from zooalign.errors import ZooalignError
     from zooalign.gate.policy import find_policy, read_policy
     from zooalign.gate.reports import write_step_failure
+    from zooalign.zoo.suggestions import require_named
 
     if output is not None and format_ == "human":
         raise click.UsageError(
@@ -46,7 +45,7 @@ def command(
     try:
         # What is most often mistyped comes before the seconds that importing torch takes.
         rules = find_policy() if policy is None else read_policy(policy)
-        _require_there(reference)
+        require_named(reference)
 
         from zooalign.gate.check import check
 
@@ -58,17 +57,3 @@ def command(
     print_report(report, format_, output)
     if not report.ok:
         click.get_current_context().exit(1)
-
-
-def _require_there(reference: str) -> None:
-    from zooalign.errors import ModelReferenceError
-    from zooalign.zoo.references import parse_reference
-
-    try:
-        parsed = parse_reference(reference)
-    except ModelReferenceError:
-        return  # where the release is opened, the error says what was probably meant
-    if parsed.kind == "directory" and not Path(parsed.target).is_dir():
-        from zooalign.zoo.suggestions import no_such
-
-        raise no_such("directory", str(parsed))

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import PATH, settings_options
+from zooalign.cli._options import MODEL, settings_options
 from zooalign.cli._output import Output, escape, formatted, print_table, progress_bar
 from zooalign.release.settings import ConnectivitySettings
 
@@ -12,7 +12,7 @@ __all__ = ["command"]
 
 
 @click.command("connectivity", short_help="Measure how models connect, pairwise and all at once.")
-@click.argument("models", type=PATH, metavar="A B [C ...]", nargs=-1, required=True)
+@click.argument("models", type=MODEL, metavar="A B [C ...]", nargs=-1, required=True)
 @settings_options(ConnectivitySettings, without=["other_options"])
 @formatted
 def command(models: tuple[str, ...], settings: ConnectivitySettings) -> Output:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import PATH, settings_options
+from zooalign.cli._options import MODEL, settings_options
 from zooalign.cli._output import Output, formatted
 from zooalign.release.settings import OpenSettings
 
@@ -12,7 +12,7 @@ __all__ = ["command"]
 
 
 @click.command("explain", short_help="Explain why an axis is in its group, or why it is frozen.")
-@click.argument("reference", type=PATH, metavar="MODEL")
+@click.argument("reference", type=MODEL, metavar="MODEL")
 @click.argument("place", metavar="PARAMETER[:AXIS]")
 @settings_options(OpenSettings)
 @formatted

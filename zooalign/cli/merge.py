@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import PATH, REQUIRED_OUTPUT, settings_options
+from zooalign.cli._options import MODEL, REQUIRED_OUTPUT, settings_options
 from zooalign.cli._output import (
     Output,
     command_line,
@@ -20,7 +20,7 @@ __all__ = ["command"]
 
 
 @click.command("merge", short_help="Align models to the first one and average them.")
-@click.argument("references", type=PATH, metavar="A B [C ...]", nargs=-1, required=True)
+@click.argument("references", type=MODEL, metavar="A B [C ...]", nargs=-1, required=True)
 @REQUIRED_OUTPUT
 @settings_options(MergeSettings, without=["combine"])
 @formatted

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import PATH, settings_options
+from zooalign.cli._options import MODEL, settings_options
 from zooalign.cli._output import Output, escape, formatted, print_table, short
 from zooalign.release.settings import OpenSettings
 
@@ -12,7 +12,7 @@ __all__ = ["command"]
 
 
 @click.command("spec", short_help="Derive the permutation symmetries of an architecture.")
-@click.argument("reference", type=PATH, metavar="MODEL")
+@click.argument("reference", type=MODEL, metavar="MODEL")
 @settings_options(OpenSettings)
 @click.option(
     "-o", "--output", metavar="FILE", help="Write the spec as JSON (format: docs/spec.md)."

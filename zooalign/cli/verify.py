@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import PATH, settings_options
+from zooalign.cli._options import MODEL, settings_options
 from zooalign.cli._output import Output, escape, formatted
 from zooalign.release.settings import VerifySettings
 
@@ -14,7 +14,7 @@ _COLOURS = {"proved": "green", "refuted": "red", "not shown": "yellow"}
 
 
 @click.command("verify", short_help="Prove the symmetries of a model, operator by operator.")
-@click.argument("reference", type=PATH, metavar="MODEL")
+@click.argument("reference", type=MODEL, metavar="MODEL")
 @settings_options(VerifySettings)
 @formatted
 def command(reference: str, settings: VerifySettings) -> Output:

@@ -14,7 +14,7 @@ from zooalign.coverage.choose import block_types
 from zooalign.coverage.reasons import limits, reasons
 from zooalign.coverage.rows import ConverseRow, ErrorRow, Row
 from zooalign.graph.build import trace
-from zooalign.release.provenance import versions
+from zooalign.release.versions import versions
 from zooalign.symmetry.converse import Converse, frozen_sets
 from zooalign.symmetry.derive import Derived, derive
 from zooalign.symmetry.extract import at_all_sizes, capture_all, operator_rules

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from zooalign.gate.checks import check_problem
+from zooalign.graph.registry import rules_problem
 from zooalign.hooks.manager import (
     ALLOW_LIST,
     PluginError,
@@ -13,9 +13,15 @@ from zooalign.hooks.manager import (
     loaded_plugins,
     outside_allow_list,
 )
-from zooalign.matching.solvers import solver_problem
-from zooalign.symmetry.extract import rules_problem
+from zooalign.lazy import lazy_module
 from zooalign.zoo.libraries import adapter_problem, failed_libraries
+
+if TYPE_CHECKING:
+    import zooalign.gate.checks as checks
+    import zooalign.matching.solvers as solvers
+else:
+    checks = lazy_module("zooalign.gate.checks")
+    solvers = lazy_module("zooalign.matching.solvers")
 
 __all__ = ["PluginResult", "PluginsResult", "plugin_states"]
 
@@ -61,10 +67,19 @@ def _state(info: PluginInfo) -> PluginResult:
     return PluginResult(**fields, provides=tuple(provides), left_out=False)
 
 
-# Per hook: what its items are called, what may be wrong with one, and its name.
+# Per hook: what its items are called, what may be wrong with one, and its name. Methods and checks
+# are looked up when a plugin has some: their modules import torch.
 _KINDS: dict[str, tuple[str, Callable[[Any], str | None], Callable[[Any], str]]] = {
     "zooalign_library_adapters": ("library", adapter_problem, lambda item: str(item.name)),
     "zooalign_operators": ("operators", rules_problem, lambda item: str(item.__name__)),
-    "zooalign_solvers": ("method", solver_problem, lambda item: str(item.name)),
-    "zooalign_checks": ("check", check_problem, lambda item: str(item.id)),
+    "zooalign_solvers": (
+        "method",
+        lambda item: solvers.solver_problem(item),
+        lambda item: str(item.name),
+    ),
+    "zooalign_checks": (
+        "check",
+        lambda item: checks.check_problem(item),
+        lambda item: str(item.id),
+    ),
 }

@@ -23,6 +23,7 @@ __all__ = [
     "knows_labels",
     "lookup",
     "rule",
+    "rules_problem",
 ]
 
 OperatorRule = Callable[[Operator], Result]
@@ -55,6 +56,11 @@ def rule(*names: str, labels: bool = False) -> Callable[[_Marked], _Marked]:
 def knows_labels(function: OperatorRule) -> bool:
     """Whether a rule was marked as handling numbers of positions."""
     return bool(getattr(function, _LABELS, False))
+
+
+def rules_problem(item: object) -> str | None:
+    """What keeps an item of the hook from being a module of operator rules."""
+    return None if isinstance(item, ModuleType) else f"{item!r} is not a module"
 
 
 def collect(*modules: ModuleType) -> dict[str, OperatorRule]:

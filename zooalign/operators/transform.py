@@ -1,12 +1,18 @@
 """Operators that mix the positions of some axes and leave the others alone: Fourier, distances."""
 
-import torch
+from typing import TYPE_CHECKING
 
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.notation import expression, names
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import aten, rule
+from zooalign.lazy import lazy_module
 from zooalign.operators.elementwise import same
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy_module("torch")
 
 _ONE = [f"aten.fft_{name}" for name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")]
 _MORE = [f"aten.fft_{name}{n}" for name in ("fft", "ifft", "rfft", "irfft") for n in "2n"]

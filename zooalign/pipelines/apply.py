@@ -20,7 +20,7 @@ from zooalign.release.provenance import Provenance
 from zooalign.release.settings import ApplySettings
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
-from zooalign.zoo.checkpoint import INDEX_NAME
+from zooalign.zoo.layout import INDEX_NAME
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.writer import digest_of, write_model
 

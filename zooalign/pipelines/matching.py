@@ -19,8 +19,9 @@ from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
 from zooalign.progress import Progress
 from zooalign.release.calibration import describe_data, open_for, scoring
 from zooalign.release.opening import Family, open_family
-from zooalign.release.provenance import AlignmentRecord, versions
+from zooalign.release.provenance import AlignmentRecord
 from zooalign.release.settings import AlignSettings
+from zooalign.release.versions import versions
 from zooalign.symmetry import Permutation
 from zooalign.symmetry.same_function import Comparison
 from zooalign.zoo.data import Batches, share_rows

@@ -20,8 +20,9 @@ from zooalign.pipelines.same_files import Difference, Rounded, compare_files
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.opened import OpenedRelease, open_release
-from zooalign.release.provenance import Provenance, versions
+from zooalign.release.provenance import Provenance
 from zooalign.release.settings import AlignSettings, MergeSettings, ReproduceSettings
+from zooalign.release.versions import versions
 
 __all__ = ["ReproduceReport", "reproduce", "reproduce_opened", "run_recorded"]
 

@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from zooalign.errors import CheckpointError
 from zooalign.release.contents import Contents, heads
-from zooalign.zoo.checkpoint import INDEX_NAME, Checkpoint
+from zooalign.zoo.checkpoint import Checkpoint
 from zooalign.zoo.headers import read_header
-from zooalign.zoo.layout import CONFIG_NAME
+from zooalign.zoo.layout import CONFIG_NAME, INDEX_NAME
 
 __all__ = ["FormatFault", "faults_of", "headers_only", "make_mirror"]
 

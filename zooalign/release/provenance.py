@@ -1,12 +1,10 @@
 """How a released directory was made, as a value and as ``zooalign/provenance.json``."""
 
-import platform
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import msgspec
@@ -30,7 +28,6 @@ __all__ = [
     "RefitRecord",
     "ScoreRecord",
     "noted_warnings",
-    "versions",
 ]
 
 # What became of running statistics: kept as they were (alignments), recomputed, replaced by
@@ -290,20 +287,6 @@ class Provenance:
         """The JSON of the file; described in ``docs/cli.md``."""
         content: dict[str, Any] = msgspec.to_builtins(self)
         return content
-
-
-_PACKAGES = ("zooalign", "torch", "timm", "safetensors", "numpy", "scipy", "huggingface_hub")
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, the platform (no host name) and the packages that bear on results."""
-    installed = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            installed[name] = version(name)
-        except PackageNotFoundError:  # run from a source tree that is not installed
-            installed[name] = "unknown"
-    return installed | {"platform": f"{platform.system()} {platform.machine()}"}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -12,7 +12,7 @@ from torch import nn
 from zooalign.errors import TraceError
 from zooalign.graph.build import trace
 from zooalign.graph.capture import Capture, capture
-from zooalign.graph.registry import OperatorRule, collect
+from zooalign.graph.registry import OperatorRule, collect, rules_problem
 from zooalign.graph.sizes import Place, enlarged, single_axes, takes
 from zooalign.hooks.manager import ALLOW_LIST, items_of
 from zooalign.operators import FAMILIES
@@ -28,7 +28,6 @@ __all__ = [
     "derive_spec",
     "extract_spec",
     "operator_rules",
-    "rules_problem",
 ]
 
 
@@ -41,11 +40,6 @@ def operator_rules() -> Mapping[str, OperatorRule]:
         If a plugin gives something else than modules with rules.
     """
     return _rules(os.environ.get(ALLOW_LIST))
-
-
-def rules_problem(item: Any) -> str | None:
-    """What keeps an item of the hook from being a module of operator rules."""
-    return None if isinstance(item, ModuleType) else f"{item!r} is not a module"
 
 
 @lru_cache(maxsize=8)

@@ -1,19 +1,26 @@
 """What a plugin provides for a model library so that zooalign can use its models."""
 
+from __future__ import annotations
+
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor, nn
-
-from zooalign.zoo import building
-from zooalign.zoo.data import Batches
-from zooalign.zoo.images import Preprocess
+from zooalign.lazy import lazy_module
 from zooalign.zoo.references import Reference
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from zooalign.zoo import building
+    from zooalign.zoo.data import Batches
+    from zooalign.zoo.images import Preprocess
+else:
+    building = lazy_module("zooalign.zoo.building")
 
 __all__ = ["Architecture", "BaseAdapter", "Catalogue", "LibraryAdapter", "OwnData", "Reduction"]
 

@@ -14,10 +14,9 @@ from zooalign.errors import CheckpointError
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo
 from zooalign.zoo.headers import Header, read_header
 from zooalign.zoo.json_files import converted, read_object
+from zooalign.zoo.layout import WEIGHTS_NAME
 
 __all__ = [
-    "INDEX_NAME",
-    "WEIGHTS_NAME",
     "Checkpoint",
     "find_nonfinite",
     "is_finite",
@@ -25,8 +24,6 @@ __all__ = [
     "open_pickle",
 ]
 
-WEIGHTS_NAME = "model.safetensors"
-INDEX_NAME = "model.safetensors.index.json"
 _MAX_INDEX = 100_000_000
 
 

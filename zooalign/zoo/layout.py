@@ -5,20 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from zooalign.errors import CheckpointError, ModelReferenceError
-from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME
 from zooalign.zoo.json_files import read_object
 from zooalign.zoo.references import PICKLE_SUFFIXES
 
 __all__ = [
     "CONFIG_NAME",
+    "INDEX_NAME",
     "MODEL_FLAG",
     "PICKLE_FLAG",
+    "WEIGHTS_NAME",
     "choose_weights",
     "kept_config",
     "read_config",
 ]
 
 CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
 # How a message names what a user has: a flag of the command line, an argument in Python.
 MODEL_FLAG = "--model REF, or model="
 PICKLE_FLAG = "--allow-pickle, or allow_pickle=True"

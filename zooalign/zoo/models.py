@@ -14,10 +14,11 @@ from zooalign.errors import CheckpointError, HubError, ModelReferenceError
 from zooalign.zoo import hub
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.building import state_dict_for
-from zooalign.zoo.checkpoint import INDEX_NAME, Checkpoint, open_checkpoint, open_pickle
+from zooalign.zoo.checkpoint import Checkpoint, open_checkpoint, open_pickle
 from zooalign.zoo.converted_checkpoint import as_architecture
 from zooalign.zoo.layout import (
     CONFIG_NAME,
+    INDEX_NAME,
     MODEL_FLAG,
     PICKLE_FLAG,
     choose_weights,

@@ -10,20 +10,19 @@ attributes are looked for on the callable, then on its module (``example_inputs`
   to [0, 1], and resized if ``?input=`` says to what.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from zooalign.errors import ModelReferenceError, ZooalignError
 from zooalign.hooks.hookspecs import hookimpl
+from zooalign.lazy import lazy_module
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter
-from zooalign.zoo.images import Preprocess, to_unit_range
 from zooalign.zoo.layout import CONFIG_NAME, kept_config
 from zooalign.zoo.references import (
     Reference,
@@ -31,6 +30,16 @@ from zooalign.zoo.references import (
     parse_reference,
     working_directory_importable,
 )
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from zooalign.zoo import images
+    from zooalign.zoo.images import Preprocess
+else:
+    torch = lazy_module("torch")
+    images = lazy_module("zooalign.zoo.images")
 
 __all__ = ["PythonAdapter"]
 
@@ -74,7 +83,7 @@ class PythonAdapter(BaseAdapter):
             raise ModelReferenceError(
                 f"'{reference}': calling {reference.target} failed: {type(error).__name__}: {error}"
             ) from error
-        if not isinstance(module, nn.Module):
+        if not isinstance(module, torch.nn.Module):
             raise ModelReferenceError(
                 f"'{reference}': {reference.target} returned {type(module).__name__}, not an "
                 "nn.Module"
@@ -104,7 +113,7 @@ class PythonAdapter(BaseAdapter):
             torch.manual_seed(_SEED)
             inputs = make(batch_size)
         inputs = inputs if isinstance(inputs, tuple) else (inputs,)
-        if not inputs or not all(isinstance(item, Tensor) for item in inputs):
+        if not inputs or not all(isinstance(item, torch.Tensor) for item in inputs):
             raise ModelReferenceError(
                 f"'{reference}': example_inputs(batch_size) must return a tensor or a tuple of "
                 "tensors"
@@ -115,7 +124,7 @@ class PythonAdapter(BaseAdapter):
         reference = _reference(architecture)
         preprocess = _beside(reference, "preprocess")
         if preprocess is not None:
-            if not isinstance(preprocess, Preprocess):
+            if not isinstance(preprocess, images.Preprocess):
                 raise ModelReferenceError(
                     f"'{reference}': preprocess must be a zooalign.zoo.images.Preprocess"
                 )
@@ -123,8 +132,8 @@ class PythonAdapter(BaseAdapter):
         shapes = _input_shapes(reference)
         if shapes and len(shapes[0]) == 3:
             channels, height, width = shapes[0]
-            return to_unit_range(channels, (height, width))
-        return to_unit_range()
+            return images.to_unit_range(channels, (height, width))
+        return images.to_unit_range()
 
     def config_files(self, architecture: Architecture, source_dir: Path | None) -> dict[str, bytes]:
         """The source's ``config.json``, or one that names the reference, as a note for people."""

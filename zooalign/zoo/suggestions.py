@@ -8,10 +8,10 @@ from pathlib import Path
 
 from zooalign.errors import HubError, ModelReferenceError
 from zooalign.zoo.adapters import Catalogue
-from zooalign.zoo.libraries import library_adapters
+from zooalign.zoo.libraries import adapter_named, library_adapters
 from zooalign.zoo.references import Reference, parse_reference
 
-__all__ = ["hinted", "no_such", "parse"]
+__all__ = ["hinted", "no_such", "parse", "require_named"]
 
 # A callable by its file, as pytest and many servers name one.
 _IN_FILE = re.compile(r"(?P<path>[^:?]+)\.py:(?P<rest>[A-Za-z_][\w.]*(\?.*)?)", re.DOTALL)
@@ -55,6 +55,26 @@ def no_such(what: str, text: str) -> ModelReferenceError:
     meant = _meant(text)
     hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
     return ModelReferenceError(f"'{text}': there is no such {what}{hint}")
+
+
+def require_named(text: str) -> None:
+    """Raise what opening ``text`` would, where it names nothing; nothing is opened or imported.
+
+    Neither a hub nor a library's list of architectures is asked.
+
+    Raises
+    ------
+    ModelReferenceError
+        ``text`` is malformed, there is no such directory or file, or no library of that name.
+    """
+    parsed = parse(text)
+    path = Path(parsed.target)
+    if parsed.kind == "directory" and not path.is_dir():
+        raise no_such("directory", str(parsed))
+    if parsed.kind == "file" and not path.is_file():
+        raise no_such("file", str(parsed))
+    if parsed.library is not None:
+        adapter_named(parsed.library)
 
 
 def _callable_in_file(text: str) -> str | None:

@@ -1,5 +1,7 @@
 """timm as a plugin: models of its registry and directories or repos in its hub layout."""
 
+from __future__ import annotations
+
 import inspect
 import json
 import math
@@ -11,21 +13,27 @@ from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, get_args
-
-import timm
-import timm.data
-import torch
-from timm.models import model_entrypoint
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, get_args
 
 from zooalign.errors import CheckpointError, ModelReferenceError
 from zooalign.hooks.hookspecs import hookimpl
-from zooalign.zoo import building
+from zooalign.lazy import lazy_module
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter, Reduction
-from zooalign.zoo.images import Preprocess
 from zooalign.zoo.layout import CONFIG_NAME, kept_config
 from zooalign.zoo.references import Reference
+
+if TYPE_CHECKING:
+    import timm
+    import torch
+    from torch import Tensor, nn
+
+    from zooalign.zoo import building, images
+    from zooalign.zoo.images import Preprocess
+else:
+    timm = lazy_module("timm")
+    torch = lazy_module("torch")
+    building = lazy_module("zooalign.zoo.building")
+    images = lazy_module("zooalign.zoo.images")
 
 __all__ = ["TimmAdapter"]
 
@@ -114,7 +122,7 @@ class TimmAdapter(BaseAdapter):
         config = _data_config(architecture)
         # normalize=False ends timm's resizing and cropping with a uint8 tensor.
         spatial = timm.data.create_transform(**config, is_training=False, normalize=False)
-        return Preprocess(
+        return images.Preprocess(
             spatial, config["input_size"][0], tuple(config["mean"]), tuple(config["std"])
         )
 
@@ -141,7 +149,7 @@ class TimmAdapter(BaseAdapter):
 
     def family(self, name: str) -> str:
         """The module of timm that builds the model, such as ``resnet``."""
-        return str(model_entrypoint(name).__module__).rpartition(".")[2]
+        return str(timm.models.model_entrypoint(name).__module__).rpartition(".")[2]
 
     def parameters(self, architecture: Architecture) -> int:
         module = _without_values(partial(_create, architecture))
@@ -198,7 +206,7 @@ def _near_option(name: str, message: str) -> str:
     unknown = _UNKNOWN_OPTION.search(message)
     if unknown is None:
         return ""
-    module = sys.modules[model_entrypoint(name.partition(".")[0]).__module__]
+    module = sys.modules[timm.models.model_entrypoint(name.partition(".")[0]).__module__]
     constructor = getattr(module, unknown["class"], None)
     known = {*_OPTIONS, *(inspect.signature(constructor).parameters if constructor else ())}
     close = get_close_matches(unknown["option"], known, n=1)
@@ -321,7 +329,7 @@ def _fewer_layers(module: nn.Module) -> dict[str, Any]:
         return {"stages": [_LAYERS] * len(counts)}
     stages = getattr(module, "stages", None) or getattr(module, "layers", None)
     for name in ("depths", "layers"):
-        if name in options and isinstance(stages, (nn.Sequential, nn.ModuleList)):
+        if name in options and isinstance(stages, (torch.nn.Sequential, torch.nn.ModuleList)):
             return {name: [_LAYERS] * len(stages)}
     return {}
 

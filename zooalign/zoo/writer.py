@@ -11,10 +11,11 @@ from torch import Tensor
 
 from zooalign.errors import CheckpointError
 from zooalign.graph.lazy_state import StateView, TensorInfo, info_of
-from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME, Checkpoint
+from zooalign.zoo.checkpoint import Checkpoint
 from zooalign.zoo.converted_checkpoint import ConvertedCheckpoint
 from zooalign.zoo.files import new_directory, safe_name
 from zooalign.zoo.headers import Header, make_header
+from zooalign.zoo.layout import INDEX_NAME, WEIGHTS_NAME
 
 __all__ = ["digest_of", "write_model"]
 

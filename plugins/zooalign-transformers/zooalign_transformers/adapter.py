@@ -1,29 +1,30 @@
 """The library adapter: references, ``config.json``, modules, inputs and files."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
 from zooalign.plugins import (
     Architecture,
     BaseAdapter,
-    Batches,
     CheckpointError,
     DataError,
     ModelReferenceError,
-    Part,
-    Preprocess,
     Reduction,
     Reference,
-    TensorInfo,
 )
 
-__all__ = ["TransformersAdapter"]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from zooalign.plugins import Batches, Part, Preprocess, TensorInfo
 
-Measure = Callable[[Any, Any], Tensor]
+    Measure = Callable[[Any, Any], Tensor]
+
+__all__ = ["TransformersAdapter"]
 
 _NAME = "transformers"
 
@@ -115,6 +116,7 @@ class TransformersAdapter(BaseAdapter):
 
     def preprocess(self, architecture: Architecture) -> Preprocess:
         """For arrays: those of floats and of tokens are taken as they are, pixels are refused."""
+        from zooalign.plugins import Preprocess
 
         def refuse(image: Any) -> Tensor:
             raise DataError(

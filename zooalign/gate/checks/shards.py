@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from zooalign.errors import CheckpointError, SpecError
 from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
-from zooalign.zoo.checkpoint import INDEX_NAME, WEIGHTS_NAME
 from zooalign.zoo.files import safe_name
 from zooalign.zoo.headers import Header, read_header
+from zooalign.zoo.layout import INDEX_NAME, WEIGHTS_NAME
 
 _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from zooalign.gate.findings import Check, CheckReport, Finding
-from zooalign.release.provenance import versions
+from zooalign.release.versions import versions
 
 __all__ = ["to_sarif"]
 
