@@ -12,12 +12,12 @@ from torch import Tensor
 
 from zooalign.errors import CheckpointError
 from zooalign.zoo.checkpoint import (
-    INDEX_NAME,
     Checkpoint,
     find_nonfinite,
     open_checkpoint,
     open_pickle,
 )
+from zooalign.zoo.layout import INDEX_NAME
 
 DTYPES = [
     torch.float32,
