@@ -66,6 +66,7 @@ def test_all_checks_ran(pairs: Pairs, released: Path) -> None:
         "permutation.applied",
         "statistics.recomputed",
         "parent.recorded",
+        "parent.configuration",
         "parent.bytes",
         "parent.function",
         "parent.reordered",

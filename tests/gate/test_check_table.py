@@ -76,6 +76,17 @@ def replaced(name: str, old: str, new: str) -> Callable[[Path], object]:
     return apply
 
 
+def configured(**arguments: object) -> Callable[[Path], object]:
+    """Give the model's constructor further arguments."""
+
+    def apply(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        config["model_args"] = {**config.get("model_args", {}), **arguments}
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return apply
+
+
 def set_(state: State, name: str, value: torch.Tensor) -> None:
     assert name in state
     state[name] = value
@@ -245,6 +256,7 @@ CASES: dict[str, Case] = {
         "vit1",
         parents=(1,),
     ),
+    "parent.configuration": Case(configured(norm_eps=0.5), "norm_eps", parents=(1,)),
     "parent.bytes": Case(lambda d: tamper(d, NAME), NAME, parents=(1,)),
     "parent.function": Case(lambda d: tamper(d, "head.bias"), "", parents=(1,)),
     "parent.reordered": Case(half_permuted, "blocks.1.mlp.fc1.weight", parents=(1,)),

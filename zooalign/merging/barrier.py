@@ -19,6 +19,7 @@ __all__ = ["barrier", "curve_between", "warn_of_poor_ends"]
 # Of a loss: what rounding and the choice of batches explain.
 POOR_LOSS = 0.02
 StateCorrection = Callable[[float, State], State]
+Ends = tuple[nn.Module, nn.Module]
 
 
 def barrier(
@@ -71,8 +72,13 @@ def curve_between(
     alphas: int | Sequence[float] = 25,
     correction: StateCorrection | None = None,
     progress: Callable[[int, int], None] | None = None,
+    ends: Ends | None = None,
 ) -> BarrierCurve:
-    """:func:`barrier` of networks that are scored as ``scoring`` says."""
+    """:func:`barrier` of networks that are scored as ``scoring`` says.
+
+    ``ends`` are the modules of the networks themselves, where their configurations differ: each is
+    scored in its own, and what lies between in that of ``scoring``.
+    """
     points = _alphas(alphas)
     report = progress or (lambda done, total: None)
     train: list[Score] = []
@@ -83,7 +89,8 @@ def curve_between(
         if 0.0 < alpha < 1.0:
             state = state if correction is None else correction(alpha, state)
             state = scoring.restored(state)
-        for score, scores in ((scoring.score(state), train), (scoring.test_score(state), test)):
+        at = scoring if ends is None else scoring.of(ends, alpha)
+        for score, scores in ((at.score(state), train), (at.test_score(state), test)):
             if score is not None:
                 _require_finite(score, alpha)
                 scores.append(score)
@@ -94,11 +101,13 @@ def curve_between(
     )
 
 
-def warn_of_poor_ends(scoring: Scoring, a: State, b: State, curve: BarrierCurve) -> None:
+def warn_of_poor_ends(
+    scoring: Scoring, a: State, b: State, curve: BarrierCurve, *, ends: Ends | None = None
+) -> None:
     """Warn where a network works better with running statistics that are recomputed.
 
     The ends of a curve keep their own statistics, as they were published; those between are reset.
-    Ends that are worse for it hide the barrier.
+    Ends that are worse for it hide the barrier. ``ends`` is as for :func:`curve_between`.
 
     Warns
     -----
@@ -107,8 +116,10 @@ def warn_of_poor_ends(scoring: Scoring, a: State, b: State, curve: BarrierCurve)
     """
     if scoring.reset is None:
         return
-    for name, state, own in (("first", a, curve.loss[0]), ("second", b, curve.loss[-1])):
-        reset = scoring.score(scoring.restored(state)).loss
+    networks = (("first", 0.0, a, curve.loss[0]), ("second", 1.0, b, curve.loss[-1]))
+    for name, alpha, state, own in networks:
+        at = scoring if ends is None else scoring.of(ends, alpha)
+        reset = at.score(at.restored(state)).loss
         if own - reset > max(POOR_LOSS, 0.1 * abs(own)):
             warnings.warn(
                 f"the {name} network's own running statistics fit this data badly: loss {own:.4g} "

@@ -117,6 +117,7 @@ def benefit(
     weights: Sequence[float] | None = None,
     loss: Measure = task_loss,
     metric: MetricLike | None = task_metric,
+    parent_modules: Sequence[nn.Module] | None = None,
 ) -> Benefit:
     """Score a merge beside its parents; every network runs once on each batch.
 
@@ -132,6 +133,8 @@ def benefit(
         Of the parents in their ensemble, summing to one; equal if None.
     loss, metric:
         As for :func:`zooalign.merging.evaluate`.
+    parent_modules:
+        The parents' architectures, where their configurations are not all that of ``module``.
 
     Raises
     ------
@@ -141,7 +144,9 @@ def benefit(
         If a state dict does not fit the module.
     """
     shares = [1 / len(parents)] * len(parents) if weights is None else list(weights)
-    runners = [Runner.of(module, state) for state in (merged, *parents)]
+    modules = [module] * len(parents) if parent_modules is None else parent_modules
+    networks_run = zip((module, *modules), (merged, *parents), strict=True)
+    runners = [Runner.of(architecture, state) for architecture, state in networks_run]
     networks = [_Network() for _ in range(len(parents) + 2)]
     settled = None
     for batch in read_batches(batches):

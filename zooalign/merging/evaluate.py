@@ -190,6 +190,11 @@ class Scoring:
             if getattr(self, name) is not None:
                 require_repeatable(getattr(self, name), name, "at every point")
 
+    def of(self, ends: tuple[nn.Module, nn.Module], alpha: float) -> "Scoring":
+        """The same on a line: in the modules of its ends at 0 and 1, in this one between."""
+        module = {0.0: ends[0], 1.0: ends[1]}.get(alpha, self.module)
+        return self if module is self.module else replace(self, module=module)
+
     def restored(self, average: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """An average with its running statistics recomputed, where they are to be."""
         return average if self.reset is None else reset_statistics(self.module, average, self.reset)

@@ -1,12 +1,15 @@
 """Barriers between referenced models, as they are or after alignment."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from zooalign.errors import MergeError
+from torch import nn
+
+from zooalign.errors import MergeError, ZooalignWarning
 from zooalign.graph.lazy_state import State, float_state
 from zooalign.matching.solvers import solver_named
 from zooalign.merging.barrier import curve_between, warn_of_poor_ends
@@ -121,6 +124,13 @@ def barrier_models(
         _require_plottable(Path(settings.plot))
     methods = _methods(settings.align)
     family = open_family([a, b], settings)
+    if family.differing:
+        warnings.warn(
+            f"{family.differences}: each end is scored in its own configuration, the points "
+            f"between in that of '{family.first.reference}'",
+            ZooalignWarning,
+            stacklevel=3,
+        )
     scored, tested, calibration = (
         None if text is None else open_for(family.first, text, settings.loading)
         for text in (settings.data, settings.test, settings.calibration)
@@ -218,6 +228,10 @@ class _Measure:
             state = Permuted(self.family.spec, aligned.permutation, state)
         return float_state(state, self.settings.device)
 
+    def _ends(self, index: int) -> tuple[nn.Module, nn.Module]:
+        """The ends' own modules: their configurations may differ."""
+        return self.family.module, self.family.members[index].module
+
     def curve(self, index: int, aligned: Aligned | None, method: str, data: str) -> MeasuredCurve:
         """The curve to a member, under its alignment or as it is."""
         curve = curve_between(
@@ -226,6 +240,7 @@ class _Measure:
             self._state(index, aligned),
             alphas=self.settings.alphas,
             progress=stage(self.progress, f"barrier, {_label(method)}"),
+            ends=self._ends(index),
         )
         a, b = (self.family.members[n].reference for n in (0, index))
         return MeasuredCurve(
@@ -234,7 +249,8 @@ class _Measure:
 
     def warn_of_poor_ends(self, curve: MeasuredCurve) -> None:
         """Warn where an end's running statistics hide the barrier."""
-        warn_of_poor_ends(self._scoring, self._state(0, None), self._state(1, None), curve)
+        states = self._state(0, None), self._state(1, None)
+        warn_of_poor_ends(self._scoring, *states, curve, ends=self._ends(1))
 
 
 def _label(method: str) -> str:

@@ -136,6 +136,11 @@ def _measured(
 ) -> Connected:
     flat = [name for names in checkpoints for name in names] or list(references)
     family = open_family(flat, settings)
+    if family.differing:
+        raise MergeError(
+            f"{family.differences}, so that they compute different functions; connectivity scores "
+            "all networks in one configuration (zooalign barrier scores each in its own)"
+        )
     scored = open_for(family.first, settings.data, settings.loading)
     calibrating = scored
     if settings.calibration is not None:

@@ -167,6 +167,9 @@ def align_members(
         "seed": settings.seed,
         "progress": lambda done: progress(f"{method} matching", done, 0),
     }
+    solver = solvers().get(method)
+    if solver is not None and "data" in solver.needs:
+        family.accept_different(settings.allow_different_configs, f"{method} matching")
     target = dict(family.members[0].state)
     if through != "reference":
         require_way(method, through)
@@ -186,7 +189,6 @@ def align_members(
             for index in range(1, len(sources))
         ]
     # A method with a criterion judges by a loss on targets, in place of which ours can be given.
-    solver = solvers().get(method)
     by_loss = solver is not None and "criterion" in solver.options()
     arguments |= _judged_by(family, by_loss, batches, settings)
     aligned = []
@@ -222,7 +224,8 @@ def _proved(
     progress("proof", 0, 1)
     name = family.members[index].reference
     inputs = family.first.example_inputs()
-    comparison = prove(family.module, spec, permutation, source, inputs, name=name)
+    module = family.members[index].module
+    comparison = prove(module, spec, permutation, source, inputs, name=name)
     progress("proof", 1, 1)
     return Aligned(index, permutation, solution, diagnosis, comparison, result)
 

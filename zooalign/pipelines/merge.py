@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import get_args
 
 import msgspec
@@ -146,6 +146,8 @@ def merge_models(
         progress("open", 0, 1)
         inputs = open_inputs(references, settings)
         family, calibration = inputs.family, inputs.calibration
+        family.accept_different(settings.allow_different_configs, "their average")
+        correction = _for_configurations(family, correction)
         _require_equal_dtypes(family)
         warn_of_rescaling(settings.weights)
         aligned = align_members(family, settings, calibration, progress, through=settings.through)
@@ -236,6 +238,19 @@ def _correction(settings: MergeSettings) -> Correction:
     return Correction(settings.reset, settings.repair, settings.device, refit)
 
 
+def _for_configurations(family: Family, correction: Correction) -> Correction:
+    """A refit runs every parent in one graph, which is not that of another configuration."""
+    if not family.differing:
+        return correction
+    method = correction.refit.method
+    if method not in ("auto", "none") or correction.repair:
+        what = "REPAIR" if correction.repair else f"a refit ({method})"
+        raise MergeError(
+            f"{family.differences}: {what} measures the parents in one configuration; leave it out"
+        )
+    return replace(correction, refit=RefitSettings(method="none"))
+
+
 def _merged(
     inputs: OpenedInputs,
     aligned: Sequence[Aligned],
@@ -286,6 +301,7 @@ def _benefit(
         weights=None if settings.combine else merged.weights,
         loss=loss,
         metric=metric,
+        parent_modules=[member.module for member in inputs.family.members],
     )
     held_out = settings.data is None or not share_rows(settings.evaluate, settings.data)
     return BenefitRecord(**vars(measured), data=settings.evaluate, held_out=held_out)

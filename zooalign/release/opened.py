@@ -18,7 +18,7 @@ from zooalign.release import layout
 from zooalign.release.contents import Contents, LocalContents, is_inside, open_repo
 from zooalign.release.front_matter import read_metadata
 from zooalign.release.mirror import FormatFault, faults_of, headers_only, make_mirror
-from zooalign.release.opening import FamilyMember, derive_for
+from zooalign.release.opening import FamilyMember, derive_for, member_of
 from zooalign.release.provenance import Provenance
 from zooalign.release.settings import CheckRequest
 from zooalign.release.sources import Source, source_of
@@ -272,7 +272,7 @@ class OpenedRelease:
         same = [i for i, s in enumerate(self.sources) if {f.sha256 for f in s.files} == hashes]
         # A model may be its own partner: its second mention is the second source.
         index = next((i for i in same if i not in taken), same[0] if same else None)
-        return Parent(FamilyMember(opened, opened.checkpoint, state), index)
+        return Parent(member_of(self.model, self.module, opened, state), index)
 
 
 @contextmanager

@@ -81,6 +81,14 @@ Alphas = Annotated[
     Annotated[int, Meta(ge=2)],
     option("Number of points on the line; an odd number includes the midpoint."),
 ]
+DifferentConfigs = Annotated[
+    str | None,
+    option(
+        "Accept that configurations differ in these fields: what the models are averaged to, or "
+        "are matched by, runs in the first one's.",
+        metavar="FIELD,...",
+    ),
+]
 Device = Annotated[str, option("Device that the models run on, e.g. cuda.")]
 
 
@@ -170,6 +178,7 @@ class AlignSettings(OpenSettings):
     measuring: Measuring = Measuring()
     seed: Seed = 0
     device: Device = "cpu"
+    allow_different_configs: DifferentConfigs = None
 
     # What the provenance keeps under "settings"; it has separate fields for method, seed and data.
     recorded: ClassVar[tuple[str, ...]] = (
@@ -179,7 +188,8 @@ class AlignSettings(OpenSettings):
 
     def record(self) -> dict[str, Any]:
         """The ``settings`` of a provenance; what was accepted is left out where nothing was."""
-        accepted = {"allow_value_dependent": True} if self.allow_value_dependent else {}
+        names = ("allow_value_dependent", "allow_different_configs")
+        accepted = {name: getattr(self, name) for name in names if getattr(self, name)}
         recorded = {name: getattr(self, name) for name in self.recorded}
         return recorded | accepted | self.measuring.record()
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ import msgspec
 
 from zooalign.errors import ZooalignError
 
-__all__ = ["converted", "parse_object", "read_object"]
+__all__ = ["converted", "flattened", "parse_object", "read_object"]
 
 T = TypeVar("T")
 
@@ -58,3 +59,18 @@ def converted(value: Any, kind: type[T], where: str, error: type[ZooalignError])
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, UnicodeEncodeError) as problem:  # half a character
         raise error(f"{where} is malformed: {problem}") from None
+
+
+def flattened(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects as one, names joined by dots.
+
+    >>> flattened({"a": 1, "b": {"c": [2], "d": {}}})
+    {'a': 1, 'b.c': [2]}
+    """
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            flat |= flattened(item, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = item
+    return flat

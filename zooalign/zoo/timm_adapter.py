@@ -19,6 +19,7 @@ from zooalign.errors import CheckpointError, ModelReferenceError
 from zooalign.hooks.hookspecs import hookimpl
 from zooalign.lazy import lazy_module
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter, Reduction
+from zooalign.zoo.json_files import flattened
 from zooalign.zoo.layout import CONFIG_NAME, kept_config
 from zooalign.zoo.references import Reference
 
@@ -142,6 +143,12 @@ class TimmAdapter(BaseAdapter):
                 f"timm {timm.__version__} does not load {directory}: {type(error).__name__}: "
                 f"{error}"
             ) from error
+
+    def computing_fields(self, architecture: Architecture) -> Mapping[str, Any]:
+        """The architecture without its tag, and the arguments of its constructor but dropout."""
+        arguments = flattened(architecture.config.get("model_args", {}))
+        kept = {name: value for name, value in arguments.items() if "drop" not in name}
+        return {"architecture": architecture.name.partition(".")[0], **kept}
 
     def names(self) -> Sequence[str]:
         """All architectures of timm's registry, without the deprecated names."""

@@ -81,6 +81,18 @@ class TransformersAdapter(BaseAdapter):
 
         return stored_parts(architecture, infos)
 
+    def computing_fields(self, architecture: Architecture) -> Mapping[str, Any]:
+        """The fields that decide what is computed, defaults filled in, and the model's class."""
+        from zooalign_transformers.configurations import computing_fields
+
+        name, config = architecture.config["class"], architecture.config["config"]
+        where = f"transformers:{architecture.name}"
+        return {
+            "architectures": name,
+            "model_type": architecture.name,
+            **computing_fields(name, config, where),
+        }
+
     def create(self, architecture: Architecture) -> nn.Module:
         from zooalign_transformers.building import create
 

@@ -10,12 +10,62 @@ from zooalign.plugins import ModelReferenceError
 from zooalign_transformers.model_classes import config_class
 from zooalign_transformers.quiet import quiet
 
-__all__ = ["fields_of", "make_config", "nested", "sub_configs"]
+__all__ = ["computing_fields", "fields_of", "make_config", "nested", "sub_configs"]
 
 # Set by loading and saving; an architecture is not described by them.
 _RESERVED = {"architectures", "attn_implementation", "auto_map", "dtype", "torch_dtype"}
 # Fields of older versions that are read into rope_parameters.
 _ROTARY = ("rope_theta", "partial_rotary_factor")
+
+
+# Fields, and beginnings of such, that bear on files, training or generation alone.
+_NOT_COMPUTING = {
+    *("architectures", "attn_implementation", "auto_map", "dtype", "torch_dtype", "torchscript"),
+    *("name_or_path", "transformers_version", "tokenizer_class", "model_type", "prefix"),
+    *("use_cache", "return_dict", "gradient_checkpointing", "use_bfloat16", "pretraining_tp"),
+    *("id2label", "label2id", "problem_type", "finetuning_task", "task_specific_params"),
+    *("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "decoder_start_token_id"),
+    *("max_length", "min_length", "num_beams", "temperature", "top_k", "top_p", "do_sample"),
+    *("length_penalty", "repetition_penalty", "no_repeat_ngram_size", "early_stopping"),
+    *("ctc_loss_reduction", "ctc_zero_infinity", "apply_spec_augment", "layerdrop"),
+    *("router_jitter_noise", "summary_first_dropout", "cache_implementation"),
+}
+_NOT_COMPUTING_BEGIN = ("_", "output_", "initializer_", "mask_time_", "mask_feature_", "forced_")
+# A base of positions (RoBERTa counts from it), or where a classifier finds the last token.
+_PADDING = "pad_token_id"
+
+
+def computing_fields(model_class: str, config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields that decide what a model computes in eval mode, nested ones joined by dots."""
+    flat = _flattened(make_config(config, where).to_dict())
+    causal = model_class.endswith(("ForCausalLM", "LMHeadModel"))
+    return {
+        name: value
+        for name, value in flat.items()
+        if not _only_beside(name) and not (causal and name.endswith(_PADDING))
+    }
+
+
+def _only_beside(name: str) -> bool:
+    parts = name.split(".")
+    return any(
+        part in _NOT_COMPUTING
+        or "dropout" in part
+        or "drop_" in part
+        or part.endswith(("_drop", "pdrop", "loss_coef", "loss_weight"))
+        or part.startswith(_NOT_COMPUTING_BEGIN)
+        for part in parts
+    )
+
+
+def _flattened(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            flat |= _flattened(item, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = item
+    return flat
 
 
 def make_config(config: Mapping[str, Any], where: str) -> Any:

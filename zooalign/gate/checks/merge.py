@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zooalign.gate.checks.comparing import aligned_states, parents_by_source
 from zooalign.gate.findings import Problem, check
@@ -136,15 +136,14 @@ def barrier(
     batches = _data(release)
     loss, metric = scoring(release.model)
 
-    def scores(state: Mapping[str, Tensor]) -> dict[str, float]:
+    def scores(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, float]:
         with torch.no_grad():
-            result = evaluate(
-                release.module, float_state(state, "cpu"), batches, loss=loss, metric=metric
-            )
+            result = evaluate(module, float_state(state, "cpu"), batches, loss=loss, metric=metric)
         return {"loss": result.loss, "error": result.error or 0.0}
 
-    merged = scores(release.state)
-    ends = [scores(parents[index].member.state) for index in sorted(parents)]
+    merged = scores(release.module, release.state)
+    members = [parents[index].member for index in sorted(parents)]
+    ends = [scores(member.module, member.state) for member in members]
     for name, allowed in (("loss", bound), ("error", error_bound)):
         values = [end[name] for end in ends]
         shares = zip(provenance.weights or (), values, strict=True)

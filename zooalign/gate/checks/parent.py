@@ -19,6 +19,7 @@ from zooalign.matching import match
 from zooalign.release.opened import OpenedRelease, Parent
 from zooalign.symmetry import Permuted
 from zooalign.symmetry.same_function import compare_functions, compare_permuted
+from zooalign.zoo.layout import CONFIG_NAME
 
 _NEEDS = ("spec", "provenance", "weights", "fit", "parents")
 _RUNNING = ("running_mean", "running_var")
@@ -41,6 +42,33 @@ def recorded(release: OpenedRelease) -> Iterator[Problem]:
             yield Problem(
                 parent.member.reference,
                 f"its weights are not those of any recorded source ({sources})",
+            )
+
+
+@check(
+    "parent.configuration",
+    "the parents' configurations compute what the release's does",
+    "parents",
+    "shapes",
+    fix="merge models of one configuration, or accept the fields (--allow-different-configs)",
+)
+def configuration(release: OpenedRelease) -> Iterator[Problem]:
+    """A parent's configuration differs from the release's in a field that decides what is computed
+    (an activation, an epsilon, a base of rotary positions): weights of equal shapes that were
+    trained for another function. It is a note where the record says that the field was accepted.
+    The parent that an alignment matched another to may differ.
+    """
+    recorded = release.provenance if release.has("provenance") else None
+    accepted = str(recorded.settings.get("allow_different_configs", "")) if recorded else ""
+    for parent in release.parents:
+        if recorded is not None and recorded.operation == "align" and parent.index == 0:
+            continue
+        for name, (here, there) in parent.member.differing.items():
+            noted = name in [field.strip() for field in accepted.split(",")]
+            yield Problem(
+                f"{CONFIG_NAME}: {name}",
+                f"is {here}, and {there} in {parent.member.reference}",
+                severity="note" if noted else None,
             )
 
 
