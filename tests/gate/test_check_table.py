@@ -256,7 +256,7 @@ CASES: dict[str, Case] = {
         "vit1",
         parents=(1,),
     ),
-    "parent.configuration": Case(configured(norm_eps=0.5), "norm_eps", parents=(1,)),
+    "parent.configuration": Case(configured(act_layer="relu"), "act_layer", parents=(1,)),
     "parent.bytes": Case(lambda d: tamper(d, NAME), NAME, parents=(1,)),
     "parent.function": Case(lambda d: tamper(d, "head.bias"), "", parents=(1,)),
     "parent.reordered": Case(half_permuted, "blocks.1.mlp.fc1.weight", parents=(1,)),
