@@ -1,5 +1,6 @@
 """Lazy checkpoints against torch, and hostile indexes."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zooalign.errors import CheckpointError
+from zooalign.errors import CheckpointError, ZooalignWarning
 from zooalign.zoo.checkpoint import (
     Checkpoint,
     find_nonfinite,
@@ -215,3 +216,40 @@ def test_find_nonfinite(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(tmp_path / "a.safetensors")
     assert sorted(find_nonfinite(checkpoint)) == ["a", "c", "e"]
     assert len(find_nonfinite(checkpoint, limit=1)) == 1
+
+
+WEIGHTS = {"conv.weight": torch.ones(2), "fc.bias": torch.zeros(3)}
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
+@pytest.mark.parametrize("state", ["state_dict", "model", "model_state_dict"])
+def test_what_wrappers_put_into_names_is_dropped(tmp_path: Path, prefix: str, state: str) -> None:
+    wrapped = {prefix + name: tensor for name, tensor in WEIGHTS.items()}
+    counted = {"n_averaged": torch.tensor(3)} if prefix.startswith("module.") else {}
+    torch.save({state: {**wrapped, **counted}}, tmp_path / "a.ckpt")
+    assert set(open_pickle(tmp_path / "a.ckpt")) == set(WEIGHTS)
+
+
+def test_a_pickle_of_before_torch_1_6(tmp_path: Path) -> None:
+    torch.save(WEIGHTS, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    assert same(open_pickle(tmp_path / "a.pth")["fc.bias"], WEIGHTS["fc.bias"])
+
+
+def test_the_class_that_is_refused_is_named(tmp_path: Path) -> None:
+    content = {"state_dict": WEIGHTS, "args": argparse.Namespace(lr=0.1)}
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"it holds argparse\.Namespace, which is more"):
+        open_pickle(tmp_path / "a.pth")
+
+
+def test_which_of_several_states_is_read_is_said(tmp_path: Path) -> None:
+    torch.save({"state_dict": WEIGHTS, "state_dict_ema": WEIGHTS}, tmp_path / "a.pth.tar")
+    with pytest.warns(ZooalignWarning, match="'state_dict' is read, and 'state_dict_ema' is not"):
+        open_pickle(tmp_path / "a.pth.tar")
+
+
+def test_a_pointer_of_git_lfs_is_called_one(tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 102072\n"
+    (tmp_path / "model.safetensors").write_text(pointer)
+    with pytest.raises(CheckpointError, match="git lfs pull"):
+        open_checkpoint(tmp_path / "model.safetensors")

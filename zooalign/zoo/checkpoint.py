@@ -1,16 +1,20 @@
 """Checkpoints read lazily: shapes and dtypes from headers, one tensor at a time from the map."""
 
 import errno
+import re
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
-from zooalign.errors import CheckpointError
+from zooalign.errors import CheckpointError, ZooalignWarning
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo
 from zooalign.zoo.headers import Header, read_header
 from zooalign.zoo.json_files import converted, read_object
@@ -24,6 +28,13 @@ __all__ = [
     "open_pickle",
 ]
 
+# Names under which training runs save the weights, in the order they are looked for.
+STATES = ("state_dict", "model", "model_state_dict")
+_AVERAGED = ("state_dict_ema", "model_ema", "ema")
+_COUNT = "n_averaged"
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_checkpoint_wrapped_module)\.")
+# How torch says which class it refused.
+_REFUSED = re.compile(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)")
 _MAX_INDEX = 100_000_000
 
 
@@ -77,10 +88,16 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
 
 
 def open_pickle(path: Path | str) -> Checkpoint:
-    """Open a ``.bin``, ``.pth`` or ``.pt`` file with torch's restricted unpickler.
+    """Open a file of :data:`~zooalign.zoo.references.PICKLE_SUFFIXES`, restricted to tensors.
 
-    A dict under ``state_dict`` or ``model`` is taken in place of the whole, and a ``module.``
-    before every name is dropped.
+    The first dict under a name of :data:`STATES` is taken in place of the whole. What torch's
+    wrappers put into names is dropped: ``module.`` before every one (and then ``n_averaged``
+    beside them), ``_orig_mod.`` and ``_checkpoint_wrapped_module.`` anywhere.
+
+    Warns
+    -----
+    ZooalignWarning
+        The file has other states (``state_dict_ema``) than the one that is taken.
 
     Raises
     ------
@@ -88,24 +105,14 @@ def open_pickle(path: Path | str) -> Checkpoint:
         The file cannot be read so, or holds something else than tensors.
     """
     path = Path(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path}: cannot be read with weights_only=True and mmap=True: {reason}; convert it "
-            "to safetensors in an environment you trust it in"
-        ) from error
-    for name in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
+    content = _state_in(_unpickled(path), path)
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path}: holds {type(content).__name__}, not a state dict")
+    content = _unwrapped(content)
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CheckpointError(f"{path}: {key}: {type(value).__name__} is not a named tensor")
-    prefix = "module." if all(key.startswith("module.") for key in content) else ""
-    tensors = {key.removeprefix(prefix): value.detach() for key, value in content.items()}
+    tensors = {key: value.detach() for key, value in content.items()}
     return Checkpoint(
         {key: TensorInfo.of(value) for key, value in tensors.items()},
         tensors.__getitem__,
@@ -113,6 +120,53 @@ def open_pickle(path: Path | str) -> Checkpoint:
         layout=dict.fromkeys(tensors, WEIGHTS_NAME),
         metadata={},
     )
+
+
+def _unpickled(path: Path) -> Any:
+    """The file's content; one older than torch 1.6 is no archive, and cannot be mapped."""
+    try:
+        mapped = zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:
+        refused = _REFUSED.search(str(error))
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if refused is not None:
+            reason = f"it holds {refused[1]}, which is more than tensors"
+        raise CheckpointError(
+            f"{path}: cannot be read with weights_only=True: {reason}; convert it to safetensors "
+            "in an environment you trust it in"
+        ) from error
+
+
+def _state_in(content: Any, path: Path) -> Any:
+    """The state dict among what a training run saves, which is named where there are several."""
+    if not isinstance(content, Mapping):
+        return content
+    states = [name for name in STATES if isinstance(content.get(name), Mapping)]
+    averaged = [name for name in _AVERAGED if isinstance(content.get(name), Mapping)]
+    if not states:
+        return content
+    if averaged:
+        warnings.warn(
+            f"{path}: holds several states: '{states[0]}' is read, and '{averaged[0]}' is not; "
+            "save the one that is meant in a file of its own",
+            ZooalignWarning,
+            stacklevel=3,
+        )
+    return content[states[0]]
+
+
+def _unwrapped(content: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Names without what torch's wrappers of modules put into them."""
+    plain = {
+        _WRAPPERS.sub("", key) if isinstance(key, str) else key: content[key] for key in content
+    }
+    if len(plain) < len(content):  # names that differ by a wrapper alone
+        return dict(content)
+    wrapped = {key: value for key, value in plain.items() if key != _COUNT}
+    if wrapped and all(isinstance(key, str) and key.startswith("module.") for key in wrapped):
+        return _unwrapped({key.removeprefix("module."): value for key, value in wrapped.items()})
+    return plain
 
 
 def find_nonfinite(tensors: Mapping[str, Tensor], limit: int = 10) -> list[str]:

@@ -23,6 +23,7 @@ __all__ = ["Header", "make_header", "read_header"]
 
 # The limit of the safetensors library itself.
 _MAX_HEADER = 100_000_000
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LENGTH = struct.Struct("<Q")
 # Far above any model's, far below what a header can list.
 _MOST_TENSORS = 2**18
@@ -82,6 +83,10 @@ def read_header(path: Path) -> Header:
             prefix = file.read(_LENGTH.size)
             if len(prefix) < _LENGTH.size:
                 raise CheckpointError(f"{path}: truncated: {size} bytes are not a safetensors file")
+            if prefix == _LFS_POINTER[: _LENGTH.size]:
+                raise CheckpointError(
+                    f"{path}: is a Git LFS pointer, not the weights: fetch them (git lfs pull)"
+                )
             (length,) = _LENGTH.unpack(prefix)
             if length > _MAX_HEADER:
                 raise CheckpointError(

@@ -162,7 +162,7 @@ def _near(name: str, names: Iterable[str]) -> str:
     return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
-PICKLE_SUFFIXES = (".bin", ".pth", ".pt")
+PICKLE_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt", ".pth.tar")
 FORMS = (
     "org/name[@revision] (a hub repo), ./dir (a directory), FILE.safetensors (with a separate "
     "model), timm:NAME?num_classes=10 (an architecture), or py:package.module:callable"
