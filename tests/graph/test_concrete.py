@@ -227,3 +227,42 @@ def test_a_report_says_that_a_run_was_recorded() -> None:
     derived = derive_spec(two_layers(by_mask).eval(), INPUTS, allow_value_dependent=True)
     recorded = dataclasses.replace(report, derived=derived)
     assert recorded.to_dict()["by_values"] is True
+
+
+class Keeps(nn.Module):
+    """Two layers, where what a call keeps decides in the next one; how the mask decides, too."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.calls = how, 0
+        self.memory: Tensor | None = None
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        y = self.first(x).relu()
+        y = y * 2 if mask.any() else y + 1
+        if self.how == "a number":
+            self.calls += 1
+            y = y * torch.arange(6.0) if self.calls > 1 else y
+        elif self.how == "a memory":
+            y = y if self.memory is None else y + self.memory.flip(-1)
+            self.memory = y
+        elif self.how == "a buffer":
+            y = y * torch.arange(6.0) if self.count > 0 else y
+            self.count += 1
+        result: Tensor = self.last(y)
+        return result
+
+
+@pytest.mark.parametrize("how", ["a number", "a memory", "a buffer"])
+def test_a_second_call_that_takes_other_steps_is_refused(how: str) -> None:
+    net = Keeps(how)
+    with pytest.raises(TraceError, match="other steps in its second call than in its first"):
+        extract_spec(net, INPUTS, allow_value_dependent=True)
+    assert (net.calls, net.memory, int(net.count)) == (0, None, 0)
+
+
+def test_second_calls_that_are_alike_are_followed() -> None:
+    spec = extract_spec(Keeps(""), INPUTS, allow_value_dependent=True)
+    assert spec.log10_order == pytest.approx(L(6))

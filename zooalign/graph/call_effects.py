@@ -3,18 +3,23 @@
 Writes to registered tensors are operators of the graph. An assignment (``self.memory = hidden``)
 is none. So the module is made to return what it assigned, beside its result; what is assigned
 is then an output like any other.
+
+A call may also find what the last one left, and go on otherwise: a graph of one call is then not
+what a module computes. So a call is compared with two in a row.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from zooalign.errors import TraceError
 from zooalign.graph.module_tensors import attributes
 from zooalign.graph.outputs import results
 
-__all__ = ["attributes_restored", "returning_assigned"]
+__all__ = ["Repeated", "attributes_restored", "require_alike", "returning_assigned"]
 
 _REGISTERED = ("_parameters", "_buffers", "_modules")
 
@@ -93,3 +98,33 @@ def attributes_restored(module: nn.Module) -> Iterator[None]:
             else:
                 value.clear()
                 value.update(saved_content)
+
+
+class Repeated(nn.Module):
+    """A module that calls another one a number of times, on the same inputs."""
+
+    def __init__(self, module: nn.Module, calls: int) -> None:
+        super().__init__()
+        self.module, self.calls = module, calls
+
+    def forward(self, *inputs: Any) -> list[Any]:
+        """The results of all calls."""
+        return [results(self.module(*inputs)) for _ in range(self.calls)]
+
+
+def require_alike(module: nn.Module, once: fx.Graph, twice: fx.Graph, kept: str = "") -> None:
+    """Raise TraceError unless the graph of two calls has each operator of that of one twice.
+
+    ``kept`` is the place of what a call keeps, where that is known.
+    """
+    steps, both = (
+        Counter(str(node.target) for node in graph.nodes if node.op == "call_function")
+        for graph in (once, twice)
+    )
+    if both != steps + steps:
+        what = f"'{kept}'" if kept else "something"
+        raise TraceError(
+            f"{type(module).__name__} takes other steps in its second call than in its first: it "
+            f"keeps {what}, which the example's call finds empty or otherwise. Call it once "
+            "before, so that a usual call is traced, or keep it in a buffer"
+        )

@@ -8,7 +8,8 @@ shapes do.
 This is right only if constants and integer inputs decide (masks, lengths, grids): they belong to
 the form of the inputs. If values that the network computes, or real numbers of its inputs, decide,
 the graph would hold for this run alone, and it is refused. So is a run that took one of several
-ways and left parameters unread: on another way they may belong to a group.
+ways and left parameters unread: on another way they may belong to a group. And so is one after
+which the same call takes other steps: what is kept between calls decides (a counter, a memory).
 """
 
 import contextlib
@@ -26,7 +27,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
 from zooalign.errors import TraceError
-from zooalign.graph.call_effects import returning_assigned
+from zooalign.graph.call_effects import (
+    Repeated,
+    attributes_restored,
+    require_alike,
+    returning_assigned,
+)
 from zooalign.graph.module_runner import call_module
 from zooalign.graph.module_tensors import ModuleTensors
 from zooalign.graph.outputs import results
@@ -110,24 +116,31 @@ def run(
     ------
     TraceError
         If a step depends on what the network computed from its parameters or on real numbers,
-        leaves torch, or if the steps taken leave parameters unread.
+        leaves torch, if the steps taken leave parameters unread, or if a second call takes others.
     """
     tied = ties(tensors.stored)
     names = [name for name in tensors.stored if name not in tied]
     buffers = [n for n, _ in module.named_buffers() if n not in tensors.stored_name]
     read = {**tensors.stored, **tensors.others}
     values = _values([read[name] for name in (*names, *buffers)])
-    with returning_assigned(module) as assigned:
 
-        def call(values: list[Tensor], given: list[Any]) -> list[Tensor]:
+    def call(called: nn.Module, prefix: str = "") -> Callable[..., list[Tensor]]:
+        def on(values: list[Tensor], given: list[Any]) -> list[Tensor]:
             known = dict(zip((*names, *buffers), values, strict=True))
             known |= {name: known[first] for name, first in tied.items()}
             own = {name: known[stored] for name, stored in tensors.stored_name.items()}
             own |= {name: known[name] for name in buffers}
+            own = {prefix + name: tensor for name, tensor in own.items()}
             with _NoEscape():
-                return [*results(call_module(module, own, tuple(given))), *values]
+                return [*results(call_module(called, own, tuple(given))), *values]
 
-        recorded = _traced(call, values, list(inputs))
+        return on
+
+    with attributes_restored(module), returning_assigned(module) as assigned:
+        recorded = _traced(call(module), values, list(inputs))
+    with attributes_restored(module):
+        twice = _traced(call(Repeated(module, 2), "module."), values, list(inputs))
+    require_alike(module, recorded.graph, twice.graph)
     return _read(recorded, names, buffers, assigned, tensors)
 
 

@@ -4,7 +4,6 @@ import contextlib
 import io
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -15,11 +14,15 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.export.graph_signature import InputKind, OutputKind, OutputSpec
 
 from zooalign.errors import TraceError
-from zooalign.graph.call_effects import attributes_restored, returning_assigned
+from zooalign.graph.call_effects import (
+    Repeated,
+    attributes_restored,
+    require_alike,
+    returning_assigned,
+)
 from zooalign.graph.concrete import Recording
 from zooalign.graph.module_runner import evaluating
 from zooalign.graph.module_tensors import ModuleTensors
-from zooalign.graph.outputs import results
 from zooalign.graph.storage import identity
 from zooalign.text import first_line
 
@@ -98,40 +101,19 @@ def _program(
     return program, seconds
 
 
-class _Twice(nn.Module):
-    """A module that calls another one a number of times, on the same inputs."""
-
-    def __init__(self, module: nn.Module, calls: int) -> None:
-        super().__init__()
-        self.module, self.calls = module, calls
-
-    def forward(self, *inputs: Any) -> list[Any]:
-        return [results(self.module(*inputs)) for _ in range(self.calls)]
-
-
 def require_calls_alike(
     module: nn.Module, inputs: tuple[Any, ...], tensors: ModuleTensors, kept: Sequence[str]
 ) -> None:
     """Raise TraceError if a second call takes other steps than the first, by what that ``kept``."""
     on_meta = any(tensors.stored[name].is_meta for name in tensors.trainable)
-    counts = []
+    graphs = []
     with torch.no_grad(), evaluating(module), _on_meta(module, on_meta), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for calls in (1, 2):
             with attributes_restored(module):
-                program, _ = _program(_Twice(module, calls), inputs)
-            counts.append(Counter(str(n.target) for n in program.graph.nodes if _is_call(n)))
-    once, twice = counts
-    if twice != once + once:
-        raise TraceError(
-            f"{type(module).__name__} takes other steps in its second call than in its first: it "
-            f"keeps '{kept[0]}', which the example's call finds empty. Call it once before, so "
-            "that a usual call is traced, or keep it in a buffer"
-        )
-
-
-def _is_call(node: torch.fx.Node) -> bool:
-    return node.op == "call_function"
+                program, _ = _program(Repeated(module, calls), inputs)
+            graphs.append(program.graph)
+    require_alike(module, *graphs, kept[0])
 
 
 def _functional(
