@@ -1,18 +1,22 @@
-"""Every rule with one statement less: is the claim that is then too large caught?
+"""Every rule with one statement less, or one grant more: is a claim that is too large caught?
 
-    python docs/benchmarks/rule_mutants.py --calls 6 [--only zooalign.operators.join] [-o table.md]
+    python docs/benchmarks/rule_mutants.py --calls 6 [--only zooalign.operators.join]
+        [--kinds batch,moved] [-o table.md]
 
 A rule states equalities, positions that are told apart, and on what nothing may depend. Each kind
-is dropped, the first statement of a run alone, then the second, and so on, and the mutant is tried
-on drawn calls as in ``rules_against_operators.py``. A mutant is *caught* if its claim fails on
+is dropped, the first statement of a run alone, then the second, and so on. Where a rule names the
+axes that may be depended on (``op.tensor(axes, batch=...)``), each axis that it does not name is
+granted too, one at a time; then all of them at once, as ``op.moved`` does. A mutant is tried
+on drawn calls as in ``rules_against_operators.py``. It is *caught* if its claim fails on
 values, *the same* if it claims on no call more than the rule itself (another statement says the
-same), and *survives* if it claims more and no call refutes it.
+same), and *survives* if it claims more and no call refutes it: the first such call is printed.
 """
 
 import argparse
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +25,18 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 from operator_arguments import calls, overloads
 
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
+from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import OperatorRule
 from zooalign.symmetry.extract import operator_rules
 from zooalign.testing.rules import Call, check
 
-KINDS = {"equality": "one set", "apart": "told apart", "bound": "depends on no more"}
+KINDS = {
+    "equality": "one set",
+    "apart": "told apart",
+    "bound": "depends on no more",
+    "batch": "grants one axis more",
+    "moved": "grants all axes",
+}
 MOST_STATEMENTS = 6
 MOST_OVERLOADS = 3
 
@@ -61,6 +72,45 @@ class Forgetful(IndexSets):
             super().bound(axes)
 
 
+class Granting(Operator):
+    """An operator, in a mutant of its rule that grants dependence on more than the rule does.
+
+    ``number`` counts the axes that the rule does not grant, over its results; None grants them all.
+    """
+
+    def __init__(self, op: Operator, number: int | None) -> None:
+        super().__init__(op.sets, op.name, op.node, op.arguments, op.results, op.values)
+        self._read = op._read  # what the rule looks at is noted there
+        self._number, self.denied = number, 0
+
+    def tensor(
+        self, axes: Sequence[Axis], result: int = 0, *, batch: Iterable[Axis] = ()
+    ) -> Tensor:
+        kept = {self.sets.digits(axis) for axis in batch}
+        given = (axis for each in self.operands() for axis in each.axes)
+        denied = dict.fromkeys(self.sets.digits(axis) for axis in (*given, *axes))
+        denied = [axis for axis in denied if axis and axis not in kept]
+        first, self.denied = self.denied, self.denied + len(denied)
+        if self._number is None:
+            return self.moved(axes, result)
+        more = denied[self._number - first :][:1] if self._number >= first else []
+        return super().tensor(axes, result, batch=[*kept, *more])
+
+
+def granting(rule: OperatorRule, number: int | None, seen: list[int]) -> OperatorRule:
+    """The rule with grants added; ``seen`` gets how many axes it denied in each call."""
+
+    @wraps(rule)
+    def mutant(op: Operator) -> Result:
+        granted = Granting(op, number)
+        try:
+            return rule(granted)
+        finally:
+            seen.append(granted.denied)
+
+    return mutant
+
+
 def drawn_calls(count: int, only: str) -> Iterator[tuple[OperatorRule, list[Call]]]:
     """Every rule with calls of a few of its overloads."""
     by_rule: dict[OperatorRule, list[Any]] = defaultdict(list)
@@ -75,19 +125,26 @@ def drawn_calls(count: int, only: str) -> Iterator[tuple[OperatorRule, list[Call
 
 def verdict(rule: OperatorRule, tried: Sequence[Call], kind: str, number: int) -> str:
     """What becomes of one mutant; nothing if no run states as much."""
-    states = grows = False
+    states = grows = ""
     for seed, call in enumerate(tried):
         sets = Forgetful(kind, number)
+        denied: list[int] = []
+        mutated = rule
+        if kind in ("batch", "moved"):
+            mutated = granting(rule, number if kind == "batch" else None, denied)
         try:
-            mutant = check(call, rule, seed=seed, sets=sets)
+            mutant = check(call, mutated, seed=seed, sets=sets)
         except Exception:  # the solver finds no sense in it
             return "caught"
-        if sets.heard[kind] <= number:
+        if max(sets.heard[kind], *denied, 0) <= number:
             continue
-        states = True
+        states = str(call)
         if mutant.wrong:
             return "caught"
-        grows = grows or mutant.claimed > check(call, rule, seed=seed).claimed + 1e-9
+        if not grows and mutant.claimed > check(call, rule, seed=seed).claimed + 1e-9:
+            grows = str(call)
+    if grows:
+        print(f"{KINDS[kind]}, number {number}: {grows}", file=sys.stderr, flush=True)
     return "" if not states else "survives" if grows else "the same"
 
 
@@ -95,13 +152,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--calls", type=int, default=6, help="of each overload")
     parser.add_argument("--only", default="", help="rules whose full name has this in it")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="of mutants")
     parser.add_argument("-o", "--output", type=Path, help="also write the table to a file")
     options = parser.parse_args()
+    chosen = {kind: words for kind, words in KINDS.items() if kind in options.kinds.split(",")}
     lines = ["| rule | kind | caught | the same | survives |", "|---|---|---|---|---|"]
     total: Counter[str] = Counter()
     for rule, tried in drawn_calls(options.calls, options.only):
-        for kind, words in KINDS.items():
-            found = [verdict(rule, tried, kind, n) for n in range(MOST_STATEMENTS)]
+        for kind, words in chosen.items():
+            most = 1 if kind == "moved" else MOST_STATEMENTS
+            found = [verdict(rule, tried, kind, n) for n in range(most)]
             count = Counter(verdict for verdict in found if verdict)
             total.update(count)
             if count:

@@ -113,7 +113,7 @@ def require_calls_alike(
             with attributes_restored(module):
                 program, _ = _program(Repeated(module, calls), inputs)
             graphs.append(program.graph)
-    require_alike(module, *graphs, kept[0])
+    require_alike(module, graphs[0], graphs[1], kept[0])
 
 
 def _functional(
