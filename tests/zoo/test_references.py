@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from zooalign.errors import ModelReferenceError
 from zooalign.zoo.references import Reference, format_query, parse_reference
+from zooalign.zoo.suggestions import no_such
 
 identifiers = st.from_regex(r"[a-z_][a-z0-9_]{1,6}", fullmatch=True).filter(
     lambda text: parses(f"py:{text}:f")
@@ -134,3 +135,9 @@ def test_the_documented_examples() -> None:
     block = page.read_text().split("```text\n")[1].split("```")[0]
     kinds = [parse_reference(line.split()[0]).kind for line in block.splitlines()]
     assert kinds == ["hub", "hub", "directory", "registry", "registry", "file"]
+
+
+def test_a_file_of_another_kind_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    assert "a kind that is not read" in str(no_such("directory", str(tmp_path / "a.gguf")))
+    assert "no such directory" in str(no_such("directory", str(tmp_path / "b.gguf")))

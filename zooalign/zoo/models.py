@@ -335,11 +335,6 @@ def _download(repo: hub.HubRepo, model: str | None, allow_pickle: bool) -> tuple
 
 def _local_directory(reference: Reference, allow_pickle: bool) -> tuple[Path, Path]:
     directory = Path(reference.target)
-    if directory.is_file():
-        kinds = ", ".join((".safetensors", *PICKLE_SUFFIXES))
-        raise ModelReferenceError(
-            f"'{reference}' is a file of a kind that is not read; weights are read from {kinds}"
-        )
     if not directory.is_dir():
         raise no_such("directory", str(reference))
     names = [path.name for path in directory.iterdir() if path.is_file()]

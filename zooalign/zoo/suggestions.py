@@ -9,7 +9,7 @@ from pathlib import Path
 from zooalign.errors import HubError, ModelReferenceError
 from zooalign.zoo.adapters import Catalogue
 from zooalign.zoo.libraries import adapter_named, library_adapters
-from zooalign.zoo.references import Reference, parse_reference
+from zooalign.zoo.references import PICKLE_SUFFIXES, Reference, parse_reference
 
 __all__ = ["hinted", "no_such", "parse", "require_named"]
 
@@ -51,7 +51,12 @@ def hinted(text: str) -> Iterator[None]:
 
 
 def no_such(what: str, text: str) -> ModelReferenceError:
-    """That there is no such directory or file, with what is near."""
+    """That there is no such directory or file, or that the file is of a kind that is not read."""
+    if what == "directory" and Path(text).is_file():
+        kinds = ", ".join((".safetensors", *PICKLE_SUFFIXES))
+        return ModelReferenceError(
+            f"'{text}' is a file of a kind that is not read; weights are read from {kinds}"
+        )
     meant = _meant(text)
     hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
     return ModelReferenceError(f"'{text}': there is no such {what}{hint}")
