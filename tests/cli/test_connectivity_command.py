@@ -94,6 +94,6 @@ def test_what_does_not_fit_is_refused(call: Call, pairs: Pairs, tmp_path: Path) 
     assert "universe, mean, reference" in error(*pairs.vit, "--through", "all")
     (tmp_path / "one" / "step1").mkdir(parents=True)
     assert "holds 1 checkpoints" in error(str(tmp_path / "one"), str(tmp_path), "--trajectories")
-    assert "not a directory" in error(str(tmp_path / "no"), str(tmp_path), "--trajectories")
+    assert "no such directory" in error(str(tmp_path / "no"), str(tmp_path), "--trajectories")
     assert "--starts is for --method auto, blend, frank-wolfe" in error(*pairs.vit, "--starts", "2")
     assert listing(tmp_path) == ["one", "one/step1"]

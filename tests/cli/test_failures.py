@@ -99,10 +99,10 @@ def test_missing_repos_and_data(
 
 
 def test_usage(call: Call, work: Path) -> None:
-    refused(call, ["align", "a"], work, "Missing argument")
+    refused(call, ["align", "timm:test_vit"], work, "Missing argument")
     refused(call, ["spce", "a"], work, "spce")
     refused(call, ["verify", "timm:test_vit", "--seed", "x"], work, "--seed")
-    assert call("align", "a").out == ""
+    assert call("align", "timm:test_vit").out == ""
 
 
 def test_without_arguments_the_help_is_shown(call: Call) -> None:

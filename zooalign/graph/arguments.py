@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import fx
 
-__all__ = ["boolean", "dense", "named_arguments", "plain_name"]
+__all__ = ["boolean", "dense", "named_arguments", "plain_name", "unread_results"]
 
 
 def named_arguments(
@@ -52,3 +52,13 @@ def _is_dense(tensor: torch.Tensor) -> bool:
         return False
     size = tensor.untyped_storage().nbytes()
     return tensor.is_contiguous() and size == tensor.numel() * tensor.itemsize
+
+
+def unread_results(node: fx.Node) -> frozenset[int]:
+    """Numbers of those of several results that nothing reads."""
+    value = node.meta.get("val")
+    taken = all("getitem" in str(user.target) for user in node.users)
+    if not isinstance(value, (list, tuple)) or not taken:
+        return frozenset()
+    read = {user.args[1] for user in node.users if user.users}
+    return frozenset(range(len(value))) - read

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from zooalign.graph.arguments import boolean, dense, named_arguments
+from zooalign.graph.arguments import boolean, dense, named_arguments, unread_results
 from zooalign.graph.capture import Capture
 from zooalign.graph.carried import is_state
 from zooalign.graph.choices import Choices
@@ -223,19 +223,9 @@ def _known_values(
         ties=str(node.target) in _CHOOSE and choices.may_tie(node),
         order_is_seen=str(node.target) in _CHOOSE and choices.order_is_seen(node),
         overwritten=_overwritten(node),
-        unread=_unread(node),
+        unread=unread_results(node),
         reorders=_reorders(arguments, constants),
     )
-
-
-def _unread(node: fx.Node) -> frozenset[int]:
-    """Numbers of those of several results that nothing reads."""
-    value = node.meta.get("val")
-    taken = all("getitem" in str(user.target) for user in node.users)
-    if not isinstance(value, (list, tuple)) or not taken:
-        return frozenset()
-    read = {user.args[1] for user in node.users if user.users}
-    return frozenset(range(len(value))) - read
 
 
 def _reorders(arguments: Mapping[str, Any], constants: Mapping[str, torch.Tensor | None]) -> bool:

@@ -23,6 +23,7 @@ import torch
 from torch import fx
 
 from zooalign.errors import SpecError
+from zooalign.graph.arguments import unread_results
 from zooalign.graph.build import Traced
 from zooalign.graph.execute import called, steps
 from zooalign.graph.operator import Tensor
@@ -336,8 +337,11 @@ class _Check:
         return {part: self.tensors.get(part.name) for part in node.all_input_nodes}
 
     def _results(self, node: fx.Node) -> Any:
-        """The claim on what a node gives; where it writes, also on what is read there later."""
+        """The claim on what is read of a node's results, and later where it writes."""
         claim = self.tensors.get(node.name)
+        if isinstance(claim, (list, tuple)):
+            unread = unread_results(node)
+            claim = [None if number in unread else part for number, part in enumerate(claim)]
         if not written(node):
             return claim
         read: list[Any] = []
