@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from zooalign.zoo.data import Batches, DataBatch, DataReference, image_batches
     from zooalign.zoo.files import new_directory
     from zooalign.zoo.images import Preprocess
+    from zooalign.zoo.json_files import flattened
     from zooalign.zoo.models import Model, open_model
     from zooalign.zoo.references import Reference
 
@@ -97,6 +98,7 @@ __all__ = [
     "check",
     "correct",
     "cross_entropy",
+    "flattened",
     "hookimpl",
     "image_batches",
     "match",
@@ -167,6 +169,7 @@ _MODULES = {
     "image_batches": "zooalign.zoo.data",
     "new_directory": "zooalign.zoo.files",
     "Preprocess": "zooalign.zoo.images",
+    "flattened": "zooalign.zoo.json_files",
     "Model": "zooalign.zoo.models",
     "open_model": "zooalign.zoo.models",
     "Reference": "zooalign.zoo.references",

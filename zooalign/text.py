@@ -3,7 +3,7 @@
 import html
 from collections.abc import Iterable, Sequence
 
-__all__ = ["escape_json", "first_line", "html_table", "printable"]
+__all__ = ["escape_json", "first_line", "html_table", "printable", "some_of"]
 
 
 def printable(text: str, *, keep: str = "", most: int | None = None) -> str:
@@ -23,6 +23,12 @@ def printable(text: str, *, keep: str = "", most: int | None = None) -> str:
 def first_line(error: BaseException) -> str:
     """What an error says, without the lines below the first; empty where it says nothing."""
     return next(iter(str(error).splitlines()), "")
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """``most`` of the names, and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

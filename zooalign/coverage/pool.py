@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any
 
 from zooalign.coverage import memory
+from zooalign.text import first_line
 
 __all__ = ["Failure", "Limits", "run_all"]
 
@@ -189,8 +190,7 @@ def _work(
         try:
             result = function(task)
         except Exception as error:
-            lines = str(error).splitlines()
-            result = Failure(type(error).__name__, lines[0] if lines else "")
+            result = Failure(type(error).__name__, first_line(error))
         memory.give_back()
         try:
             pipe.send((result, memory.resident() or 0))

@@ -15,6 +15,7 @@ from zooalign.symmetry.converse import Converse, converse
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec
 from zooalign.symmetry.verify import Verification, verify
+from zooalign.text import first_line
 from zooalign.zoo.adapters import Architecture, Catalogue
 from zooalign.zoo.models import Model
 
@@ -79,8 +80,7 @@ def prove(
                 continue
             proof = _prove(way, traced, with_converse, seed)
         except (ZooalignError, RuntimeError, ValueError, TypeError, IndexError) as error:
-            lines = str(error).splitlines()
-            why = f"{way.how}: {type(error).__name__}: {lines[0] if lines else ''}"[:300]
+            why = f"{way.how}: {type(error).__name__}: {first_line(error)}"[:300]
             continue
         missed = proof.converse is not None and not proof.converse.ok
         if (proof.verification.ok and not missed) or way.how == AS_IT_IS:

@@ -7,7 +7,7 @@ structure that shares its parameters, with copies of its buffers.
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -44,16 +44,21 @@ def call_module(
     return functional_call(module, dict(tensors), args, dict(kwargs), tie_weights=False)
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> AbstractContextManager[None]:
     """The module in eval mode; the training flags are put back afterwards."""
-    training = [m for m in module.modules() if m.training]
-    module.eval()
+    return in_mode(module, training=False)
+
+
+@contextmanager
+def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """The module in training or eval mode; the training flags are put back afterwards."""
+    before = [(part, part.training) for part in module.modules()]
+    module.train() if training else module.eval()
     try:
         yield
     finally:
-        for m in training:
-            m.training = True
+        for part, flag in before:
+            part.training = flag
 
 
 @dataclass(frozen=True)

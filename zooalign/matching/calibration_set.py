@@ -13,6 +13,7 @@ from zooalign.errors import DataError
 from zooalign.graph.batches import read_batches
 from zooalign.graph.module_runner import call_module, skeleton_of
 from zooalign.matching.measures import logits, task_loss
+from zooalign.text import first_line
 
 __all__ = [
     "CalibrationLoss",
@@ -54,7 +55,7 @@ class CalibrationSet:
         except (RuntimeError, ValueError) as error:
             raise DataError(
                 f"learned matching draws rows from all batches together, and they do not fit: "
-                f"{str(error).splitlines()[0]}. Give rows of one shape"
+                f"{first_line(error)}. Give rows of one shape"
             ) from error
         count = next((len(x) for x in inputs if isinstance(x, Tensor)), 0)
         if targets is not None and len(targets) != count:

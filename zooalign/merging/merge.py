@@ -25,6 +25,7 @@ from zooalign.progress import Progress, silent
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.symmetry.same_function import Comparison, compare_permuted
 from zooalign.symmetry.training_only import left_behind
+from zooalign.text import some_of
 
 __all__ = ["Correction", "MergedState", "StatisticsOutcome", "merge_states", "prove"]
 
@@ -234,9 +235,7 @@ def prove(
 
 def _only_in_training(name: str, parameters: Sequence[str]) -> str:
     """What to do about parameters that a permutation of a model leaves behind."""
-    named = ", ".join(f"'{parameter}'" for parameter in parameters[:_NAMED])
-    if len(parameters) > _NAMED:
-        named += f" and {len(parameters) - _NAMED} more"
+    named = some_of([f"'{parameter}'" for parameter in parameters], _NAMED)
     return (
         f"'{name}' permuted: {named} take part in training only, where they meet units that have "
         "moved, and stay as they are: what is computed in eval mode is the same, but training on "

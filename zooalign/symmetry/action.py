@@ -68,6 +68,10 @@ class Action:
         """As :meth:`numbered`, of a tensor whose values number positions; none of another."""
         return self.numbered(tensor) if tensor.labels else ()
 
+    def moving(self, tensor: Tensor) -> Members:
+        """The groups that move positions of a tensor or change numbers in it, with their places."""
+        return (*self.members(tensor), *self.renumbered(tensor))
+
     def extents(self, tensor: Tensor) -> tuple[int, ...]:
         """The sizes of the axes of :meth:`numbered`; the last one is that of what is numbered."""
         sizes = [n for n, axis in zip(tensor.shape, tensor.axes, strict=True) if axis]
@@ -75,7 +79,7 @@ class Action:
 
     def still(self, tensor: Tensor) -> bool:
         """Whether no group moves a position of the tensor or changes a number in it."""
-        return not self.members(tensor) and not self.renumbered(tensor)
+        return not self.moving(tensor)
 
     def _members(self, axes: Sequence[Axis], shape: tuple[int, ...]) -> Members:
         key = (_written_out(self._sets, axes), shape)

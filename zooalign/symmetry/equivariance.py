@@ -108,11 +108,7 @@ class Operation(Generic[K]):
         still = self.deviations(action.move(identity), values, result)
         if max(still, default=0.0) > self.tolerance:
             return self._at(still, None, ())
-        groups = {
-            group.id: None
-            for tensor in self.tensors()
-            for group, _ in (*action.members(tensor), *action.renumbered(tensor))
-        }
+        groups = {group.id: None for tensor in self.tensors() for group, _ in action.moving(tensor)}
         for name in groups:
             indices = {**identity.indices, name: move.permutation.indices[name]}
             alone = action.move(Permutation(action.spec.hash, indices))
@@ -147,7 +143,7 @@ def claim_key(action: Action, operands: Mapping[Any, Any], results: Any) -> Hash
 
     def places(tensor: Tensor) -> Hashable:
         constant = tuple(not axis for axis in tensor.axes)
-        members = (*action.members(tensor), *action.renumbered(tensor))
+        members = action.moving(tensor)
         return (
             tensor.shape,
             constant,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zooalign.symmetry.groups import plain
+from zooalign.text import some_of
 
 __all__ = ["AxisExplanation", "Explanation", "FrozenPart", "GroupPart", "Reached", "Step"]
 
@@ -154,7 +155,7 @@ class Explanation:
         """For people."""
         lines = []
         if self.tied:
-            lines.append(f"`{self.parameter}` is the same tensor as {_names(self.tied)}")
+            lines.append(f"`{self.parameter}` is the same tensor as {some_of(self.tied, _BY_NAME)}")
         if self.unused:
             lines.append(f"`{self.parameter}` is unused: no output depends on it, it is left alone")
         elif not self.axes:
@@ -179,7 +180,7 @@ def _group(name: str, size: int, group: GroupPart) -> Iterator[str]:
     if group.positions != ((0, size),):
         yield f"    at {_ranges(group.positions)}"
     if group.inside:
-        yield f"    permuted independently in each of its units: {_names(group.inside)}"
+        yield f"    permuted independently in each of its units: {some_of(group.inside, _BY_NAME)}"
     if group.units:
         yield f"    the units: {name}"
         yield from _way(group.units)
@@ -210,7 +211,7 @@ def _frozen(name: str, size: int, frozen: FrozenPart) -> Iterator[str]:
         yield f"    because {name}"
         yield from _way(frozen.way)
     if frozen.also:
-        yield f"    also told apart by {_names(frozen.also)}"
+        yield f"    also told apart by {some_of(frozen.also, _BY_NAME)}"
 
 
 def _way(steps: Sequence[Step]) -> Iterator[str]:
@@ -224,8 +225,3 @@ def _ranges(ranges: Sequence[tuple[int, int]]) -> str:
     more = f" and {rest} more ranges" if rest else ""
     several = len(shown) > 1 or ranges[0][1] - ranges[0][0] > 1
     return f"position{'s' * several} {', '.join(shown)}{more}"
-
-
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_BY_NAME])
-    return shown + (f" and {len(names) - _BY_NAME} more" if len(names) > _BY_NAME else "")

@@ -178,8 +178,7 @@ class _Moves:
         """
         moving: dict[str, None] = {}
         for tensor in tensors:
-            members = (*self._action.members(tensor), *self._action.renumbered(tensor))
-            moving.update((group.id, None) for group, _ in members)
+            moving.update((group.id, None) for group, _ in self._action.moving(tensor))
         names = tuple(moving)
         if len(names) <= _MOST_ALONE:
             return [self._generator((name,)) for name in names]

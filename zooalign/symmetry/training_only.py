@@ -6,7 +6,6 @@ than before.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -15,6 +14,7 @@ from zooalign.errors import TraceError
 from zooalign.graph.build import Traced, trace
 from zooalign.graph.capture import capture
 from zooalign.graph.index_sets import Axis, IndexSets
+from zooalign.graph.module_runner import in_mode
 from zooalign.graph.operator import Operator, Tensor
 from zooalign.graph.registry import OperatorRule, aten
 from zooalign.operators.elementwise import same
@@ -47,8 +47,8 @@ def left_behind(
         for _, member in members
     }
     try:
-        with _training(module) as wrapped:
-            captured = capture(wrapped, inputs, allow_value_dependent=True)
+        with in_mode(module, training=True):
+            captured = capture(_AsInTraining(module), inputs, allow_value_dependent=True)
     except TraceError:
         sizes = {spec.shapes[name][axis] for name, axis in moving}
         return tuple(name for name in unused if sizes & set(spec.shapes[name]))
@@ -113,15 +113,3 @@ class _AsInTraining(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         return self.module(*inputs)
-
-
-@contextmanager
-def _training(module: nn.Module) -> Iterator[nn.Module]:
-    """The module in training mode; the training flags are put back afterwards."""
-    before = [(part, part.training) for part in module.modules()]
-    module.train()
-    try:
-        yield _AsInTraining(module)
-    finally:
-        for part, training in before:
-            part.training = training

@@ -18,6 +18,7 @@ from zooalign.errors import (
     is_out_of_memory,
 )
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo, same_bytes
+from zooalign.text import some_of
 
 __all__ = [
     "assign_state_dict",
@@ -261,8 +262,7 @@ def state_dict_for(module: nn.Module, checkpoint: LazyTensors, *, where: str = "
 def _listed(what: str, items: Sequence[str]) -> list[str]:
     if not items:
         return []
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return [f"{len(items)} {what}: {', '.join(items[:_SHOWN])}{more}"]
+    return [f"{len(items)} {what}: {some_of(items, _SHOWN)}"]
 
 
 def _untied(ties: Sequence[tuple[str, ...]], checkpoint: LazyTensors) -> list[str]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from zooalign.errors import CheckpointError, ZooalignWarning
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo
+from zooalign.text import first_line
 from zooalign.zoo.headers import Header, read_header
 from zooalign.zoo.json_files import converted, read_object
 from zooalign.zoo.layout import WEIGHTS_NAME
@@ -129,7 +130,7 @@ def _unpickled(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         refused = _REFUSED.search(str(error))
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error) or type(error).__name__
         if refused is not None:
             reason = f"it holds {refused[1]}, which is more than tensors"
         raise CheckpointError(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from zooalign.plugins import ModelReferenceError
+from zooalign.plugins import ModelReferenceError, flattened
 
 from zooalign_transformers.model_classes import config_class
 from zooalign_transformers.quiet import quiet
@@ -20,8 +20,9 @@ _ROTARY = ("rope_theta", "partial_rotary_factor")
 
 # Fields, and beginnings of such, that bear on files, training or generation alone.
 _NOT_COMPUTING = {
-    *("architectures", "attn_implementation", "auto_map", "dtype", "torch_dtype", "torchscript"),
-    *("name_or_path", "transformers_version", "tokenizer_class", "model_type", "prefix"),
+    *_RESERVED,
+    *("torchscript", "name_or_path", "transformers_version", "tokenizer_class"),
+    *("model_type", "prefix"),
     *("use_cache", "return_dict", "gradient_checkpointing", "use_bfloat16", "pretraining_tp"),
     *("id2label", "label2id", "problem_type", "finetuning_task", "task_specific_params"),
     *("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "decoder_start_token_id"),
@@ -37,7 +38,7 @@ _PADDING = "pad_token_id"
 
 def computing_fields(model_class: str, config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The fields that decide what a model computes in eval mode, nested ones joined by dots."""
-    flat = _flattened(make_config(config, where).to_dict())
+    flat = flattened(make_config(config, where).to_dict())
     causal = model_class.endswith(("ForCausalLM", "LMHeadModel"))
     return {
         name: value
@@ -56,16 +57,6 @@ def _only_beside(name: str) -> bool:
         or part.startswith(_NOT_COMPUTING_BEGIN)
         for part in parts
     )
-
-
-def _flattened(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, item in value.items():
-        if isinstance(item, Mapping):
-            flat |= _flattened(item, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = item
-    return flat
 
 
 def make_config(config: Mapping[str, Any], where: str) -> Any:

@@ -9,6 +9,7 @@ from zooalign.release import layout
 from zooalign.release.front_matter import body_of
 from zooalign.release.opened import OpenedRelease
 from zooalign.release.provenance import Provenance
+from zooalign.text import first_line
 
 _RELATIONS = {"merge": ("merge",), "align": ("finetune", "merge")}
 
@@ -162,7 +163,7 @@ def _refusal(release: OpenedRelease) -> str | None:
     try:
         ModelCard(release.text(layout.CARD) or "", ignore_metadata_errors=False)
     except Exception as error:  # the client documents none
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error) or type(error).__name__
         return f"its metadata cannot be read: {reason}"
     return None
 
