@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from zooalign.cli._output import print_error, print_json, print_note
+from zooalign.cli._session import session
 from zooalign.errors import ZooalignError, ZooalignWarning, is_out_of_memory
 from zooalign.text import first_line
 
@@ -92,6 +93,8 @@ def _wants_json(arguments: Sequence[str]) -> bool:
 
 def _show(message: Warning | str, category: type[Warning], *_: Any) -> None:
     if issubclass(category, ZooalignWarning):
-        print_note("warning", str(message))
+        if str(message) not in session().warned:  # a file that is opened twice
+            print_note("warning", str(message))
+        session().warned.add(str(message))
     elif _debugging():
         print(f"{category.__name__}: {message}", file=sys.stderr)

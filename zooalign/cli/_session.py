@@ -28,6 +28,7 @@ class Session:
     color: bool | None = None
     log: Path | None = None
     started: float = field(default_factory=time.perf_counter)
+    warned: set[str] = field(default_factory=set)
     stage: str = ""
     stage_since: float = 0.0
 

@@ -79,6 +79,7 @@ def headers_only(checkpoint: Checkpoint) -> Checkpoint:
         files=checkpoint.files,
         layout=checkpoint.layout,
         metadata=checkpoint.metadata,
+        unused=checkpoint.unused,
     )
 
 

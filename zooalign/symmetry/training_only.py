@@ -22,7 +22,7 @@ from zooalign.symmetry.extract import operator_rules
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["left_behind"]
+__all__ = ["as_long_as_moving", "left_behind"]
 
 _PREFIX = "module."
 # Reasons for which an axis is no row of units; any other may hide which units it goes with.
@@ -40,18 +40,12 @@ def left_behind(
     unused = [n for n in spec.unused if n not in spec.buffers]
     if not unused or permutation.is_identity:
         return ()
-    moving = {
-        (name, member.axis)
-        for name, members in spec.by_parameter.items()
-        if spec.moves(permutation, name)
-        for _, member in members
-    }
+    moving = _moving(spec, permutation)
     try:
         with in_mode(module, training=True):
             captured = capture(_AsInTraining(module), inputs, allow_value_dependent=True)
     except TraceError:
-        sizes = {spec.shapes[name][axis] for name, axis in moving}
-        return tuple(name for name in unused if sizes & set(spec.shapes[name]))
+        return as_long_as_moving(spec, permutation, {name: spec.shapes[name] for name in unused})
     traced = trace(captured, {**operator_rules(), **_IN_PLACE})
     axes = _axes(traced)
     units = {
@@ -61,6 +55,27 @@ def left_behind(
         for atom in _parts(traced.sets, axes[name][axis])
     }
     return tuple(name for name in unused if _goes_with(traced.sets, axes.get(name, ()), units))
+
+
+def as_long_as_moving(
+    spec: PermutationSpec, permutation: Permutation, shapes: Mapping[str, Sequence[int]]
+) -> tuple[str, ...]:
+    """Names of tensors with an axis as long as one that moves, where no trace says what they read.
+
+    ``shapes`` are of tensors that the architecture does not have.
+    """
+    sizes = {spec.shapes[name][axis] for name, axis in _moving(spec, permutation)}
+    return tuple(name for name, shape in shapes.items() if sizes & set(shape))
+
+
+def _moving(spec: PermutationSpec, permutation: Permutation) -> set[tuple[str, int]]:
+    """The parameters and axes that a permutation moves."""
+    return {
+        (name, member.axis)
+        for name, members in spec.by_parameter.items()
+        if spec.moves(permutation, name)
+        for _, member in members
+    }
 
 
 def _goes_with(sets: IndexSets, axes: Sequence[Axis], units: set[int]) -> bool:

@@ -47,7 +47,8 @@ class Checkpoint(LazyTensors):
     """A checkpoint of one file or several.
 
     ``files`` are all its files (shards, then the index if there is one), ``layout`` says which
-    shard's name holds which key, ``metadata`` is the first shard's.
+    shard's name holds which key, ``metadata`` is the first shard's. ``unused`` are tensors of the
+    files that the architecture has no use for, by their names there.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class Checkpoint(LazyTensors):
         files: tuple[Path, ...],
         layout: Mapping[str, str],
         metadata: Mapping[str, str],
+        unused: Mapping[str, TensorInfo] | None = None,
     ) -> None:
         super().__init__(infos, read)
         self.files = files
         self.layout = dict(layout)
         self.metadata = dict(metadata)
+        self.unused = dict(unused or {})
 
 
 def open_checkpoint(path: Path | str) -> Checkpoint:

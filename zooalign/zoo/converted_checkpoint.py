@@ -5,14 +5,16 @@ its parameters since. Such a checkpoint is read under the architecture's names, 
 written in its place has the stored names and pieces again.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from zooalign.errors import CheckpointError
+from zooalign.errors import CheckpointError, ZooalignWarning
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo, info_of, same_bytes
+from zooalign.text import some_of
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.checkpoint import Checkpoint
 
@@ -21,6 +23,7 @@ __all__ = ["ConvertedCheckpoint", "Part", "StoredNames", "as_architecture"]
 Named = Mapping[str, Tensor]
 # Parts held in memory while their pieces are written: two parts may alternate in a file.
 _MOST_HELD = 2
+_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,20 +35,24 @@ class Part:
     Attributes
     ----------
     stored:
-        Names in the checkpoint.
+        Names in the checkpoint. None: the library has a value where nothing is stored.
     loaded:
-        Names of the architecture, with shapes and dtypes. None: the module computes it itself, and
-        it is written as it was.
+        Names of the architecture, with shapes and dtypes. None: the module computes it itself, or
+        has no use for it, and it is written as it was.
     forward:
         From tensors by stored names to tensors by names of the architecture.
     backward:
         The other way.
+    unused:
+        Whether it is of another class of the library (a pooler, another head), and so stays in the
+        order it had where units move that it reads.
     """
 
     stored: tuple[str, ...]
     loaded: Mapping[str, TensorInfo]
     forward: Callable[[Named], Named]
     backward: Callable[[Named], Named]
+    unused: bool = False
 
 
 @runtime_checkable
@@ -80,9 +87,18 @@ class ConvertedCheckpoint(Checkpoint):
             read,
             files=stored.files,
             layout={
-                name: stored.layout[part.stored[0]] for part in self.parts for name in part.loaded
+                name: stored.layout[part.stored[0]]
+                for part in self.parts
+                if part.stored
+                for name in part.loaded
             },
             metadata=stored.metadata,
+            unused={
+                name: stored.info(name)
+                for part in self.parts
+                if part.unused
+                for name in part.stored
+            },
         )
 
     def as_stored(self, tensors: Named) -> LazyTensors:
@@ -152,9 +168,26 @@ def as_architecture(
     ------
     CheckpointError, ModelReferenceError
         The architecture cannot be built.
+
+    Warns
+    -----
+    ZooalignWarning
+        The file has tensors that the architecture has no use for.
     """
     if not isinstance(adapter, StoredNames):
         return checkpoint
     infos = {name: checkpoint.info(name) for name in checkpoint}
     parts = adapter.stored_parts(architecture, infos)
-    return checkpoint if parts is None else ConvertedCheckpoint(checkpoint, parts)
+    if parts is None:
+        return checkpoint
+    converted = ConvertedCheckpoint(checkpoint, parts)
+    if converted.unused:
+        warnings.warn(
+            f"{checkpoint.files[0]}: {len(converted.unused)} tensors are not used by "
+            f"{architecture.config.get('class', architecture.name)}: "
+            f"{some_of(sorted(converted.unused), _SHOWN)}. They are kept as they are, and do not "
+            "follow units that move: to move them too, name the class that has them in config.json",
+            ZooalignWarning,
+            stacklevel=3,
+        )
+    return converted

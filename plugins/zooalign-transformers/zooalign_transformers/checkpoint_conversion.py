@@ -7,7 +7,8 @@ is used only if undoing it gives the stored names and shapes again.
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -21,10 +22,17 @@ from zooalign_transformers.quiet import quiet
 __all__ = ["stored_parts"]
 
 Infos = Mapping[str, TensorInfo]
+# Buffers that each layer had once and the model has now.
+_MOVED_BUFFERS = ("rotary_emb.inv_freq", "position_ids")
+_COUNTER = "num_batches_tracked"
 
 
 def stored_parts(architecture: Architecture, infos: Infos) -> list[Part] | None:
     """A checkpoint's tensors in parts; None where their names are the module's already.
+
+    Tensors that ``from_pretrained`` passes over are kept as they are: buffers that the model
+    computes, names that its class ignores, and, where nothing of the model is missing, those of
+    other classes (poolers, other heads). A buffer that may be missing has its first value.
 
     Raises
     ------
@@ -34,23 +42,30 @@ def stored_parts(architecture: Architecture, infos: Infos) -> list[Part] | None:
     rules = _rules(json.dumps(architecture.to_json(), sort_keys=True))
     if rules is None:
         return None
-    computed = sorted(set(infos) & rules.computed)
+    rules = rules.unused_yet()
+    kept: list[str] = []
     groups: dict[str, _Group] = {}
-    for name in sorted(set(infos) - rules.computed, key=rules.order):
-        target, converter, between = rules.target(name)
+    for name in sorted(infos, key=rules.order):
+        tensor = rules.target(name)
+        if tensor is None:
+            kept.append(name)
+            continue
+        target, converter, between = tensor
         group = groups.setdefault(target, _Group(converter, []))
         if group.converter is not converter:
             return None  # two rules for one tensor: told as missing and unexpected
         group.pieces.append((name, between))
+    if any(g.converter is None and len(g.pieces) > 1 for g in groups.values()):
+        return None  # two names for one tensor
+    parts = [_part(rules, target, group, infos) for target, group in groups.items()]
+    missing = rules.missing({name for part in parts for name in part.loaded})
+    defaults = {name: rules.default(name) for name in missing if rules.may_be_missing(name)}
+    whole = len(defaults) == len(missing)
+    kept_parts = [_kept(rules, name, infos[name], whole) for name in kept]
     plain = all(g.converter is None and g.pieces[0][0] == t for t, g in groups.items())
-    if plain and not computed:
+    if plain and not defaults and not any(not part.loaded for part in kept_parts):
         return None
-    parts = [_computed(name) for name in computed]
-    for target, group in groups.items():
-        if group.converter is None and len(group.pieces) > 1:
-            return None  # two names for one tensor
-        parts.append(_part(rules, target, group, infos))
-    return parts
+    return [*kept_parts, *parts, *(_default(name, value) for name, value in defaults.items())]
 
 
 class _Group:
@@ -67,34 +82,78 @@ class _Rules:
     def __init__(self, model: nn.Module, transforms: Sequence[Any]) -> None:
         from transformers import core_model_loading as loading
 
-        self.model = model
-        self.names = {name for name, _ in model.state_dict().items()}
+        self.model: Any = model
+        self.names = set(model.state_dict())
         # Buffers that are computed and not saved; older versions have saved some.
         self.computed = {name for name, _ in model.named_buffers()} - self.names
         self.order = loading.dot_natural_key
-        # A prefix that is there or not leaves no trace to undo it by.
-        self._renamings = [
-            rule
-            for rule in transforms
-            if isinstance(rule, loading.WeightRenaming)
-            and not isinstance(rule, loading.PrefixChange)
-        ]
-        self._converters = [r for r in transforms if isinstance(r, loading.WeightConverter)]
         self._loading = loading
+        self._transforms = transforms
+        self._renamings = [r for r in transforms if isinstance(r, loading.WeightRenaming)]
+        self._converters = [r for r in transforms if isinstance(r, loading.WeightConverter)]
+        self._prefix = f"{self.model.base_model_prefix}." if self.model.base_model_prefix else ""
 
-    def target(self, name: str) -> tuple[str, Any, str]:
-        """The first tensor of the architecture ``name`` is for, its rule, and its name between."""
+    def unused_yet(self) -> "_Rules":
+        """The same rules for another checkpoint: some note which names they have seen."""
+        return _Rules(self.model, copy.deepcopy(self._transforms))
+
+    def target(self, name: str) -> tuple[str, Any, str] | None:
+        """The first tensor of the architecture ``name`` is for, its rule, and its name between.
+
+        None if there is none. As in transformers, the prefix of the base model may be there or not.
+        """
         between = self._loading.apply_renamings(name, self._renamings)
+        for start in dict.fromkeys((between, name)):
+            short = start.removeprefix(self._prefix)
+            for candidate in dict.fromkeys((start, short, self._prefix + start)):
+                target, converter = self._converted(candidate)
+                if target in self.names:
+                    return target, converter, candidate
+        return None
+
+    def _converted(self, between: str) -> tuple[str, Any]:
         for converter in self._converters:
             target, pattern = converter.rename_source_key(between)
             if pattern is not None:
-                if target in self.names:
-                    return target, converter, between
-                break
-        else:
-            if between in self.names:
-                return between, None, between
-        return name, None, name
+                return target, converter
+        return between, None
+
+    def is_computed(self, name: str) -> bool:
+        """Whether the model computes a tensor that older versions saved."""
+        names = (name, name.removeprefix(self._prefix), self._prefix + name)
+        ends = [end for end in _MOVED_BUFFERS if name.endswith(end)]
+        return any(n in self.computed for n in names) or any(
+            buffer.endswith(end) for buffer in self.computed for end in ends
+        )
+
+    def is_ignored(self, name: str) -> bool:
+        """Whether the model's class says that the name may be there."""
+        return _matches(self.model._keys_to_ignore_on_load_unexpected, name)
+
+    def missing(self, loaded: set[str]) -> list[str]:
+        """The model's tensors that are not loaded, under no name of a tied one either."""
+        groups: dict[int, set[str]] = {}
+        for name, parameter in self.model.named_parameters(remove_duplicate=False):
+            groups.setdefault(id(parameter), set()).add(name)
+        tied = {name for names in groups.values() if names & loaded for name in names}
+        counted = {name for name in self.names if name.endswith(_COUNTER)}
+        return sorted(self.names - loaded - tied - counted)
+
+    def may_be_missing(self, name: str) -> bool:
+        """Whether a model without the tensor is whole: a buffer that its class says so of."""
+        buffers = dict(self.model.named_buffers())
+        ignored = _matches(self.model._keys_to_ignore_on_load_missing, name)
+        return ignored and name in buffers and not buffers[name].is_meta
+
+    def default(self, name: str) -> Tensor:
+        """A buffer as the model makes it."""
+        buffer: Tensor = self.model.get_buffer(name)
+        return buffer.detach().clone()
+
+    def has_units(self, info: TensorInfo) -> bool:
+        """Whether a tensor has an axis as long as the model is wide."""
+        width = getattr(self.model.config.get_text_config(), "hidden_size", None)
+        return info.dtype.is_floating_point and width in info.shape
 
     def apply(self, rule: Any, target: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run a rule on tensors under the names that it knows."""
@@ -163,8 +222,25 @@ def _part(rules: _Rules, target: str, group: _Group, infos: Infos) -> Part:
     return Part(stored, loaded, forward, backward)
 
 
-def _computed(name: str) -> Part:
-    return Part((name,), {}, lambda pieces: {}, lambda whole: {})
+def _kept(rules: _Rules, name: str, info: TensorInfo, whole: bool) -> Part:
+    """A tensor that the model does not load; of a model that is not whole, under its own name."""
+    if rules.is_computed(name):
+        return _beside(name)
+    if rules.is_ignored(name):
+        return _beside(name, unused=name.endswith(".weight") and rules.has_units(info))
+    return _beside(name, unused=True) if whole else _renamed(name, name, info)
+
+
+def _beside(name: str, *, unused: bool = False) -> Part:
+    return Part((name,), {}, lambda pieces: {}, lambda whole: {}, unused=unused)
+
+
+def _default(name: str, value: Tensor) -> Part:
+    return Part((), {name: TensorInfo.of(value)}, lambda pieces: {name: value}, lambda whole: {})
+
+
+def _matches(patterns: Iterable[str] | None, name: str) -> bool:
+    return any(re.search(pattern, name) for pattern in patterns or ())
 
 
 def _renamed(stored: str, loaded: str, info: TensorInfo) -> Part:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
+from zooalign.symmetry.training_only import as_long_as_moving
 from zooalign.zoo.building import tied_names
 
 _COUNTER = "num_batches_tracked"
@@ -67,6 +68,29 @@ def dtypes(release: OpenedRelease, forbid: tuple[str, ...] = ()) -> Iterator[Pro
         kind = (dtype.is_floating_point, dtype.is_complex)
         if kind != (tensor.dtype.is_floating_point, tensor.dtype.is_complex):
             yield Problem(name, f"is {dtype}, the architecture's is {tensor.dtype}")
+
+
+@check(
+    "weights.unused",
+    "tensors that nothing reads do not lie beside units that were moved",
+    *("spec", "provenance", "weights"),
+    fix="name the class that has them in config.json and align again, or leave them out",
+)
+def unused(release: OpenedRelease) -> Iterator[Problem]:
+    """An aligned checkpoint has tensors that its class does not use (a pooler, another head), with
+    an axis as long as one that was moved: they have the order from before.
+    """
+    shapes = {name: info.shape for name, info in release.shapes.unused.items()}
+    if not shapes or release.provenance.operation != "align":
+        return
+    permutation = release.permutation(release.provenance.alignments[0].permutation)
+    for name in as_long_as_moving(release.spec, permutation, shapes):
+        yield Problem(
+            name,
+            "is not used and was not moved, as units may be that it reads",
+            severity="warning",
+            parameter=name,
+        )
 
 
 def _tensors(release: OpenedRelease) -> Iterator[tuple[str, Tensor]]:
