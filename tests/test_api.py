@@ -306,7 +306,7 @@ def test_a_misspelt_keyword_is_named_with_the_one_that_is_meant() -> None:
 def test_example_inputs_of_another_form_are_told_apart() -> None:
     net = torch.nn.Linear(6, 3)
     for given, words in (
-        ({"x": torch.zeros(2, 6)}, "positional, and a mapping of 'x'"),
+        ({"x": torch.zeros(2, 6)}, "a batch has 'x', and Linear.forward takes input: leave"),
         (torch.zeros(2, 6).numpy(), "not ndarray: pass torch.as_tensor"),
         ((2, 6), r"\(2, 6\) is a shape: pass an example input, such as torch.zeros\(2, 6\)"),
     ):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         BaseAdapter,
         Catalogue,
         LibraryAdapter,
+        ModulesInMemory,
         OwnData,
         Reduction,
     )
@@ -72,6 +73,7 @@ __all__ = [
     "MergeError",
     "Model",
     "ModelReferenceError",
+    "ModulesInMemory",
     "OpenedRelease",
     "Operator",
     "OwnData",
@@ -157,6 +159,7 @@ _MODULES = {
     "BaseAdapter": "zooalign.zoo.adapters",
     "Catalogue": "zooalign.zoo.adapters",
     "LibraryAdapter": "zooalign.zoo.adapters",
+    "ModulesInMemory": "zooalign.zoo.adapters",
     "OwnData": "zooalign.zoo.adapters",
     "Reduction": "zooalign.zoo.adapters",
     "build_initialised": "zooalign.zoo.building",

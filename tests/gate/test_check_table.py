@@ -263,6 +263,10 @@ CASES: dict[str, Case] = {
 }
 
 
+# Found in checkpoints that a library converts: the plugin's tests have a case (test_found_files).
+LIBRARIES_OWN = {"weights.unused"}
+
+
 @dataclass(frozen=True)
 class Bases:
     """Good releases by name, with what they were made of."""
@@ -350,7 +354,7 @@ def test_every_check_is_silent_about_a_good_release(bases: Bases) -> None:
 
 
 def test_every_check_has_a_case() -> None:
-    assert CASES.keys() == {item.id for item in all_checks()}
+    assert CASES.keys() == {item.id for item in all_checks()} - LIBRARIES_OWN
 
 
 @pytest.mark.parametrize("name", CASES)

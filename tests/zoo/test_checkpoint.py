@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -181,10 +182,10 @@ def test_a_file_that_shrinks_after_opening(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrap", [lambda d: d, lambda d: {"state_dict": d, "epoch": 3}])
 def test_pickle(tmp_path: Path, wrap: object) -> None:
-    tensors = {"module.x": torch.arange(4.0).bfloat16(), "module.y": torch.ones(2).bool()}
+    tensors = {"x": torch.arange(4.0).bfloat16(), "y": torch.ones(2).bool()}
     torch.save(wrap(tensors), tmp_path / "a.pth")  # type: ignore[operator]
     checkpoint: Checkpoint = open_pickle(tmp_path / "a.pth")
-    assert same(checkpoint["x"], tensors["module.x"])
+    assert same(checkpoint["x"], tensors["x"])
     assert checkpoint.info("y").dtype == torch.bool
 
 
@@ -221,15 +222,6 @@ def test_find_nonfinite(tmp_path: Path) -> None:
 WEIGHTS = {"conv.weight": torch.ones(2), "fc.bias": torch.zeros(3)}
 
 
-@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
-@pytest.mark.parametrize("state", ["state_dict", "model", "model_state_dict"])
-def test_what_wrappers_put_into_names_is_dropped(tmp_path: Path, prefix: str, state: str) -> None:
-    wrapped = {prefix + name: tensor for name, tensor in WEIGHTS.items()}
-    counted = {"n_averaged": torch.tensor(3)} if prefix.startswith("module.") else {}
-    torch.save({state: {**wrapped, **counted}}, tmp_path / "a.ckpt")
-    assert set(open_pickle(tmp_path / "a.ckpt")) == set(WEIGHTS)
-
-
 def test_a_pickle_of_before_torch_1_6(tmp_path: Path) -> None:
     torch.save(WEIGHTS, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
     assert same(open_pickle(tmp_path / "a.pth")["fc.bias"], WEIGHTS["fc.bias"])
@@ -242,10 +234,30 @@ def test_the_class_that_is_refused_is_named(tmp_path: Path) -> None:
         open_pickle(tmp_path / "a.pth")
 
 
-def test_which_of_several_states_is_read_is_said(tmp_path: Path) -> None:
-    torch.save({"state_dict": WEIGHTS, "state_dict_ema": WEIGHTS}, tmp_path / "a.pth.tar")
-    with pytest.warns(ZooalignWarning, match="'state_dict' is read, and 'state_dict_ema' is not"):
-        open_pickle(tmp_path / "a.pth.tar")
+def test_which_of_several_states_is_read(tmp_path: Path) -> None:
+    """The first of the library's order, with a warning; the one that is named, without."""
+    path = tmp_path / "a.pth.tar"
+    states = {"state_dict": WEIGHTS, "state_dict_ema": {n: t + 1 for n, t in WEIGHTS.items()}}
+    optimizer = {"state": {0: {"step": torch.ones(1)}}, "param_groups": []}
+    torch.save({**states, "optimizer": optimizer, "epoch": 3}, path)
+
+    def bias(**options: Any) -> float:
+        return float(open_pickle(path, **options)["fc.bias"][0])
+
+    with pytest.warns(ZooalignWarning, match=r"'state_dict' is read, and 'state_dict_ema' is not"):
+        assert bias() == 0
+    with pytest.warns(ZooalignWarning, match=r"'state_dict_ema' is read"):
+        assert bias(states=("state_dict_ema", "state_dict")) == 1
+    assert (bias(state="ema"), bias(state="state_dict_ema"), bias(state="state_dict")) == (1, 1, 0)
+    with pytest.raises(CheckpointError, match=r"no state 'teacher' .* it has state_dict, state_d"):
+        open_pickle(path, "teacher")
+
+
+def test_states_of_names_that_are_not_known(tmp_path: Path) -> None:
+    torch.save({"student": WEIGHTS, "teacher": WEIGHTS}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"is not clear: student, teacher; .*\?state=student"):
+        open_pickle(tmp_path / "a.pth")
+    assert set(open_pickle(tmp_path / "a.pth", "teacher")) == set(WEIGHTS)
 
 
 def test_a_pointer_of_git_lfs_is_called_one(tmp_path: Path) -> None:

@@ -91,6 +91,10 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_reference("hub:runs/a").kind == "hub"
     assert parse_reference("runs/b").kind == "hub"
     assert parse_reference("./a@b?c=d").target == "./a@b?c=d"
+    averaged = Reference("file", "./b.pth", options=(("state", "ema"),))
+    assert parse_reference("b.pth?state=ema") == parse_reference(str(averaged)) == averaged
+    with pytest.raises(ModelReferenceError, match=r"has one option, .* \?state=ema"):
+        parse_reference("b.pth?num_classes=10")
     assert parse_reference("best.safetensors") == Reference("file", "./best.safetensors")
     assert parse_reference("runs/best.pth").is_pickle
     (tmp_path / "odd.bin").mkdir()

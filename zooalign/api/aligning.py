@@ -1,6 +1,6 @@
 """Match two models in memory and reorder one's units to match the other's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from zooalign.api.arguments import (
     Inputs,
-    ModuleOrState,
+    ModelLike,
     floats_of,
-    inputs_from,
-    module_of,
+    network_of,
     state_of,
 )
 from zooalign.api.symmetries import spec_for
 from zooalign.graph.capture import captured_once
+from zooalign.graph.wrappers import unwrapped
 from zooalign.keywords import settings_and_options
 from zooalign.matching import Match
 from zooalign.matching import match as match_states
@@ -87,12 +87,12 @@ def _told(match: Match) -> tuple[str, ...]:
 
 def match(
     spec: PermutationSpec,
-    target: ModuleOrState,
-    source: ModuleOrState,
+    target: ModelLike,
+    source: ModelLike,
     *,
     method: str = DEFAULT,
     data: Iterable[object] | None = None,
-    module: nn.Module | None = None,
+    module: ModelLike | None = None,
     **options: Any,
 ) -> Match:
     """Find the permutation that reorders ``source``'s units to match ``target``'s.
@@ -104,15 +104,16 @@ def match(
     spec:
         The architecture's permutation spec, of :func:`zooalign.extract_spec`.
     target, source:
-        Modules or state dicts.
+        Modules, opened models (:func:`zooalign.zoo.models.open_model`) or state dicts.
     method:
         ``auto`` (several, and the midpoint's loss on ``data`` decides), ``activation``,
         ``refine``, ``blend`` or ``learned``, which need ``data``; ``weight``, ``frank-wolfe``; or
         the name of a plugin's solver. ``docs/matching.md`` compares them.
     data:
         Batches for methods that run the models: inputs, or pairs (inputs, targets), such as a
-        ``DataLoader`` gives. A few hundred examples usually suffice. ``auto`` and ``learned`` look
-        at targets where there are some (``labels=False``: they do not).
+        ``DataLoader`` gives, or mappings of keyword inputs with ``labels``. A few hundred examples
+        usually suffice. ``auto`` and ``learned`` look at targets where there are some
+        (``labels=False``: they do not).
     module:
         The architecture, where only state dicts are given.
     options:
@@ -132,9 +133,18 @@ def match(
     DataError
         If the data is empty or of another form.
     """
-    known = next((m for m in (module, target, source) if isinstance(m, nn.Module)), None)
-    states = floats_of((target, source), target)
-    return match_states(spec, *states, method=method, data=data, module=known, **options)
+    network = None
+    if any(not isinstance(model, Mapping) for model in (module or {}, target, source)):
+        network = network_of(module, target, source, data=data)
+    states = floats_of([state_of(model, network).tensors for model in (target, source)])
+    return match_states(
+        spec,
+        *states,
+        method=method,
+        data=data if network is None else network.batches(data),
+        module=None if network is None else network.module,
+        **options,
+    )
 
 
 @dataclass(frozen=True)
@@ -147,13 +157,13 @@ class _AlignSettings:
 
 @captured_once()
 def align(
-    model: ModuleOrState,
-    to: ModuleOrState,
+    model: ModelLike,
+    to: ModelLike,
     *,
     data: Iterable[object] | None = None,
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
-    module: nn.Module | None = None,
+    module: ModelLike | None = None,
     **settings: Any,
 ) -> Alignment:
     """Reorder the units of ``model`` to match those of ``to``; its function stays the same.
@@ -161,11 +171,14 @@ def align(
     Parameters
     ----------
     model, to:
-        Modules, or state dicts (then ``module`` gives the architecture). Neither is changed.
+        Modules (also in a wrapper, such as ``DataParallel``), opened models
+        (:func:`zooalign.zoo.models.open_model`), or state dicts (then ``module`` gives the
+        architecture). Neither is changed.
     data:
         As for :func:`match`.
     example_inputs:
-        A tensor or positional inputs to trace the module with; default: rows of ``data``.
+        A tensor, positional inputs, or a mapping of keyword inputs to trace the module with;
+        default: rows of ``data``.
     spec:
         The permutation spec, where it is at hand.
     settings:
@@ -199,17 +212,18 @@ def align(
     chosen, options = settings_and_options(_AlignSettings, settings)
     if chosen.inplace and not isinstance(model, nn.Module):
         raise TypeError("inplace=True loads the result into the model, which must be a module")
-    architecture = module_of(module, model, to)
-    inputs = inputs_from(example_inputs, data)
-    spec = spec_for(spec, architecture, inputs, chosen.allow_value_dependent)
-    source = state_of(model)
-    states = floats_of((to, model), to)
+    network = network_of(module, model, to, data=data, example_inputs=example_inputs)
+    inputs = network.inputs(example_inputs, data)
+    spec = spec_for(spec, network.module, inputs, chosen.allow_value_dependent)
+    state = state_of(model, network)
+    source = state.tensors
+    states = floats_of([state_of(to, network).tensors, source])
     matched = match_states(
         spec,
         *states,
         method=chosen.method,
-        data=data,
-        module=architecture,
+        data=network.batches(data),
+        module=network.module,
         progress=chosen.progress,
         **options,
     )
@@ -218,10 +232,10 @@ def align(
         *states, moved_fraction=permutation.moved_fraction, free_groups=len(spec.groups)
     )
     judged = outcome(spec, matched, states[0], states[1], diagnosis)
-    comparison = prove(architecture, spec, permutation, source, inputs)
+    comparison = prove(network.module, spec, permutation, source, inputs)
     moved = spec.apply(permutation, source)
     # What does not move is not to share memory with the model.
-    state = {n: t.clone() if t is source[n] else t for n, t in moved.items()}
+    aligned = {n: t.clone() if t is source[n] else t for n, t in moved.items()} | state.beside
     if chosen.inplace and isinstance(model, nn.Module):
-        model.load_state_dict(state)
-    return Alignment(state, permutation, spec, matched, comparison, diagnosis, judged)
+        unwrapped(model).load_state_dict(aligned)
+    return Alignment(aligned, permutation, spec, matched, comparison, diagnosis, judged)

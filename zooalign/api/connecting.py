@@ -2,21 +2,23 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from torch import nn
 
-from zooalign.api.arguments import Inputs, ModuleOrState, floats_of, inputs_from, module_of
-from zooalign.api.symmetries import extract_spec
+from zooalign.api.arguments import Inputs, ModelLike, floats_of, network_of, state_of
+from zooalign.api.symmetries import spec_for
 from zooalign.errors import MergeError
 from zooalign.graph.batches import require_repeatable
 from zooalign.graph.capture import captured_once
 from zooalign.keywords import settings_and_options
-from zooalign.matching.measures import Measure, MetricLike, measure_named
+from zooalign.matching.measures import Measure, MetricLike
 from zooalign.merging.connectivity import Connected, Matching, connect
 from zooalign.merging.evaluate import Scoring
 from zooalign.progress import Progress, silent
 from zooalign.symmetry import PermutationSpec
+from zooalign.zoo.models import Model
 
 __all__ = ["connectivity"]
 
@@ -37,13 +39,13 @@ class _ConnectivitySettings:
 
 @captured_once()
 def connectivity(
-    models: Sequence[ModuleOrState | Sequence[ModuleOrState]],
+    models: Sequence[ModelLike | Sequence[ModelLike]],
     *,
     data: Iterable[object],
     calibration: Iterable[object] | None = None,
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
-    module: nn.Module | None = None,
+    module: ModelLike | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Connected:
@@ -52,8 +54,8 @@ def connectivity(
     Parameters
     ----------
     models:
-        Two or more modules or state dicts (then ``module`` gives the architecture), or sequences
-        of checkpoints of one training each, of one length. None is changed.
+        Two or more models as for :func:`zooalign.align`, or sequences of checkpoints of one
+        training each, of one length. None is changed.
     data:
         Pairs (inputs, targets) to score on, read many times.
     calibration:
@@ -80,25 +82,27 @@ def connectivity(
         As for :func:`zooalign.align` and :func:`zooalign.barrier`.
     """
     chosen, options = settings_and_options(_ConnectivitySettings, settings)
-    networks = [[m] if isinstance(m, (nn.Module, Mapping)) else list(m) for m in models]
-    if len(networks) < 2 or not all(networks):
-        raise MergeError(f"connectivity is of two models or more: got {len(networks)}")
-    if len({len(checkpoints) for checkpoints in networks}) > 1:
+    trainings = [[m] if isinstance(m, (nn.Module, Model, Mapping)) else list(m) for m in models]
+    if len(trainings) < 2 or not all(trainings):
+        raise MergeError(f"connectivity is of two models or more: got {len(trainings)}")
+    if len({len(checkpoints) for checkpoints in trainings}) > 1:
         raise MergeError("trainings of different lengths cannot be compared: give as many of each")
     require_repeatable(data, "data")
-    architecture = module_of(module, *(m for checkpoints in networks for m in checkpoints))
+    every = [model for checkpoints in trainings for model in checkpoints]
+    network = network_of(module, *every, data=data, example_inputs=example_inputs)
     if spec is None:
-        inputs = inputs_from(example_inputs, data)
-        allow = chosen.allow_value_dependent
-        spec = extract_spec(architecture, inputs, allow_value_dependent=allow)
+        inputs = network.inputs(example_inputs, data)
+        spec = spec_for(None, network.module, inputs, chosen.allow_value_dependent)
     calibrating = data if calibration is None else calibration
     require_repeatable(calibrating, "calibration", "for every pair")
+    scored, calibrating = network.batches(data) or (), network.batches(calibrating) or ()
     reset = calibrating if chosen.reset else None
-    loss, metric = measure_named(chosen.loss, "loss"), measure_named(chosen.metric, "metric")
+    loss, metric = network.measures(chosen.loss, chosen.metric)
+    states = iter(floats_of([state_of(model, network).tensors for model in every]))
     return connect(
-        Scoring(architecture, data, reset=reset, loss=loss, metric=metric),
+        Scoring(network.module, scored, reset=reset, loss=loss, metric=metric),
         spec,
-        [floats_of(checkpoints, networks[0][0]) for checkpoints in networks],
+        [list(islice(states, len(checkpoints))) for checkpoints in trainings],
         calibration=calibrating,
         matching=Matching(chosen.method, chosen.through, chosen.references, options, chosen.seed),
         alphas=chosen.alphas,

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from zooalign.api.arguments import (
     Inputs,
-    ModuleOrState,
+    ModelLike,
+    Network,
     floats_of,
-    inputs_from,
-    module_of,
+    network_of,
     state_of,
 )
 from zooalign.api.symmetries import spec_for
@@ -23,7 +23,7 @@ from zooalign.keywords import settings_and_options, settings_of
 from zooalign.matching import Match, match_many
 from zooalign.matching import match as match_states
 from zooalign.matching.many import require_way
-from zooalign.matching.measures import Measure, MetricLike, measure_named
+from zooalign.matching.measures import Measure, MetricLike
 from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.barrier import curve_between, warn_of_poor_ends
 from zooalign.merging.benefit import Benefit, benefit
@@ -35,6 +35,7 @@ from zooalign.merging.refit import Method, RefitResult, RefitSettings
 from zooalign.merging.statistics import has_running_statistics
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.text import html_table
+from zooalign.zoo.models import Model
 
 __all__ = ["Merged", "barrier", "merge"]
 
@@ -132,11 +133,11 @@ class _MergeSettings:
 
 @captured_once()
 def merge(
-    *models: ModuleOrState | Sequence[ModuleOrState],
+    *models: ModelLike | Sequence[ModelLike],
     data: Iterable[object] | None = None,
     example_inputs: Inputs | None = None,
     spec: PermutationSpec | None = None,
-    module: nn.Module | None = None,
+    module: ModelLike | None = None,
     **settings: Any,
 ) -> Merged:
     """Average two or more models, the units of each reordered to match those of the first.
@@ -144,8 +145,8 @@ def merge(
     Parameters
     ----------
     models:
-        Modules, or state dicts (then ``module`` gives the architecture): ``merge(a, b, c)`` or
-        ``merge([a, b, c])``. None is changed.
+        Modules, opened models, or state dicts (then ``module`` gives the architecture), as for
+        :func:`zooalign.align`: ``merge(a, b, c)`` or ``merge([a, b, c])``. None is changed.
     data:
         Batches to match activations on, to refit the weights on, and to reset normalisation
         statistics on. It is read several times: a list or a ``DataLoader``, not an iterator.
@@ -193,35 +194,33 @@ def merge(
     if data is not None:
         require_repeatable(data, "data")
     warn_of_rescaling(chosen.weights)
-    architecture = module_of(module, *given)
-    inputs = inputs_from(example_inputs, data)
-    spec = spec_for(spec, architecture, inputs, chosen.allow_value_dependent)
-    states = [state_of(model) for model in given]
-    matches = _matches(spec, states, chosen, {"data": data, "module": architecture, **options})
+    network = network_of(module, *given, data=data, example_inputs=example_inputs)
+    inputs, batches = network.inputs(example_inputs, data), network.batches(data)
+    spec = spec_for(spec, network.module, inputs, chosen.allow_value_dependent)
+    opened = [state_of(model, network) for model in given]
+    states = [state.tensors for state in opened]
+    matches = _matches(spec, states, chosen, {"data": batches, "module": network.module, **options})
     for match, state in zip(matches, states, strict=True):
         if match is not None:
-            prove(architecture, spec, match.permutation, state, inputs)
+            prove(network.module, spec, match.permutation, state, inputs)
     permutations = [match.permutation if match else spec.identity() for match in matches]
     merged = merge_states(
-        architecture,
+        network.module,
         spec,
         states,
         permutations,
         weights=chosen.weights,
-        data=data,
+        data=batches,
         correction=correction,
     )
     if merged.statistics == "stale":
         warnings.warn(STALE, ZooalignWarning, stacklevel=2)
-    state = dict(merged.state)
+    average = dict(merged.state)
     worth = None
     if chosen.evaluate is not None:
-        networks = floats_of([state, *states], state)
-        worth = benefit(
-            *(architecture, networks[0], networks[1:], chosen.evaluate), weights=merged.weights
-        )
+        worth = _worth(network, floats_of([average, *states]), merged.weights, chosen.evaluate)
     return Merged(
-        state,
+        average | opened[0].beside,
         merged.weights,
         tuple(permutations),
         spec,
@@ -232,12 +231,29 @@ def merge(
     )
 
 
-def _listed(models: tuple[ModuleOrState | Sequence[ModuleOrState], ...]) -> list[ModuleOrState]:
+def _listed(models: tuple[ModelLike | Sequence[ModelLike], ...]) -> list[ModelLike]:
     """The models, given one by one or as one list (a module may be a sequence too)."""
-    listed: list[ModuleOrState] = []
+    listed: list[ModelLike] = []
     for model in models:
-        listed += [model] if isinstance(model, (nn.Module, Mapping)) else list(model)
+        listed += [model] if isinstance(model, (nn.Module, Model, Mapping)) else list(model)
     return listed
+
+
+def _worth(
+    network: Network,
+    states: Sequence[Mapping[str, Tensor]],
+    weights: Sequence[float],
+    data: Iterable[object],
+) -> Benefit:
+    """The first state beside the others, by what the architecture's targets call for."""
+    loss, metric = network.measures("task", "task")
+    scored = network.batches(data) or ()
+    return benefit(
+        *(network.module, states[0], states[1:], scored),
+        weights=weights,
+        loss=loss,
+        metric=metric,
+    )
 
 
 def _matches(
@@ -250,7 +266,7 @@ def _matches(
     method = settings.method
     if settings.through == "reference" and method == "none":
         return [None] * len(states)
-    floats = floats_of(states, states[0])
+    floats = floats_of(states)
     if settings.through == "reference":
         first, *others = floats
         return [None, *(match_states(spec, first, f, method=method, **options) for f in others)]
@@ -269,13 +285,13 @@ class _BarrierSettings:
 
 
 def barrier(
-    a: ModuleOrState,
-    b: ModuleOrState,
+    a: ModelLike,
+    b: ModelLike,
     *,
     data: Iterable[object],
     test: Iterable[object] | None = None,
     calibration: Iterable[object] | None = None,
-    module: nn.Module | None = None,
+    module: ModelLike | None = None,
     progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> BarrierCurve:
@@ -286,7 +302,7 @@ def barrier(
     Parameters
     ----------
     a, b:
-        Modules, or state dicts (then ``module`` gives the architecture). Neither is changed.
+        Models as for :func:`zooalign.align`. Neither is changed.
     data, test:
         Pairs (inputs, targets) to score on. They are read at every alpha.
     calibration:
@@ -314,14 +330,16 @@ def barrier(
         If the models do not fit each other, or a score is not finite.
     """
     chosen = settings_of(_BarrierSettings, settings, "barrier")
-    architecture = module_of(module, a, b)
+    network = network_of(module, a, b, data=data)
     reset = None
-    if chosen.reset and has_running_statistics(architecture):
+    if chosen.reset and has_running_statistics(network.module):
         reset = data if calibration is None else calibration
-    loss = measure_named(chosen.loss, "loss")
-    metric = measure_named(chosen.metric, "metric")
-    scoring = Scoring(architecture, data, test, reset, loss, metric)
-    first, second = floats_of((a, b), a)
+    scored, tested, resetting = (network.batches(given) for given in (data, test, reset))
+    scoring = Scoring(
+        *(network.module, scored or (), tested, resetting),
+        *network.measures(chosen.loss, chosen.metric),
+    )
+    first, second = floats_of([state_of(model, network).tensors for model in (a, b)])
     curve = curve_between(scoring, first, second, alphas=chosen.alphas, progress=progress)
     warn_of_poor_ends(scoring, first, second, curve)
     return curve

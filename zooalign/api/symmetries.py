@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from zooalign.api.arguments import Inputs, as_inputs
+from zooalign.api.arguments import Inputs, ModelLike, network_of
 from zooalign.symmetry import PermutationSpec, Verification, derive_spec
 from zooalign.symmetry import extract_spec as extract
 from zooalign.symmetry import verify as verify_spec
@@ -16,7 +16,7 @@ __all__ = ["explain", "extract_spec", "spec_for", "verify"]
 
 
 def extract_spec(
-    model: nn.Module,
+    model: ModelLike,
     example_inputs: Inputs,
     *,
     architecture: str = "",
@@ -29,10 +29,11 @@ def extract_spec(
     ----------
     model:
         Any module that ``torch.export`` can trace; on the meta device too. It is traced in eval
-        mode and left as it was. No weight is read.
+        mode and left as it was, without wrappers around it. No weight is read.
     example_inputs:
-        A tensor, or a sequence of positional inputs. Only shapes and dtypes matter. Along axes of
-        one position the module is traced with several too, where it takes them.
+        A tensor, a sequence of positional inputs, or a mapping of keyword inputs. Only shapes and
+        dtypes matter. Along axes of one position the module is traced with several too, where it
+        takes them.
     architecture:
         A name for people.
     allow_value_dependent:
@@ -53,9 +54,10 @@ def extract_spec(
     TraceError
         If the module cannot be traced, or values of its inputs decide.
     """
+    network = network_of(model, example_inputs=example_inputs)
     return extract(
-        model,
-        as_inputs(example_inputs),
+        network.module,
+        network.inputs(example_inputs, None),
         architecture=architecture,
         allow_value_dependent=allow_value_dependent,
         prove=prove,
@@ -63,7 +65,7 @@ def extract_spec(
 
 
 def verify(
-    model: nn.Module, spec: PermutationSpec, example_inputs: Inputs, **options: Any
+    model: ModelLike, spec: PermutationSpec, example_inputs: Inputs, **options: Any
 ) -> Verification:
     """Prove operator by operator that the spec's permutations leave the function as it is.
 
@@ -81,11 +83,12 @@ def verify(
     SpecError
         If the spec is for another architecture.
     """
-    return verify_spec(model, spec, as_inputs(example_inputs), **options)
+    network = network_of(model, example_inputs=example_inputs)
+    return verify_spec(network.module, spec, network.inputs(example_inputs, None), **options)
 
 
 def explain(
-    model: nn.Module,
+    model: ModelLike,
     example_inputs: Inputs,
     parameter: str,
     axis: int | None = None,
@@ -115,8 +118,9 @@ def explain(
     SpecError
         If there is no such parameter or axis.
     """
-    inputs = as_inputs(example_inputs)
-    derived = derive_spec(model, inputs, allow_value_dependent=allow_value_dependent)
+    network = network_of(model, example_inputs=example_inputs)
+    inputs = network.inputs(example_inputs, None)
+    derived = derive_spec(network.module, inputs, allow_value_dependent=allow_value_dependent)
     return explain_axis(derived, parameter, axis)
 
 
@@ -128,7 +132,7 @@ def spec_for(
 ) -> PermutationSpec:
     """The spec given, if it holds for the inputs, or the module's own where none is given."""
     if spec is None:
-        return extract_spec(module, example_inputs, allow_value_dependent=allow_value_dependent)
+        return extract(module, example_inputs, allow_value_dependent=allow_value_dependent)
     if spec.contract is not None:
         spec.contract.check(example_inputs)
     return spec

@@ -26,10 +26,10 @@ from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo import hub
 from zooalign.zoo.building import state_dict_for
-from zooalign.zoo.checkpoint import Checkpoint, open_checkpoint, open_pickle
+from zooalign.zoo.checkpoint import Checkpoint
 from zooalign.zoo.converted_checkpoint import as_architecture
 from zooalign.zoo.layout import CONFIG_NAME
-from zooalign.zoo.models import Model, open_model
+from zooalign.zoo.models import Model, open_model, open_weights
 from zooalign.zoo.references import PICKLE_SUFFIXES
 from zooalign.zoo.suggestions import no_such, parse
 
@@ -210,9 +210,8 @@ class OpenedRelease:
     def checkpoint(self) -> Checkpoint:
         """The weights with their values; a repo's are downloaded now."""
         path = [self.contents.path(name) for name in self.weight_files][-1]
-        pickled = path.name.lower().endswith(PICKLE_SUFFIXES)
-        opened = open_pickle(path) if pickled else open_checkpoint(path)
-        return as_architecture(self.model.adapter, self.model.architecture, opened)
+        adapter = self.model.adapter
+        return as_architecture(adapter, self.model.architecture, open_weights(path, adapter))
 
     @property
     def weights_directory(self) -> Path:

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 else:
     building = lazy_module("zooalign.zoo.building")
 
-__all__ = ["Architecture", "BaseAdapter", "Catalogue", "LibraryAdapter", "OwnData", "Reduction"]
+__all__ = [
+    "Architecture",
+    "BaseAdapter",
+    "Catalogue",
+    "LibraryAdapter",
+    "ModulesInMemory",
+    "OwnData",
+    "Reduction",
+]
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,27 @@ class OwnData(Protocol):
         self, architecture: Architecture
     ) -> tuple[Callable[[Any, Any], Tensor], Callable[[Any, Any], Tensor]] | None:
         """Loss and metric for the model's outputs and that data's targets; None for the usual."""
+        ...
+
+
+@runtime_checkable
+class ModulesInMemory(Protocol):
+    """An optional part of an adapter: its library's models as a training script has them."""
+
+    def architecture_of(self, module: nn.Module) -> Architecture | None:
+        """The architecture of a module in memory; None if it is not one of the library's own."""
+        ...
+
+    def as_batch(
+        self, architecture: Architecture, batch: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Any]:
+        """Positional inputs and targets of a batch as a collator makes it.
+
+        Raises
+        ------
+        DataError
+            If it lacks an input of the model.
+        """
         ...
 
 

@@ -4,7 +4,7 @@ import errno
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,12 +16,13 @@ from torch import Tensor
 
 from zooalign.errors import CheckpointError, ZooalignWarning
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo
-from zooalign.text import first_line
+from zooalign.text import first_line, some_of
 from zooalign.zoo.headers import Header, read_header
 from zooalign.zoo.json_files import converted, read_object
 from zooalign.zoo.layout import WEIGHTS_NAME
 
 __all__ = [
+    "STATES",
     "Checkpoint",
     "find_nonfinite",
     "is_finite",
@@ -30,13 +31,12 @@ __all__ = [
 ]
 
 # Names under which training runs save the weights, in the order they are looked for.
-STATES = ("state_dict", "model", "model_state_dict")
+STATES = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema", "ema")
 _AVERAGED = ("state_dict_ema", "model_ema", "ema")
-_COUNT = "n_averaged"
-_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_checkpoint_wrapped_module)\.")
 # How torch says which class it refused.
 _REFUSED = re.compile(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)")
 _MAX_INDEX = 100_000_000
+_SHOWN = 5
 
 
 class _Index(msgspec.Struct):
@@ -67,6 +67,16 @@ class Checkpoint(LazyTensors):
         self.metadata = dict(metadata)
         self.unused = dict(unused or {})
 
+    def renamed(self, names: Mapping[str, str]) -> "Checkpoint":
+        """The same tensors under other names, which ``names`` gives with the present ones."""
+        return Checkpoint(
+            {name: self.info(old) for name, old in names.items()},
+            lambda name: self[names[name]],
+            files=self.files,
+            layout={name: self.layout[old] for name, old in names.items()},
+            metadata=self.metadata,
+        )
+
 
 def open_checkpoint(path: Path | str) -> Checkpoint:
     """Open a ``.safetensors`` file, or a ``.safetensors.index.json`` with its shards.
@@ -91,28 +101,32 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
     )
 
 
-def open_pickle(path: Path | str) -> Checkpoint:
+def open_pickle(
+    path: Path | str, state: str | None = None, states: Sequence[str] = STATES
+) -> Checkpoint:
     """Open a file of :data:`~zooalign.zoo.references.PICKLE_SUFFIXES`, restricted to tensors.
 
-    The first dict under a name of :data:`STATES` is taken in place of the whole. What torch's
-    wrappers put into names is dropped: ``module.`` before every one (and then ``n_averaged``
-    beside them), ``_orig_mod.`` and ``_checkpoint_wrapped_module.`` anywhere.
+    Parameters
+    ----------
+    state:
+        The name of the state dict among those in the file; ``ema`` is any average of weights.
+    states:
+        Names of which the first dict is taken without it, in place of the whole file.
 
     Warns
     -----
     ZooalignWarning
-        The file has other states (``state_dict_ema``) than the one that is taken.
+        The file has other states (``state_dict_ema``) than the one that is taken by itself.
 
     Raises
     ------
     CheckpointError
-        The file cannot be read so, or holds something else than tensors.
+        The file cannot be read so, holds something else than tensors, or has no such state.
     """
     path = Path(path)
-    content = _state_in(_unpickled(path), path)
+    content = _state_in(_unpickled(path), path, state, states)
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path}: holds {type(content).__name__}, not a state dict")
-    content = _unwrapped(content)
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CheckpointError(f"{path}: {key}: {type(value).__name__} is not a named tensor")
@@ -142,35 +156,47 @@ def _unpickled(path: Path) -> Any:
         ) from error
 
 
-def _state_in(content: Any, path: Path) -> Any:
+def _state_in(content: Any, path: Path, state: str | None, states: Sequence[str]) -> Any:
     """The state dict among what a training run saves, which is named where there are several."""
-    if not isinstance(content, Mapping):
-        return content
-    states = [name for name in STATES if isinstance(content.get(name), Mapping)]
-    averaged = [name for name in _AVERAGED if isinstance(content.get(name), Mapping)]
-    if not states:
-        return content
-    if averaged:
+    dicts = _state_dicts(content)
+    if state is not None:
+        names = [name for name in (_AVERAGED if state == "ema" else (state,)) if name in dicts]
+        if not names:
+            raise CheckpointError(
+                f"{path}: has no state '{state}' (?state={state}); it has "
+                f"{some_of(list(dicts), _SHOWN) if dicts else 'one state dict without a name'}"
+            )
+        return content[names[0]]
+    names = [name for name in dict.fromkeys(states) if name in dicts]
+    if not names and len(dicts) == 1:
+        names = list(dicts)
+    if not names and dicts:
+        raise CheckpointError(
+            f"{path}: which of its states is meant is not clear: {some_of(list(dicts), _SHOWN)}; "
+            f"name one behind the file (?state={next(iter(dicts))})"
+        )
+    if len(names) > 1:
         warnings.warn(
-            f"{path}: holds several states: '{states[0]}' is read, and '{averaged[0]}' is not; "
-            "save the one that is meant in a file of its own",
+            f"{path}: holds several states: '{names[0]}' is read, and "
+            f"{some_of([repr(name) for name in names[1:]], _SHOWN)} is not; name another behind "
+            f"the file (?state={names[1]})",
             ZooalignWarning,
             stacklevel=3,
         )
-    return content[states[0]]
+    return content[names[0]] if names else content
 
 
-def _unwrapped(content: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Names without what torch's wrappers of modules put into them."""
-    plain = {
-        _WRAPPERS.sub("", key) if isinstance(key, str) else key: content[key] for key in content
+def _state_dicts(content: Any) -> dict[str, Mapping[Any, Any]]:
+    """The parts of a file that hold tensors by name, an optimizer's not among them."""
+    if not isinstance(content, Mapping):
+        return {}
+    return {
+        name: part
+        for name, part in content.items()
+        if isinstance(name, str)
+        and isinstance(part, Mapping)
+        and any(isinstance(key, str) and isinstance(part[key], Tensor) for key in part)
     }
-    if len(plain) < len(content):  # names that differ by a wrapper alone
-        return dict(content)
-    wrapped = {key: value for key, value in plain.items() if key != _COUNT}
-    if wrapped and all(isinstance(key, str) and key.startswith("module.") for key in wrapped):
-        return _unwrapped({key.removeprefix("module."): value for key, value in wrapped.items()})
-    return plain
 
 
 def find_nonfinite(tensors: Mapping[str, Tensor], limit: int = 10) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zooalign.errors import CheckpointError, ZooalignWarning
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo, info_of, same_bytes
+from zooalign.graph.wrappers import may_be_wrapped, without_wrappers
 from zooalign.text import some_of
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.checkpoint import Checkpoint
@@ -162,7 +163,9 @@ def _moved(move: Callable[[Named], Named], tensors: Named, name: str) -> Named:
 def as_architecture(
     adapter: LibraryAdapter, architecture: Architecture, checkpoint: Checkpoint
 ) -> Checkpoint:
-    """``checkpoint`` under the architecture's names, where its library converts what it loads.
+    """``checkpoint`` under the architecture's names.
+
+    Those that wrappers of modules put in front are dropped; a library may convert what it loads.
 
     Raises
     ------
@@ -174,6 +177,10 @@ def as_architecture(
     ZooalignWarning
         The file has tensors that the architecture has no use for.
     """
+    if may_be_wrapped(checkpoint):
+        expected = adapter.build(architecture).state_dict()
+        names = without_wrappers({name: name for name in checkpoint}, expected)
+        checkpoint = checkpoint if names is None else checkpoint.renamed(names)
     if not isinstance(adapter, StoredNames):
         return checkpoint
     infos = {name: checkpoint.info(name) for name in checkpoint}

@@ -14,7 +14,7 @@ from zooalign.errors import CheckpointError, HubError, ModelReferenceError
 from zooalign.zoo import hub
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.building import state_dict_for
-from zooalign.zoo.checkpoint import Checkpoint, open_checkpoint, open_pickle
+from zooalign.zoo.checkpoint import STATES, Checkpoint, open_checkpoint, open_pickle
 from zooalign.zoo.converted_checkpoint import as_architecture
 from zooalign.zoo.layout import (
     CONFIG_NAME,
@@ -202,9 +202,29 @@ def open_model(
     else:
         directory, weights = _local_file(parsed, model, allow_pickle)
     adapter, architecture = _architecture(model, directory, str(parsed), repo, resolve)
-    opener = open_pickle if weights.name.lower().endswith(PICKLE_SUFFIXES) else open_checkpoint
-    checkpoint = as_architecture(adapter, architecture, opener(weights))
+    stored = open_weights(weights, adapter, parsed.kwargs.get("state"))
+    checkpoint = as_architecture(adapter, architecture, stored)
     return Model(str(parsed), architecture, adapter, checkpoint, directory, repo)
+
+
+def open_weights(path: Path, adapter: LibraryAdapter, state: str | None = None) -> Checkpoint:
+    """The tensors in a file of weights, in an index's shards, or in a state dict of a pickle.
+
+    Without ``state``, the one that the library itself loads is taken (``states`` of its adapter).
+
+    Raises
+    ------
+    CheckpointError
+        As :func:`~zooalign.zoo.checkpoint.open_checkpoint` and
+        :func:`~zooalign.zoo.checkpoint.open_pickle`; a state of a file that has no several.
+    """
+    if path.name.lower().endswith(PICKLE_SUFFIXES):
+        return open_pickle(path, state, (*getattr(adapter, "states", ()), *STATES))
+    if state is not None:
+        raise CheckpointError(
+            f"{path}: holds one state dict, and ?state={state} names one of several in a pickle"
+        )
+    return open_checkpoint(path)
 
 
 def open_architecture(

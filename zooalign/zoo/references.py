@@ -181,7 +181,7 @@ class Reference:
 
     ``target`` is the repo id (``hub``), the path (``directory``, ``file``), the architecture's
     name or ``package.module:callable`` (``registry``). ``library`` is set for ``registry`` only,
-    ``revision`` for ``hub`` only.
+    ``revision`` for ``hub`` only. The one option of a directory or a file is ``state``.
     """
 
     kind: Literal["hub", "directory", "file", "registry"]
@@ -238,10 +238,8 @@ def parse_reference(text: str) -> Reference:
                 f"{text!r}: write {better!r} instead of the prefix {library}:"
             )
         return _registry(library, rest, text)
-    if Path(text).is_dir():
-        return Reference("directory", f"./{text}")
-    if _is_file_name(text):
-        return Reference("file", f"./{text}")
+    if Path(text).is_dir() or _is_file_name(text.partition("?")[0]):
+        return _path(f"./{text}")
     return _hub(text, text)
 
 
@@ -255,9 +253,17 @@ def _path(text: str) -> Reference:
             f"{text!r}: '~' is the shell's to expand; write the full path, or ./~name for a "
             "directory of that name"
         )
-    return Reference(
-        "file" if _is_file_name(text) and not Path(text).is_dir() else "directory", text
-    )
+    path, _, query = text.partition("?")
+    if Path(text).exists() or not (_is_file_name(path) or query.startswith("state=")):
+        path, query = text, ""  # a name with a question mark
+    options = parse_query(query, of=text, error=ModelReferenceError) if query else ()
+    if [name for name, _ in options] not in ([], ["state"]):
+        raise ModelReferenceError(
+            f"{text!r}: a file of weights has one option, the state dict in it: ?state=ema; to "
+            "name an architecture write timm:NAME?num_classes=10"
+        )
+    is_file = _is_file_name(path) and not Path(path).is_dir()
+    return Reference("file" if is_file else "directory", path, options=options)
 
 
 def _hub(text: str, whole: str) -> Reference:

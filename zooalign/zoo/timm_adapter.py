@@ -73,6 +73,8 @@ class TimmAdapter(BaseAdapter):
     """
 
     name = "timm"
+    # As timm.models.load_state_dict, which takes averaged weights where there are some.
+    states = ("state_dict_ema", "model_ema")
 
     def from_reference(self, reference: Reference) -> Architecture:
         options = reference.kwargs

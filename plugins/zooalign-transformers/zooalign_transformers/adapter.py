@@ -126,6 +126,22 @@ class TransformersAdapter(BaseAdapter):
 
         return scoring(architecture)
 
+    def architecture_of(self, module: nn.Module) -> Architecture | None:
+        """The architecture of one of transformers' own models in memory."""
+        if not type(module).__module__.startswith("transformers."):
+            return None
+        from zooalign_transformers.trainer_inputs import known_architecture
+
+        return known_architecture(module)
+
+    def as_batch(
+        self, architecture: Architecture, batch: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Any]:
+        """Inputs by position and targets of what a collator makes."""
+        from zooalign_transformers.trainer_inputs import as_batch
+
+        return as_batch(architecture, batch)
+
     def preprocess(self, architecture: Architecture) -> Preprocess:
         """For arrays: those of floats and of tokens are taken as they are, pixels are refused."""
         from zooalign.plugins import Preprocess

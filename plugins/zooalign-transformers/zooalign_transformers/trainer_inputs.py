@@ -8,14 +8,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zooalign.plugins import Architecture, DataError, MergeError, ZooalignWarning, open_model
+from zooalign.plugins import (
+    Architecture,
+    DataError,
+    MergeError,
+    ModelReferenceError,
+    ZooalignWarning,
+    build_on_meta,
+    open_model,
+)
 
-from zooalign_transformers.building import inputs_for
+from zooalign_transformers.building import inputs_for, transformers_model
 from zooalign_transformers.data import open_own_data
 from zooalign_transformers.model_classes import class_named
 from zooalign_transformers.scoring import IGNORED, kind_of
 
-__all__ = ["architecture_of", "positional_batches", "tensors_of"]
+__all__ = ["architecture_of", "as_batch", "known_architecture", "positional_batches", "tensors_of"]
 
 
 def architecture_of(model: nn.Module) -> Architecture:
@@ -32,6 +40,23 @@ def architecture_of(model: nn.Module) -> Architecture:
     for key in ("architectures", "auto_map", "transformers_version"):
         fields.pop(key, None)
     return Architecture("transformers", config.model_type, {"class": name, "config": fields})
+
+
+def known_architecture(model: nn.Module) -> Architecture | None:
+    """:func:`architecture_of`; None for a model whose tensors are not those of its configuration.
+
+    Layers that were exchanged or adapters that were added make it another.
+    """
+    if getattr(model, "config", None) is None:
+        return None
+    try:
+        architecture = architecture_of(model)
+    except ModelReferenceError:
+        return None
+    built = build_on_meta(lambda: transformers_model(architecture)).state_dict()
+    given = model.state_dict()
+    same = built.keys() == given.keys() and all(built[n].shape == given[n].shape for n in built)
+    return architecture if same else None
 
 
 def tensors_of(
@@ -81,16 +106,21 @@ def positional_batches(
         if opened is None:
             raise DataError(f"{data!r}: give a text file, a folder of images or sound, or batches")
         return list(opened)
-    names = tuple(inputs_for(architecture, 2)[0])
-    batches = [_positional(batch, names, architecture) for batch in data]
+    batches = [as_batch(architecture, b) if isinstance(b, Mapping) else b for b in data]
     if not batches:
         raise DataError("there is no batch in the data to align on")
     return batches
 
 
-def _positional(batch: Any, names: tuple[str, ...], architecture: Architecture) -> Any:
-    if not isinstance(batch, Mapping):
-        return batch
+def as_batch(architecture: Architecture, batch: Mapping[str, Any]) -> tuple[tuple[Any, ...], Any]:
+    """Positional inputs and targets of a batch as a collator makes it.
+
+    Raises
+    ------
+    DataError
+        If it lacks an input of the model.
+    """
+    names = tuple(inputs_for(architecture, 2)[0])
     given = dict(batch)
     labels = given.pop("labels", None)
     if "attention_mask" in names and "attention_mask" not in given and "input_ids" in given:

@@ -75,6 +75,7 @@ def dtypes(release: OpenedRelease, forbid: tuple[str, ...] = ()) -> Iterator[Pro
     "tensors that nothing reads do not lie beside units that were moved",
     *("spec", "provenance", "weights"),
     fix="name the class that has them in config.json and align again, or leave them out",
+    severity="warning",
 )
 def unused(release: OpenedRelease) -> Iterator[Problem]:
     """An aligned checkpoint has tensors that its class does not use (a pooler, another head), with
@@ -85,12 +86,8 @@ def unused(release: OpenedRelease) -> Iterator[Problem]:
         return
     permutation = release.permutation(release.provenance.alignments[0].permutation)
     for name in as_long_as_moving(release.spec, permutation, shapes):
-        yield Problem(
-            name,
-            "is not used and was not moved, as units may be that it reads",
-            severity="warning",
-            parameter=name,
-        )
+        message = "is not used and was not moved, as units may be that it reads"
+        yield Problem(name, message, parameter=name)
 
 
 def _tensors(release: OpenedRelease) -> Iterator[tuple[str, Tensor]]:
