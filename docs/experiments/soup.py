@@ -135,12 +135,14 @@ def main() -> None:
         "the reference once, each time with other rows in the steps after.",
         "The recipe, in Python:",
         "```python\n"
-        'merged = zooalign.merge(first, second, third, data=batches, method="activation")\n'
+        "merged = zooalign.merge(\n"
+        '    first, second, third, data=batches, method="activation", refit="none"\n'
+        ")\n"
         "model.load_state_dict(merged.state_dict)\n"
         "```",
         "and for directories or hub repos:",
         "```sh\n"
-        "zooalign merge FIRST SECOND THIRD --method activation \\\n"
+        "zooalign merge FIRST SECOND THIRD --method activation --refit none \\\n"
         "  --data 'tinyshakespeare.txt?length=64&slice=0:256' --output soup\n"
         "```",
         table(

@@ -43,13 +43,15 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Batch]:
     Raises
     ------
     DataError
-        For an element of another form, if there is none at all, or if it is a tensor, an array, a
-        module or a dataset of single examples.
+        For an element of another form or with NaN in its inputs, if there is none at all, or if it
+        is a tensor, an array, a module or a dataset of single examples.
     """
     _require_batches(batches)
     index = -1
     for index, batch in enumerate(batches):
-        yield _parse(batch, index)
+        parsed = _parse(batch, index)
+        _refuse_nan(parsed, index)
+        yield parsed
     if index < 0:
         raise DataError(
             "the data holds no batch. Check the path or loader (and that an iterator was not "
@@ -111,6 +113,18 @@ def _parse(batch: Any, index: int) -> Batch:
         f"batch {index} is a {form}; a batch is a pair (inputs, targets), a tensor of inputs, "
         "or a mapping of keyword inputs."
     )
+
+
+def _refuse_nan(batch: Batch, index: int) -> None:
+    named = [*((f"input {n}", x) for n, x in enumerate(batch.args)), *batch.kwargs.items()]
+    for name, value in named:
+        # Infinities are meant where they mask.
+        if isinstance(value, Tensor) and value.is_floating_point() and value.isnan().any():
+            rows = value.isnan().reshape(len(value), -1).any(1) if value.ndim else [True]
+            raise DataError(
+                f"batch {index} holds NaN in {name} ({int(sum(rows))} of {len(rows)} rows): leave "
+                "such rows out"
+            )
 
 
 def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from zooalign.errors import MergeError
 from zooalign.symmetry.groups import Group
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
@@ -23,7 +24,17 @@ def linear(similarity: np.ndarray) -> np.ndarray:
 
     Ties within rounding are resolved towards the identity. Uses the shortest augmenting path
     algorithm of Crouse (2016) through :func:`scipy.optimize.linear_sum_assignment`.
+
+    Raises
+    ------
+    MergeError
+        A similarity is NaN or infinite.
     """
+    if not np.isfinite(similarity).all():
+        raise MergeError(
+            "similarities of units are not finite: a network gives NaN or infinity on the data, or "
+            "values too large to compare"
+        )
     scale = max(similarity.max(initial=0.0), -similarity.min(initial=0.0)) or 1.0
     cost = np.negative(similarity, dtype=np.float64)  # maximize=True would copy it once more
     cost.flat[:: len(cost) + 1] -= scale * _STAY

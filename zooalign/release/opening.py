@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, MergeError, ModelReferenceError, ZooalignWarning
+from zooalign.graph.devices import require_device
 from zooalign.graph.lazy_state import LazyTensors
 from zooalign.release.settings import OpenSettings
 from zooalign.symmetry import Derived, PermutationSpec, derive_spec
@@ -124,9 +125,10 @@ def open_family(references: Sequence[str], settings: OpenSettings | None = None)
         If one cannot be opened or has no weights; and, when a tensor is first read, if it is
         not finite.
     MergeError
-        If they are not of one architecture.
+        If they are not of one architecture, or there is no such device as the settings name.
     """
     settings = settings or OpenSettings()
+    require_device(getattr(settings, "device", "cpu"))
     opened = [_with_weights(ref, settings.model, settings.allow_pickle) for ref in references]
     first = opened[0]
     module = first.build()

@@ -17,6 +17,7 @@ from zooalign.errors import (
     ZooalignError,
     is_out_of_memory,
 )
+from zooalign.graph.devices import require_device
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo, same_bytes
 from zooalign.text import some_of
 
@@ -187,7 +188,10 @@ def assign_state_dict(
     ------
     CheckpointError
         A key is missing or unexpected, or a shape differs.
+    MergeError
+        There is no such device.
     """
+    require_device(str(device))
     ties = tied_names(module)
     try:
         module.load_state_dict(dict(state_dict), assign=True, strict=True)
