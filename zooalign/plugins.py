@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ZooalignWarning,
     )
     from zooalign.gate.findings import Check, Finding, Problem, check
+    from zooalign.graph.axis_names import AxisNames
     from zooalign.graph.lazy_state import TensorInfo
     from zooalign.graph.operator import Operator, Result, Tensor
     from zooalign.graph.registry import rule
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         Catalogue,
         LibraryAdapter,
         ModulesInMemory,
+        NamedAxes,
         OwnData,
         Reduction,
     )
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CARD",
     "Architecture",
+    "AxisNames",
     "Barrier",
     "BaseAdapter",
     "Batches",
@@ -74,6 +77,7 @@ __all__ = [
     "Model",
     "ModelReferenceError",
     "ModulesInMemory",
+    "NamedAxes",
     "OpenedRelease",
     "Operator",
     "OwnData",
@@ -130,6 +134,7 @@ _MODULES = {
     "Finding": "zooalign.gate.findings",
     "Problem": "zooalign.gate.findings",
     "check": "zooalign.gate.findings",
+    "AxisNames": "zooalign.graph.axis_names",
     "TensorInfo": "zooalign.graph.lazy_state",
     "Operator": "zooalign.graph.operator",
     "Result": "zooalign.graph.operator",
@@ -160,6 +165,7 @@ _MODULES = {
     "Catalogue": "zooalign.zoo.adapters",
     "LibraryAdapter": "zooalign.zoo.adapters",
     "ModulesInMemory": "zooalign.zoo.adapters",
+    "NamedAxes": "zooalign.zoo.adapters",
     "OwnData": "zooalign.zoo.adapters",
     "Reduction": "zooalign.zoo.adapters",
     "build_initialised": "zooalign.zoo.building",

@@ -23,10 +23,7 @@ def merged(
         modules.append(nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)).eval())
     spec = zooalign.extract_spec(modules[0], DATA[0][:2])
     states = [{n: t.to(dtype) for n, t in m.state_dict().items()} for m in modules]
-    identities = [spec.identity()] * 2
-    return merge_states(
-        modules[0], spec, states, identities, data=DATA, correction=correction, **how
-    )
+    return merge_states(modules[0], spec, states, data=DATA, correction=correction, **how)
 
 
 def test_auto_gives_way_to_repair_and_to_other_combinations() -> None:

@@ -33,7 +33,7 @@ from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, StatisticsOutcome, merge_states, prove
 from zooalign.merging.refit import Method, RefitResult, RefitSettings
 from zooalign.merging.statistics import has_running_statistics
-from zooalign.symmetry import Permutation, PermutationSpec
+from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.text import html_table
 from zooalign.zoo.models import Model
 
@@ -207,8 +207,7 @@ def merge(
     merged = merge_states(
         network.module,
         spec,
-        states,
-        permutations,
+        [Permuted(spec, p, state) for p, state in zip(permutations, states, strict=True)],
         weights=chosen.weights,
         data=batches,
         correction=correction,

@@ -106,15 +106,14 @@ class MergedState:
 def merge_states(
     module: nn.Module,
     spec: PermutationSpec,
-    states: Sequence[State],
-    permutations: Sequence[Permutation],
+    parents: Sequence[State],
     *,
     weights: Sequence[float] | Combination | None = None,
     data: Iterable[object] | None = None,
     correction: Correction = Correction(),
     progress: Progress = silent,
 ) -> MergedState:
-    """Average state dicts, each under its permutation, and correct what averaging breaks.
+    """Average aligned state dicts, and correct what averaging breaks.
 
     ``weights`` may also be another way to combine them. Calibration ``data`` is read several times;
     without it nothing is corrected.
@@ -126,7 +125,6 @@ def merge_states(
     DataError, MergeError
         As for :func:`~zooalign.merging.interpolate.average` and what corrects.
     """
-    parents = [Permuted(spec, p, state) for p, state in zip(permutations, states, strict=True)]
     average = combined(parents, weights)
     running = has_running_statistics(module)
     if isinstance(weights, Combination):

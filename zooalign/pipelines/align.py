@@ -8,17 +8,20 @@ from typing import Any
 from zooalign.graph.capture import captured_once
 from zooalign.pipelines.assemble import Release, WrittenReport, require_output, write_release
 from zooalign.pipelines.barrier import measure_aligned
-from zooalign.pipelines.matching import align_members, open_inputs, require_data
+from zooalign.pipelines.matching import align_members, of_spec, open_inputs, require_data
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.curves import barrier_summary
 from zooalign.release.provenance import BarrierSummary, Provenance, noted_warnings
 from zooalign.release.results import merged_fields
-from zooalign.release.settings import AlignSettings
+from zooalign.release.settings import AlignSettings, Naming
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
 
 __all__ = ["AlignReport", "AlignResult", "align_models"]
+
+# The source is matched by the labels and tokens that both have, and keeps its own.
+_OWN_NAMES = Naming(tokens="first", head="first")
 
 
 @dataclass(frozen=True)
@@ -87,17 +90,20 @@ def align_models(
     require_output(output, overwrite=settings.overwrite)
     with noted_warnings() as notes:
         progress("open", 0, 1)
-        inputs = open_inputs([target, source], settings)
+        inputs = open_inputs([target, source], settings, _OWN_NAMES)
         family = inputs.family
         (aligned,) = align_members(family, settings, inputs.calibration, progress)
         curves = measure_aligned(inputs, [aligned], settings, progress)
         name = layout.permutation_name(None)
+        member, (_, spec) = family.members[1], family.stored_forms[1]
+        permutation = of_spec(spec, aligned.permutation)
+        shape = {"spec_hash": spec.hash, "log10_order": spec.log10_order}
         provenance = Provenance(
             operation="align",
-            **inputs.record(settings),
+            **(inputs.record(settings) | shape),
             sources=tuple(
-                source_of(member.model, role)
-                for member, role in zip(family.members, ("target", "source"), strict=True)
+                source_of(each.stored, role)
+                for each, role in zip(family.members, ("target", "source"), strict=True)
             ),
             alignments=(aligned.record(name),),
             weights=None,
@@ -111,13 +117,13 @@ def align_models(
             command=command,
         )
         release = Release(
-            like=family.members[1],
-            spec=family.spec,
-            permutations={name: aligned.permutation},
+            like=member,
+            spec=spec,
+            permutations={name: permutation},
             provenance=provenance,
             curves=curves,
         )
-        tensors = Permuted(family.spec, aligned.permutation, family.members[1].checkpoint)
+        tensors = Permuted(spec, permutation, member.checkpoint)
         if not settings.dry_run:
             write_release(output, release, tensors, overwrite=settings.overwrite, progress=progress)
     seconds = time.perf_counter() - start

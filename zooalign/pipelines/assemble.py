@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from zooalign.graph.lazy_state import LazyState, LazyTensors
+from zooalign.graph.lazy_state import LazyState, LazyTensors, info_of
 from zooalign.progress import Progress, stage
 from zooalign.release import layout
 from zooalign.release.card import make_card
@@ -28,7 +28,8 @@ __all__ = ["Release", "WrittenReport", "counted", "require_output", "write_relea
 class Release:
     """Everything of a released directory but the weights.
 
-    ``like`` is the member whose files, key names, dtypes and configuration the output keeps.
+    ``like`` is the member whose files, key names and dtypes the output keeps; ``config_files`` are
+    to stand in place of its own, where it is of another configuration.
     """
 
     like: FamilyMember
@@ -36,6 +37,7 @@ class Release:
     permutations: Mapping[str, Permutation]
     provenance: Provenance
     curves: Sequence[MeasuredCurve]
+    config_files: Mapping[str, bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def write_release(
         If the directory cannot be written; nothing is left behind.
     """
     checkpoint = release.like.checkpoint
-    config = release.like.model.config_files()
+    config = release.config_files
+    if config is None:
+        config = release.like.stored.config_files()
     extra = {
         layout.SPEC: to_json(release.spec).encode(),
         layout.PROVENANCE: layout.json_bytes(release.provenance),
@@ -107,14 +111,14 @@ def write_release(
 def counted(
     tensors: Mapping[str, Tensor], like: LazyState, progress: Callable[[int, int], None]
 ) -> LazyTensors:
-    """``tensors``, named and typed as in ``like``, that report each read as progress."""
+    """``tensors`` of the names in ``like``, in its order, that report each read as progress."""
     reads = count(1)
 
     def read(name: str) -> Tensor:
         progress(next(reads), len(like))
         return tensors[name]
 
-    return LazyTensors({name: like.info(name) for name in like}, read)
+    return LazyTensors({name: info_of(tensors, name) for name in like}, read)
 
 
 def require_output(output: str, *, overwrite: bool) -> None:

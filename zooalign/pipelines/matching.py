@@ -20,13 +20,13 @@ from zooalign.progress import Progress
 from zooalign.release.calibration import describe_data, open_for, scoring
 from zooalign.release.opening import Family, open_family
 from zooalign.release.provenance import AlignmentRecord
-from zooalign.release.settings import AlignSettings
+from zooalign.release.settings import AlignSettings, Naming
 from zooalign.release.versions import versions
-from zooalign.symmetry import Permutation
+from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.same_function import Comparison
 from zooalign.zoo.data import Batches, share_rows
 
-__all__ = ["Aligned", "OpenedInputs", "align_members", "open_inputs", "require_data"]
+__all__ = ["Aligned", "OpenedInputs", "align_members", "of_spec", "open_inputs", "require_data"]
 
 SAME_DATA = (
     "--evaluate has rows that units are matched on (--data), so what it measures is optimistic; "
@@ -119,8 +119,8 @@ class OpenedInputs:
         }
 
 
-def open_inputs(references: Sequence[str], settings: AlignSettings) -> OpenedInputs:
-    """Open the models of ``references`` and the data of ``settings``.
+def open_inputs(references: Sequence[str], settings: AlignSettings, naming: Naming) -> OpenedInputs:
+    """Open the models of ``references``, named as ``naming`` says, and the data of ``settings``.
 
     Warns
     -----
@@ -129,7 +129,7 @@ def open_inputs(references: Sequence[str], settings: AlignSettings) -> OpenedInp
     """
     if settings.evaluate and settings.data and share_rows(settings.evaluate, settings.data):
         warnings.warn(SAME_DATA, ZooalignWarning, stacklevel=3)
-    family = open_family(references, settings)
+    family = open_family(references, settings, naming)
     calibration, scored = (
         None if text is None else open_for(family.first, text, settings.loading)
         for text in (settings.data, settings.evaluate)
@@ -222,12 +222,34 @@ def _proved(
         states = float_state(target, device), float_state(source, device)
         result = outcome(spec, solution, *states, diagnosis)
     progress("proof", 0, 1)
-    name = family.members[index].reference
-    inputs = family.first.example_inputs()
-    module = family.members[index].module
-    comparison = prove(module, spec, permutation, source, inputs, name=name)
+    comparison = _proof(family, index, permutation, source)
     progress("proof", 1, 1)
     return Aligned(index, permutation, solution, diagnosis, comparison, result)
+
+
+def _proof(
+    family: Family, index: int, permutation: Permutation, state: Mapping[str, Tensor]
+) -> Comparison:
+    """A member with its own labels and tokens computes permuted what it computes."""
+    member, (module, spec) = family.members[index], family.stored_forms[index]
+    if member.changes:
+        state = member.stored_state
+    inputs = member.stored.example_inputs()
+    name = member.reference
+    return prove(module, spec, of_spec(spec, permutation), state, inputs, name=name)
+
+
+def of_spec(spec: PermutationSpec, permutation: Permutation) -> Permutation:
+    """The permutation for the same groups where fixed axes have other sizes.
+
+    Raises
+    ------
+    SpecError
+        The groups are not the same.
+    """
+    moved = Permutation(spec.hash, permutation.indices)
+    spec.check(moved)
+    return moved
 
 
 def _judged_by(

@@ -11,12 +11,13 @@ import torch
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.capture import captured_once
-from zooalign.graph.lazy_state import float_state
+from zooalign.graph.lazy_state import State, float_state
 from zooalign.matching.many import require_way
 from zooalign.merging.benefit import benefit
-from zooalign.merging.combine import Combination
+from zooalign.merging.combine import Combination, combined
 from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, MergedState, merge_states
+from zooalign.merging.named_rows import filled
 from zooalign.merging.refit import Method, RefitResult, RefitSettings
 from zooalign.pipelines.assemble import Release, WrittenReport, require_output, write_release
 from zooalign.pipelines.barrier import measure_aligned
@@ -46,6 +47,7 @@ from zooalign.release.provenance import (
 from zooalign.release.results import merged_fields
 from zooalign.release.settings import MergeSettings
 from zooalign.release.sources import source_of
+from zooalign.symmetry import Permuted
 from zooalign.zoo.data import share_rows
 
 __all__ = ["MergeReport", "MergeResult", "merge_models"]
@@ -144,10 +146,10 @@ def merge_models(
     correction = _correction(settings)
     with noted_warnings() as notes:
         progress("open", 0, 1)
-        inputs = open_inputs(references, settings)
+        inputs = open_inputs(references, settings, settings.naming)
         family, calibration = inputs.family, inputs.calibration
         family.accept_different(settings.allow_different_configs, "their average")
-        correction = _for_configurations(family, correction)
+        correction = _for_rows(family, _for_configurations(family, correction), settings)
         _require_equal_dtypes(family)
         warn_of_rescaling(settings.weights)
         aligned = align_members(family, settings, calibration, progress, through=settings.through)
@@ -158,7 +160,7 @@ def merge_models(
         provenance = Provenance(
             operation="merge",
             **inputs.record(settings),
-            sources=tuple(source_of(member.model, "parent") for member in family.members),
+            sources=tuple(source_of(member.stored, "parent") for member in family.members),
             alignments=tuple(one.record(names[one.index]) for one in aligned),
             weights=merged.weights,
             statistics=merged.statistics,
@@ -169,6 +171,7 @@ def merge_models(
             benefit=worth,
             warnings=notes(),
             command=command,
+            names=family.records,
         )
         release = Release(
             like=family.members[0],
@@ -176,6 +179,7 @@ def merge_models(
             permutations={names[one.index]: one.permutation for one in aligned},
             provenance=provenance,
             curves=curves,
+            config_files=family.config_files(),
         )
         if not settings.dry_run:
             write_release(
@@ -251,6 +255,25 @@ def _for_configurations(family: Family, correction: Correction) -> Correction:
     return replace(correction, refit=RefitSettings(method="none"))
 
 
+def _for_rows(family: Family, correction: Correction, settings: MergeSettings) -> Correction:
+    """Models of other labels or tokens cannot be run side by side on the same data."""
+    if not family.lacks_rows and not family.members[0].changes:
+        return correction
+    method = correction.refit.method
+    for flag, asked in (
+        ("--evaluate", settings.evaluate is not None),
+        ("--repair", correction.repair),
+        ("--refit", method not in ("auto", "none")),
+        ("--data", settings.data is not None and settings.naming.tokens == "intersection"),
+    ):
+        if asked:
+            raise MergeError(
+                f"{flag} runs every model on the same data, and they have other labels or tokens: "
+                "leave it out, and evaluate what is written"
+            )
+    return replace(correction, refit=RefitSettings(method="none"))
+
+
 def _merged(
     inputs: OpenedInputs,
     aligned: Sequence[Aligned],
@@ -260,12 +283,20 @@ def _merged(
 ) -> MergedState:
     """The average of the aligned members, corrected."""
     family, calibration = inputs.family, inputs.calibration
+    permutations = [family.spec.identity(), *(one.permutation for one in aligned)]
+    parents: list[State] = [
+        Permuted(family.spec, permutation, member.state)
+        for permutation, member in zip(permutations, family.members, strict=True)
+    ]
+    weights = _combination(settings) or settings.weights
+    if family.lacks_rows:
+        sources = [member.sources for member in family.members]
+        parents = filled(parents, sources, combined(parents, weights).weights)
     merged = merge_states(
         family.module,
         family.spec,
-        [member.state for member in family.members],
-        [family.spec.identity(), *(one.permutation for one in aligned)],
-        weights=_combination(settings) or settings.weights,
+        parents,
+        weights=weights,
         data=None if calibration is None else FullBatches(calibration),
         correction=correction,
         progress=progress,

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,17 +12,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from zooalign.errors import CheckpointError, ModelReferenceError, SpecError
+from zooalign.errors import CheckpointError, MergeError, ModelReferenceError, SpecError
+from zooalign.graph.axis_names import AxisNames, Kind
 from zooalign.graph.lazy_state import LazyTensors
 from zooalign.release import layout
 from zooalign.release.contents import Contents, LocalContents, is_inside, open_repo
 from zooalign.release.front_matter import read_metadata
 from zooalign.release.mirror import FormatFault, faults_of, headers_only, make_mirror
+from zooalign.release.naming import (
+    changes_between,
+    names_of,
+    placed,
+    preprocessing_of,
+    without_head,
+)
 from zooalign.release.opening import FamilyMember, derive_for, member_of
 from zooalign.release.provenance import Provenance
-from zooalign.release.settings import CheckRequest
+from zooalign.release.settings import CheckRequest, Naming
 from zooalign.release.sources import Source, source_of
-from zooalign.symmetry import Permutation, PermutationSpec
+from zooalign.symmetry import Derived, Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo import hub
 from zooalign.zoo.building import state_dict_for
@@ -226,10 +234,32 @@ class OpenedRelease:
         return self.model.build()
 
     @cached_property
+    def derived(self) -> Derived:
+        """The symmetries derived from the architecture anew, with the graph."""
+        accepted = self.accepts_value_dependent
+        return derive_for(self.model, self.module, allow_value_dependent=accepted)
+
+    @property
     def derived_spec(self) -> PermutationSpec:
         """The spec derived from the architecture anew."""
-        accepted = self.accepts_value_dependent
-        return derive_for(self.model, self.module, allow_value_dependent=accepted).spec
+        return self.derived.spec
+
+    @cached_property
+    def axis_names(self) -> Mapping[Kind, AxisNames]:
+        """The labels and tokens of its rows, where they are known."""
+        return names_of(replace(self.model, directory=self.files_directory))
+
+    @cached_property
+    def preprocessing(self) -> Mapping[str, object]:
+        """How its inputs are made, by field."""
+        return preprocessing_of(replace(self.model, directory=self.files_directory))
+
+    @cached_property
+    def files_directory(self) -> Path:
+        """Where its configuration lies, with the files of its tokenizer and processor."""
+        wanted = getattr(self.model.adapter, "files_beside", lambda _: ())(self.names)
+        paths = [self.contents.path(name) for name in (*wanted, CONFIG_NAME) if name in self.names]
+        return paths[-1].parent if paths else self.headers
 
     @property
     def accepts_value_dependent(self) -> bool:
@@ -266,12 +296,31 @@ class OpenedRelease:
         )
         if opened.checkpoint is None:
             raise CheckpointError(f"'{reference}' has no weights to compare with")
-        state = state_dict_for(self.module, opened.checkpoint, where=reference)
         hashes = {file.sha256 for file in source_of(opened, "parent").files}
         same = [i for i, s in enumerate(self.sources) if {f.sha256 for f in s.files} == hashes]
         # A model may be its own partner: its second mention is the second source.
         index = next((i for i in same if i not in taken), same[0] if same else None)
-        return Parent(member_of(self.model, self.module, opened, state), index)
+        return Parent(self._member(opened), index)
+
+    def _member(self, opened: Model) -> FamilyMember:
+        """A parent by the release's labels and tokens, without a classifier where it has none."""
+        if self._recorded_naming.get("head") == "none":
+            opened = without_head(opened)
+        permissive = Naming("first", "first")
+        try:
+            changes = changes_between(
+                names_of(opened), self.axis_names, permissive, opened.reference, self.reference
+            )
+        except MergeError as error:
+            raise CheckpointError(str(error)) from error
+        if changes:
+            changes = placed(changes, self.model, self.derived)
+        return member_of(self.model, self.module, opened, changes)
+
+    @property
+    def _recorded_naming(self) -> Mapping[str, object]:
+        naming = self.provenance.settings.get("naming") if self.has("provenance") else None
+        return naming if isinstance(naming, Mapping) else {}
 
 
 @contextmanager

@@ -3,15 +3,30 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-import torch
 from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, MergeError, ModelReferenceError, ZooalignWarning
 from zooalign.graph.devices import require_device
-from zooalign.graph.lazy_state import LazyTensors
-from zooalign.release.settings import OpenSettings
+from zooalign.graph.lazy_state import LazyState
+from zooalign.merging.named_rows import InOrder, Sources
+from zooalign.release.naming import (
+    NameChange,
+    NamesRecord,
+    changes_between,
+    common_names,
+    names_of,
+    placed,
+    renamed,
+    require_known_choices,
+    sources_of,
+    warn_of_changes,
+    without_head,
+)
+from zooalign.release.settings import Naming, OpenSettings
 from zooalign.symmetry import Derived, PermutationSpec, derive_spec
+from zooalign.zoo.adapters import NamedAxes
 from zooalign.zoo.building import state_dict_for
 from zooalign.zoo.checkpoint import Checkpoint, is_finite
 from zooalign.zoo.configurations import differing_fields, same_architecture
@@ -27,30 +42,50 @@ _BATCH = 2
 class FamilyMember:
     """A model with its weights.
 
-    ``checkpoint`` has the names of its file, ``state`` those of the architecture, in its order.
-    ``module`` is built from its own configuration, parameters on meta; ``differing`` are the fields
-    in which that computes something else than the first member's, with both values.
+    ``stored`` is it as its files have it, ``stored_state`` its tensors by the architecture's names.
+    ``model`` and ``state`` have the labels and tokens of the family, in its order: ``changes`` say
+    how they differ, and ``sources`` which rows come from where. ``module`` is built from its own
+    configuration, parameters on meta; ``differing`` are the fields in which that computes
+    something else than the first member's, with both values.
     """
 
+    stored: Model
+    stored_state: LazyState
     model: Model
-    checkpoint: Checkpoint
-    state: LazyTensors
+    state: LazyState
     module: nn.Module
     differing: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    changes: tuple[NameChange, ...] = ()
+    sources: Sources = field(default_factory=lambda: Sources({}))
 
     @property
     def reference(self) -> str:
         """As the user named it, in normal form."""
         return self.model.reference
 
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The weights under the names of the file."""
+        assert self.stored.checkpoint is not None
+        return self.stored.checkpoint
+
+    @property
+    def is_resized(self) -> bool:
+        """Whether it has another number of labels or tokens than the family."""
+        return any(len(change.own) != len(change.common) for change in self.changes)
+
 
 @dataclass(frozen=True)
 class Family:
-    """Models of one architecture: ``module`` has its parameters on meta, buffers with values."""
+    """Models of one architecture: ``module`` has its parameters on meta, buffers with values.
+
+    ``is_headless`` says that classifiers were left out.
+    """
 
     members: tuple[FamilyMember, ...]
     module: nn.Module
     derived: Derived
+    is_headless: bool = False
 
     @property
     def spec(self) -> PermutationSpec:
@@ -108,16 +143,52 @@ class Family:
             )
         warnings.warn(told, ZooalignWarning, stacklevel=3)
 
-    def load(self, index: int, device: str = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
-        """A member as a module of its own architecture, in eval mode."""
-        member = self.members[index]
-        return member.model.adapter.build_with_weights(
-            member.model.architecture, member.state, device=device, dtype=dtype
+    @property
+    def lacks_rows(self) -> bool:
+        """Whether some member lacks labels or tokens of the family."""
+        return any(member.sources.lacking for member in self.members)
+
+    @property
+    def records(self) -> tuple[NamesRecord, ...]:
+        """What became of named rows, for provenance."""
+        return tuple(
+            NamesRecord.of(index, change)
+            for index, member in enumerate(self.members)
+            for change in member.changes
         )
 
+    @cached_property
+    def stored_forms(self) -> tuple[tuple[nn.Module, PermutationSpec], ...]:
+        """Module and spec of each member with its own labels and tokens."""
+        allow = self.spec.value_dependent
+        forms = []
+        for member in self.members:
+            module, spec = member.module, self.spec
+            if member.is_resized:
+                module = member.stored.build()
+                spec = derive_for(member.stored, module, allow_value_dependent=allow).spec
+            forms.append((module, spec))
+        return tuple(forms)
 
-def open_family(references: Sequence[str], settings: OpenSettings | None = None) -> Family:
+    def config_files(self) -> dict[str, bytes]:
+        """The files to write beside weights with the labels and tokens of the family."""
+        first = self.members[0]
+        files = first.stored.config_files()
+        adapter = first.model.adapter
+        if not isinstance(adapter, NamedAxes) or not (first.changes or self.is_headless):
+            return files
+        names = [(change.own, change.common) for change in first.changes]
+        others = [member.stored.config_files() for member in self.members[1:]] if names else []
+        return adapter.renamed_files(first.model.architecture, files, names, others)
+
+
+def open_family(
+    references: Sequence[str], settings: OpenSettings | None = None, naming: Naming | None = None
+) -> Family:
     """Open models that must be of one architecture.
+
+    Rows that stand for labels and tokens come in the order of the first one's names. ``naming``
+    says what becomes of names that not all have.
 
     Raises
     ------
@@ -125,19 +196,40 @@ def open_family(references: Sequence[str], settings: OpenSettings | None = None)
         If one cannot be opened or has no weights; and, when a tensor is first read, if it is
         not finite.
     MergeError
-        If they are not of one architecture, or there is no such device as the settings name.
+        If they are not of one architecture, or have other labels or tokens, or there is no such
+        device as the settings name.
+
+    Warns
+    -----
+    ZooalignWarning
+        If rows are taken by their names.
     """
-    settings = settings or OpenSettings()
+    settings, naming = settings or OpenSettings(), naming or Naming()
     require_device(getattr(settings, "device", "cpu"))
+    require_known_choices(naming)
     opened = [_with_weights(ref, settings.model, settings.allow_pickle) for ref in references]
-    first = opened[0]
-    module = first.build()
+    if naming.head == "none":
+        opened = [without_head(model) for model in opened]
+    names = [names_of(model) for model in opened]
+    common = common_names(names, naming)
+    first = opened[0].reference
+    changes = [
+        changes_between(own, common, naming, model.reference, first)
+        for own, model in zip(names, opened, strict=True)
+    ]
+    models = [renamed(model, change) for model, change in zip(opened, changes, strict=True)]
+    module = models[0].build()
     allow = settings.allow_value_dependent
-    derived = derive_for(first, module, allow_value_dependent=allow)
-    members = tuple(_member(model, first, module) for model in opened)
+    derived = derive_for(models[0], module, allow_value_dependent=allow)
+    members = tuple(
+        _member(stored, module, models[0], placed(each, models[0], derived))
+        for stored, each in zip(opened, changes, strict=True)
+    )
+    for member in members:
+        warn_of_changes(member.reference, first, member.changes)
     for other in members[1:]:
-        _require_same_symmetries(first, derived.spec, other, allow)
-    return Family(members, module, derived)
+        _require_same_symmetries(models[0], derived.spec, other, allow)
+    return Family(members, module, derived, naming.head == "none")
 
 
 def _with_weights(reference: str, model: str | None, allow_pickle: bool) -> Model:
@@ -167,26 +259,46 @@ def _finite(checkpoint: Checkpoint, reference: str) -> Checkpoint:
     return checkpoint.read_through(check)
 
 
-def _member(model: Model, first: Model, module: nn.Module) -> FamilyMember:
-    assert model.checkpoint is not None
+def _member(
+    stored: Model, module: nn.Module, first: Model, changes: Sequence[NameChange]
+) -> FamilyMember:
     try:
-        state = state_dict_for(module, model.checkpoint, where=model.reference)
+        return member_of(first, module, stored, changes)
     except CheckpointError as error:
-        if model is first:
+        if stored.reference == first.reference:
             raise
         raise MergeError(
-            f"'{model.reference}' ({model.architecture.name}) and '{first.reference}' "
+            f"'{stored.reference}' ({stored.architecture.name}) and '{first.reference}' "
             f"({first.architecture.name}) are not of one architecture: {error}"
         ) from error
-    return member_of(first, module, model, state)
 
 
-def member_of(first: Model, module: nn.Module, model: Model, state: LazyTensors) -> FamilyMember:
-    """A member of the family of ``first``, whose module is at hand; ``state`` fits both."""
-    assert model.checkpoint is not None
-    own_module = module if same_architecture(first, model) else model.build()
-    differing = differing_fields(first, model)
-    return FamilyMember(model, model.checkpoint, state, own_module, differing)
+def member_of(
+    first: Model, module: nn.Module, stored: Model, changes: Sequence[NameChange] = ()
+) -> FamilyMember:
+    """A member of the family of ``first``, whose module is at hand.
+
+    Raises
+    ------
+    CheckpointError
+        Its weights do not fit the architecture.
+    """
+    assert stored.checkpoint is not None
+    model = renamed(stored, changes)
+    resized = any(len(change.own) != len(change.common) for change in changes)
+    holder = stored.build() if resized else module
+    state = state_dict_for(holder, stored.checkpoint, where=stored.reference)
+    sources = sources_of(changes)
+    return FamilyMember(
+        stored,
+        state,
+        model,
+        InOrder(state, sources) if sources.of else state,
+        module if same_architecture(first, model) else model.build(),
+        differing_fields(first, model),
+        tuple(changes),
+        sources,
+    )
 
 
 def _require_same_symmetries(

@@ -20,6 +20,7 @@ __all__ = [
     "Loading",
     "Measuring",
     "MergeSettings",
+    "Naming",
     "OpenSettings",
     "PublishSettings",
     "ReproduceSettings",
@@ -131,6 +132,36 @@ class Measuring:
         return {} if self == Measuring() else {"measuring": dict(vars(self))}
 
 
+@dataclass(frozen=True)
+class Naming:
+    """What becomes of tokens and labels that not all models have; None refuses them.
+
+    Of ``tokens`` all are kept (``union``), those that all models have (``intersection``), or the
+    first model's (``first``). ``head`` is the first model's, or there is none.
+    """
+
+    tokens: Annotated[
+        str | None,
+        option(
+            "Where vocabularies differ, the tokens to keep: of all models, common to all, or of "
+            "the first [default: refuse].",
+            metavar="union|intersection|first",
+        ),
+    ] = None
+    head: Annotated[
+        str | None,
+        option(
+            "Where labels differ, merge the rest and keep the first model's classifier, or write "
+            "the merge without one [default: refuse].",
+            metavar="first|none",
+        ),
+    ] = None
+
+    def record(self) -> dict[str, Any]:
+        """For a provenance: nothing where nothing was chosen."""
+        return {} if self == Naming() else {"naming": dict(vars(self))}
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpenSettings:
     """How a model is opened."""
@@ -240,6 +271,7 @@ class MergeSettings(AlignSettings):
             "Apply REPAIR to layers not followed by a normalisation layer, in place of a refit."
         ),
     ] = False
+    naming: Naming = Naming()
     combine: str | None = None
 
     recorded: ClassVar[tuple[str, ...]] = (*AlignSettings.recorded, "reset", "repair", "refit")
@@ -249,7 +281,7 @@ class MergeSettings(AlignSettings):
         through = {} if self.through == "reference" else {"through": self.through}
         refit = {"refit_options": dict(self.refit_options)} if self.refit_options else {}
         combine = {} if self.combine is None else {"combine": self.combine}
-        return super().record() | through | refit | combine
+        return super().record() | through | refit | combine | self.naming.record()
 
 
 @dataclass(frozen=True, kw_only=True)

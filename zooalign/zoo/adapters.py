@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from zooalign.graph.axis_names import AxisNames
     from zooalign.zoo import building
     from zooalign.zoo.data import Batches
     from zooalign.zoo.images import Preprocess
@@ -28,6 +29,7 @@ __all__ = [
     "Catalogue",
     "LibraryAdapter",
     "ModulesInMemory",
+    "NamedAxes",
     "OwnData",
     "Reduction",
 ]
@@ -197,6 +199,65 @@ class ModulesInMemory(Protocol):
         ------
         DataError
             If it lacks an input of the model.
+        """
+        ...
+
+
+@runtime_checkable
+class NamedAxes(Protocol):
+    """An optional part of an adapter: what rows of heads and embeddings stand for, and inputs are.
+
+    ``directory`` is where the model's files lie, None where it has none.
+    """
+
+    def axis_names(self, architecture: Architecture, directory: Path | None) -> Sequence[AxisNames]:
+        """The labels of a classifier and the tokens of a vocabulary, at most one of each kind.
+
+        Where nothing is known of the names, all of them are None.
+        """
+        ...
+
+    def token_tensors(self, module: nn.Module) -> Sequence[str]:
+        """State-dict names of the tensors whose first axis is the vocabulary's."""
+        ...
+
+    def preprocessing(
+        self, architecture: Architecture, directory: Path | None
+    ) -> Mapping[str, Any]:
+        """How inputs are made from images, sound or text: values by ``file: field``."""
+        ...
+
+    def renamed(
+        self, architecture: Architecture, names: Sequence[tuple[AxisNames, AxisNames]]
+    ) -> Architecture:
+        """The architecture with other names, and as many positions: pairs of old and new."""
+        ...
+
+    def headless(self, architecture: Architecture) -> tuple[Architecture, str]:
+        """The architecture without its classifier, and what its tensors' names begin with in it.
+
+        Raises
+        ------
+        ModelReferenceError
+            There is none.
+        """
+        ...
+
+    def renamed_files(
+        self,
+        architecture: Architecture,
+        files: Mapping[str, bytes],
+        names: Sequence[tuple[AxisNames, AxisNames]],
+        others: Sequence[Mapping[str, bytes]],
+    ) -> dict[str, bytes]:
+        """``files`` of a model for an architecture that was made of its own by the above.
+
+        ``others`` are the files of the models whose names were added.
+
+        Raises
+        ------
+        CheckpointError
+            A file cannot be changed so.
         """
         ...
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from zooalign.errors import CheckpointError, ModelReferenceError
+from zooalign.graph.axis_names import AxisNames
 from zooalign.hooks.hookspecs import hookimpl
 from zooalign.lazy import lazy_module
 from zooalign.zoo.adapters import Architecture, BaseAdapter, LibraryAdapter, Reduction
@@ -152,6 +153,61 @@ class TimmAdapter(BaseAdapter):
         kept = {name: value for name, value in arguments.items() if "drop" not in name}
         return {"architecture": architecture.name.partition(".")[0], **kept}
 
+    def axis_names(self, architecture: Architecture, directory: Path | None) -> Sequence[AxisNames]:
+        """The labels; timm writes their names as a list, or by number."""
+        config = architecture.config
+        stated = config.get("label_names") or config.get("labels") or {}
+        count = config.get("num_classes", len(stated))
+        if isinstance(stated, list):
+            stated = {str(number): name for number, name in enumerate(stated)}
+        if not isinstance(stated, Mapping) or not isinstance(count, int) or count < 1:
+            return ()
+        names = (stated.get(str(number)) for number in range(count))
+        return (AxisNames("labels", tuple(None if n is None else str(n) for n in names)),)
+
+    def token_tensors(self, module: nn.Module) -> Sequence[str]:
+        return ()
+
+    def preprocessing(
+        self, architecture: Architecture, directory: Path | None
+    ) -> Mapping[str, Any]:
+        """What the configuration says of images: size, mean, deviation, cropping."""
+        stated = architecture.config.get("pretrained_cfg", {})
+        return {
+            f"{CONFIG_NAME}: pretrained_cfg.{name}": stated[name]
+            for name in _DATA_ENTRIES
+            if name in stated
+        }
+
+    def renamed(
+        self, architecture: Architecture, names: Sequence[tuple[AxisNames, AxisNames]]
+    ) -> Architecture:
+        config = dict(architecture.config)
+        for _, new in names:
+            config = _with_classes(config, len(new))
+            config.pop("labels", None)
+            config.pop("label_descriptions", None)
+            if new.known:
+                config["label_names"] = {
+                    str(n): x for n, x in enumerate(new.names) if x is not None
+                }
+        return Architecture(architecture.library, architecture.name, config)
+
+    def headless(self, architecture: Architecture) -> tuple[Architecture, str]:
+        config = _with_classes(dict(architecture.config), 0)
+        for field in ("label_names", "label_descriptions", "labels"):
+            config.pop(field, None)
+        return Architecture(architecture.library, architecture.name, config), ""
+
+    def renamed_files(
+        self,
+        architecture: Architecture,
+        files: Mapping[str, bytes],
+        names: Sequence[tuple[AxisNames, AxisNames]],
+        others: Sequence[Mapping[str, bytes]],
+    ) -> dict[str, bytes]:
+        return {**files, **self.config_files(architecture, None)}
+
     def names(self) -> Sequence[str]:
         """All architectures of timm's registry, without the deprecated names."""
         return tuple(timm.list_models())
@@ -168,6 +224,15 @@ class TimmAdapter(BaseAdapter):
         if "pretrained_cfg" not in architecture.config:
             whole = self.example_inputs(architecture, batch_size)
             yield from _reductions(architecture, whole, self.build(architecture))
+
+
+def _with_classes(config: dict[str, Any], count: int) -> dict[str, Any]:
+    """The configuration with another number of classes, wherever it is stated."""
+    config["num_classes"] = count
+    for part in ("pretrained_cfg", "model_args"):
+        if "num_classes" in config.get(part, {}):
+            config[part] = {**config[part], "num_classes": count}
+    return config
 
 
 def _require_known(name: str, where: str) -> None:

@@ -20,7 +20,7 @@ from zooalign.plugins import (
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from zooalign.plugins import Batches, Part, Preprocess, TensorInfo
+    from zooalign.plugins import AxisNames, Batches, Part, Preprocess, TensorInfo
 
     Measure = Callable[[Any, Any], Tensor]
 
@@ -185,6 +185,48 @@ class TransformersAdapter(BaseAdapter):
                 f"{type(error).__name__}: {error}"
             ) from error
         return positional_like(architecture, model).eval()
+
+    def axis_names(self, architecture: Architecture, directory: Path | None) -> Sequence[AxisNames]:
+        """The labels of a classifier and the tokens of the tokenizer's files."""
+        from zooalign_transformers.names import axis_names
+
+        return axis_names(architecture, directory)
+
+    def token_tensors(self, module: nn.Module) -> Sequence[str]:
+        from zooalign_transformers.names import token_tensors
+
+        return token_tensors(module)
+
+    def preprocessing(
+        self, architecture: Architecture, directory: Path | None
+    ) -> Mapping[str, Any]:
+        """What the files of the processor and of the tokenizer say, the chat template too."""
+        from zooalign_transformers.names import preprocessing
+
+        return preprocessing(directory)
+
+    def renamed(
+        self, architecture: Architecture, names: Sequence[tuple[AxisNames, AxisNames]]
+    ) -> Architecture:
+        from zooalign_transformers.names import renamed
+
+        return renamed(architecture, names)
+
+    def headless(self, architecture: Architecture) -> tuple[Architecture, str]:
+        from zooalign_transformers.names import headless
+
+        return headless(architecture)
+
+    def renamed_files(
+        self,
+        architecture: Architecture,
+        files: Mapping[str, bytes],
+        names: Sequence[tuple[AxisNames, AxisNames]],
+        others: Sequence[Mapping[str, bytes]],
+    ) -> dict[str, bytes]:
+        from zooalign_transformers.names import renamed_files
+
+        return renamed_files(architecture, files, names, others)
 
     def names(self) -> Sequence[str]:
         """Every model type that ``AutoModel`` knows, made small."""

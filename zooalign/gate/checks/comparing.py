@@ -6,6 +6,7 @@ from torch import Tensor
 
 from zooalign.gate.findings import Problem
 from zooalign.merging.combine import combined
+from zooalign.merging.named_rows import filled
 from zooalign.release.opened import OpenedRelease, Parent
 from zooalign.symmetry import Permuted
 from zooalign.symmetry.same_function import Comparison
@@ -45,7 +46,10 @@ def aligned_states(release: OpenedRelease) -> list[Mapping[str, Tensor]] | None:
         if index in permutations:
             state = Permuted(release.spec, release.permutation(permutations[index]), state)
         states.append(state)
-    return states
+    if provenance.operation == "align":
+        return states
+    sources = [parents[index].member.sources for index in range(len(states))]
+    return filled(states, sources, provenance.weights or ())
 
 
 def expected_state(release: OpenedRelease) -> Mapping[str, Tensor] | None:
