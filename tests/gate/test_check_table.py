@@ -87,6 +87,22 @@ def configured(**arguments: object) -> Callable[[Path], object]:
     return apply
 
 
+def prepared(**fields: object) -> Callable[[Path], object]:
+    """Have images prepared in another way."""
+
+    def apply(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        edit_json(folder / "config.json", pretrained_cfg={**config["pretrained_cfg"], **fields})
+
+    return apply
+
+
+def labelled(folder: Path) -> None:
+    """Name the classes, those of the parent in another order."""
+    edit_json(folder / "config.json", label_names=["cat", "dog", "owl"])
+    edit_json(folder.parent / "vit1" / "config.json", label_names=["dog", "cat", "owl"])
+
+
 def set_(state: State, name: str, value: torch.Tensor) -> None:
     assert name in state
     state[name] = value
@@ -257,6 +273,10 @@ CASES: dict[str, Case] = {
         parents=(1,),
     ),
     "parent.configuration": Case(configured(act_layer="relu"), "act_layer", parents=(1,)),
+    "meaning.names": Case(labelled, "head.weight", parents=(1,)),
+    "meaning.preprocessing": Case(
+        prepared(mean=[0.1, 0.2, 0.3]), "pretrained_cfg.mean", parents=(1,)
+    ),
     "parent.bytes": Case(lambda d: tamper(d, NAME), NAME, parents=(1,)),
     "parent.function": Case(lambda d: tamper(d, "head.bias"), "", parents=(1,)),
     "parent.reordered": Case(half_permuted, "blocks.1.mlp.fc1.weight", parents=(1,)),

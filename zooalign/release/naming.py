@@ -14,6 +14,7 @@ from zooalign.symmetry import Derived
 from zooalign.text import printable, some_of
 from zooalign.zoo.adapters import NamedAxes
 from zooalign.zoo.checkpoint import Checkpoint
+from zooalign.zoo.configurations import differing_values
 from zooalign.zoo.converted_checkpoint import ConvertedCheckpoint
 from zooalign.zoo.models import Model
 
@@ -29,6 +30,7 @@ __all__ = [
     "require_known_choices",
     "sources_of",
     "warn_of_changes",
+    "warn_of_preprocessing",
     "without_head",
 ]
 
@@ -71,6 +73,12 @@ class NameChange:
         """Names of the model whose rows are not used."""
         used = set(self.sources)
         return tuple(n for k, n in enumerate(self.own.names) if n is not None and k not in used)
+
+    @property
+    def spare(self) -> int:
+        """How many rows of the model have no name and are not used."""
+        used = set(self.sources)
+        return sum(n is None and k not in used for k, n in enumerate(self.own.names))
 
     @property
     def moved(self) -> int:
@@ -239,8 +247,30 @@ def sources_of(changes: Sequence[NameChange]) -> Sources:
     return Sources.along({place: change.sources for change in changes for place in change.places})
 
 
-def warn_of_changes(reference: str, first: str, changes: Sequence[NameChange]) -> None:
-    """Say which rows were moved, and which were taken from others or left out.
+def warn_of_preprocessing(models: Sequence[Model]) -> None:
+    """Name the fields in which models' inputs are made otherwise than the first one's.
+
+    Warns
+    -----
+    ZooalignWarning
+        Once for each model.
+    """
+    first, *others = models
+    stated = preprocessing_of(first)
+    for other in others:
+        differing = differing_values(stated, preprocessing_of(other))
+        if differing:
+            fields = ", ".join(f"{name} ({a}, {b})" for name, (a, b) in differing.items())
+            warnings.warn(
+                f"inputs of '{first.reference}' and '{other.reference}' are made in different "
+                f"ways: {fields}",
+                ZooalignWarning,
+                stacklevel=4,
+            )
+
+
+def warn_of_changes(reference: str, changes: Sequence[NameChange]) -> None:
+    """Say which rows were moved, which a model lacks, and which are not used.
 
     Warns
     -----
@@ -250,11 +280,13 @@ def warn_of_changes(reference: str, first: str, changes: Sequence[NameChange]) -
     for change in changes:
         parts = []
         if change.moved:
-            parts.append(f"{change.moved} rows are moved to where '{first}' has them")
+            parts.append(f"{change.moved} rows come to other places")
         if change.lacking and change.kind == "tokens":
             parts.append(f"it has no rows of {_shown(change.lacking)}")
         if change.left_out:
             parts.append(f"its rows of {_shown(change.left_out)} are not used")
+        if change.spare:
+            parts.append(f"{change.spare} rows of no name are not used")
         if parts:
             tensors = some_of([name for name, _ in change.places], _SHOWN)
             warnings.warn(

@@ -22,6 +22,7 @@ from zooalign.release.naming import (
     require_known_choices,
     sources_of,
     warn_of_changes,
+    warn_of_preprocessing,
     without_head,
 )
 from zooalign.release.settings import Naming, OpenSettings
@@ -29,7 +30,7 @@ from zooalign.symmetry import Derived, PermutationSpec, derive_spec
 from zooalign.zoo.adapters import NamedAxes
 from zooalign.zoo.building import state_dict_for
 from zooalign.zoo.checkpoint import Checkpoint, is_finite
-from zooalign.zoo.configurations import differing_fields, same_architecture
+from zooalign.zoo.configurations import differing_fields
 from zooalign.zoo.models import Model, open_model
 
 __all__ = ["Family", "FamilyMember", "derive_for", "member_of", "open_family"]
@@ -226,7 +227,8 @@ def open_family(
         for stored, each in zip(opened, changes, strict=True)
     )
     for member in members:
-        warn_of_changes(member.reference, first, member.changes)
+        warn_of_changes(member.reference, member.changes)
+    warn_of_preprocessing(opened)
     for other in members[1:]:
         _require_same_symmetries(models[0], derived.spec, other, allow)
     return Family(members, module, derived, naming.head == "none")
@@ -288,14 +290,14 @@ def member_of(
     resized = any(len(change.own) != len(change.common) for change in changes)
     holder = stored.build() if resized else module
     state = state_dict_for(holder, stored.checkpoint, where=stored.reference)
-    sources = sources_of(changes)
+    sources, differing = sources_of(changes), differing_fields(first, model)
     return FamilyMember(
         stored,
         state,
         model,
         InOrder(state, sources) if sources.of else state,
-        module if same_architecture(first, model) else model.build(),
-        differing_fields(first, model),
+        model.build() if differing else module,
+        differing,
         tuple(changes),
         sources,
     )
@@ -305,7 +307,7 @@ def _require_same_symmetries(
     first: Model, spec: PermutationSpec, other: FamilyMember, allow_value_dependent: bool
 ) -> None:
     """Equal shapes are not enough: another configuration may have other symmetries."""
-    if same_architecture(first, other.model):
+    if not other.differing:
         return
     allow = allow_value_dependent
     theirs = derive_for(other.model, other.module, allow_value_dependent=allow).spec

@@ -8,7 +8,7 @@ from zooalign.zoo.adapters import Architecture
 from zooalign.zoo.json_files import flattened
 from zooalign.zoo.models import Model
 
-__all__ = ["ComputingFields", "differing_fields", "same_architecture"]
+__all__ = ["ComputingFields", "differing_fields", "differing_values"]
 
 _SHOWN = 60
 
@@ -30,17 +30,27 @@ def differing_fields(first: Model, other: Model) -> dict[str, tuple[str, str]]:
 
     Of a library whose adapter does not say which fields count, all do.
     """
-    if same_architecture(first, other):
+    if _same_architecture(first, other):
         return {}
     ours, theirs = _fields(first), _fields(other)
+    names = dict.fromkeys([*ours, *theirs])
+    return differing_values(
+        {name: ours.get(name) for name in names}, {name: theirs.get(name) for name in names}
+    )
+
+
+def differing_values(
+    first: Mapping[str, Any], other: Mapping[str, Any]
+) -> dict[str, tuple[str, str]]:
+    """The names that both have with different values, sorted, each with both as JSON."""
     return {
-        name: (_shown(ours.get(name)), _shown(theirs.get(name)))
-        for name in sorted(set(ours) | set(theirs))
-        if ours.get(name) != theirs.get(name)
+        name: (_shown(first[name]), _shown(other[name]))
+        for name in sorted(first.keys() & other.keys())
+        if first[name] != other[name]
     }
 
 
-def same_architecture(first: Model, other: Model) -> bool:
+def _same_architecture(first: Model, other: Model) -> bool:
     """Whether the configurations are the same in every field."""
     return first.architecture.to_json() == other.architecture.to_json()
 

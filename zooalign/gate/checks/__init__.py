@@ -6,6 +6,7 @@ from zooalign.gate.checks import (
     files,
     licence,
     loads,
+    meaning,
     merge,
     parent,
     permutation,
@@ -27,7 +28,7 @@ BUILT_IN: tuple[Check, ...] = tuple(
     item
     for family in (
         *(executable, files, secrets, shards, weights, values, spec, permutation),
-        *(permutation_only, provenance, merge, loads, card, licence, parent),
+        *(permutation_only, provenance, merge, loads, card, licence, parent, meaning),
     )
     for item in vars(family).values()
     if isinstance(item, Check)

@@ -1,0 +1,157 @@
+"""Models of other label orders and vocabularies are merged by name; by place they are mixed up."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from hf_models import bert, llama
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from zooalign.errors import MergeError, ZooalignWarning
+from zooalign.gate.check import CheckRequest, check
+from zooalign.pipelines.align import align_models
+from zooalign.pipelines.merge import merge_models
+from zooalign.release.settings import AlignSettings, MergeSettings, Naming
+
+WORDS = "the a cat dog sat ran on under mat tree red blue old new big small".split()  # noqa: SIM905
+OTHER = [*WORDS[:4], "bird", "flew", *WORDS[6:]]  # without sat, ran
+
+
+def merged(references: list[Path], out: Path, **settings: Any) -> dict[str, torch.Tensor]:
+    merge_models(
+        [str(r) for r in references], str(out), MergeSettings(**{"method": "weight", **settings})
+    )
+    return load_file(out / "model.safetensors")
+
+
+def labelled(directory: Path, labels: list[str], state: dict[str, Any] | None = None) -> Path:
+    names = dict(enumerate(labels))
+    model = bert(0, id2label=names, label2id={label: n for n, label in names.items()})
+    model.load_state_dict(state or model.state_dict())
+    model.save_pretrained(directory)
+    return directory
+
+
+def test_classes_are_averaged_by_label(tmp_path: Path) -> None:
+    """The other model is the first one with its classes in another order: nothing may change."""
+    a = labelled(tmp_path / "a", ["neg", "mixed", "pos"])
+    state = load_file(a / "model.safetensors")
+    turned = {n: t.flip(0) if n.startswith("classifier") else t for n, t in state.items()}
+    b = labelled(tmp_path / "b", ["pos", "mixed", "neg"], turned)
+    with pytest.warns(ZooalignWarning, match="taken by its labels: 2 rows"):
+        by_name = merged([a, b], tmp_path / "out")
+    for name, tensor in by_name.items():
+        torch.testing.assert_close(tensor, state[name], msg=name)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["id2label"] == {"0": "neg", "1": "mixed", "2": "pos"}
+    asked = CheckRequest(parents=(str(a), str(b)))
+    (note,) = (f for f in check(str(tmp_path / "out"), asked).findings if f.id == "meaning.names")
+    assert note.severity == "note" and "the label 'neg', and the label 'pos'" in note.message
+
+    # As another tool merges them: by place. Both classes become one, and check says so.
+    misnamed = labelled(tmp_path / "b", ["neg", "mixed", "pos"], turned)
+    by_place = merged([a, misnamed], tmp_path / "x", method="none")
+    rows = by_place["classifier.weight"]
+    torch.testing.assert_close(rows[0], rows[2])
+    labelled(tmp_path / "b", ["pos", "mixed", "neg"], turned)
+    for file in (tmp_path / "x" / "zooalign").iterdir():
+        file.unlink()
+    findings = check(str(tmp_path / "x"), asked).findings
+    assert [f.parameter for f in findings if f.id == "meaning.names"] == ["classifier.weight"]
+
+
+def spoken(directory: Path, tokens: list[str], model: Any) -> Path:
+    """A language model with a tokenizer of whole words."""
+    words = Tokenizer(models.WordLevel({t: n for n, t in enumerate(tokens)}, unk_token="<pad>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"pad_token": "<pad>", "bos_token": "<s>", "unk_token": "<pad>"}
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, **special)
+    model.config.pad_token_id, model.config.bos_token_id = (
+        tokens.index(t) for t in ("<pad>", "<s>")
+    )
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def a(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return spoken(tmp_path_factory.mktemp("a"), ["<pad>", "<s>", *WORDS], llama(0))
+
+
+def logits(directory: Path, text: str) -> torch.Tensor:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    model = transformers.AutoModelForCausalLM.from_pretrained(directory).eval()
+    with torch.no_grad():
+        found: torch.Tensor = model(torch.tensor([tokenizer(text)["input_ids"]])).logits[0, -1]
+    return found
+
+
+def test_tokens_in_another_order(a: Path, tmp_path: Path) -> None:
+    """The other model is the first one with its vocabulary turned around: nothing may change."""
+    state = load_file(a / "model.safetensors")
+    tables = ("model.embed_tokens.weight", "lm_head.weight")
+    other = llama(1)
+    other.load_state_dict({n: t.flip(0) if n in tables else t for n, t in state.items()})
+    b = spoken(tmp_path / "b", [*reversed(WORDS), "<s>", "<pad>"], other)
+    with pytest.warns(ZooalignWarning, match="taken by its tokens: 18 rows"):
+        by_name = merged([a, b], tmp_path / "out")
+    for name, tensor in by_name.items():
+        torch.testing.assert_close(tensor, state[name], msg=name)
+    (b / "tokenizer.json").unlink()  # nobody knows its tokens: by place they are mixed
+    by_place = merged([a, b], tmp_path / "mixed")
+    assert not torch.allclose(by_place[tables[0]], state[tables[0]], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def c(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return spoken(tmp_path_factory.mktemp("c"), ["<s>", "<pad>", *OTHER], llama(2))
+
+
+@pytest.fixture(scope="module")
+def aligned(a: Path, c: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The second model in the order of the first one's units, with its own tokens."""
+    out = tmp_path_factory.mktemp("aligned") / "out"
+    with pytest.warns(ZooalignWarning, match="taken by its tokens"):
+        align_models(str(a), str(c), str(out), AlignSettings(method="weight"))
+    return out
+
+
+def test_other_vocabularies_are_refused(a: Path, c: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        MergeError, match=r"only it has 'bird', 'flew'; it lacks 'sat', 'ran'.*--tok"
+    ):
+        merged([a, c], tmp_path / "out")
+    with pytest.raises(MergeError, match="--tokens is 'all'; there are union, intersection, first"):
+        merged([a, c], tmp_path / "out", naming=Naming(tokens="all"))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ("first", WORDS),
+        ("union", [*WORDS, "bird", "flew"]),
+        ("intersection", [word for word in WORDS if word in OTHER]),
+    ],
+)
+def test_other_vocabularies(
+    a: Path, c: Path, aligned: Path, tmp_path: Path, tokens: str, words: list[str]
+) -> None:
+    out = tmp_path / "out"
+    with pytest.warns(ZooalignWarning, match="taken by its tokens"):
+        state = merged([a, c], out, naming=Naming(tokens=tokens))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    table = tokenizer.get_vocab()
+    assert [w for w, _ in sorted(table.items(), key=lambda i: i[1])] == ["<pad>", "<s>", *words]
+    assert logits(out, "the cat").shape == (len(table),)
+    assert check(str(out), CheckRequest(parents=(str(a), str(c)))).ok
+    first, second = (load_file(p / "model.safetensors") for p in (a, aligned))
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        ours = dict(zip(["<pad>", "<s>", *WORDS], first[name], strict=True))
+        theirs = dict(zip(["<s>", "<pad>", *OTHER], second[name], strict=True))
+        for word, number in table.items():
+            rows = [rows[word] for rows in (ours, theirs) if word in rows]
+            torch.testing.assert_close(state[name][number], torch.stack(rows).mean(0))
