@@ -139,7 +139,8 @@ parameters:
         ("parameters:\n  density: 0.5", "alphas: many", 7, "alphas: Expected `int`"),
         ("parameters:\n  density: 0.5", "align:\n  methd: x", 8, "did you mean method?"),
         ("parameters:\n  density: 0.5", "slices: [1]", 7, "give models"),
-        ("parameters:\n  density: 0.5", "tokenizer_source: union", 7, "no tokenizer|not built"),
+        ("parameters:\n  density: 0.5", "tokenizer_source: ./a", 7, "union, intersection and base"),
+        ("parameters:\n  density: 0.5", "tokenizer: {sorce: base}", 7, "did you mean source?"),
         ("parameters:\n  density: 0.5", "seed: 1\nseed: 2", 8, "there twice"),
     ],
 )

@@ -12,7 +12,7 @@ import yaml
 from zooalign.errors import DataError, MergeError
 from zooalign.merging.combine import Combination
 from zooalign.release.front_matter import PlainLoader
-from zooalign.release.settings import Loading, Measuring, MergeSettings
+from zooalign.release.settings import Loading, Measuring, MergeSettings, Naming
 
 __all__ = ["Recipe", "RecipeError", "read_recipe"]
 
@@ -21,9 +21,12 @@ _MOST_BYTES = 1_000_000
 _NOT_HERE = {
     "slices": "layers of several models stacked are not merged here; give models",
     "modules": "parts of a model are not merged separately here; give models",
-    "tokenizer": "a tokenizer is not built here; the output has that of the base or first model",
     "chat_template": "the output keeps the chat template of the base or first model",
 }
+
+
+# The tokens that are kept, by mergekit's word for where the tokenizer comes from.
+_TOKENS = {None: None, "base": "first", "union": "union", "intersection": "intersection"}
 
 
 class RecipeError(MergeError):
@@ -35,6 +38,12 @@ class ModelEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     model: str
     parameters: dict[str, Any] = {}
+
+
+class TokenizerEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The tokens of the output: those of all models, common to all, or of the base or first one."""
+
+    source: str
 
 
 class AlignEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -73,6 +82,9 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         See :class:`~zooalign.merging.combine.Combination`.
     dtype:
         What the models are stored in: nothing is converted.
+    tokenizer_source, tokenizer, head:
+        Where vocabularies differ, the tokens to keep: ``union``, ``base`` (or the first model's)
+        or ``intersection``; where labels differ, ``first`` or ``none``.
     architecture:
         As ``--model``.
     align:
@@ -92,6 +104,8 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     dtype: str | None = None
     out_dtype: str | None = None
     tokenizer_source: str | None = None
+    tokenizer: TokenizerEntry | None = None
+    head: str | None = None
     architecture: str | None = None
     align: str | AlignEntry | None = None
     data: str | None = None
@@ -125,6 +139,11 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return AlignEntry(method=self.align or "none")
 
     @property
+    def source_of_tokens(self) -> str | None:
+        """Mergekit's word for the tokens of the output."""
+        return self.tokenizer_source if self.tokenizer is None else self.tokenizer.source
+
+    @property
     def combination(self) -> Combination:
         """How the models are combined."""
         given = {entry.model: entry.parameters for entry in self.models}
@@ -154,6 +173,7 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             measuring=Measuring(self.loss, self.metric),
             seed=self.seed,
             device=self.device,
+            naming=Naming(_TOKENS[self.source_of_tokens], self.head),
             combine=self.combination.to_json(),
         )
 
@@ -202,9 +222,12 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(
             f"{path}:{lines.get(_place_of(str(error), lines), at)}: {error}"
         ) from None
-    if recipe.tokenizer_source not in (None, "base"):
-        line = lines[("tokenizer_source",)]
-        raise RecipeError(f"{path}:{line}: tokenizer_source: {_NOT_HERE['tokenizer']}")
+    if recipe.source_of_tokens not in _TOKENS:
+        key = "tokenizer_source" if recipe.tokenizer is None else "tokenizer"
+        raise RecipeError(
+            f"{path}:{lines[(key,)]}: {key}: the tokens of a model that is named are not taken; "
+            "there are union, intersection and base (or the first model's)"
+        )
     return recipe
 
 
@@ -241,7 +264,12 @@ def _explained(path: Path, message: str, lines: Mapping[tuple[str | int, ...], i
     if unknown is not None:
         place = (*place, unknown[1])
         known = {0: Recipe, 2: ModelEntry}.get(len(place) - 1)
-        table = {"align": AlignEntry, "gate": GateEntry, "publish": PublishEntry}
+        table = {
+            "align": AlignEntry,
+            "gate": GateEntry,
+            "publish": PublishEntry,
+            "tokenizer": TokenizerEntry,
+        }
         known = table.get(str(place[0])) if len(place) == 2 else known
         near = get_close_matches(unknown[1], known.__struct_fields__, n=1) if known else []
         reason = f"there is no key '{unknown[1]}'" + (f"; did you mean {near[0]}?" if near else "")

@@ -7,7 +7,7 @@ written in its place has the stored names and pieces again.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -143,7 +143,11 @@ class ConvertedCheckpoint(Checkpoint):
             stored = self.stored.info(piece)
             if not part.loaded:
                 return stored
-            return replace(stored, dtype=info_of(tensors, next(iter(part.loaded))).dtype)
+            name, loaded = next(iter(part.loaded.items()))
+            written = info_of(tensors, name)
+            # A vocabulary of another size, where the tensor is stored as it is.
+            shape = written.shape if loaded.shape == stored.shape else stored.shape
+            return TensorInfo(shape, written.dtype)
 
         return LazyTensors({piece: info(piece, part) for piece, part in part_of.items()}, read)
 
