@@ -20,7 +20,8 @@ from zooalign.release.provenance import Provenance
 from zooalign.release.settings import ApplySettings
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
-from zooalign.zoo.layout import INDEX_NAME
+from zooalign.zoo.layout import is_index
+from zooalign.zoo.libraries import weights_name
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.writer import digest_of, write_model
 
@@ -100,6 +101,7 @@ def apply_permutation(
                 config_files=config,
                 extra_files=proved,
                 layout_like=model.checkpoint,
+                weights_name=weights_name(model.adapter),
                 overwrite=settings.overwrite,
             )
             files = tuple(entry.name for entry in LocalContents.of(Path(output)).entries)
@@ -121,7 +123,7 @@ def _files(
     files = {
         name: release.contents.path(name).read_bytes()
         for name in release.names
-        if not name.startswith(".") and not name.endswith(".safetensors") and name != INDEX_NAME
+        if not name.startswith(".") and not name.endswith(".safetensors") and not is_index(name)
     }
     if release.permutation_only:
         files[layout.CARD] = make_card(

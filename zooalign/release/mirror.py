@@ -14,7 +14,7 @@ from zooalign.errors import CheckpointError
 from zooalign.release.contents import Contents, heads
 from zooalign.zoo.checkpoint import Checkpoint
 from zooalign.zoo.headers import read_header
-from zooalign.zoo.layout import CONFIG_NAME, INDEX_NAME
+from zooalign.zoo.layout import CONFIG_NAME, is_index
 
 __all__ = ["FormatFault", "faults_of", "headers_only", "make_mirror"]
 
@@ -39,14 +39,15 @@ class FormatFault:
 def make_mirror(contents: Contents, folder: Path) -> None:
     """Fill ``folder`` with the configuration, the index and the headers of all shards."""
     known = {entry.name: entry for entry in contents.entries}
-    for name in (CONFIG_NAME, INDEX_NAME):
-        if name in known:
-            if (known[name].size or 0) > _MAX_HEADER:
-                raise CheckpointError(
-                    f"{name}: the hub says it has {known[name].size} bytes; over {_MAX_HEADER} it "
-                    "is not read"
-                )
-            (folder / name).write_bytes(contents.path(name).read_bytes())
+    for name in known:
+        if name != CONFIG_NAME and not is_index(name):
+            continue
+        if (known[name].size or 0) > _MAX_HEADER:
+            raise CheckpointError(
+                f"{name}: the hub says it has {known[name].size} bytes; over {_MAX_HEADER} it "
+                "is not read"
+            )
+        (folder / name).write_bytes(contents.path(name).read_bytes())
     for name in known:
         if "/" not in name and not (folder / name).exists():
             (folder / name).touch()  # libraries are recognised by the names beside the config

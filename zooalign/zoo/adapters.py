@@ -263,7 +263,12 @@ class NamedAxes(Protocol):
 
 
 class BaseAdapter(ABC):
-    """What a :class:`LibraryAdapter` may inherit: the three builds."""
+    """What a :class:`LibraryAdapter` may inherit: the three builds.
+
+    ``weights_name`` is what the library calls the file of weights in a directory that it loads.
+    """
+
+    weights_name = "model.safetensors"
 
     @abstractmethod
     def create(self, architecture: Architecture) -> nn.Module:

@@ -15,24 +15,52 @@ __all__ = [
     "PICKLE_FLAG",
     "WEIGHTS_NAME",
     "choose_weights",
+    "index_in",
+    "index_name",
+    "is_index",
     "kept_config",
     "read_config",
 ]
 
 CONFIG_NAME = "config.json"
+# Of most libraries; an adapter may name another (``weights_name``).
 WEIGHTS_NAME = "model.safetensors"
-INDEX_NAME = "model.safetensors.index.json"
+# An index of shards is named after the file that it takes the place of.
+_INDEX_ENDING = ".index.json"
+INDEX_NAME = WEIGHTS_NAME + _INDEX_ENDING
 # How a message names what a user has: a flag of the command line, an argument in Python.
 MODEL_FLAG = "--model REF, or model="
 PICKLE_FLAG = "--allow-pickle, or allow_pickle=True"
 _MAX_CONFIG = 50_000_000
 
 
-def choose_weights(names: Iterable[str], *, where: str, allow_pickle: bool) -> str:
+def index_name(weights_name: str) -> str:
+    """The index of shards that takes the place of one file of this name."""
+    return weights_name + _INDEX_ENDING
+
+
+def is_index(name: str) -> bool:
+    """Whether a file of this name, at the top of a directory, is an index of shards."""
+    return "/" not in name and name.endswith(".safetensors" + _INDEX_ENDING)
+
+
+def index_in(names: Iterable[str]) -> str | None:
+    """The index of shards among ``names``: that of ``model.safetensors`` before any other."""
+    indexes = sorted(filter(is_index, names))
+    return INDEX_NAME if INDEX_NAME in indexes else next(iter(indexes), None)
+
+
+def choose_weights(
+    names: Iterable[str],
+    *,
+    where: str,
+    allow_pickle: bool,
+    usual: Iterable[str] = (WEIGHTS_NAME,),
+) -> str:
     """The name of the weights file (or index) among ``names``.
 
-    ``model.safetensors``, else ``model.safetensors.index.json``, else the only other safetensors
-    file, else, if allowed, the only pickle file.
+    One of the ``usual`` names, else the index of such, else the only other safetensors file,
+    else, if allowed, the only pickle file.
 
     Raises
     ------
@@ -40,10 +68,10 @@ def choose_weights(names: Iterable[str], *, where: str, allow_pickle: bool) -> s
         There is none, or the choice is not clear.
     """
     top = sorted(name for name in names if "/" not in name)
-    if WEIGHTS_NAME in top:
-        return WEIGHTS_NAME
-    if INDEX_NAME in top:
-        return INDEX_NAME
+    usual = tuple(usual)
+    for name in (*usual, *map(index_name, usual)):
+        if name in top:
+            return name
     safe = [name for name in top if name.endswith(".safetensors")]
     pickles = [name for name in top if name.endswith(PICKLE_SUFFIXES)]
     candidates = safe or (pickles if allow_pickle else [])
@@ -59,7 +87,7 @@ def choose_weights(names: Iterable[str], *, where: str, allow_pickle: bool) -> s
             f"{where}: has weights only as pickle ({', '.join(pickles)}), which is not read "
             f"unless you allow it ({PICKLE_FLAG})"
         )
-    raise CheckpointError(f"{where}: has no weights ({WEIGHTS_NAME} or {INDEX_NAME})")
+    raise CheckpointError(f"{where}: has no weights ({usual[0]} or {index_name(usual[0])})")
 
 
 def kept_config(directory: Path | None) -> dict[str, bytes]:

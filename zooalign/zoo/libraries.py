@@ -13,8 +13,16 @@ from zooalign.hooks.manager import (
     warn_left_out,
 )
 from zooalign.zoo.adapters import LibraryAdapter
+from zooalign.zoo.layout import WEIGHTS_NAME
 
-__all__ = ["adapter_named", "adapter_problem", "failed_libraries", "library_adapters"]
+__all__ = [
+    "adapter_named",
+    "adapter_problem",
+    "failed_libraries",
+    "library_adapters",
+    "usual_weights",
+    "weights_name",
+]
 
 _HOOK = "zooalign_library_adapters"
 
@@ -48,6 +56,16 @@ def adapter_named(library: str) -> LibraryAdapter:
     raise ModelReferenceError(
         f"no library adapter is named {library!r}: there are {known}{hint} (zooalign plugins)"
     )
+
+
+def usual_weights() -> tuple[str, ...]:
+    """What the libraries call a file of weights, the most usual name first."""
+    return tuple(dict.fromkeys((WEIGHTS_NAME, *map(weights_name, library_adapters()))))
+
+
+def weights_name(adapter: LibraryAdapter) -> str:
+    """What an adapter's library calls the file of weights in a directory that it loads."""
+    return str(getattr(adapter, "weights_name", WEIGHTS_NAME))
 
 
 def adapter_problem(item: Any) -> str | None:

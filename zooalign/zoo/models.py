@@ -18,13 +18,13 @@ from zooalign.zoo.checkpoint import STATES, Checkpoint, open_checkpoint, open_pi
 from zooalign.zoo.converted_checkpoint import as_architecture
 from zooalign.zoo.layout import (
     CONFIG_NAME,
-    INDEX_NAME,
     MODEL_FLAG,
     PICKLE_FLAG,
     choose_weights,
+    is_index,
     read_config,
 )
-from zooalign.zoo.libraries import adapter_named, library_adapters
+from zooalign.zoo.libraries import adapter_named, library_adapters, usual_weights
 from zooalign.zoo.references import PICKLE_SUFFIXES, Reference, parse_reference
 from zooalign.zoo.suggestions import hinted, no_such, parse
 
@@ -324,8 +324,10 @@ def _require_config(repo: hub.HubRepo) -> None:
 
 def _holds_no_weights(directory: Path) -> bool:
     """Whether this is a directory with nothing but pickles that may hold weights."""
-    names = [path.name for path in directory.iterdir()] if directory.is_dir() else [INDEX_NAME]
-    return INDEX_NAME not in names and not any(name.endswith(".safetensors") for name in names)
+    if not directory.is_dir():
+        return False
+    names = [path.name for path in directory.iterdir()]
+    return not any(is_index(name) or name.endswith(".safetensors") for name in names)
 
 
 def _with_revision(reference: Reference, revision: str) -> Reference:
@@ -341,11 +343,13 @@ def _with_revision(reference: Reference, revision: str) -> Reference:
 def _download(repo: hub.HubRepo, model: str | None, allow_pickle: bool) -> tuple[Path, Path]:
     """Fetch the config and the weights' files, and no others."""
     where = f"{repo.repo_id}@{repo.commit}"
-    weights = choose_weights(repo.names, where=where, allow_pickle=allow_pickle)
+    weights = choose_weights(
+        repo.names, where=where, allow_pickle=allow_pickle, usual=usual_weights()
+    )
     if model is None:
         _require_config(repo)
     path = hub.fetch(repo, [name for name in (CONFIG_NAME, weights) if name in repo.names])[-1]
-    if weights == INDEX_NAME:
+    if is_index(weights):
         weight_map = read_config(path).get("weight_map")
         shards = set(weight_map.values()) if isinstance(weight_map, dict) else set()
         # Only names in the repo are fetched; open_checkpoint reports all others exactly.
@@ -358,7 +362,9 @@ def _local_directory(reference: Reference, allow_pickle: bool) -> tuple[Path, Pa
     if not directory.is_dir():
         raise no_such("directory", str(reference))
     names = [path.name for path in directory.iterdir() if path.is_file()]
-    weights = choose_weights(names, where=str(reference), allow_pickle=allow_pickle)
+    weights = choose_weights(
+        names, where=str(reference), allow_pickle=allow_pickle, usual=usual_weights()
+    )
     return directory, directory / weights
 
 

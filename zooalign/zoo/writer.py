@@ -15,7 +15,7 @@ from zooalign.zoo.checkpoint import Checkpoint
 from zooalign.zoo.converted_checkpoint import ConvertedCheckpoint
 from zooalign.zoo.files import new_directory, safe_name
 from zooalign.zoo.headers import Header, make_header
-from zooalign.zoo.layout import INDEX_NAME, WEIGHTS_NAME
+from zooalign.zoo.layout import WEIGHTS_NAME, index_name
 
 __all__ = ["digest_of", "write_model"]
 
@@ -43,6 +43,7 @@ def write_model(
     max_shard_size: int | None = None,
     metadata: Mapping[str, str] | None = None,
     layout_like: Checkpoint | None = None,
+    weights_name: str = WEIGHTS_NAME,
     overwrite: bool = False,
 ) -> Path:
     """Write ``tensors`` and files as the directory ``output_dir``, whole or not at all.
@@ -56,13 +57,14 @@ def write_model(
         tensors are written, with the SHA-256 of each (:func:`digest_of`): it gives the files, or
         raises, and then nothing is left behind.
     max_shard_size:
-        Maximum bytes per file; without it, one ``model.safetensors``, the only layout that timm
-        reads.
+        Maximum bytes per file; without it, one file, the only layout that timm reads.
     metadata:
         Metadata of each file, beside ``format: pt``.
     layout_like:
         Keep this checkpoint's division into files; keys it does not have go to the last one. One
         that is converted when it is read is written as it is stored.
+    weights_name:
+        What the library calls a file that holds all weights; names of shards begin alike.
     overwrite:
         Replace a directory that is there.
 
@@ -84,8 +86,8 @@ def write_model(
         layout_like = layout_like.stored
     infos = {name: info_of(tensors, name) for name in tensors}
     metadata = {"format": "pt", **(layout_like.metadata if layout_like else {}), **(metadata or {})}
-    shards = _plan(infos, metadata, max_shard_size, layout_like)
-    files = {**_index(shards, infos), **(config_files or {})}
+    shards = _plan(infos, metadata, max_shard_size, layout_like, weights_name)
+    files = {**_index(shards, infos, weights_name), **(config_files or {})}
     if extra_files is not None and not callable(extra_files):
         if twice := sorted(set(files) & set(extra_files)):
             raise CheckpointError(f"{twice[0]} is given both as config and as extra file")
@@ -128,6 +130,7 @@ def _plan(
     metadata: Mapping[str, str],
     max_shard_size: int | None,
     layout_like: Checkpoint | None,
+    weights_name: str,
 ) -> list[_Shard]:
     if not infos:
         raise CheckpointError("there are no tensors to write")
@@ -140,12 +143,13 @@ def _plan(
         parts = {name: part for name, part in parts.items() if part}
     else:
         pieces = _split(infos, max_shard_size)
+        stem = weights_name.removesuffix(".safetensors")
         parts = {
-            f"model-{number:05d}-of-{len(pieces):05d}.safetensors": piece
+            f"{stem}-{number:05d}-of-{len(pieces):05d}.safetensors": piece
             for number, piece in enumerate(pieces, start=1)
         }
     if len(parts) == 1:
-        parts = {WEIGHTS_NAME: dict(infos)}
+        parts = {weights_name: dict(infos)}
     return [_Shard(safe_name(name), *make_header(part, metadata)) for name, part in parts.items()]
 
 
@@ -163,7 +167,9 @@ def _split(
     return parts
 
 
-def _index(shards: list[_Shard], infos: Mapping[str, TensorInfo]) -> dict[str, bytes]:
+def _index(
+    shards: list[_Shard], infos: Mapping[str, TensorInfo], weights_name: str
+) -> dict[str, bytes]:
     if len(shards) == 1:
         return {}
     place = {key: shard.name for shard in shards for key in shard.header.tensors}
@@ -171,7 +177,7 @@ def _index(shards: list[_Shard], infos: Mapping[str, TensorInfo]) -> dict[str, b
         "metadata": {"total_size": sum(info.nbytes for info in infos.values())},
         "weight_map": {key: place[key] for key in infos},
     }
-    return {INDEX_NAME: (json.dumps(content, indent=2) + "\n").encode()}
+    return {index_name(weights_name): (json.dumps(content, indent=2) + "\n").encode()}
 
 
 def _write_files(directory: Path, files: Mapping[str, bytes]) -> None:

@@ -34,6 +34,7 @@ class DiffusersAdapter(BaseAdapter):
     """An architecture's name is its model class; its config has the fields of ``config.json``."""
 
     name = _NAME
+    weights_name = "diffusion_pytorch_model.safetensors"
 
     def from_reference(self, reference: Reference) -> Architecture:
         from zooalign_diffusers import model_classes

@@ -9,7 +9,7 @@ from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
 from zooalign.zoo.files import safe_name
 from zooalign.zoo.headers import Header, read_header
-from zooalign.zoo.layout import INDEX_NAME, WEIGHTS_NAME
+from zooalign.zoo.layout import index_in, index_name
 
 _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 
@@ -62,18 +62,19 @@ def shards(release: OpenedRelease) -> Iterator[Problem]:
 
 def _index_problems(release: OpenedRelease) -> Iterator[Problem]:
     """What keeps the index from being used."""
-    if INDEX_NAME not in release.names:
+    index = index_in(release.names)
+    if index is None:
         return
     try:
-        weight_map, total = _read_index(release)
+        weight_map, total = _read_index(release, index)
     except SpecError as error:
-        yield Problem(INDEX_NAME, str(error))
+        yield Problem(index, str(error))
         return
     shards: dict[str, Header] = {}
     broken = {fault.name for fault in release.faults}
     for name in sorted(set(weight_map.values())):
         keys = [key for key, file in weight_map.items() if file == name]
-        problem = _shard_problem(release, name, keys)
+        problem = _shard_problem(release, index, name, keys)
         if problem is not None:
             yield problem
         elif name not in broken:
@@ -82,18 +83,20 @@ def _index_problems(release: OpenedRelease) -> Iterator[Problem]:
     size = sum(info.nbytes for header in shards.values() for info in header.tensors.values())
     complete = shards.keys() == set(weight_map.values())
     if complete and isinstance(total, int) and total != size:
-        where, message = f"{INDEX_NAME}: total_size", f"says {total} bytes, the shards hold {size}"
+        where, message = f"{index}: total_size", f"says {total} bytes, the shards hold {size}"
         yield Problem(where, message, "save the model again", "warning")
 
 
-def _shard_problem(release: OpenedRelease, name: str, keys: list[str]) -> Problem | None:
+def _shard_problem(
+    release: OpenedRelease, index: str, name: str, keys: list[str]
+) -> Problem | None:
     """Why a file that the index names cannot be the shard of these tensors."""
     try:
         safe_name(name)
     except CheckpointError:
-        return Problem(INDEX_NAME, f"places {keys[0]} in {name!r}, outside its directory")
+        return Problem(index, f"places {keys[0]} in {name!r}, outside its directory")
     if not name.endswith(".safetensors"):
-        return Problem(INDEX_NAME, f"places {keys[0]} in {name!r}, not a safetensors file")
+        return Problem(index, f"places {keys[0]} in {name!r}, not a safetensors file")
     if name not in release.names:
         message = f"the index places {len(keys)} tensors in it ({keys[0]}), and it is missing"
         return Problem(name, message)
@@ -115,14 +118,17 @@ def _misplaced(weight_map: Mapping[str, str], shards: Mapping[str, Header]) -> I
 def _orphans(release: OpenedRelease) -> Iterator[Problem]:
     """Files of weights that the model does not read."""
     indexed: set[str] = set()
-    if INDEX_NAME in release.names:
+    beside: set[str] = set()
+    index = index_in(release.names)
+    if index is not None:
         try:
-            indexed = set(_read_index(release)[0].values())
+            indexed = set(_read_index(release, index)[0].values())
         except SpecError:  # reported with the index
             return
-        if WEIGHTS_NAME in release.names and WEIGHTS_NAME not in indexed:
+        beside = {name for name in release.names if index_name(name) == index} - indexed
+        for name in beside:
             message = "stands beside an index that does not name it, so there are two models"
-            yield Problem(WEIGHTS_NAME, message)
+            yield Problem(name, message)
     orphans = {
         name
         for name in release.names
@@ -130,7 +136,7 @@ def _orphans(release: OpenedRelease) -> Iterator[Problem]:
     }
     for name in sorted(orphans):
         yield Problem(name, "is a shard that no index names (orphan)")
-    known = {WEIGHTS_NAME, *indexed, *orphans, *release.weight_files}
+    known = {*beside, *indexed, *orphans, *release.weight_files}
     for name in release.names if release.weight_files else ():
         if name.lower().endswith(".safetensors") and name not in known:
             yield Problem(
@@ -141,7 +147,7 @@ def _orphans(release: OpenedRelease) -> Iterator[Problem]:
             )
 
 
-def _read_index(release: OpenedRelease) -> tuple[dict[str, str], object]:
+def _read_index(release: OpenedRelease, index: str) -> tuple[dict[str, str], object]:
     """The map from tensors to shards, and the stated total size."""
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -149,7 +155,7 @@ def _read_index(release: OpenedRelease) -> tuple[dict[str, str], object]:
             raise ValueError("a key is in it twice")
         return dict(pairs)
 
-    text = release.text(INDEX_NAME)
+    text = release.text(index)
     try:
         body = json.loads(text or "", object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
