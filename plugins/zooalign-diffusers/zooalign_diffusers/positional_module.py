@@ -52,9 +52,7 @@ def _adapted(original: Any, names: tuple[str, ...], latents: bool) -> type[nn.Mo
 
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter("self", kinds)]
-    parameters += [
-        inspect.Parameter(name.replace(".", "_"), kinds, default=None) for name in names
-    ]
+    parameters += [inspect.Parameter(name.replace(".", "_"), kinds, default=None) for name in names]
     forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     body = {
         "forward": forward,
