@@ -127,8 +127,9 @@ def test_the_fallback_is_of_the_version_to_come() -> None:
     latest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert latest is not None
     assert fallback.is_devrelease and fallback.base_version == latest[1]
-    plugin = tomllib.loads((ROOT / "plugins/zooalign-transformers/pyproject.toml").read_text())
-    assert Version(plugin["tool"]["hatch"]["version"]["fallback-version"]) == fallback
+    for name in ("zooalign-transformers", "zooalign-diffusers"):
+        plugin = tomllib.loads((ROOT / "plugins" / name / "pyproject.toml").read_text())
+        assert Version(plugin["tool"]["hatch"]["version"]["fallback-version"]) == fallback
 
 
 def test_the_page_on_stability_lists_the_public_names() -> None:

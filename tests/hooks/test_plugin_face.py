@@ -30,6 +30,7 @@ def test_it_has_exactly_what_is_documented() -> None:
         ("zooalign-example-check/zooalign_example_check", set()),
         # Its callback is a user of the Python API.
         ("zooalign-transformers/zooalign_transformers", {"zooalign"}),
+        ("zooalign-diffusers/zooalign_diffusers", set()),
     ],
 )
 def test_our_plugins_import_nothing_else(folder: str, besides: set[str]) -> None:

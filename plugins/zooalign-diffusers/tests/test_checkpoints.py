@@ -15,7 +15,6 @@ from zooalign.zoo.models import open_model
 NAME = "diffusion_pytorch_model.safetensors"
 
 
-@pytest.mark.parametrize("method", ["weight"])
 def test_a_planted_permutation_is_undone(tmp_path: Path) -> None:
     first = written(unet(0, sdxl=True), tmp_path / "a")
     model = open_model(str(first))
