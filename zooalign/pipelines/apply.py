@@ -21,7 +21,6 @@ from zooalign.release.settings import ApplySettings
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
 from zooalign.zoo.layout import is_index
-from zooalign.zoo.libraries import weights_name
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.writer import digest_of, write_model
 
@@ -101,7 +100,7 @@ def apply_permutation(
                 config_files=config,
                 extra_files=proved,
                 layout_like=model.checkpoint,
-                weights_name=weights_name(model.adapter),
+                weights_name=model.weights_name,
                 overwrite=settings.overwrite,
             )
             files = tuple(entry.name for entry in LocalContents.of(Path(output)).entries)

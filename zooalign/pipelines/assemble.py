@@ -19,7 +19,6 @@ from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import permutation_to_dict, to_json
 from zooalign.zoo import crash_recovery
 from zooalign.zoo.files import check_target
-from zooalign.zoo.libraries import weights_name
 from zooalign.zoo.writer import write_model
 
 __all__ = ["Release", "WrittenReport", "counted", "require_output", "write_release"]
@@ -105,7 +104,7 @@ def write_release(
         config_files={k: v for k, v in config.items() if k not in (*extra, layout.DIGESTS)},
         extra_files=files,
         layout_like=checkpoint,
-        weights_name=weights_name(release.like.model.adapter),
+        weights_name=release.like.model.weights_name,
         overwrite=overwrite,
     )
 

@@ -21,7 +21,6 @@ __all__ = [
     "failed_libraries",
     "library_adapters",
     "usual_weights",
-    "weights_name",
 ]
 
 _HOOK = "zooalign_library_adapters"
@@ -60,12 +59,8 @@ def adapter_named(library: str) -> LibraryAdapter:
 
 def usual_weights() -> tuple[str, ...]:
     """What the libraries call a file of weights, the most usual name first."""
-    return tuple(dict.fromkeys((WEIGHTS_NAME, *map(weights_name, library_adapters()))))
-
-
-def weights_name(adapter: LibraryAdapter) -> str:
-    """What an adapter's library calls the file of weights in a directory that it loads."""
-    return str(getattr(adapter, "weights_name", WEIGHTS_NAME))
+    named = (getattr(adapter, "weights_name", WEIGHTS_NAME) for adapter in library_adapters())
+    return tuple(dict.fromkeys((WEIGHTS_NAME, *named)))
 
 
 def adapter_problem(item: Any) -> str | None:

@@ -20,6 +20,7 @@ from zooalign.zoo.layout import (
     CONFIG_NAME,
     MODEL_FLAG,
     PICKLE_FLAG,
+    WEIGHTS_NAME,
     choose_weights,
     is_index,
     read_config,
@@ -144,7 +145,23 @@ class Model:
         files_beside = getattr(self.adapter, "files_beside", None)
         if self.repo is not None and files_beside is not None:
             hub.fetch(self.repo, sorted(files_beside(self.repo.names)))
-        return self.adapter.config_files(self.architecture, self.directory)
+        # What lies beside a file that was named alone need not belong to it.
+        alone = self.checkpoint is not None and parse_reference(self.reference).kind == "file"
+        return self.adapter.config_files(self.architecture, None if alone else self.directory)
+
+    @property
+    def weights_name(self) -> str:
+        """The name of one file with all weights, such as its library loads it.
+
+        A file in the layout of another program keeps its own (``keeps_layout`` of the adapter).
+        """
+        keeps = getattr(self.adapter, "keeps_layout", None)
+        if self.checkpoint is not None and keeps is not None:
+            (*_, file) = self.checkpoint.files
+            stored = getattr(self.checkpoint, "stored", self.checkpoint)
+            if file.name.endswith(".safetensors") and keeps(self.architecture, stored):
+                return file.name
+        return str(getattr(self.adapter, "weights_name", WEIGHTS_NAME))
 
 
 def open_model(

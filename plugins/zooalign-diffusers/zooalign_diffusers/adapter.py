@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from zooalign.plugins import (
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from zooalign.plugins import Preprocess
+    from zooalign.plugins import Part, Preprocess, TensorInfo
 
 __all__ = ["DiffusersAdapter"]
 
@@ -68,6 +68,20 @@ class DiffusersAdapter(BaseAdapter):
         model_classes.class_named(name, _CONFIG_NAME)
         kept = {key: value for key, value in config.items() if not key.startswith("_")}
         return Architecture(_NAME, name, kept)
+
+    def stored_parts(
+        self, architecture: Architecture, infos: Mapping[str, TensorInfo]
+    ) -> Sequence[Part] | None:
+        """Tensors of a file in the layout of the program that the model comes from."""
+        from zooalign_diffusers.single_file import stored_parts
+
+        return stored_parts(architecture, infos, self.build(architecture).state_dict())
+
+    def keeps_layout(self, architecture: Architecture, names: Iterable[str]) -> bool:
+        """Whether a file with tensors of these names is loaded by ``from_single_file``."""
+        from zooalign_diffusers.single_file import in_original_layout
+
+        return in_original_layout(names, self.build(architecture).state_dict())
 
     def create(self, architecture: Architecture) -> nn.Module:
         from zooalign_diffusers.building import create
@@ -115,6 +129,7 @@ class DiffusersAdapter(BaseAdapter):
 
         from zooalign_diffusers import model_classes
         from zooalign_diffusers.building import positional_like
+        from zooalign_diffusers.single_file import single_file_in
 
         try:
             config = json.loads((directory / _CONFIG_NAME).read_text(encoding="utf-8"))
@@ -123,9 +138,14 @@ class DiffusersAdapter(BaseAdapter):
                 raise ValueError("its config.json names no model class")
             model_class = model_classes.class_named(architecture.name, _CONFIG_NAME)
             with model_classes.quiet():
-                model = model_class.from_pretrained(
-                    directory, local_files_only=True, use_safetensors=True
-                )
+                if (original := single_file_in(directory, architecture)) is not None:
+                    model = model_class.from_single_file(
+                        str(original), config=str(directory), local_files_only=True
+                    )
+                else:
+                    model = model_class.from_pretrained(
+                        directory, local_files_only=True, use_safetensors=True
+                    )
         except Exception as error:
             raise CheckpointError(
                 f"diffusers {diffusers.__version__} does not load {directory}: "

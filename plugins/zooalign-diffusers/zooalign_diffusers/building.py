@@ -10,7 +10,7 @@ from zooalign_diffusers.example_inputs import example_inputs
 from zooalign_diffusers.model_classes import class_named, complete, entry_named, quiet
 from zooalign_diffusers.positional_module import positional
 
-__all__ = ["config_json", "create", "inputs_for", "positional_like"]
+__all__ = ["config_json", "create", "diffusers_model", "inputs_for", "positional_like"]
 
 
 def diffusers_model(architecture: Architecture) -> nn.Module:
