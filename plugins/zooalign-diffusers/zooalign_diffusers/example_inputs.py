@@ -82,12 +82,12 @@ _FILL: Mapping[str, Callable[[list[int], torch.Generator], Tensor]] = {
 
 
 def _places(shape: list[int]) -> Tensor:
-    """Coordinates that differ from row to row."""
+    """Coordinates that differ from row to row, and from axis to axis."""
     *rows, axes = shape
     count = math.prod(rows)
     side = max(1, math.isqrt(count))
     number = torch.arange(count)
-    columns = [torch.zeros(count), number // side, number % side, torch.zeros(count)]
+    columns = [number, number // side, number % side, 7 * number % 5]
     filled = torch.stack([columns[axis % len(columns)].float() for axis in range(axes)], dim=-1)
     return filled.reshape(shape)
 
