@@ -21,6 +21,7 @@ def zooalign_library_adapters():
     return [Other()]
 """
 
+BUILT_IN = ["timm", "py", "torchvision"]
 
 pytestmark = pytest.mark.usefixtures("no_installed_plugins")
 
@@ -34,7 +35,7 @@ def test_built_in_ones_are_plugins() -> None:
     assert (info.origin, info.distribution) == ("built-in", "zooalign")
     assert info.hooks == ("zooalign_library_adapters",)
     assert info.error is None
-    assert [adapter.name for adapter in libraries.library_adapters()] == ["timm", "py"]
+    assert [adapter.name for adapter in libraries.library_adapters()] == BUILT_IN
 
 
 def test_every_hook_says_what_it_is_for() -> None:
@@ -92,8 +93,8 @@ def test_a_broken_plugin_is_a_named_warning(install_plugin: Install, code: str, 
     states = {state.name: state for state in plugin_states()}
     assert says in (states["broken"].error or "") and not states["broken"].provides
     assert states["fine"].error is None
-    assert [adapter.name for adapter in adapters] == ["timm", "py", "fine"]
-    assert [adapter.name for adapter in libraries.library_adapters()] == ["timm", "py", "fine"]
+    assert [adapter.name for adapter in adapters] == [*BUILT_IN, "fine"]
+    assert [adapter.name for adapter in libraries.library_adapters()] == [*BUILT_IN, "fine"]
     with pytest.raises(ModelReferenceError, match="plugins that failed to load: broken"):
         libraries.adapter_named("broken")
 
@@ -107,14 +108,14 @@ def test_a_plugin_cannot_take_a_built_in_name(install_plugin: Install) -> None:
 def test_allow_list(install_plugin: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install_plugin("one", ADAPTER.format(name="one"))
     install_plugin("two", ADAPTER.format(name="two"))
-    assert {"timm", "py", "one", "two"} <= set(by_name())
+    assert {*BUILT_IN, "one", "two"} <= set(by_name())
     monkeypatch.setenv(plugins.ALLOW_LIST, "")
-    assert set(by_name()) == {"timm", "py"}
+    assert set(by_name()) == set(BUILT_IN)
     monkeypatch.setenv(plugins.ALLOW_LIST, " two ,")
-    assert set(by_name()) == {"timm", "py", "two"}
+    assert set(by_name()) == {*BUILT_IN, "two"}
     monkeypatch.setenv(plugins.ALLOW_LIST, "three")
     with pytest.warns(ZooalignWarning, match="'three', which is not installed"):
-        assert set(by_name()) == {"timm", "py"}
+        assert set(by_name()) == set(BUILT_IN)
 
 
 def test_an_unknown_library_lists_the_known() -> None:

@@ -31,7 +31,11 @@ __all__ = [
 ]
 
 ALLOW_LIST = "ZOOALIGN_PLUGINS"
-BUILT_IN = {"timm": "zooalign.zoo.timm_adapter", "py": "zooalign.zoo.python_adapter"}
+BUILT_IN = {
+    "timm": "zooalign.zoo.timm_adapter",
+    "py": "zooalign.zoo.python_adapter",
+    "torchvision": "zooalign.zoo.torchvision_adapter",
+}
 
 
 class PluginError(ZooalignError):
