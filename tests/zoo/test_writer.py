@@ -59,14 +59,10 @@ def test_one_file(tmp_path: Path) -> None:
         expected,
         config_files={"config.json": b"{}"},
         extra_files={"plots/barrier.svg": b"<svg/>"},
-        metadata={"made_by": "test"},
     )
     assert listing(written) == ["config.json", "model.safetensors", "plots", "plots/barrier.svg"]
     assert_written(written, expected)
-    assert open_checkpoint(written / "model.safetensors").metadata == {
-        "format": "pt",
-        "made_by": "test",
-    }
+    assert open_checkpoint(written / "model.safetensors").metadata == {"format": "pt"}
     assert {k: bits(t) for k, t in load_file(written / "model.safetensors").items()} == {
         k: bits(t) for k, t in expected.items()
     }

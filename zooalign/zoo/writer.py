@@ -41,7 +41,6 @@ def write_model(
     config_files: Mapping[str, bytes] | None = None,
     extra_files: Mapping[str, bytes] | FilesOfDigests | None = None,
     max_shard_size: int | None = None,
-    metadata: Mapping[str, str] | None = None,
     layout_like: Checkpoint | None = None,
     weights_name: str = WEIGHTS_NAME,
     overwrite: bool = False,
@@ -58,11 +57,9 @@ def write_model(
         raises, and then nothing is left behind.
     max_shard_size:
         Maximum bytes per file; without it, one file, the only layout that timm reads.
-    metadata:
-        Metadata of each file, beside ``format: pt``.
     layout_like:
-        Keep this checkpoint's division into files; keys it does not have go to the last one. One
-        that is converted when it is read is written as it is stored.
+        Keep this checkpoint's division into files and their metadata; keys it does not have go
+        to the last one. One that is converted when it is read is written as it is stored.
     weights_name:
         What the library calls a file that holds all weights; names of shards begin alike.
     overwrite:
@@ -85,7 +82,7 @@ def write_model(
         tensors = layout_like.as_stored(tensors)
         layout_like = layout_like.stored
     infos = {name: info_of(tensors, name) for name in tensors}
-    metadata = {"format": "pt", **(layout_like.metadata if layout_like else {}), **(metadata or {})}
+    metadata = {"format": "pt", **(layout_like.metadata if layout_like else {})}
     shards = _plan(infos, metadata, max_shard_size, layout_like, weights_name)
     files = {**_index(shards, infos, weights_name), **(config_files or {})}
     if extra_files is not None and not callable(extra_files):
