@@ -1,7 +1,7 @@
 """Read a captured graph operator by operator and collect what it says about index sets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,7 +17,15 @@ from zooalign.graph.decompose import decomposed
 from zooalign.graph.exported import writes
 from zooalign.graph.index_sets import Cause, IndexSets
 from zooalign.graph.operator import Operator, Result, Tensor, Values
-from zooalign.graph.registry import OperatorRule, RuleFault, applied, knows_labels, lookup
+from zooalign.graph.registry import (
+    OperatorRule,
+    RuleFault,
+    applied,
+    knows_labels,
+    lookup,
+    roles_given,
+)
+from zooalign.graph.statement import Statement
 
 __all__ = ["Traced", "trace"]
 
@@ -28,7 +36,8 @@ class Traced:
 
     ``values`` has by name the tensor of every node that has one (a list for operators with several
     results), ``unused`` the state-dict names that no output depends on. ``unknown_operators`` are
-    those without a rule, with how often they occur; what they touch is frozen.
+    those without a rule, with how often they occur; what they touch is frozen. ``said`` is what the
+    rules said about the values of each call, by node; nothing of calls whose rule gave no roles.
     """
 
     captured: Capture
@@ -36,6 +45,15 @@ class Traced:
     values: Mapping[str, Any]
     unused: tuple[str, ...]
     unknown_operators: Mapping[str, int]
+    said: Mapping[str, "Said"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the rule of a call says about its values: the roles it gives, and its statements."""
+
+    roles: str
+    statements: tuple[Statement, ...]
 
 
 def trace(
@@ -55,10 +73,11 @@ def trace(
     sets = IndexSets()
     unknown: dict[str, int] = {}
     tensors: dict[str, Tensor] = {}  # by the first name in the state dict
-    values = _read(captured, sets, tensors, rules, unknown)
+    said: dict[str, Said] = {}
+    values = _read(captured, sets, tensors, rules, unknown, said)
     for other in also:
         more: dict[str, int] = {}
-        _read(decomposed(other, rules), sets, tensors, rules, more)
+        _read(decomposed(other, rules), sets, tensors, rules, more, {})
         unknown |= {name: max(count, unknown.get(name, 0)) for name, count in more.items()}
     sets.operator = "the solution of all relations"  # no operator states what follows
     first_names = {name: captured.tied.get(name, name) for name in captured.shapes}
@@ -68,7 +87,7 @@ def trace(
     unused = tuple(
         n for n, shape in captured.shapes.items() if first_names[n] not in tensors and shape
     )
-    return Traced(captured, sets, values, unused, unknown)
+    return Traced(captured, sets, values, unused, unknown, said)
 
 
 def _read(
@@ -77,6 +96,7 @@ def _read(
     tensors: dict[str, Tensor],
     rules: Mapping[str, OperatorRule],
     unknown: dict[str, int],
+    said: dict[str, Said],
 ) -> dict[str, Any]:
     """The tensors of one graph by the names of its nodes."""
     values: dict[str, Any] = {}
@@ -92,7 +112,9 @@ def _read(
             _outputs(captured, sets, outputs, tensors)
         elif node.op == "call_function":
             known = _known_values(node, choices, captured.constants)
-            values[node.name] = _call(sets, node, values, rules, unknown, known)
+            op = _operator(sets, node, values, known)
+            values[node.name] = _call(op, node, values, rules, unknown)
+            said[node.name] = Said(op.roles, tuple(op.statements))
     return values
 
 
@@ -154,22 +176,28 @@ def _placeholder(
     return Tensor(shape, sets.register(axes))
 
 
+def _operator(
+    sets: IndexSets, node: fx.Node, values: Mapping[str, Any], known: Values
+) -> Operator:
+    args: Any = fx.node.map_arg(node.args, lambda n: values.get(n.name))
+    kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values.get(n.name))
+    arguments = named_arguments(node, args, kwargs)
+    sets.operator = f"{node.target} '{node.name}'"
+    shapes = _shapes(node.meta.get("val"))
+    return Operator(sets, str(node.target), node.name, arguments, shapes, known)
+
+
 def _call(
-    sets: IndexSets,
+    op: Operator,
     node: fx.Node,
     values: Mapping[str, Any],
     rules: Mapping[str, OperatorRule],
     unknown: dict[str, int],
-    known: Values,
 ) -> Any:
-    name = str(node.target)
-    args: Any = fx.node.map_arg(node.args, lambda n: values.get(n.name))
+    name, sets, shapes = op.name, op.sets, op.results
     if name == "<built-in function getitem>":
+        args: Any = fx.node.map_arg(node.args, lambda n: values.get(n.name))
         return _item(sets, node, *args)
-    kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values.get(n.name))
-    shapes = _shapes(node.meta.get("val"))
-    sets.operator = f"{name} '{node.name}'"
-    op = Operator(sets, name, node.name, named_arguments(node, args, kwargs), shapes, known)
     if shapes and all(0 in shape for shape in shapes):  # nothing is computed
         return _values(node, [op.tensor([()] * len(shape), n) for n, shape in enumerate(shapes)])
     rule = lookup(rules, name)
@@ -181,9 +209,12 @@ def _call(
     if not knows_labels(rule):
         for tensor in op.operands():
             sets.fix(tensor.labels, op.cause("index", "a number of a position, used as a value"))
+    op.roles = roles_given(rule, name)
     try:
         return _values(node, applied(rule, op))
     except RuleFault as fault:
+        op.roles = ""
+        op.statements.clear()
         unknown[name] = unknown.get(name, 0) + 1
         return _values(node, op.freeze("operator not understood", str(fault)))
 

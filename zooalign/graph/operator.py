@@ -1,36 +1,16 @@
 """What a rule sees of one operator: its arguments as tensors with axes, and ways to relate them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from zooalign.graph.index_sets import Axis, Cause, IndexSets
-from zooalign.graph.notation import AxisPattern, Factor, Operand, parse
+from zooalign.graph.notation import AxisPattern, Factor, Operand, names, parse
+from zooalign.graph.statement import Named, Statement, roles_of
+from zooalign.graph.tensor import Tensor
 
 __all__ = ["Operator", "Result", "Tensor", "Values"]
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor of the graph: its shape and, per axis, the index set its positions belong to.
-
-    The empty axis ``()`` means that the tensor does not vary along it (one position, an expanded
-    axis, a constant): it is related to nothing.
-
-    ``labels`` is the axis whose positions the values are numbers of, if they are: what ``topk``
-    chose. Permuting that axis changes these numbers, and any operator without a rule for them
-    fixes it.
-    """
-
-    shape: tuple[int, ...]
-    axes: tuple[Axis, ...]
-    labels: Axis = ()
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
 
 
 #: What a rule returns: a tensor for each result, the only one alone or in a list.
@@ -65,6 +45,8 @@ class Operator:
     reasons and explanations. ``arguments`` has all of them by their name in the operator's schema,
     defaults filled in. ``results`` are the shapes of the results, ``sets`` the index sets of the
     whole graph. It notes which arguments its rule looks at: :meth:`unread` has the others.
+    ``roles`` are those that the rule gives (:mod:`zooalign.graph.statement`), ``statements`` what
+    it has said so far.
     """
 
     def __init__(
@@ -75,6 +57,7 @@ class Operator:
         arguments: Mapping[str, Any],
         results: Sequence[tuple[int, ...]],
         values: Values = Values(),
+        roles: str = "",
     ) -> None:
         self.sets = sets
         self.name = name
@@ -82,7 +65,15 @@ class Operator:
         self.arguments = arguments
         self.results = tuple(results)
         self.values = values
+        self.roles = roles
+        self.statements: list[Statement] = []
         self._read: set[str] = set()
+
+    def within(self, *results: tuple[int, ...]) -> "Operator":
+        """The same call for a step inside of it, with results of these shapes."""
+        inner = Operator(self.sets, self.name, self.node, self.arguments, results, self.values)
+        inner.statements = self.statements
+        return inner
 
     def __getitem__(self, argument: str) -> Any:
         self._read.add(argument)
@@ -196,17 +187,19 @@ class Operator:
         *operands: Tensor | None,
         fixed: str = "position",
         sizes: Mapping[str, int] | None = None,
+        roles: str | None = None,
     ) -> Tensor:
         """Relate operands by an axis expression (:mod:`zooalign.graph.notation`).
 
         ``fixed`` is the kind of reason given for axes marked ``!``; ``sizes`` are those of names
-        that products need, e.g. the number of groups. Only an optional operand may be None.
+        that products need, e.g. the number of groups. ``roles`` are those of the operands, where
+        the rule's own do not say them. Only an optional operand may be None.
 
         Returns
         -------
         The first result; :meth:`relate_all` gives all of them.
         """
-        return self.relate_all(expression, *operands, fixed=fixed, sizes=sizes)[0]
+        return self.relate_all(expression, *operands, fixed=fixed, sizes=sizes, roles=roles)[0]
 
     def relate_all(
         self,
@@ -214,6 +207,7 @@ class Operator:
         *operands: Tensor | None,
         fixed: str = "position",
         sizes: Mapping[str, int] | None = None,
+        roles: str | None = None,
     ) -> list[Tensor]:
         """As :meth:`relate`, with the tensors of all right-hand sides."""
         pattern = parse(expression)
@@ -227,13 +221,32 @@ class Operator:
         for operand, tensor in given:
             binding.bind(operand, tensor)
         results = [binding.result(right, number) for number, right in enumerate(pattern.results)]
-        binding.bound([*given, *zip(pattern.results, results, strict=True)])
+        together = [*given, *zip(pattern.results, results, strict=True)]
+        binding.bound(together)
+        said = roles_of(self.roles if roles is None else roles, len(pairs))
+        self.statements.append(binding.statement(said, pairs, list(zip(pattern.results, results))))
         return results
+
+    def relate_elementwise(
+        self, operands: Sequence[Tensor], result: Tensor, roles: str | None = None
+    ) -> None:
+        """Note that the result is computed position by position from operands that broadcast."""
+
+        def named(tensor: Tensor) -> Named:
+            axes = zip(names(tensor.ndim), tensor.shape, strict=True)
+            return Named(tensor, tuple(((name, size),) for name, size in axes))
+
+        said = roles_of(self.roles if roles is None else roles, len(operands))
+        self.statements.append(Statement(said, tuple(map(named, operands)), (named(result),)))
 
 
 def _tensors(value: Any) -> list[Tensor]:
     values = value if isinstance(value, list | tuple) else [value]
     return [v for v in values if isinstance(v, Tensor)]
+
+
+def _factors(tensors: Iterable[tuple[Operand, Tensor]]) -> Iterator[Factor]:
+    return (factor for operand, _ in tensors for axis in operand.axes for factor in axis.factors)
 
 
 class _Binding:
@@ -315,7 +328,7 @@ class _Binding:
         """
         closed: set[str] = set()
         reduced: set[str] = set()
-        for factor in (f for operand, _ in tensors for axis in operand.axes for f in axis.factors):
+        for factor in _factors(tensors):
             if factor.fixed or factor.combined:
                 closed.add(factor.name)
             elif factor.inside:
@@ -332,6 +345,49 @@ class _Binding:
             ]
             if len(having) > 1 or shared != having[0]:  # else that tensor itself says it
                 self.sets.bound([self._axis_at(other) for other in shared])
+
+    def statement(
+        self,
+        roles: Sequence[str],
+        operands: Sequence[tuple[Operand, Tensor | None]],
+        results: Sequence[tuple[Operand, Tensor]],
+    ) -> Statement:
+        """The expression with its roles, on tensors; operands that are absent are left out."""
+        given = [(operand, tensor) for operand, tensor in operands if tensor is not None]
+        named = [self._named(operand, tensor) for operand, tensor in given]
+        out = [self._named(operand, tensor) for operand, tensor in results]
+        factors = list(_factors([*given, *results]))
+        inside = {factor.name for factor in factors if factor.inside}
+        combined = {factor.name for factor in factors if factor.fixed or factor.combined}
+        names = {name for each in (*named, *out) for axis in each.axes for name, _ in axis}
+        kept = [role for role, (_, t) in zip(roles, operands, strict=False) if t is not None]
+        return Statement(
+            tuple(kept),
+            tuple(named),
+            tuple(out),
+            frozenset(name for name in names if name.partition("*")[0] in inside),
+            frozenset(name for name in names if name.partition("*")[0] in combined),
+        )
+
+    def _named(self, operand: Operand, tensor: Tensor) -> Named:
+        """A tensor with the names of its axes; ``_`` and ``1`` are names of their own each time."""
+        axes: dict[int, tuple[tuple[str, int], ...]] = {}
+        for pattern, numbers in self._spread(operand, tensor.ndim):
+            for count, number in enumerate(reversed(numbers)):
+                size = tensor.shape[number]
+                if pattern.star:
+                    axes[number] = ((f"{pattern.factors[0].name}*{count}", size),)
+                elif len(pattern.factors) > 1:
+                    sizes = [self.sizes.get(factor.name, 0) for factor in pattern.factors]
+                    if 0 in sizes:  # the one that the result's size tells
+                        known = prod(n for n in sizes if n)
+                        sizes = [n or size // known for n in sizes]
+                    named = zip(pattern.factors, sizes, strict=True)
+                    axes[number] = tuple((factor.name, n) for factor, n in named)
+                else:
+                    name = pattern.factors[0].name
+                    axes[number] = ((f"{name}{id(tensor)}" if name in "_1" else name, size),)
+        return Named(tensor, tuple(axes[number] for number in range(tensor.ndim)))
 
     def _places(self, operand: Operand, tensor: Tensor) -> list[tuple[str, int]]:
         """The names along which a tensor varies; those of a star are counted from the right."""

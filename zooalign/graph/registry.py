@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from zooalign.graph.operator import Operator, Result, Tensor
+from zooalign.graph.statement import roles_problem
 
 __all__ = [
     "OperatorRule",
@@ -22,6 +23,7 @@ __all__ = [
     "collect",
     "knows_labels",
     "lookup",
+    "roles_given",
     "rule",
     "rules_problem",
 ]
@@ -31,6 +33,7 @@ _Marked = TypeVar("_Marked", bound=OperatorRule)
 
 _MARK = "_zooalign_operators"
 _LABELS = "_zooalign_labels"
+_ROLES = "_zooalign_roles"
 
 
 def aten(names: str) -> tuple[str, ...]:
@@ -38,19 +41,34 @@ def aten(names: str) -> tuple[str, ...]:
     return tuple(f"aten.{name}" for name in names.split())
 
 
-def rule(*names: str, labels: bool = False) -> Callable[[_Marked], _Marked]:
+def rule(*names: str, labels: bool = False, roles: str = "") -> Callable[[_Marked], _Marked]:
     """Mark a function as the rule of the named operators.
 
     ``labels`` says that the rule handles operands that are numbers of positions
     (:class:`~zooalign.graph.operator.Tensor`). For any other rule their axis is fixed.
+
+    ``roles`` are those of the operands, in the order in which the rule relates them
+    (:mod:`zooalign.graph.statement`): how the values of the result depend on theirs. Without them
+    only permutations are granted to what the operators touch.
     """
+    problem = roles_problem(roles)
+    if problem is not None:
+        raise ValueError(f"the rule of {', '.join(names)}: {problem}")
 
     def mark(function: _Marked) -> _Marked:
         setattr(function, _MARK, (*getattr(function, _MARK, ()), *names))
         setattr(function, _LABELS, labels)
+        given: Mapping[str, str] = getattr(function, _ROLES, {})
+        setattr(function, _ROLES, {**given, **dict.fromkeys(names, roles)})
         return function
 
     return mark
+
+
+def roles_given(function: OperatorRule, name: str) -> str:
+    """The roles that a rule gives to the operands of an operator, empty where it gives none."""
+    given: Mapping[str, str] = getattr(function, _ROLES, {})
+    return next((given[key] for key in _keys(name) if key in given), "")
 
 
 def knows_labels(function: OperatorRule) -> bool:
@@ -75,11 +93,12 @@ def collect(*modules: ModuleType) -> dict[str, OperatorRule]:
 
 def lookup(rules: Mapping[str, OperatorRule], name: str) -> OperatorRule | None:
     """The rule of an operator, by its full name, then without overload, then not in place."""
+    return next((rules[key] for key in _keys(name) if key in rules), None)
+
+
+def _keys(name: str) -> tuple[str, str, str]:
     base = name.rsplit(".", 1)[0]
-    for candidate in (name, base, base.removesuffix("_")):
-        if candidate in rules:
-            return rules[candidate]
-    return None
+    return name, base, base.removesuffix("_")
 
 
 class RuleFault(Exception):

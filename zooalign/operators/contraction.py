@@ -8,30 +8,35 @@ from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import aten, rule
 from zooalign.operators.elementwise import same
 
-# Operators that the notation alone describes: the pattern, and its operands by their names.
+# Operators that the notation alone describes: the pattern, its operands by their names, and their
+# roles.
 _PATTERNS = {
-    "linear": ("*b i, o i, ?o -> *b o", "input weight bias"),
-    "mm": ("a i, i b -> a b", "self mat2"),
-    "bmm": ("n a i, n i b -> n a b", "self mat2"),
-    "baddbmm": ("n a i, n i b, n a b -> n a b", "batch1 batch2 self"),
-    "mv": ("a i, i -> a", "self vec"),
-    "dot": ("i, i -> *n", "self tensor"),
-    "vdot": ("i, i -> *n", "self other"),
-    "outer": ("a, b -> a b", "self vec2"),
-    "bilinear": ("*b i, *b j, o i j, ?o -> *b o", "input1 input2 weight bias"),
-    "cdist": ("*n a i, *n b i -> *n a b", "x1 x2"),
-    "_cdist_forward": ("*n a i, *n b i -> *n a b", "x1 x2"),
+    "linear": ("*b i, o i, ?o -> *b o", "input weight bias", "factor factor term"),
+    "mm": ("a i, i b -> a b", "self mat2", "factor"),
+    "bmm": ("n a i, n i b -> n a b", "self mat2", "factor"),
+    "baddbmm": ("n a i, n i b, n a b -> n a b", "batch1 batch2 self", "factor factor term"),
+    "mv": ("a i, i -> a", "self vec", "factor"),
+    "dot": ("i, i -> *n", "self tensor", "factor"),
+    "vdot": ("i, i -> *n", "self other", "still"),
+    "outer": ("a, b -> a b", "self vec2", "factor"),
+    "bilinear": (
+        "*b i, *b j, o i j, ?o -> *b o",
+        "input1 input2 weight bias",
+        "factor factor factor term",
+    ),
+    "cdist": ("*n a i, *n b i -> *n a b", "x1 x2", "still"),
+    "_cdist_forward": ("*n a i, *n b i -> *n a b", "x1 x2", "still"),
 }
 
 
 @rule(*(f"aten.{name}" for name in _PATTERNS))
 def by_notation(op: Operator) -> Tensor:
     """What the notation alone describes."""
-    pattern, names = _PATTERNS[op.name.split(".")[1].removesuffix("_")]
-    return op.relate(pattern, *(op[name] for name in names.split()))
+    pattern, names, roles = _PATTERNS[op.name.split(".")[1].removesuffix("_")]
+    return op.relate(pattern, *(op[name] for name in names.split()), roles=roles)
 
 
-@rule("aten.addmm")
+@rule("aten.addmm", roles="factor factor term")
 def addmm(op: Operator) -> Result:
     """``bias + x @ weight`` (Conv1D of GPT-2)."""
     bias = op["self"] if op["self"].ndim == 1 else None
@@ -40,7 +45,7 @@ def addmm(op: Operator) -> Result:
     return op.relate("b i, i o, o -> b o", op["mat1"], op["mat2"], bias)
 
 
-@rule("aten.inner")
+@rule("aten.inner", roles="factor")
 def inner(op: Operator) -> Tensor:
     """Inner products over the last axes, all other axes crossed."""
     x, y = op.tensors()
@@ -49,7 +54,7 @@ def inner(op: Operator) -> Tensor:
     return op.relate(expression([[*left, "i"], [*right, "i"]], [[*left, *right]]), x, y)
 
 
-@rule("aten.matmul")
+@rule("aten.matmul", roles="factor")
 def matmul(op: Operator) -> Tensor:
     """Matrix product with broadcast batch axes; vectors as NumPy treats them."""
     x, y = op.tensors()
@@ -62,7 +67,7 @@ def matmul(op: Operator) -> Tensor:
     return op.relate("*n a i, *n i b -> *n a b", x, y)
 
 
-@rule("aten.einsum")
+@rule("aten.einsum", roles="factor")
 def einsum(op: Operator) -> Tensor:
     """By its equation; an ellipsis stands for the batch axes."""
     equation = op["equation"].replace(" ", "")
@@ -84,7 +89,10 @@ def _letters(term: str) -> list[str]:
     return [f"{'u' if c.isupper() else 'l'}_{c}" for c in term]
 
 
-@rule(*aten("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"))
+@rule(
+    *aten("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"),
+    roles="factor factor term",
+)
 def convolution(op: Operator) -> Result:
     """Channels within groups; positions are told apart unless the kernel is a single point."""
     x, weight, sizes = op["input"], op["weight"], {"g": op["groups"]}
@@ -121,12 +129,15 @@ def attention(op: Operator) -> Result:
     if op["is_causal"]:
         q, k = (_ordered(op, x) for x in (q, k))
     # The scores are a tensor too, though they are not a node of the graph.
-    inner = Operator(op.sets, op.name, op.node, op.arguments, [(*q.shape[:-1], k.shape[-2])])
-    scores: Tensor = inner.relate(f"{queries} t d, {keys} s d -> {queries} t s", q, k, sizes=sizes)
+    inner = op.within((*q.shape[:-1], k.shape[-2]))
+    products = f"{queries} t d, {keys} s d -> {queries} t s"
+    scores: Tensor = inner.relate(products, q, k, sizes=sizes, roles="factor")
     if mask is not None:
-        scores = same(inner, scores, mask)
+        hides = "attn_mask" in op.values.boolean
+        scores = same(inner, scores, mask, roles="term still" if hides else "term")
     # By the scores, not by queries and keys: a mask may vary where these do not.
-    return op.relate(f"{queries} t [s], {keys} [s] e -> {queries} t e", scores, v, sizes=sizes)
+    weighted = f"{queries} t [s], {keys} [s] e -> {queries} t e"
+    return op.relate(weighted, scores, v, sizes=sizes, roles="still factor")
 
 
 def _ordered(op: Operator, x: Tensor) -> Tensor:

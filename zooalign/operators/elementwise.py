@@ -1,38 +1,58 @@
 """Operators on single elements: unit i of every operand is unit i of the result."""
 
+from math import isfinite
+
 from zooalign.graph.index_sets import Axis
 from zooalign.graph.operator import Operator, Result, Tensor
 from zooalign.graph.registry import aten, rule
 
 
-def same(op: Operator, *tensors: Tensor) -> Tensor:
-    """Broadcast the operands against each other; axes that meet are one index set."""
+def same(op: Operator, *tensors: Tensor, roles: str | None = None) -> Tensor:
+    """Broadcast the operands against each other; axes that meet are one index set.
+
+    ``roles`` are those of the operands (:mod:`zooalign.graph.statement`), where the rule's own do
+    not say them.
+    """
     shape = op.results[0]
     axes: list[Axis] = [()] * len(shape)
     for tensor in tensors:
         lead = len(shape) - tensor.ndim
         for number, axis in enumerate(tensor.axes):
             axes[lead + number] = op.same_axis(axes[lead + number], axis)
-    return op.moved(axes)
+    result = op.moved(axes)
+    op.relate_elementwise(tensors, result, roles)
+    return result
 
 
 @rule(
     *aten("""
-abs acos acosh alias angle asin asinh atan atanh bitwise_not ceil celu clone contiguous cos cosh
-deg2rad detach detach_ digamma elu erf erfc erfinv exp exp2 expm1 floor frac gelu hardshrink
-hardsigmoid hardswish hardtanh isfinite isinf isnan leaky_relu lgamma lift_fresh_copy log log10
-log1p log2 log_sigmoid logical_not logit mish nan_to_num neg negative positive rad2deg reciprocal
-relu relu6 round rsqrt selu sgn sigmoid sign signbit silu sin sinh softplus softshrink sqrt square
-tan tanh threshold to trunc _to_copy _conj conj real imag lift_fresh resolve_conj resolve_neg
-requires_grad_ cpu conj_physical i0 polygamma
+acos acosh angle bitwise_not ceil celu digamma elu erfc exp exp2 expm1 floor frac gelu hardshrink
+hardsigmoid hardswish hardtanh isfinite isinf isnan lgamma log log10 log1p log2 log_sigmoid
+logical_not logit mish nan_to_num relu6 round selu sgn sigmoid sign signbit silu softplus softshrink
+threshold trunc _conj conj real imag conj_physical i0 polygamma
 """)
 )
+@rule(
+    *aten("""
+alias clone contiguous deg2rad detach detach_ lift_fresh lift_fresh_copy neg negative positive
+rad2deg to _to_copy resolve_conj resolve_neg requires_grad_ cpu
+"""),
+    roles="factor",
+)
+@rule(*aten("relu leaky_relu"), roles="positive")
+@rule(*aten("asin asinh atan atanh erf erfinv sin sinh tan tanh"), roles="odd")
+@rule(*aten("cos cosh"), roles="even")
+@rule("aten.abs", roles="absolute")
+@rule("aten.square", roles="**2")
+@rule("aten.sqrt", roles="**1/2")
+@rule("aten.rsqrt", roles="**-1/2")
+@rule("aten.reciprocal", roles="**-1")
 def unary(op: Operator) -> Tensor:
     """``*a -> *a``."""
     return same(op, op.first())
 
 
-@rule("aten.type_as", "aten.to.other")
+@rule("aten.type_as", "aten.to.other", roles="factor")
 def converted(op: Operator) -> Tensor:
     """``*a -> *a``, in the type of another tensor."""
     op.only_form("other")
@@ -41,14 +61,18 @@ def converted(op: Operator) -> Tensor:
 
 @rule(
     *aten("""
-add sub rsub mul div true_divide floor_divide multiply divide subtract remainder fmod pow maximum
-minimum max.other min.other eq ne lt le gt ge equal logical_and logical_or logical_xor bitwise_and
-bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift __and__ __or__ __xor__ where lerp
-atan2 addcmul addcdiv masked_fill float_power xlogy hypot copysign ldexp isclose heaviside nextafter
-floor_divide.Scalar square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar
+div true_divide floor_divide divide remainder fmod pow maximum minimum max.other min.other eq ne lt
+le gt ge equal logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor
+bitwise_left_shift bitwise_right_shift __and__ __or__ __xor__ lerp atan2 addcmul addcdiv float_power
+xlogy hypot copysign ldexp isclose heaviside nextafter floor_divide.Scalar square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar
 igamma igammac gcd lcm clamp clamp_min clamp_max clip copy _prelu_kernel
 """)
 )
+@rule(*aten("add sub rsub subtract"), roles="term")
+@rule(*aten("mul multiply"), roles="factor")
+@rule(*aten("div.Tensor div.Scalar"), roles="factor divisor")
+@rule("aten.where", roles="still term")
+@rule("aten.masked_fill", roles="term still term")
 def nary(op: Operator) -> Tensor:
     """``*a, *a -> *a`` with broadcasting."""
     return same(op, *op.tensors())
@@ -99,14 +123,23 @@ def random(op: Operator) -> Result:
     return op.freeze("random", "drawn one by one")
 
 
-@rule(*aten("dropout alpha_dropout feature_dropout feature_alpha_dropout rrelu"))
+@rule(*aten("dropout alpha_dropout feature_dropout feature_alpha_dropout"), roles="factor")
+@rule("aten.rrelu", roles="positive")
 def noise(op: Operator) -> Result:
     """Nothing, or a slope for all, unless the network is trained: then :func:`random`."""
     switch = op["training"] if "rrelu" in op.name else op["train"]
     return random(op) if switch else same(op, op.first())
 
 
-@rule("aten.prelu")
+@rule("aten.pow.Tensor_Scalar")
+def power(op: Operator) -> Tensor:
+    """Each element to one power."""
+    exponent = op["exponent"]
+    finite = isinstance(exponent, int | float) and isfinite(exponent)
+    return same(op, op["self"], roles=f"**{exponent}" if finite else None)
+
+
+@rule("aten.prelu", roles="positive still")
 def prelu(op: Operator) -> Tensor:
     """One slope per channel, or one for all."""
     x, slope = op["self"], op["weight"]

@@ -11,7 +11,7 @@ from zooalign.operators.elementwise import same
 __all__ = ["index"]
 
 
-@rule("aten.embedding")
+@rule("aten.embedding", roles="factor still")
 def embedding(op: Operator) -> Tensor:
     """Rows of a table by number: the rows are told apart, the width is not."""
     return op.relate("v! d, *n -> *n d", op["weight"], op["indices"], fixed="index")

@@ -32,7 +32,7 @@ def _independent(op: Operator, x: Tensor, number: int) -> bool:
     return not any(op.sets.may_depend(a, d) for a in others for d in digits)
 
 
-@rule("aten.slice")
+@rule("aten.slice", roles="copy")
 def slice_(op: Operator) -> Tensor:
     """Positions ``start`` to ``end``, every ``step``-th."""
     x: Tensor = op["self"]
@@ -89,7 +89,7 @@ def _blocks(size: int, taken: slice, count: int) -> tuple[int, int] | None:
     return (low - within, within) if within <= low and within < step else None
 
 
-@rule("aten.narrow")
+@rule("aten.narrow", roles="copy")
 def narrow(op: Operator) -> Tensor:
     """A slice by start and length."""
     x: Tensor = op["self"]
@@ -98,7 +98,7 @@ def narrow(op: Operator) -> Tensor:
     return op.moved(part(op, x, number, start, start + op["length"]))
 
 
-@rule("aten.select")
+@rule("aten.select", roles="copy")
 def select(op: Operator) -> Tensor:
     """One position; the axis goes."""
     x: Tensor = op["self"]
@@ -108,7 +108,7 @@ def select(op: Operator) -> Tensor:
     return op.moved([*axes[:number], *axes[number + 1 :]])
 
 
-@rule("aten.unbind")
+@rule("aten.unbind", roles="copy")
 def unbind(op: Operator) -> list[Tensor]:
     """Each position as a tensor."""
     x: Tensor = op["self"]
@@ -124,7 +124,8 @@ def unbind(op: Operator) -> list[Tensor]:
     *aten(
         "split split_with_sizes chunk tensor_split unsafe_chunk unsafe_split split_copy "
         "split_with_sizes_copy"
-    )
+    ),
+    roles="copy",
 )
 def split(op: Operator) -> list[Tensor]:
     """Consecutive parts of one axis."""
@@ -201,14 +202,14 @@ def _beside(op: Operator, others: Sequence[Axis], whole: Axis, pieces: list[int]
     return (family,)
 
 
-@rule("aten.cat", "aten.concat", "aten.concatenate")
+@rule("aten.cat", "aten.concat", "aten.concatenate", roles="copy")
 def cat(op: Operator) -> Tensor:
     """Side by side along an axis."""
     parts = [t for t in op["tensors"] if t.shape != (0,)]
     return op.moved(joined(op, parts, op["dim"] % parts[0].ndim))
 
 
-@rule("aten.stack")
+@rule("aten.stack", roles="copy")
 def stack(op: Operator) -> Tensor:
     """Side by side along a new axis."""
     number = op["dim"] % (op["tensors"][0].ndim + 1)
@@ -219,7 +220,7 @@ def stack(op: Operator) -> Tensor:
     return op.moved(joined(op, parts, number))
 
 
-@rule("aten.slice_scatter")
+@rule("aten.slice_scatter", roles="copy")
 def slice_scatter(op: Operator) -> Result:
     """A tensor with positions ``start`` to ``end`` replaced by another."""
     x: Tensor = op["self"]
@@ -277,7 +278,7 @@ def _others(x: Tensor, number: int) -> tuple[Axis, ...]:
     return x.axes[:number] + x.axes[number + 1 :]
 
 
-@rule("aten.select_scatter")
+@rule("aten.select_scatter", roles="copy")
 def select_scatter(op: Operator) -> Tensor:
     """A tensor with one position replaced by another tensor."""
     x, src = op["self"], op["src"]
@@ -306,7 +307,7 @@ def _range(start: int | None, end: int | None, size: int) -> tuple[int, int]:
     return low, max(low, high)
 
 
-@rule("aten.pad", "aten.constant_pad_nd")
+@rule("aten.pad", "aten.constant_pad_nd", roles="copy")
 def pad(op: Operator) -> Tensor:
     """A border of constants, or of copies of the edge, on any of the last axes."""
     x: Tensor = op["self"]
@@ -352,7 +353,7 @@ def edge_pad(op: Operator) -> Tensor:
     return op.tensor(axes, batch=kept)
 
 
-@rule("aten.roll")
+@rule("aten.roll", roles="copy")
 def roll(op: Operator) -> Tensor:
     """Shifted round: what was last comes first."""
     x: Tensor = op["self"]

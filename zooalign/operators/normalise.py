@@ -13,7 +13,9 @@ def batch_norm(op: Operator) -> Tensor:
     # Otherwise by those of the batch, over all samples and positions.
     stored = op.get("running_mean") is not None and not op.get("training")
     left, right = ("n c *s", "n c *s") if stored else ("[n] c [*s]", "n c *s")
-    return op.relate(f"{left}, ?c, ?c, ?c, ?c -> {right}", op["input"], *parameters)
+    pattern = f"{left}, ?c, ?c, ?c, ?c -> {right}"
+    roles = "standardised factor term mean still" if stored else "still"
+    return op.relate(pattern, op["input"], *parameters, roles=roles)
 
 
 @rule("aten.instance_norm")
@@ -25,7 +27,8 @@ def instance_norm(op: Operator) -> Tensor:
     )
 
 
-@rule("aten.layer_norm", "aten.rms_norm", "aten._fused_rms_norm")
+@rule("aten.layer_norm", roles="centred factor term")
+@rule("aten.rms_norm", "aten._fused_rms_norm", roles="rms factor")
 def layer_norm(op: Operator) -> Tensor:
     """Over the last axes; weight and bias belong to them."""
     x = op["input"]
@@ -35,7 +38,7 @@ def layer_norm(op: Operator) -> Tensor:
     return op.relate(pattern, x, op.get("weight"), op.get("bias"))
 
 
-@rule("aten.group_norm")
+@rule("aten.group_norm", roles="centred factor term")
 def group_norm(op: Operator) -> Tensor:
     """Over the channels and positions of each group."""
     x, weight, bias = op["input"], op["weight"], op["bias"]
@@ -55,10 +58,13 @@ def softmax(op: Operator) -> Tensor:
 
 @rule(
     *aten("""
-sum mean amax amin prod std var logsumexp norm any all linalg_vector_norm nansum frobenius_norm
-nanmean count_nonzero var_mean std_mean median.default nanmedian.default
+prod std var logsumexp norm any all nansum frobenius_norm nanmean count_nonzero var_mean std_mean
+median.default nanmedian.default
 """)
 )
+@rule(*aten("sum mean"), roles="factor")
+@rule(*aten("amax amin"), roles="largest")
+@rule("aten.linalg_vector_norm")
 def reduce(op: Operator) -> Result:
     """Axes go; with ``keepdim`` one position is left."""
     x = op.first()
@@ -69,7 +75,9 @@ def reduce(op: Operator) -> Result:
     kept = "1" if op.get("keepdim") else ""
     left = names(x.ndim, dict.fromkeys(gone, "[{}]"))
     right = [kept if number in gone else name for number, name in enumerate(left)]
-    return op.relate_all(expression([left], [right] * len(op.results)), x)
+    euclidean = op.name.startswith("aten.linalg_vector_norm") and op["ord"] == 2
+    roles = "length" if euclidean else None
+    return op.relate_all(expression([left], [right] * len(op.results)), x, roles=roles)
 
 
 @rule("aten.linalg_norm")

@@ -17,7 +17,9 @@ def pool(op: Operator) -> Result:
     positions = int(op.name.split("pool")[1][0])
     old, new = (" ".join(f"{letter}{n}!" for n in range(positions)) for letter in "st")
     results = ", ".join([f"*n {new}"] * len(op.results))
-    return op.relate_all(f"*n {old} -> {results}", op.first(), fixed="kernel position")
+    roles = "factor" if "avg" in op.name else "largest" if len(op.results) == 1 else None
+    expression = f"*n {old} -> {results}"
+    return op.relate_all(expression, op.first(), fixed="kernel position", roles=roles)
 
 
 @rule("aten.max_unpool2d", "aten.max_unpool3d")
@@ -36,7 +38,7 @@ _RESIZES = [
 ]
 
 
-@rule(*_RESIZES)
+@rule(*_RESIZES, roles="factor")
 def resize(op: Operator) -> Tensor:
     """New positions from old ones; channels stay."""
     return op.relate("n c *s! -> n c *t!", op.first(), fixed="position")

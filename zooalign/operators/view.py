@@ -13,7 +13,10 @@ __all__ = ["reshaped"]
 _REVERSED = "units in reversed order, which might move in pairs"
 
 
-@rule(*aten("view reshape _unsafe_view flatten unflatten view_as reshape_as _reshape_alias"))
+@rule(
+    *aten("view reshape _unsafe_view flatten unflatten view_as reshape_as _reshape_alias"),
+    roles="copy",
+)
 def reshape(op: Operator) -> Tensor:
     """Row-major positions do not change; axes become products or factors of each other."""
     op.only_form("other")
@@ -60,14 +63,14 @@ def _regroup(op: Operator, x: Tensor, old: range, sizes: list[int]) -> list[Axis
     return [whole, *parts]
 
 
-@rule("aten.permute")
+@rule("aten.permute", roles="copy")
 def permute(op: Operator) -> Tensor:
     """Axes in another order."""
     x = op["self"]
     return op.moved([x.axes[d] for d in op["dims"]])
 
 
-@rule("aten.transpose", "aten.swapaxes", "aten.swapdims", "aten.transpose_copy")
+@rule("aten.transpose", "aten.swapaxes", "aten.swapdims", "aten.transpose_copy", roles="copy")
 def transpose(op: Operator) -> Tensor:
     """Two axes change places."""
     x: Tensor = op["self"]
@@ -78,7 +81,7 @@ def transpose(op: Operator) -> Tensor:
     return op.moved(axes)
 
 
-@rule("aten.t", "aten.numpy_T", "aten.mT", "aten.adjoint")
+@rule("aten.t", "aten.numpy_T", "aten.mT", "aten.adjoint", roles="copy")
 def turn(op: Operator) -> Tensor:
     """The last two axes change places."""
     x: Tensor = op["self"]
@@ -87,7 +90,7 @@ def turn(op: Operator) -> Tensor:
     return op.moved([*x.axes[:-2], x.axes[-1], x.axes[-2]])
 
 
-@rule("aten.movedim", "aten.moveaxis")
+@rule("aten.movedim", "aten.moveaxis", roles="copy")
 def movedim(op: Operator) -> Tensor:
     """Axes move to named places."""
     x: Tensor = op["self"]
@@ -101,7 +104,7 @@ def movedim(op: Operator) -> Tensor:
     return op.moved([x.axes[next(rest) if n is None else n] for n in order])
 
 
-@rule("aten.squeeze", "aten.unsqueeze")
+@rule("aten.squeeze", "aten.unsqueeze", roles="copy")
 def squeeze(op: Operator) -> Tensor:
     """Axes of one position are added or removed; the others keep their order."""
     x: Tensor = op["self"]
@@ -109,7 +112,7 @@ def squeeze(op: Operator) -> Tensor:
     return op.moved([next(kept) if size != 1 else () for size in op.results[0]])
 
 
-@rule("aten.expand", "aten.expand_as", "aten.broadcast_to")
+@rule("aten.expand", "aten.expand_as", "aten.broadcast_to", roles="copy")
 def expand(op: Operator) -> Tensor:
     """The result does not vary along the axes that are expanded."""
     op.only_form("other")
@@ -118,7 +121,7 @@ def expand(op: Operator) -> Tensor:
     return op.moved([*([()] * lead), *x.axes])
 
 
-@rule("aten.repeat", "aten.tile")
+@rule("aten.repeat", "aten.tile", roles="copy")
 def repeat(op: Operator) -> Tensor:
     """Each axis becomes (copies, axis); the copies are alike."""
     x: Tensor = op["self"]
@@ -134,7 +137,7 @@ def repeat(op: Operator) -> Tensor:
     return op.moved(axes)
 
 
-@rule("aten.repeat_interleave.self_int")
+@rule("aten.repeat_interleave.self_int", roles="copy")
 def repeat_interleave(op: Operator) -> Result:
     """The axis becomes (axis, copies)."""
     x: Tensor = op["self"]
@@ -147,7 +150,7 @@ def repeat_interleave(op: Operator) -> Result:
     return op.moved(axes)
 
 
-@rule("aten.flip")
+@rule("aten.flip", roles="copy")
 def flip(op: Operator) -> Tensor:
     """Position i becomes position n - 1 - i.
 
@@ -179,7 +182,7 @@ def flip_or_rotate(op: Operator) -> Result:
     return op.freeze(LIMIT, _REVERSED)
 
 
-@rule("aten.pixel_shuffle")
+@rule("aten.pixel_shuffle", roles="copy")
 def pixel_shuffle(op: Operator) -> Tensor:
     """``n (c r1 r2) h w -> n c (h r1) (w r2)``, r fixed."""
     x: Tensor = op["self"]
@@ -190,7 +193,7 @@ def pixel_shuffle(op: Operator) -> Tensor:
     return op.moved([*x.axes[:-3], channels, (*h, *r1), (*w, *r2)])
 
 
-@rule("aten.pixel_unshuffle")
+@rule("aten.pixel_unshuffle", roles="copy")
 def pixel_unshuffle(op: Operator) -> Tensor:
     """``n c (h r1) (w r2) -> n (c r1 r2) h w``."""
     x: Tensor = op["self"]
@@ -200,7 +203,7 @@ def pixel_unshuffle(op: Operator) -> Tensor:
     return op.moved([*x.axes[:-3], (*op.varying(x, x.ndim - 3), *r1, *r2), h, w])
 
 
-@rule("aten.channel_shuffle", "aten.native_channel_shuffle")
+@rule("aten.channel_shuffle", "aten.native_channel_shuffle", roles="copy")
 def channel_shuffle(op: Operator) -> Tensor:
     """``n (g c) ... -> n (c g) ...``: only another order."""
     x: Tensor = op["self"]
@@ -208,7 +211,7 @@ def channel_shuffle(op: Operator) -> Tensor:
     return op.moved([x.axes[0], (*channels, *groups), *x.axes[2:]])
 
 
-@rule("aten.unfold")
+@rule("aten.unfold", roles="copy")
 def unfold(op: Operator) -> Tensor:
     """Sliding windows along one axis tell its positions apart."""
     x: Tensor = op["self"]
