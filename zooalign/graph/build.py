@@ -50,10 +50,14 @@ class Traced:
 
 @dataclass(frozen=True)
 class Said:
-    """What the rule of a call says about its values: the roles it gives, and its statements."""
+    """What the rule of a call says about its values: the roles it gives, and its statements.
+
+    ``formal`` are names of arguments of which only the shape or the type matters.
+    """
 
     roles: str
     statements: tuple[Statement, ...]
+    formal: frozenset[str] = frozenset()
 
 
 def trace(
@@ -114,7 +118,7 @@ def _read(
             known = _known_values(node, choices, captured.constants)
             op = _operator(sets, node, values, known)
             values[node.name] = _call(op, node, values, rules, unknown)
-            said[node.name] = Said(op.roles, tuple(op.statements))
+            said[node.name] = Said(op.roles, tuple(op.statements), frozenset(op.formal))
     return values
 
 

@@ -67,6 +67,7 @@ class Operator:
         self.values = values
         self.roles = roles
         self.statements: list[Statement] = []
+        self.formal: set[str] = set()  # names of arguments of which no value matters
         self._read: set[str] = set()
 
     def within(self, *results: tuple[int, ...]) -> "Operator":
@@ -98,6 +99,7 @@ class Operator:
     def only_form(self, *arguments: str) -> None:
         """State that of these arguments the shape or type matters, and no value."""
         self._read.update(arguments)
+        self.formal.update(arguments)
 
     def operands(self) -> list[Tensor]:
         """All tensor arguments, for what is done with any operator: no rule has seen them yet."""

@@ -16,7 +16,7 @@ from zooalign.graph.index_sets import Axis
 from zooalign.graph.layouts import LAYOUTS
 from zooalign.graph.notation import expression, names
 from zooalign.graph.operator import Operator, Result, Tensor
-from zooalign.graph.registry import aten, collect, lookup, rule
+from zooalign.graph.registry import aten, collect, lookup, roles_given, rule
 from zooalign.operators import elementwise, join, view
 
 __all__ = ["WITHOUT_LABELS"]
@@ -90,9 +90,11 @@ def laid_out(op: Operator) -> Tensor:
     """The same numbers in another layout, or some of them: they name the same positions."""
     plain = lookup(WITHOUT_LABELS, op.name)
     assert plain is not None
+    op.roles = roles_given(plain, op.name)
     result = plain(op)
     assert isinstance(result, Tensor)
-    return _labelled(op, result, op.first().labels)
+    labels = op.first().labels
+    return _labelled(op, result, labels) if labels else result
 
 
 @rule("aten.one_hot", labels=True)

@@ -20,9 +20,9 @@ That is done by a scale, so its equations say whether it can be (:class:`Absorbe
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from math import lcm
+from math import lcm, prod
 from typing import Literal
 
 from zooalign.errors import SpecError
@@ -34,7 +34,7 @@ from zooalign.symmetry.levels import Level
 from zooalign.symmetry.null_space import Equations, Vector, reduced
 from zooalign.symmetry.scaling import Scaling, Weight, scaling
 
-__all__ = ["SYMMETRIES", "Absorbed", "Exponents", "GroupClass", "Symmetries", "derive_classes"]
+__all__ = ["SYMMETRIES", "Absorbed", "Classes", "Exponents", "GroupClass", "Symmetries", "derive_classes"]
 
 #: How far symmetries go, from the least to the most.
 Symmetries = Literal["permutations", "signed", "monomial", "linear"]
@@ -65,6 +65,15 @@ class Absorbed:
 
 
 @dataclass(frozen=True)
+class PlaceExponents:
+    """As those of a class, on all places of a graph by their number; what is left out is 0."""
+
+    linear: Mapping[int, Fraction] | None
+    scales: tuple[Mapping[int, Fraction], ...]
+    signs: tuple[Mapping[int, Fraction], ...]
+
+
+@dataclass(frozen=True)
 class GroupClass:
     """The class of one group.
 
@@ -85,6 +94,8 @@ class GroupClass:
         Independent changes of sign: of blocks with exponent 1.
     lowered:
         What keeps the class from being larger.
+    places:
+        The exponents on all tensors of the graph it was derived from.
     """
 
     group: str
@@ -94,6 +105,7 @@ class GroupClass:
     scales: tuple[Exponents, ...]
     signs: tuple[Exponents, ...]
     lowered: tuple[Cause, ...]
+    places: "PlaceExponents | None" = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -117,18 +129,27 @@ class GroupClass:
             self.scales if far >= 2 else (),
             self.signs if far >= 1 else (),
             self.lowered,
+            self.places,
         )
 
 
-def derive_classes(derived: Derived) -> dict[str, GroupClass]:
-    """The class of each group of a derived spec, by its id.
+@dataclass(frozen=True)
+class Classes:
+    """The class of each group of a derived spec, by its id, with what its operators say."""
+
+    groups: Mapping[str, GroupClass]
+    said: Scaling | None
+
+
+def derive_classes(derived: Derived) -> Classes:
+    """Derive the class of each group of a spec from what its operators say of values.
 
     Examples
     --------
     >>> import torch
     >>> from zooalign.symmetry import derive_spec
     >>> mlp = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-    >>> relu = derive_classes(derive_spec(mlp, (torch.zeros(1, 4),)))["0.weight:0"]
+    >>> relu = derive_classes(derive_spec(mlp, (torch.zeros(1, 4),))).groups["0.weight:0"]
     >>> relu.name
     'scaled permutations'
     >>> relu.scales
@@ -141,9 +162,10 @@ def derive_classes(derived: Derived) -> dict[str, GroupClass]:
         said = scaling(derived.traced, action)
     except SpecError as error:
         cause = Cause("not understood", "the solution of all relations", str(error))
-        return {g.id: _nothing(g, [cause]) for g in derived.spec.groups}
+        return Classes({g.id: _nothing(g, [cause]) for g in derived.spec.groups}, None)
     parameters = _parameters(derived, said)
-    return {g.id: _Class(derived, said, g, parameters).found() for g in derived.spec.groups}
+    groups = {g.id: _Class(derived, said, g, parameters).found() for g in derived.spec.groups}
+    return Classes(groups, said)
 
 
 def _nothing(group: Group, lowered: Sequence[Cause]) -> GroupClass:
@@ -187,6 +209,7 @@ class _Class:
         self, derived: Derived, said: Scaling, group: Group, parameters: Mapping[int, str]
     ) -> None:
         self.said, self.group, self.parameters = said, group, parameters
+        self.shapes = derived.spec.shapes
         self.scales, self.signs = said.scales[group.id], said.signs[group.id]
         self.all = [n for n, place in enumerate(said.places.known) if place.group == group.id]
         self.stored = [place for place in self.all if place in parameters]
@@ -199,23 +222,32 @@ class _Class:
         numbered = self.said.numbered.get(self.group.id)
         if numbered is not None:
             return _nothing(self.group, [numbered])
-        scales = reduced(self.scales.null_space(self.stored)).values()
-        signs = reduced(self.signs.null_space(self.stored), binary=True).values()
+        scales = tuple(self._seen(reduced(self.scales.null_space(self.all), self.stored)))
+        signs = reduced(self.signs.null_space(self.all), self.stored, binary=True)
+        flips = tuple(self._seen(signs))
         linear, absorbed, causes = self._linear()
-        held = self._held(linear is not None, bool(scales), bool(signs))
+        held = self._held(linear is not None, bool(scales), bool(flips))
         return GroupClass(
             self.group.id,
             self.level if linear is not None else Level.MONOMIAL,
-            linear,
+            None if linear is None else self._exponents(linear),
             absorbed,
-            tuple(self._exponents(vector) for vector in scales),
-            tuple(self._exponents(vector) for vector in signs),
+            tuple(map(self._exponents, scales)),
+            tuple(map(self._exponents, flips)),
             tuple(dict.fromkeys((*causes, *held)))[:_MOST_CAUSES],
+            PlaceExponents(linear, scales, flips),
         )
+
+    def _seen(self, basis: Mapping[int, Vector[int]]) -> Iterator[Vector[int]]:
+        """Those of a basis that multiply anything in the state dict, as whole numbers."""
+        for place, vector in basis.items():
+            if place in self.parameters:
+                times = lcm(*(x.denominator for u, x in vector.items() if u in self.parameters))
+                yield {u: x * times for u, x in vector.items()}
 
     # ------------------------------------------------------------------ linear maps
 
-    def _linear(self) -> tuple[Exponents | None, tuple[Absorbed, ...], list[Cause]]:
+    def _linear(self) -> tuple[Vector[int] | None, tuple[Absorbed, ...], list[Cause]]:
         """What linear maps multiply, which weights become one first, and what lowered the level."""
         lowered = self.said.lowered[self.group.id]
         causes = [x.cause for x in lowered if x.level == self.level]
@@ -229,23 +261,31 @@ class _Class:
             scales.state({weight: 1})
             signs.state({weight: 1})
         ones = {a.parameter for a in absorbed}
-        left = [place for place in self.stored if self.parameters[place] not in ones]
+        left = [
+            place
+            for place in self.all
+            if self.parameters.get(self.said.origins.get(place, place)) not in ones
+            and place not in self.said.lengths  # squares on the way to a length are not mapped
+        ]
         if self.level == Level.INVERTIBLE:
             vector = _plus_or_minus_one(scales, left)
             if vector is not None:
-                return self._exponents(vector), absorbed, causes
+                return vector, absorbed, causes
             self.level = Level.ORTHOGONAL
             both_ways = "units are read as they are written, by a parameter or a product"
             causes = [Cause("two sides", "the solution of all relations", both_ways)]
         if self.level == Level.ORTHOGONAL and not _all_ones(signs, left):
             return None, (), [Cause("signs", "the solution of all relations", "of some places")]
-        return self._exponents(dict.fromkeys(left, Fraction(1))), absorbed, causes
+        return dict.fromkeys(left, Fraction(1)), absorbed, causes
 
     def _absorbed(self) -> tuple[Absorbed, ...] | Cause:
         """The scales that make all weights one, or why there are none."""
         basis = reduced(self.scales.null_space(self.all), self.weights)
         for place, weight in self.weights.items():
             vector = basis.get(place)
+            if prod(self.shapes[self.parameters[place]]) != self.group.copies * self.group.size:
+                why = f"'{self.parameters[place]}' has more than one value for a unit"
+                return Cause("norm weight", weight.cause.operator, why)
             if vector is None or any(vector.get(w) for w in self.weights if w != place):
                 return self._refused(weight)
             whole = all(x.denominator == 1 for x in vector.values())
@@ -292,10 +332,8 @@ class _Class:
 
     def _exponents(self, vector: Mapping[int, Fraction]) -> Exponents:
         """By members and blocks, as whole numbers."""
-        times = lcm(*(x.denominator for x in vector.values()))
-        numbers = {place: int(x * times) for place, x in vector.items()}
         return tuple(
-            tuple(numbers.get(place, 0) for place in places) for places in self.member_places
+            tuple(int(vector.get(place, 0)) for place in places) for places in self.member_places
         )
 
 

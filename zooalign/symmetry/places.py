@@ -99,3 +99,8 @@ class Places:
         """The numbers of the places in a tensor."""
         self.of(tensor)
         return self._tensors[id(tensor)][2]
+
+    def members(self, tensor: Tensor) -> list[tuple[Occurrence, Member]]:
+        """What stands in a tensor, with where."""
+        members = self.action.members(tensor)
+        return [(o, m) for o, (_, m) in zip(self.of(tensor), members, strict=True)]

@@ -102,8 +102,9 @@ class Scaling:
     numbered: dict[str, Cause] = field(default_factory=dict)
     origins: dict[int, int] = field(default_factory=dict)
     # Squares of units, and what reads them: sums over all units, which with them are lengths, and
-    # other operators (None).
+    # other operators (None). Those that are only read by sums are a part of a length.
     squares: dict[int, Lowered] = field(default_factory=dict)
+    lengths: set[int] = field(default_factory=set)
     reads: dict[int, list[Lowered | None]] = field(default_factory=lambda: defaultdict(list))
 
     def lower(self, group: str, level: Level, cause: Cause) -> None:
@@ -151,6 +152,7 @@ class Scaling:
             square = self.squares.pop(place, None)
             if square is not None and len(sums) == len(reads):
                 lowered.append(Lowered(Level.ORTHOGONAL, square.cause))
+                self.lengths.add(place)
             else:
                 lowered.extend(sums if square is None else (square, *sums))
         for place, square in self.squares.items():  # that nothing reads
@@ -214,15 +216,17 @@ class _Reader:
 
     def _call(self, node: fx.Node, results: Sequence[Tensor]) -> None:
         values = self.traced.values
+        said = self.traced.said[node.name]
+        given = named_arguments(node, node.args, node.kwargs)
+        formal = {id(given[name]) for name in said.formal if name in given}
         operands = {
             part: values[part.name]
             for part in node.all_input_nodes
-            if isinstance(values.get(part.name), Tensor)
+            if isinstance(values.get(part.name), Tensor) and id(part) not in formal
         }
         touched = (*operands.values(), *results)
         if not any(self.places.of(tensor) for tensor in touched):
             return
-        said = self.traced.said[node.name]
         cause = Cause("no role", f"{node.target} '{node.name}'", "only permutations are known")
         if writes(node) or not self._real(node, operands, results):
             self._close(touched, cause)
