@@ -180,9 +180,7 @@ def _placeholder(
     return Tensor(shape, sets.register(axes))
 
 
-def _operator(
-    sets: IndexSets, node: fx.Node, values: Mapping[str, Any], known: Values
-) -> Operator:
+def _operator(sets: IndexSets, node: fx.Node, values: Mapping[str, Any], known: Values) -> Operator:
     args: Any = fx.node.map_arg(node.args, lambda n: values.get(n.name))
     kwargs = fx.node.map_arg(dict(node.kwargs), lambda n: values.get(n.name))
     arguments = named_arguments(node, args, kwargs)

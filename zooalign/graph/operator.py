@@ -226,7 +226,9 @@ class Operator:
         together = [*given, *zip(pattern.results, results, strict=True)]
         binding.bound(together)
         said = roles_of(self.roles if roles is None else roles, len(pairs))
-        self.statements.append(binding.statement(said, pairs, list(zip(pattern.results, results))))
+        self.statements.append(
+            binding.statement(said, pairs, list(zip(pattern.results, results, strict=True)))
+        )
         return results
 
     def relate_elementwise(

@@ -35,10 +35,11 @@ from zooalign.graph.tensor import Tensor
 __all__ = ["COPY", "ROLES", "Named", "Statement", "roles_of", "roles_problem"]
 
 COPY = "copy"
-ROLES = frozenset(
+_KNOWN = (
     "factor divisor term copy positive odd even absolute rms centred length standardised mean "
-    "largest still".split()
+    "largest still"
 )
+ROLES = frozenset(_KNOWN.split())
 
 
 @dataclass(frozen=True)

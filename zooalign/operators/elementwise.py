@@ -64,7 +64,8 @@ def converted(op: Operator) -> Tensor:
 div true_divide floor_divide divide remainder fmod pow maximum minimum max.other min.other eq ne lt
 le gt ge equal logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor
 bitwise_left_shift bitwise_right_shift __and__ __or__ __xor__ lerp atan2 addcmul addcdiv float_power
-xlogy hypot copysign ldexp isclose heaviside nextafter floor_divide.Scalar square.out __lshift__ __rshift__ fmax fmin logaddexp logaddexp2 complex polar
+xlogy hypot copysign ldexp isclose heaviside nextafter floor_divide.Scalar square.out __lshift__
+__rshift__ fmax fmin logaddexp logaddexp2 complex polar
 igamma igammac gcd lcm clamp clamp_min clamp_max clip copy _prelu_kernel
 """)
 )

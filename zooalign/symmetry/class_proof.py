@@ -8,6 +8,7 @@ that linear maps need to be one are one in that run.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import fx
 from zooalign.graph.execute import called, steps
 from zooalign.graph.tensor import Tensor
 from zooalign.symmetry.action import action_of_spec
-from zooalign.symmetry.classes import Classes, GroupClass
+from zooalign.symmetry.classes import Classes
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.elements import Element, SpecClasses
 from zooalign.symmetry.equivariance import Operation, Permuted, tensors_of
@@ -76,20 +77,20 @@ def prove_classes(
 class _Move:
     """One element, applied to any tensor of the graph."""
 
-    def __init__(
-        self, places: Places, groups: Mapping[str, GroupClass], element: Element
-    ) -> None:
-        self.places, self.groups, self.element = places, groups, element
+    def __init__(self, places: Places, classes: Classes, element: Element) -> None:
+        self.places, self.classes, self.element = places, classes, element
 
     def alone(self, name: str) -> "_Move":
         """The same of one group, and nothing of the others."""
-        alone = {n: of if n == name else of.within("permutations") for n, of in self.groups.items()}
+        groups = self.classes.groups
+        alone = {n: of if n == name else of.within("permutations") for n, of in groups.items()}
         none = self.element.maps[name].scales.new_ones
         maps = {
             n: m if n == name else UnitMaps(None, none((0, *m.scales.shape[1:])), none((0,)))
             for n, m in self.element.maps.items()
         }
-        return _Move(self.places, alone, Element(self.element.spec_hash, maps))
+        classes = replace(self.classes, groups=alone)
+        return _Move(self.places, classes, Element(self.element.spec_hash, maps))
 
     def __call__(self, tensor: Tensor, value: torch.Tensor) -> torch.Tensor:
         """The value mapped; itself where nothing is multiplied.
@@ -100,20 +101,21 @@ class _Move:
         narrow = result = value[varying]
         for occurrence, member in self.places.members(tensor):
             group = occurrence.group
-            exponents = [_exponents(self.groups[group.id], place) for place in occurrence.places]
-            result = mapped(result, group, member, exponents, self.element.maps[group.id])
+            exponents = [_exponents(self.classes, group.id, n) for n in occurrence.places]
+            if not all(e.nothing for e in exponents):
+                result = mapped(result, group, member, exponents, self.element.maps[group.id])
         return value if result is narrow else result.expand(value.shape).contiguous()
 
 
-def _exponents(of: GroupClass, place: int) -> BlockExponents:
-    """What a class multiplies at one place."""
-    at = of.places
-    if at is None:
+def _exponents(classes: Classes, group: str, place: int) -> BlockExponents:
+    """What the class of a group multiplies at one place."""
+    at = classes.places.get(group)
+    if at is None:  # only permutations, or units that no parameter has
         return BlockExponents(0, (), ())
+    of = classes.groups[group]
     if of.linear is not None and at.linear is not None:
         return BlockExponents(int(at.linear.get(place, 0)), (), ())
-    scales = at.scales if of.scales else ()
-    signs = at.signs if of.signs else ()
+    scales, signs = at.scales if of.scales else (), at.signs if of.signs else ()
     return BlockExponents(
         0,
         tuple(float(vector.get(place, 0)) for vector in scales),
@@ -127,12 +129,11 @@ class _Check:
     def __init__(
         self, derived: Derived, classes: Classes, elements: Sequence[Element], seed: int
     ) -> None:
-        assert classes.said is not None or not any(c.places for c in classes.groups.values())
         self.claims, self.seed = derived.traced.values, seed
-        self.said, self.groups = classes.said, classes.groups
+        self.said, self.classes = classes.said, classes
         places = Places(action_of_spec(derived)) if self.said is None else self.said.places
         self.places = places
-        self.moves = [_Move(places, classes.groups, element) for element in elements]
+        self.moves = [_Move(places, classes, element) for element in elements]
         self.known: Permuted[fx.Node] = Permuted()
         self.users = {node: len(node.users) for node in derived.traced.captured.graph.nodes}
         self.faults: list[Fault] = []
@@ -176,7 +177,7 @@ class _Check:
 
     def _mapped(self, tensor: Tensor) -> bool:
         return any(
-            not _exponents(self.groups[place.group], number).nothing
+            not _exponents(self.classes, place.group, number).nothing
             for number, place in self._places(tensor)
         )
 
@@ -216,7 +217,7 @@ class _Check:
     def _is_of_length(self, tensor: Tensor) -> bool:
         """Whether a tensor has squares of units that linear maps act on."""
         return self.said is not None and any(
-            number in self.said.lengths and self.groups[place.group].linear is not None
+            number in self.said.lengths and self.classes.groups[place.group].linear is not None
             for number, place in self._places(tensor)
         )
 

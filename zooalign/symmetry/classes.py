@@ -10,8 +10,8 @@ class                         maps of the units of a group, in each of its conte
 ``signed permutations``       and changes of sign
 ``scaled permutations``       and positive scales
 ``monomial``                  and both
-``orthogonal fixing ones``    rotations that keep the vector of ones, as between ``layer_norm``\\ s
-``orthogonal``                all rotations and reflections, as between ``rms_norm``\\ s
+``orthogonal fixing ones``    rotations that keep the vector of ones, as between ``layer_norm``
+``orthogonal``                all rotations and reflections, as between ``rms_norm``
 ``invertible``                all invertible maps: what reads the units takes the inverse
 ============================  ======================================================================
 
@@ -19,49 +19,33 @@ Where a norm multiplies units by a weight, rotations are left only once all such
 That is done by a scale, so its equations say whether it can be (:class:`Absorbed`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import lcm, prod
-from typing import Literal
 
 from zooalign.errors import SpecError
 from zooalign.graph.index_sets import Cause
 from zooalign.symmetry.action import action_of_spec
 from zooalign.symmetry.derive import Derived
+from zooalign.symmetry.group_class import (
+    Absorbed,
+    Exponents,
+    GroupClass,
+    Lowering,
+    Symmetries,
+    class_name,
+)
 from zooalign.symmetry.groups import Group
 from zooalign.symmetry.levels import Level
 from zooalign.symmetry.null_space import Equations, Vector, reduced
 from zooalign.symmetry.scaling import Scaling, Weight, scaling
 
-__all__ = ["SYMMETRIES", "Absorbed", "Classes", "Exponents", "GroupClass", "Symmetries", "derive_classes"]
+__all__ = ["Classes", "PlaceExponents", "derive_classes"]
 
-#: How far symmetries go, from the least to the most.
-Symmetries = Literal["permutations", "signed", "monomial", "linear"]
-SYMMETRIES: tuple[Symmetries, ...] = ("permutations", "signed", "monomial", "linear")
-
-#: For each member of a group, in the order of the spec, an exponent for each of its blocks.
-Exponents = tuple[tuple[int, ...], ...]
-
+_ALL = "the solution of all relations"
 # Of one group; there may be as many as operators that read it.
 _MOST_CAUSES = 8
-
-_LINEAR_NAMES = {
-    Level.FIXING_ONES: "orthogonal fixing ones",
-    Level.ORTHOGONAL: "orthogonal",
-    Level.INVERTIBLE: "invertible",
-}
-
-
-@dataclass(frozen=True)
-class Absorbed:
-    """A parameter that is made one, unit by unit, before linear maps act on a group.
-
-    ``scale`` are the exponents of the scale that does it: by one over the parameter's values.
-    """
-
-    parameter: str
-    scale: Exponents
 
 
 @dataclass(frozen=True)
@@ -74,71 +58,20 @@ class PlaceExponents:
 
 
 @dataclass(frozen=True)
-class GroupClass:
-    """The class of one group.
+class Classes:
+    """The class of each group of a derived spec, by its id.
 
-    Attributes
-    ----------
-    group:
-        Its id in the spec.
-    linear:
-        With linear maps, what each block of each member is multiplied by: 1 for the map, -1 for its
-        inverse transposed. None where only maps unit by unit are left.
-    level:
-        Which linear maps.
-    absorbed:
-        Parameters that are made one first.
-    scales:
-        Independent scales: by the factor of a unit to the power of these exponents.
-    signs:
-        Independent changes of sign: of blocks with exponent 1.
-    lowered:
-        What keeps the class from being larger.
-    places:
-        The exponents on all tensors of the graph it was derived from.
+    ``places`` has the exponents on all tensors of the graph, of scales and signs also where the
+    class has linear maps; ``said`` is what the operators say.
     """
 
-    group: str
-    level: Level
-    linear: Exponents | None
-    absorbed: tuple[Absorbed, ...]
-    scales: tuple[Exponents, ...]
-    signs: tuple[Exponents, ...]
-    lowered: tuple[Cause, ...]
-    places: "PlaceExponents | None" = field(default=None, compare=False, repr=False)
-
-    @property
-    def name(self) -> str:
-        """The class, such as ``orthogonal``."""
-        if self.linear is not None:
-            return _LINEAR_NAMES[self.level]
-        if self.scales and self.signs:
-            return "monomial"
-        if self.scales:
-            return "scaled permutations"
-        return "signed permutations" if self.signs else "permutations"
-
-    def within(self, symmetries: Symmetries) -> "GroupClass":
-        """The part of the class that goes only as far as ``symmetries``."""
-        far = SYMMETRIES.index(symmetries)
-        return GroupClass(
-            self.group,
-            self.level if far == 3 else Level.MONOMIAL,
-            self.linear if far == 3 else None,
-            self.absorbed if far == 3 else (),
-            self.scales if far >= 2 else (),
-            self.signs if far >= 1 else (),
-            self.lowered,
-            self.places,
-        )
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The class of each group of a derived spec, by its id, with what its operators say."""
-
     groups: Mapping[str, GroupClass]
-    said: Scaling | None
+    places: Mapping[str, PlaceExponents] = field(default_factory=dict, repr=False)
+    said: Scaling | None = field(default=None, repr=False)
+
+    def within(self, symmetries: Symmetries) -> "Classes":
+        """The parts of the classes that go only as far as ``symmetries``."""
+        return replace(self, groups={n: c.within(symmetries) for n, c in self.groups.items()})
 
 
 def derive_classes(derived: Derived) -> Classes:
@@ -154,7 +87,7 @@ def derive_classes(derived: Derived) -> Classes:
     'scaled permutations'
     >>> relu.scales
     (((1,), (1,), (-1,)),)
-    >>> str(relu.lowered[0])
+    >>> relu.lowered[0].reason
     "nonlinear (positive), at aten.relu.default 'relu'"
     """
     action = action_of_spec(derived)
@@ -162,14 +95,27 @@ def derive_classes(derived: Derived) -> Classes:
         said = scaling(derived.traced, action)
     except SpecError as error:
         cause = Cause("not understood", "the solution of all relations", str(error))
-        return Classes({g.id: _nothing(g, [cause]) for g in derived.spec.groups}, None)
+        return Classes({g.id: _nothing(g, [cause]) for g in derived.spec.groups})
     parameters = _parameters(derived, said)
-    groups = {g.id: _Class(derived, said, g, parameters).found() for g in derived.spec.groups}
-    return Classes(groups, said)
+    groups: dict[str, GroupClass] = {}
+    places: dict[str, PlaceExponents] = {}
+    for group in derived.spec.groups:
+        numbered = said.numbered.get(group.id)
+        if numbered is not None:
+            groups[group.id] = _nothing(group, [numbered])
+            continue
+        of = _Class(derived, said, group, parameters)
+        groups[group.id], places[group.id] = of.group_class(), of.exponents
+    return Classes(groups, places, said)
 
 
 def _nothing(group: Group, lowered: Sequence[Cause]) -> GroupClass:
-    return GroupClass(group.id, Level.MONOMIAL, None, (), (), (), tuple(lowered))
+    return GroupClass(group.id, "permutations", lowered=_lowerings(lowered))
+
+
+def _lowerings(causes: Iterable[Cause]) -> tuple[Lowering, ...]:
+    distinct = list(dict.fromkeys(causes))[:_MOST_CAUSES]
+    return tuple(Lowering(c.kind, c.operator, c.detail) for c in distinct)
 
 
 def _parameters(derived: Derived, said: Scaling) -> dict[int, str]:
@@ -183,9 +129,7 @@ def _parameters(derived: Derived, said: Scaling) -> dict[int, str]:
     }
 
 
-def _member_places(
-    derived: Derived, said: Scaling, group: Group
-) -> Iterator[tuple[int, ...]]:
+def _member_places(derived: Derived, said: Scaling, group: Group) -> Iterator[tuple[int, ...]]:
     """For each member of a group, the numbers of the places of its blocks."""
     captured, values = derived.traced.captured, derived.traced.values
     tensors = {
@@ -216,26 +160,26 @@ class _Class:
         self.weights = {w.place: w for w in said.weights[group.id]}
         self.member_places = list(_member_places(derived, said, group))
         self.level = min((x.level for x in said.lowered[group.id]), default=Level.INVERTIBLE)
-
-    def found(self) -> GroupClass:
-        """The class, with what lowered it."""
-        numbered = self.said.numbered.get(self.group.id)
-        if numbered is not None:
-            return _nothing(self.group, [numbered])
-        scales = tuple(self._seen(reduced(self.scales.null_space(self.all), self.stored)))
+        self.causes = [x.cause for x in said.lowered[group.id] if x.level == self.level]
+        self.absorbed: dict[str, Vector[int]] = {}
+        scales = reduced(self.scales.null_space(self.all), self.stored)
         signs = reduced(self.signs.null_space(self.all), self.stored, binary=True)
-        flips = tuple(self._seen(signs))
-        linear, absorbed, causes = self._linear()
-        held = self._held(linear is not None, bool(scales), bool(flips))
+        self.exponents = PlaceExponents(
+            self._linear(), tuple(self._seen(scales)), tuple(self._seen(signs))
+        )
+
+    def group_class(self) -> GroupClass:
+        """The class, with what lowered it."""
+        at = self.exponents
+        linear = at.linear is not None
         return GroupClass(
             self.group.id,
-            self.level if linear is not None else Level.MONOMIAL,
-            None if linear is None else self._exponents(linear),
-            absorbed,
-            tuple(map(self._exponents, scales)),
-            tuple(map(self._exponents, flips)),
-            tuple(dict.fromkeys((*causes, *held)))[:_MOST_CAUSES],
-            PlaceExponents(linear, scales, flips),
+            class_name(self.level if linear else Level.MONOMIAL, bool(at.scales), bool(at.signs)),
+            None if at.linear is None else self._table(at.linear),
+            tuple(Absorbed(name, self._table(vector)) for name, vector in self.absorbed.items()),
+            tuple(map(self._table, at.scales)),
+            tuple(map(self._table, at.signs)),
+            _lowerings([*self.causes, *self._held(linear, bool(at.scales), bool(at.signs))]),
         )
 
     def _seen(self, basis: Mapping[int, Vector[int]]) -> Iterator[Vector[int]]:
@@ -247,55 +191,51 @@ class _Class:
 
     # ------------------------------------------------------------------ linear maps
 
-    def _linear(self) -> tuple[Vector[int] | None, tuple[Absorbed, ...], list[Cause]]:
-        """What linear maps multiply, which weights become one first, and what lowered the level."""
-        lowered = self.said.lowered[self.group.id]
-        causes = [x.cause for x in lowered if x.level == self.level]
-        if self.level == Level.MONOMIAL:
-            return None, (), causes
-        absorbed = self._absorbed()
-        if isinstance(absorbed, Cause):
-            return None, (), [absorbed]
+    def _linear(self) -> Vector[int] | None:
+        """The exponents of linear maps, if any are left; notes what lowered the level."""
+        refusal = None if self.level == Level.MONOMIAL else self._absorb()
+        if self.level == Level.MONOMIAL or refusal is not None:
+            self.causes = self.causes if refusal is None else [refusal]
+            return None
         scales, signs = self.scales.copy(), self.signs.copy()
         for weight in self.weights:
             scales.state({weight: 1})
             signs.state({weight: 1})
-        ones = {a.parameter for a in absorbed}
         left = [
             place
             for place in self.all
-            if self.parameters.get(self.said.origins.get(place, place)) not in ones
+            if self.parameters.get(self.said.origins.get(place, place)) not in self.absorbed
             and place not in self.said.lengths  # squares on the way to a length are not mapped
         ]
         if self.level == Level.INVERTIBLE:
             vector = _plus_or_minus_one(scales, left)
             if vector is not None:
-                return vector, absorbed, causes
+                return vector
             self.level = Level.ORTHOGONAL
-            both_ways = "units are read as they are written, by a parameter or a product"
-            causes = [Cause("two sides", "the solution of all relations", both_ways)]
+            self.causes = [Cause("two sides", _ALL, "units are read as they are written")]
         if self.level == Level.ORTHOGONAL and not _all_ones(signs, left):
-            return None, (), [Cause("signs", "the solution of all relations", "of some places")]
-        return dict.fromkeys(left, Fraction(1)), absorbed, causes
+            self.causes = [Cause("signs", _ALL, "they do not change everywhere at once")]
+            return None
+        return dict.fromkeys(left, Fraction(1))
 
-    def _absorbed(self) -> tuple[Absorbed, ...] | Cause:
-        """The scales that make all weights one, or why there are none."""
+    def _absorb(self) -> Cause | None:
+        """Find the scales that make all weights one; why there are none, if so."""
         basis = reduced(self.scales.null_space(self.all), self.weights)
+        absorbed: dict[str, Vector[int]] = {}
         for place, weight in self.weights.items():
-            vector = basis.get(place)
-            if prod(self.shapes[self.parameters[place]]) != self.group.copies * self.group.size:
-                why = f"'{self.parameters[place]}' has more than one value for a unit"
+            name, vector = self.parameters[place], basis.get(place)
+            if prod(self.shapes[name]) != self.group.copies * self.group.size:
+                why = f"'{name}' has more than one value for a unit"
                 return Cause("norm weight", weight.cause.operator, why)
             if vector is None or any(vector.get(w) for w in self.weights if w != place):
                 return self._refused(weight)
             whole = all(x.denominator == 1 for x in vector.values())
             if not whole or not self.signs.holds(vector):
-                why = f"'{self.parameters[place]}' has a sign that cannot be moved"
+                why = f"'{name}' has a sign that cannot be moved"
                 return Cause("norm weight", weight.cause.operator, why)
-        return tuple(
-            Absorbed(self.parameters[place], self._exponents(basis[place]))
-            for place in self.weights
-        )
+            absorbed[name] = vector
+        self.absorbed = absorbed
+        return None
 
     def _refused(self, weight: Weight) -> Cause:
         """Why a weight cannot be one: the first place that its scale would change, and may not."""
@@ -330,7 +270,7 @@ class _Class:
             if place in self.said.zeros:
                 yield self.said.zeros[place]
 
-    def _exponents(self, vector: Mapping[int, Fraction]) -> Exponents:
+    def _table(self, vector: Mapping[int, Fraction]) -> Exponents:
         """By members and blocks, as whole numbers."""
         return tuple(
             tuple(int(vector.get(place, 0)) for place in places) for places in self.member_places

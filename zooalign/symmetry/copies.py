@@ -4,13 +4,14 @@ A view, a slice or a concatenation says nothing by its notation, as it has none.
 tensors that hold, for each element, which unit stands there and at which place.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx
 
+from zooalign.graph.execute import called
 from zooalign.graph.tensor import Tensor
 from zooalign.symmetry.places import Occurrence, Places
 
@@ -39,7 +40,13 @@ def copied(
     results: Sequence[Tensor],
     places: Places,
 ) -> Iterator[Copied]:
-    """Run a node that only copies, for each group that stands in its operands or results."""
+    """Run a node that only copies, for each group that stands in its operands or results.
+
+    Raises
+    ------
+    RuntimeError
+        If the operator does not run on whole numbers.
+    """
     tensors = [*operands.values(), *results]
     groups = dict.fromkeys(o.group.id for tensor in tensors for o in places.of(tensor))
     for group in groups:
@@ -98,9 +105,7 @@ def _run(node: fx.Node, values: Mapping[fx.Node, torch.Tensor]) -> list[torch.Te
             return meta
         return torch.full((), _NONE, dtype=torch.int64).expand(tuple(map(int, meta.shape)))
 
-    operator: Callable[..., Any] = node.target  # type: ignore[assignment]
-    args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), given)
-    value = operator(*args, **kwargs)
+    value = called(node, {part: given(part) for part in node.all_input_nodes})
     return [_narrow(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
 
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import SpecError
-from zooalign.symmetry.classes import Exponents, GroupClass
+from zooalign.symmetry.group_class import Exponents, GroupClass
 from zooalign.symmetry.groups import Group
-from zooalign.symmetry.levels import Level
 from zooalign.symmetry.maps import BlockExponents, UnitMaps, mapped, random_maps
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -44,10 +43,9 @@ class SpecClasses:
         maps = {}
         for group in self.spec.groups:
             of = self.classes[group.id]
-            level = of.level if of.linear is not None else Level.MONOMIAL
             beside = of.linear is None  # else scales and signs are among the linear maps
             counts = (len(of.scales), len(of.signs)) if beside else (0, 0)
-            maps[group.id] = random_maps(group, level, *counts, generator)
+            maps[group.id] = random_maps(group, of.level, *counts, generator)
         return Element(self.spec.hash, maps)
 
     def absorbed(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -78,8 +76,8 @@ class SpecClasses:
         added = any(e > 0 for _, row, weight in rows if not weight for e in row)
         if added and bool((units == 0).any()):
             raise SpecError(
-                f"'{parameter}' is zero for some units, so its bias cannot be moved into what reads "
-                "both. Use a smaller class: symmetries='monomial'"
+                f"'{parameter}' is zero for some units, so its bias cannot be moved into what "
+                "reads both. Use a smaller class: symmetries='monomial'"
             )
         maps = UnitMaps(None, units[None], units.new_ones((0, *units.shape)))
         for other, row, weight in rows:

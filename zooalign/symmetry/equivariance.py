@@ -16,9 +16,11 @@ from zooalign.symmetry.action import Action, Move
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.precision import largest_deviation, typical
 
-__all__ = ["Disagreement", "Operation", "Permuted", "claim_key", "tensors_of"]
+__all__ = ["Disagreement", "Mover", "Operation", "Permuted", "claim_key", "tensors_of"]
 
 K = TypeVar("K")
+#: Maps the value of a tensor as is claimed of it.
+Mover = Callable[[Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Operation(Generic[K]):
 
     def deviations(
         self,
-        move: Move,
+        move: Mover,
         values: Mapping[K, Any],
         result: Any,
         permuted: "Permuted[K] | None" = None,
@@ -91,7 +93,7 @@ class Operation(Generic[K]):
 
     def agrees(
         self,
-        move: Move,
+        move: Mover,
         values: Mapping[K, Any],
         result: Any,
         permuted: "Permuted[K] | None" = None,
@@ -175,7 +177,7 @@ class Permuted(Generic[K]):
         """The same values; that of key None is the result of an operator, of another key."""
         return Permuted(result, self.known)
 
-    def __call__(self, move: Move, key: K | None, claim: Any, value: Any) -> Any:
+    def __call__(self, move: Mover, key: K | None, claim: Any, value: Any) -> Any:
         """The value of ``key`` as ``move`` permutes it; the value itself where nothing moves."""
         place = (self.result if key is None else key, id(move))
         if place not in self.known:
@@ -212,7 +214,7 @@ def _pairs(
             yield claims[number] if number < len(claims) else None, got[number], value
 
 
-def _permuted(move: Move, claim: Any, value: Any) -> Any:
+def _permuted(move: Mover, claim: Any, value: Any) -> Any:
     if isinstance(claim, (list, tuple)) and isinstance(value, (list, tuple)):
         padded = [*claim, *[None] * (len(value) - len(claim))]
         return [_permuted(move, c, v) for c, v in zip(padded, value, strict=True)]

@@ -120,7 +120,8 @@ def random_maps(
 
 def _rotation(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     normal = torch.randn((*shape, shape[-1]), generator=generator, dtype=torch.float64)
-    return torch.linalg.qr(normal).Q
+    rotation: Tensor = torch.linalg.qr(normal).Q
+    return rotation
 
 
 def _fixing_ones(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -130,4 +131,5 @@ def _fixing_ones(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     normal = torch.randn((size, size - 1), generator=generator, dtype=torch.float64)
     basis = torch.linalg.qr(torch.cat([ones, normal], 1)).Q[:, 1:]
     inner = _rotation((*shape[:-1], size - 1), generator)
-    return ones @ ones.T + basis @ inner @ basis.T
+    fixing: Tensor = ones @ ones.T + basis @ inner @ basis.T
+    return fixing

@@ -58,7 +58,9 @@ class Alike:
         unit, *places = torch.broadcast_tensors(
             self._spread[0].unit, *(s.place for s in self._spread)
         )
-        yield from {tuple(row) for row in torch.stack(places)[:, unit >= 0].T.unique(dim=0).tolist()}
+        yield from {
+            tuple(row) for row in torch.stack(places)[:, unit >= 0].T.unique(dim=0).tolist()
+        }
 
 
 def alike(
@@ -99,9 +101,7 @@ def alike(
     return clear, unclear
 
 
-def _sets(
-    spread: Sequence[_Spread | None], combined: frozenset[str]
-) -> list[list[_Spread]] | None:
+def _sets(spread: Sequence[_Spread | None], combined: frozenset[str]) -> list[list[_Spread]] | None:
     """Occurrences with the same units; None where some share only a part of them."""
     sets: list[list[_Spread]] = []
     for each in spread:
@@ -143,8 +143,4 @@ def _on_names(named: Named, array: torch.Tensor, order: Sequence[str]) -> torch.
         return None
     by_name = dict(zip(names, sizes, strict=True))
     present = [names.index(name) for name in order if name in by_name]
-    return (
-        array.reshape(sizes)
-        .permute(present)
-        .reshape([by_name.get(name, 1) for name in order])
-    )
+    return array.reshape(sizes).permute(present).reshape([by_name.get(name, 1) for name in order])

@@ -1,7 +1,7 @@
-"""Linear equations over the rationals or over two elements, most of two unknowns: what is left free.
+"""Linear equations over the rationals or over two elements: what they leave free.
 
-Equations of one unknown or two are merged as they come (union-find with a factor on every edge),
-so that long chains of equal unknowns cost nothing. Only the others are eliminated.
+Most have one unknown or two. These are merged as they come (union-find with a factor on every
+edge), so that long chains of equal unknowns cost nothing. Only the others are eliminated.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -142,7 +142,8 @@ def reduced(
 
     Examples
     --------
-    >>> basis = reduced([{"x": Fraction(1), "y": Fraction(2)}, {"x": Fraction(2), "y": Fraction(4)}])
+    >>> one = {"x": Fraction(1), "y": Fraction(2)}
+    >>> basis = reduced([one, {u: 2 * x for u, x in one.items()}])
     >>> {u: {v: int(x) for v, x in vector.items()} for u, vector in basis.items()}
     {'x': {'x': 1, 'y': 2}}
     """

@@ -70,9 +70,7 @@ class Places:
             self._tensors[id(tensor)] = tensor, occurrences, range(start, len(self.known))
         return self._tensors[id(tensor)][1]
 
-    def _occurrence(
-        self, tensor: Tensor, number: int, group: Group, member: Member
-    ) -> Occurrence:
+    def _occurrence(self, tensor: Tensor, number: int, group: Group, member: Member) -> Occurrence:
         varying = [n if axis else 1 for n, axis in zip(tensor.shape, tensor.axes, strict=True)]
         extent = [varying[a] for a in member.axes]
         count = 1
@@ -91,9 +89,9 @@ class Places:
             place[at] = len(self.known)
             self.known.append(Place(group.id, number, number_of_block, whole))
         shape = [varying[a] if a in member.axes else 1 for a in range(tensor.ndim)]
-        arrays = (x.reshape(extent).reshape(shape) for x in (unit, context, place))
+        unit, context, place = (x.reshape(shape) for x in (unit, context, place))
         numbers = tuple(range(start, len(self.known)))
-        return Occurrence(group, member.axes, *arrays, numbers)
+        return Occurrence(group, member.axes, unit, context, place, numbers)
 
     def numbers(self, tensor: Tensor) -> range:
         """The numbers of the places in a tensor."""

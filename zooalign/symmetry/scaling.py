@@ -70,8 +70,8 @@ _ADDED = ("self", "other", "value")
 class Weight:
     """A parameter that multiplies a group unit by unit, as the weight of a norm does.
 
-    ``place`` is that of the parameter. Only maps that work unit by unit are left, unless all such weights
-    of the group are made one.
+    ``place`` is that of the parameter. Only maps that work unit by unit are left, unless all such
+    weights of the group are made one.
     """
 
     place: int
@@ -127,7 +127,7 @@ class Scaling:
         for place in scales:
             self.ties[place].extend(other for other in scales if other != place)
 
-    def inherit(self, pairs: Iterable[tuple[int, int]]) -> None:
+    def inherit(self, pairs: Iterable[tuple[int, ...]]) -> None:
         """State that the second place of each pair holds copies of the first, and of no other."""
         sources: dict[int, set[int | None]] = defaultdict(set)
         for source, target in pairs:
@@ -256,7 +256,12 @@ class _Reader:
         if _adds_a_number(node):
             self._close((*operands.values(), *results), cause)
             return
-        for each in copied(node, operands, results, self.places):
+        try:
+            moved = list(copied(node, operands, results, self.places))
+        except RuntimeError:
+            self._close((*operands.values(), *results), cause)
+            return
+        for each in moved:
             for source, target in each.pairs:
                 same = {source: 1, target: -1}
                 self.result.relate(each.group, same, same)
@@ -319,6 +324,8 @@ class _StatementReader:
         product = [n for n in numbers if self.roles[n] not in ("term", "still", "mean")]
         if product:
             self._summand(product)
+        elif "term" not in self.roles:
+            self._close(self.reader.places.of(self.statement.results[0].tensor))
         for number in numbers:
             if self.roles[number] == "term":
                 self._summand([number])
