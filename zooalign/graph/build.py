@@ -38,6 +38,7 @@ class Traced:
     results), ``unused`` the state-dict names that no output depends on. ``unknown_operators`` are
     those without a rule, with how often they occur; what they touch is frozen. ``said`` is what the
     rules said about the values of each call, by node; nothing of calls whose rule gave no roles.
+    ``also`` are the same network at other sizes, on the same index sets, ``rules`` those applied.
     """
 
     captured: Capture
@@ -46,6 +47,8 @@ class Traced:
     unused: tuple[str, ...]
     unknown_operators: Mapping[str, int]
     said: Mapping[str, "Said"] = field(default_factory=dict)
+    also: tuple["Traced", ...] = ()
+    rules: Mapping[str, OperatorRule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,13 @@ def trace(
     tensors: dict[str, Tensor] = {}  # by the first name in the state dict
     said: dict[str, Said] = {}
     values = _read(captured, sets, tensors, rules, unknown, said)
+    others: list[Traced] = []
     for other in also:
+        other = decomposed(other, rules)
         more: dict[str, int] = {}
-        _read(decomposed(other, rules), sets, tensors, rules, more, {})
+        words: dict[str, Said] = {}
+        read = _read(other, sets, tensors, rules, more, words)
+        others.append(Traced(other, sets, read, (), more, words, (), rules))
         unknown |= {name: max(count, unknown.get(name, 0)) for name, count in more.items()}
     sets.operator = "the solution of all relations"  # no operator states what follows
     first_names = {name: captured.tied.get(name, name) for name in captured.shapes}
@@ -91,7 +98,7 @@ def trace(
     unused = tuple(
         n for n, shape in captured.shapes.items() if first_names[n] not in tensors and shape
     )
-    return Traced(captured, sets, values, unused, unknown, said)
+    return Traced(captured, sets, values, unused, unknown, said, tuple(others), rules)
 
 
 def _read(

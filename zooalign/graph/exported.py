@@ -31,6 +31,7 @@ __all__ = [
     "exported",
     "put_in_place",
     "require_calls_alike",
+    "seen_elsewhere",
     "silent",
     "writes",
 ]
@@ -121,7 +122,7 @@ def _functional(
 ) -> torch.export.ExportedProgram:
     """The program without writes in place that another operator, or the next call, may see."""
     order = {node: number for number, node in enumerate(program.graph.nodes)}
-    if not any(_seen_elsewhere(node, order) for node in order if writes(node)):
+    if not any(seen_elsewhere(node, order) for node in order if writes(node)):
         return program
     try:
         functional: torch.export.ExportedProgram = program.run_decompositions({})
@@ -201,7 +202,7 @@ def writes(node: torch.fx.Node) -> bool:
     return schema is not None and bool(schema.is_mutable)
 
 
-def _seen_elsewhere(write: torch.fx.Node, order: Mapping[torch.fx.Node, int]) -> bool:
+def seen_elsewhere(write: torch.fx.Node, order: Mapping[torch.fx.Node, int]) -> bool:
     """Whether a write in place changes a tensor that any other operator may read.
 
     ``relu_`` on the fresh result of a convolution is only a function of it; so is a division of

@@ -22,7 +22,7 @@ from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.elements import Element, SpecClasses
 from zooalign.symmetry.equivariance import Operation, Permuted, tensors_of
 from zooalign.symmetry.maps import BlockExponents, UnitMaps, mapped
-from zooalign.symmetry.node_run import NodeRun
+from zooalign.symmetry.node_run import NodeRun, written
 from zooalign.symmetry.places import Place, Places
 from zooalign.symmetry.precision import tolerance_of_one
 from zooalign.symmetry.proof import Fault, Proof, Verdict
@@ -59,6 +59,7 @@ def prove_classes(
     SpecError
         If a weight that has to become one cannot, for its values.
     """
+    derived = classes.derived or derived
     group = SpecClasses(derived.spec, classes.groups)
     check = _Check(derived, classes, [group.random(seed + n) for n in range(members)], seed)
     graph = steps(
@@ -169,6 +170,10 @@ class _Check:
             return run.any_values()
         if checked:
             self._check(node, run, before, run.all_results(value, values))
+            if written(node):
+                self.known.keep_first(node)
+        for part in run.overwritten(values):
+            self.known.drop(part)
         for part in (node, *node.all_input_nodes):
             self.users[part] -= part is not node
             if not self.users[part]:

@@ -25,9 +25,10 @@ from fractions import Fraction
 from math import lcm, prod
 
 from zooalign.errors import SpecError
+from zooalign.graph.build import trace
 from zooalign.graph.index_sets import Cause
 from zooalign.symmetry.action import action_of_spec
-from zooalign.symmetry.derive import Derived
+from zooalign.symmetry.derive import Derived, derive
 from zooalign.symmetry.group_class import (
     Absorbed,
     Exponents,
@@ -62,12 +63,14 @@ class Classes:
     """The class of each group of a derived spec, by its id.
 
     ``places`` has the exponents on all tensors of the graph, of scales and signs also where the
-    class has linear maps; ``said`` is what the operators say.
+    class has linear maps; ``said`` is what the operators say, ``derived`` the graph that they are
+    of, at all sizes of inputs.
     """
 
     groups: Mapping[str, GroupClass]
     places: Mapping[str, PlaceExponents] = field(default_factory=dict, repr=False)
     said: Scaling | None = field(default=None, repr=False)
+    derived: Derived | None = field(default=None, repr=False)
 
     def within(self, symmetries: Symmetries) -> "Classes":
         """The parts of the classes that go only as far as ``symmetries``."""
@@ -90,23 +93,27 @@ def derive_classes(derived: Derived) -> Classes:
     >>> relu.lowered[0].reason
     "nonlinear (positive), at aten.relu.default 'relu'"
     """
-    action = action_of_spec(derived)
+    spec, traced = derived.spec, derived.traced
+    if derived.other_sizes:
+        derived = derive(trace(traced.captured, traced.rules, derived.other_sizes))
     try:
-        said = scaling(derived.traced, action)
+        if derived.spec.by_id != spec.by_id:
+            raise SpecError("inputs of other sizes have other groups")
+        said = scaling(derived.traced, action_of_spec(derived))
     except SpecError as error:
-        cause = Cause("not understood", "the solution of all relations", str(error))
-        return Classes({g.id: _nothing(g, [cause]) for g in derived.spec.groups})
+        cause = Cause("not understood", _ALL, str(error))
+        return Classes({g.id: _nothing(g, [cause]) for g in spec.groups})
     parameters = _parameters(derived, said)
     groups: dict[str, GroupClass] = {}
     places: dict[str, PlaceExponents] = {}
-    for group in derived.spec.groups:
+    for group in spec.groups:
         numbered = said.numbered.get(group.id)
         if numbered is not None:
             groups[group.id] = _nothing(group, [numbered])
             continue
         of = _Class(derived, said, group, parameters)
         groups[group.id], places[group.id] = of.group_class(), of.exponents
-    return Classes(groups, places, said)
+    return Classes(groups, places, said, derived)
 
 
 def _nothing(group: Group, lowered: Sequence[Cause]) -> GroupClass:

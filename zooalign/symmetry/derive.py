@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from zooalign.graph.build import Traced
+from zooalign.graph.capture import Capture
 from zooalign.graph.index_sets import Cause
 from zooalign.symmetry.boxes import Box, Digit, Side
 from zooalign.symmetry.groups import Block, Frozen, Group, Member, Over
@@ -26,12 +27,15 @@ class Derived:
     """A spec together with what it was read from.
 
     ``class_of`` gives the number of the class of each group in ``solution.classes``.
+    ``other_sizes`` are the same network on inputs of other sizes, where it takes other steps there:
+    what is said of values has to hold for these too.
     """
 
     spec: PermutationSpec
     traced: Traced
     solution: Solution
     class_of: dict[str, int]
+    other_sizes: tuple[Capture, ...] = ()
 
 
 _Digits = list[tuple[int, Digit]]  # each with the number of its axis

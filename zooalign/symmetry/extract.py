@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any
 
-from torch import nn
+from torch import fx, nn
 
 from zooalign.errors import TraceError
 from zooalign.graph.build import trace
@@ -126,7 +127,19 @@ def at_all_sizes(
     alone = [derive(trace(other, rules), name) for other in captured.also]
     if any(other.spec.by_id != derived.spec.by_id for other in alone):
         derived = derive(trace(captured.graph, rules, captured.also), name)
+    elif not all(map(_same_steps, alone, repeat(derived))):
+        derived = replace(derived, other_sizes=captured.also)
     return replace(derived, spec=replace(derived.spec, contract=captured.contract))
+
+
+def _same_steps(first: Derived, second: Derived) -> bool:
+    """Whether two graphs have the same operators on the same operands, of whatever sizes."""
+    one, other = (d.traced.captured.graph.nodes for d in (first, second))
+    return [_step(node) for node in one] == [_step(node) for node in other]
+
+
+def _step(node: fx.Node) -> tuple[str, str, list[str]]:
+    return node.name, str(node.target), [part.name for part in node.all_input_nodes]
 
 
 def extract_spec(

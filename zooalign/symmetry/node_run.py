@@ -9,12 +9,14 @@ from torch import fx
 from zooalign.graph.arguments import named_arguments
 from zooalign.graph.execute import called
 from zooalign.graph.exported import writes
+from zooalign.graph.registry import aten
 from zooalign.symmetry.precision import less_precise, tolerance_of_one
 
 __all__ = ["NodeRun", "is_random", "is_real", "written"]
 
 _Values = Mapping[fx.Node, Any]
 _GETITEM = "<built-in function getitem>"
+_UNINITIALISED = aten("empty empty_like empty_strided empty_permuted new_empty new_empty_strided")
 
 
 class NodeRun:
@@ -35,7 +37,10 @@ class NodeRun:
     def real(self, values: _Values) -> Any:
         """Run the operator on the values of the graph itself, and write to them if it does."""
         try:
-            return self._seeded(lambda: called(self.node, values, torch.float64))
+            value = self._seeded(lambda: called(self.node, values, torch.float64))
+            # Else it would be whatever the memory holds, until an operator writes there.
+            uninitialised = str(self.node.target).rsplit(".", 1)[0] in _UNINITIALISED
+            return value.zero_() if uninitialised else value
         except Exception:
             if written(self.node):
                 raise

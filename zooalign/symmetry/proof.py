@@ -27,7 +27,6 @@ from zooalign.graph.arguments import unread_results
 from zooalign.graph.build import Traced
 from zooalign.graph.execute import called, steps
 from zooalign.graph.operator import Tensor
-from zooalign.graph.registry import aten
 from zooalign.symmetry.action import Action, Move, action_of_spec
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.equivariance import Operation, Permuted, claim_key, tensors_of
@@ -41,8 +40,6 @@ _Draw = Callable[[Sequence[int], torch.Generator], torch.Tensor]
 
 Verdict = Literal["proved", "refuted", "not shown"]
 
-# Their values are whatever the memory holds, until an operator writes them.
-_UNINITIALISED = aten("empty empty_like empty_strided empty_permuted new_empty new_empty_strided")
 _GETITEM = "<built-in function getitem>"
 _MOST_FAULTS = 20
 # At an operator where more sets of units move, some are exchanged together.
@@ -315,8 +312,6 @@ class _Check:
             if moves:
                 self._not_run(node, error)
             return run.any_values()
-        if str(node.target).rsplit(".", 1)[0] in _UNINITIALISED:
-            return value.zero_()
         if checked:
             self._check(node, run, operands, run.all_results(value, values), moves)
             if written(node):

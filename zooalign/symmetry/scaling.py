@@ -23,7 +23,7 @@ from torch import fx
 
 from zooalign.graph.arguments import named_arguments
 from zooalign.graph.build import Traced
-from zooalign.graph.exported import writes
+from zooalign.graph.exported import seen_elsewhere, writes
 from zooalign.graph.index_sets import Cause
 from zooalign.graph.statement import COPY, Statement
 from zooalign.graph.tensor import Tensor
@@ -167,12 +167,14 @@ def scaling(traced: Traced, action: Action) -> Scaling:
     SpecError
         If the index sets of a tensor do not say what moves in it.
     """
-    reader = _Reader(traced, Scaling(Places(action)))
-    for node in traced.captured.graph.nodes:
-        if node.op == "output" or node.name in traced.values:
-            reader.node(node)
-    reader.result.settle()
-    return reader.result
+    result = Scaling(Places(action))
+    for each in (traced, *traced.also):
+        reader = _Reader(each, result)
+        for node in each.captured.graph.nodes:
+            if node.op == "output" or node.name in each.values:
+                reader.node(node)
+    result.settle()
+    return result
 
 
 class _Reader:
@@ -180,6 +182,7 @@ class _Reader:
 
     def __init__(self, traced: Traced, result: Scaling) -> None:
         self.traced, self.result, self.places = traced, result, result.places
+        self.order = {node: n for n, node in enumerate(traced.captured.graph.nodes)}
 
     def node(self, node: fx.Node) -> None:
         """Read what one node says."""
@@ -228,7 +231,8 @@ class _Reader:
         if not any(self.places.of(tensor) for tensor in touched):
             return
         cause = Cause("no role", f"{node.target} '{node.name}'", "only permutations are known")
-        if writes(node) or not self._real(node, operands, results):
+        written = writes(node) and seen_elsewhere(node, self.order)
+        if written or not self._real(node, operands, results):
             self._close(touched, cause)
         elif said.roles == COPY:
             self._copy(node, operands, results, cause)
