@@ -109,9 +109,14 @@ def _run(node: fx.Node, values: Mapping[fx.Node, torch.Tensor]) -> list[torch.Te
     return [_narrow(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
 
 
+def _first(x: torch.Tensor, axis: int) -> torch.Tensor:
+    """The first position along an axis, as often as there are others."""
+    return x.narrow(axis, 0, 1).expand_as(x.narrow(axis, 1, x.shape[axis] - 1))
+
+
 def _narrow(x: torch.Tensor) -> torch.Tensor:
     for axis, (size, stride) in enumerate(zip(x.shape, x.stride(), strict=True)):
-        if size > 1 and stride == 0:
+        if size > 1 and (stride == 0 or torch.equal(x.narrow(axis, 1, size - 1), _first(x, axis))):
             x = x.narrow(axis, 0, 1)
     return x
 
@@ -156,8 +161,9 @@ def _pair(
 ) -> None:
     x, unit, place = torch.broadcast_tensors(x, occurrence.unit, occurrence.place)
     source, here, there = code.place(x), x > 0, unit >= 0
-    both = torch.stack([source[here & there], place[here & there]])
-    pairs.update((int(a), int(b)) for a, b in both.unique(dim=1).T)
+    largest = int(place.max()) + 1
+    both = (source * largest + place)[here & there].unique().tolist()
+    pairs.update(divmod(number, largest) for number in both)
     lost.update(_present(source[here & ~there]))
     # A zero is a zero whatever it is multiplied with.
     lost.update(_present(place[there & (x == _NONE)]))

@@ -55,6 +55,9 @@ class Alike:
 
     def rows(self) -> Iterator[tuple[int, ...]]:
         """The numbers of the places that meet: one row for each combination, in order."""
+        if all(len(s.occurrence.places) == 1 for s in self._spread):
+            yield tuple(s.occurrence.places[0] for s in self._spread)
+            return
         unit, *places = torch.broadcast_tensors(
             self._spread[0].unit, *(s.place for s in self._spread)
         )

@@ -29,6 +29,8 @@ class NodeRun:
     def __init__(self, node: fx.Node, seed: int) -> None:
         self.node, self.seed = node, seed
         self.native = False
+        # Else its values would be whatever the memory holds, until an operator writes there.
+        self.uninitialised = str(node.target).rsplit(".", 1)[0] in _UNINITIALISED
 
     def before(self, values: _Values) -> dict[fx.Node, Any]:
         """The operands as they are before the operator writes into them."""
@@ -38,9 +40,7 @@ class NodeRun:
         """Run the operator on the values of the graph itself, and write to them if it does."""
         try:
             value = self._seeded(lambda: called(self.node, values, torch.float64))
-            # Else it would be whatever the memory holds, until an operator writes there.
-            uninitialised = str(self.node.target).rsplit(".", 1)[0] in _UNINITIALISED
-            return value.zero_() if uninitialised else value
+            return value.zero_() if self.uninitialised else value
         except Exception:
             if written(self.node):
                 raise

@@ -304,7 +304,7 @@ class _Check:
         if str(node.target) == _GETITEM:
             return called(node, values)
         run, moves = NodeRun(node, self.seed), self._moves(node)
-        checked = bool(moves) and not self._known(node)
+        checked = bool(moves) and not run.uninitialised and not self._known(node)
         operands = run.before(values) if checked else values
         try:
             value = run.real(values)

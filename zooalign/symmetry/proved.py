@@ -68,7 +68,8 @@ def _without(derived: Derived, proof: Proof) -> Derived:
                 for axis in (*tensor.axes, tensor.labels):
                     traced.sets.fix(axis, cause)
     again = derive(traced, derived.spec.architecture)
-    return replace(again, spec=replace(again.spec, contract=derived.spec.contract))
+    spec = replace(again.spec, contract=derived.spec.contract)
+    return replace(again, spec=spec, other_sizes=derived.other_sizes)
 
 
 def costs_less_than_the_trace(derived: Derived) -> bool:
