@@ -111,6 +111,11 @@ class Scaling:
         """State that an operator leaves only maps of a level."""
         self.lowered[group].append(Lowered(level, cause))
 
+    def tie(self, first: int, second: int) -> None:
+        """Note that what multiplies one place multiplies the other, or divides it."""
+        self.ties[first].append(second)
+        self.ties[second].append(first)
+
     def zero(self, group: str, place: int, cause: Cause, *, sign: bool = True) -> None:
         """State that a scale leaves a place as it is; so does a sign, if ``sign``."""
         self.zeros.setdefault(place, cause)
@@ -124,8 +129,9 @@ class Scaling:
         """State one equation on the exponents of places, of scales and of signs."""
         self.scales[group].state(scales)
         self.signs[group].state(signs)
-        for place in scales:
-            self.ties[place].extend(other for other in scales if other != place)
+        counted = [place for place, x in scales.items() if x]
+        if len(counted) == 2:
+            self.tie(*counted)
 
     def inherit(self, pairs: Iterable[tuple[int, ...]]) -> None:
         """State that the second place of each pair holds copies of the first, and of no other."""
@@ -447,6 +453,10 @@ class _StatementReader:
             self.result.lower(each.group, Level.MONOMIAL, cause)
             return
         origins = {self.result.origins[place] for n in weights for place in places[n]}
+        for occurrence in each.occurrences(RESULT):
+            for place in occurrence.places:
+                for origin in origins:
+                    self.result.tie(origin, place)
         self.result.weights[each.group].extend(Weight(place, cause) for place in origins)
 
     def _exponents(self, each: Alike) -> None:

@@ -29,6 +29,7 @@ def _shifted(x: Tensor, p: Tensor) -> Tensor:
 CASES: list[OperatorCase] = [
     case("aten.gelu.default", lambda x: F.gelu(x), SIX),
     case("aten.relu_.default", lambda x: F.relu(x + 1, inplace=True), SIX),
+    case("aten.pow.Tensor_Scalar", lambda x: x**2, SIX),
     case("aten.mul.Tensor", lambda x, p: x * p, SIX, p=(6,)),
     case("aten.add.Tensor", lambda x, p: x[:, :, None] + p, SIX + 6 * L(3), p=(6, 3)),
     case("aten.where.self", lambda x, p: torch.where(x > 0, x, p), SIX, p=(6,)),
