@@ -1,7 +1,7 @@
 """Processor time and memory of `merge`, `align` and `apply` on models that this script makes.
 
     python docs/benchmarks/memory.py --hidden 512 --layers 20
-    python docs/benchmarks/memory.py --hidden 1024 --layers 27 --mergekit ../mergekit/bin/mergekit-yaml
+    python docs/benchmarks/memory.py --hidden 1024 --layers 27 --mergekit venv/bin/mergekit-yaml
     python docs/benchmarks/memory.py --hidden 1024 --layers 9 18 27 --commands merge --limit 2GB
 
 Two Llamas of independent random weights are written in bfloat16, in shards. Each command runs in a
@@ -52,7 +52,7 @@ class Measured:
 
 
 def architecture(hidden: int, layers: int, vocabulary: int) -> str:
-    """A Llama with the proportions of Llama 3: 4 heads to a key, 3.5 hidden units to one outside."""
+    """A Llama with the proportions of Llama 3: 4 heads to a key, 3.5 inner units to an outer."""
     sizes = {
         "hidden_size": hidden,
         "intermediate_size": hidden * 7 // 2,
@@ -188,7 +188,8 @@ def main() -> None:
         reference = architecture(given.hidden, layers, given.vocabulary)
         with tempfile.TemporaryDirectory(dir=given.folder) as name:
             folder = Path(name)
-            tensors = [write(reference, folder / model, seed) for seed, model in enumerate("ab")][0]
+            tensors = write(reference, folder / "a", 0)
+            write(reference, folder / "b", 1)
             largest = max(info_of(tensors, name).nbytes for name in tensors)
             count = sum(info_of(tensors, name).numel for name in tensors)
             print(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zooalign.errors import SpecError
 from zooalign.graph.capture import capture
 from zooalign.graph.execute import evaluate, lockstep, steps
+from zooalign.graph.lazy_state import LazyTensors, TensorInfo
 from zooalign.symmetry.trial import random_state
 
 
@@ -98,6 +99,26 @@ def test_values_are_dropped_as_soon_as_nothing_reads_them() -> None:
         del value
         most = max(most, sum(ref() is not None for ref in alive))
     assert most <= 3
+
+
+def test_parameters_are_read_when_needed_and_dropped_after() -> None:
+    """However deep a network, no more of its parameters are in memory than one operator reads."""
+    module = nn.Sequential(*(nn.Linear(8, 8) for _ in range(20)))
+    captured = capture(module, (torch.zeros(4, 8),))
+    alive: list[weakref.ref[Tensor]] = []
+
+    def read(name: str) -> Tensor:
+        tensor = module.state_dict()[name].clone()
+        alive.append(weakref.ref(tensor))
+        return tensor
+
+    state = LazyTensors({n: TensorInfo.of(t) for n, t in module.state_dict().items()}, read)
+    most = 0
+    for _, value in steps(captured, state, (torch.randn(4, 8),)):
+        del value
+        most = max(most, sum(ref() is not None for ref in alive))
+    assert len(alive) == 40
+    assert most == 2
 
 
 def test_two_models_in_step() -> None:

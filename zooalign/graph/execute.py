@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from zooalign.errors import SpecError
 from zooalign.graph.capture import Capture
 
-__all__ = ["Call", "called", "evaluate", "lockstep", "steps"]
+__all__ = ["Call", "called", "evaluate", "in_order", "lockstep", "steps"]
 
 _CPU = torch.device("cpu")
 # Checks of what was traced, without an effect on values.
@@ -35,14 +35,16 @@ def steps(
 ) -> Iterator[tuple[fx.Node, Any]]:
     """Evaluate the graph, yielding every node with its value as soon as it is computed.
 
-    Tensors of ``state`` are read when first used; inputs may be nested. With a ``dtype``, constants
-    and every floating dtype named in the graph are of that one instead (for a check in float64).
-    ``call`` runs operators in place of :func:`called`; those that ``skip`` names are not run.
+    Tensors of ``state`` are read when first used and dropped after their last use; inputs may be
+    nested. With a ``dtype``, constants and every floating dtype named in the graph are of that one
+    instead (for a check in float64). ``call`` runs operators in place of :func:`called`; those that
+    ``skip`` names are not run.
 
     Yields
     ------
-    Each node and its value, placeholders first; the output node last, with a tuple of what the
-    module returns (not of what it writes for the next call).
+    Each node and its value: inputs and constants first, a parameter just before the first operator
+    that reads it (never, where none does); the output node last, with a tuple of what the module
+    returns (not of what it writes for the next call).
     A node that works in place may change a value later. The caller may write into the value of a
     node that is not a view before asking for the next node: later nodes see the change.
     """
@@ -52,14 +54,15 @@ def steps(
     values: dict[fx.Node, Any] = {}
     given = dict(zip(captured.inputs, leaves, strict=True))
     run: Call = call or (lambda node, known: called(node, known, dtype, device))
-    for node in captured.graph.nodes:
+    for node in in_order(captured):
         if node.op == "placeholder":
             value = _placeholder(captured, node.name, state, given, device, dtype)
         elif node.op == "output":
-            value = tuple(fx.node.map_arg(node.args[0], lambda n: values[n]))
+            results: Any = node.args[0]
+            value = tuple(fx.node.map_arg(results, lambda n: values[n]))
             value = value[: len(value) - len(captured.written)]
         elif node.op == "get_attr":
-            value = getattr(captured.graph.owning_module, node.target)
+            value = getattr(captured.graph.owning_module, str(node.target))
         elif str(node.target) in _SKIPPED or skip(node):
             value = None
         else:
@@ -73,6 +76,23 @@ def steps(
                 del values[used]
         if not remaining[node]:
             del values[node]
+
+
+def in_order(captured: Capture) -> Iterator[fx.Node]:
+    """The nodes in the order of :func:`steps`: each parameter as late as it can be read."""
+    waiting = {
+        node
+        for node in captured.graph.nodes
+        if node.op == "placeholder" and node.name in captured.parameters
+    }
+    for node in captured.graph.nodes:
+        if node in waiting:
+            continue
+        for part in node.all_input_nodes:
+            if part in waiting:
+                waiting.remove(part)
+                yield part
+        yield node
 
 
 def called(

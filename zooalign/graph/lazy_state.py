@@ -25,9 +25,12 @@ __all__ = [
     "device_of",
     "float_state",
     "info_of",
+    "pieces",
     "same_bytes",
 ]
 
+
+_PIECE = 1 << 20
 
 # A state dict, lazy or in memory: tensors by name.
 State = Mapping[str, Tensor]
@@ -165,6 +168,12 @@ def same_bytes(one: Tensor, other: Tensor) -> bool:
         return False
     flat = [t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (one, other)]
     return one is other or torch.equal(*flat)
+
+
+def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors of one shape, flattened, in pieces: to widen a large one piece by piece."""
+    flat = [tensor.detach().reshape(-1).split(_PIECE) for tensor in tensors]
+    return zip(*flat, strict=True)
 
 
 def device_of(state: Mapping[str, Tensor]) -> torch.device:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zooalign.matching.weight import REACHED, Scale, as_float32, tensors_matched
+from zooalign.graph.lazy_state import pieces
+from zooalign.matching.weight import REACHED, Scale, tensors_matched
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -60,21 +61,23 @@ def certify(
     is. ``scale`` is as for weight matching, and does not bear on ``exact`` and ``distance``. A
     value that is not finite raises MergeError.
     """
-    names = tensors_matched(spec, target, source)
-    left = {n: as_float32(target[n]) for n in names}
-    right = {n: spec.apply_to_tensor(permutation, n, as_float32(source[n])) for n in names}
-    counted = Scale.of(scale, left, right)
-    bound = sum(counted.bound.values())
-    value = counted.value(left, right)
-    away = sum(float((left[n] - right[n]).double().square().sum()) for n in names)
-    size = sum(float(t.double().square().sum()) for t in left.values())
+    product = bound = away = size = 0.0
+    for name in tensors_matched(spec, target, source):
+        left = target[name]
+        right = spec.apply_to_tensor(permutation, name, source[name])
+        counted = Scale.of(scale, {name: left}, {name: right})
+        product += counted.value({name: left}, {name: right})
+        bound += counted.bound[name]
+        for a, b in pieces(left, right):
+            away += float((a.double() - b.double()).square().sum())
+            size += float(a.double().square().sum())
     exact = all(
         torch.equal(target[n], spec.apply_to_tensor(permutation, n, source[n]))
         for n in spec.by_parameter
         if n in target and n in source
     )
     return Certificate(
-        gap=1 - value / bound if bound else 0.0,
+        gap=1 - product / bound if bound else 0.0,
         distance=(away / size) ** 0.5 if size else 0.0,
         exact=exact,
     )

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zooalign.matching.weight import as_float32, inner, tensors_matched
+from zooalign.matching.weight import as_float32, tensors_matched
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
-__all__ = ["Directions", "leading", "leading_directions"]
+__all__ = ["Directions", "LowRank", "leading", "leading_directions"]
 
 _ROUNDS = 6
 _MORE = 4  # columns beside the wanted ones: they make the iteration converge
@@ -49,25 +49,43 @@ def leading_directions(
     """
     before, after = [], []
     for name in tensors_matched(spec, target, source):
-        a, b = as_float32(target[name]), as_float32(source[name])
+        a, b = target[name], source[name]
         if a.ndim < 2 or min(a.shape[0], a.numel() // max(a.shape[0], 1)) < 2:
             continue
-        x, y = leading(a, rank), leading(b, rank)
-        moved = spec.apply_to_tensor(permutation, name, y)
-        size = (inner(x, x) * inner(y, y)) ** 0.5
+        left, right = leading(a, rank), leading(b, rank)
+        whole = right.whole
+        size = (left.inner(left.whole) * right.inner(whole)) ** 0.5
         if size > 0:
-            before.append(inner(x, y) / size)
-            after.append(inner(x, moved) / size)
+            moved = spec.apply_to_tensor(permutation, name, whole.reshape(b.shape))
+            before.append(left.inner(whole) / size)
+            after.append(left.inner(moved.reshape(len(moved), -1)) / size)
     count = len(before)
     return Directions(sum(before) / (count or 1), sum(after) / (count or 1), count)
 
 
-def leading(tensor: Tensor, rank: int) -> Tensor:
-    """The best approximation of a matrix by one of lower rank, in the tensor's shape.
+@dataclass(frozen=True)
+class LowRank:
+    """A matrix ``columns @ rows`` of low rank."""
+
+    columns: Tensor
+    rows: Tensor
+
+    @property
+    def whole(self) -> Tensor:
+        """The matrix itself."""
+        return self.columns @ self.rows
+
+    def inner(self, other: Tensor) -> float:
+        """The inner product with a matrix, without this one in memory."""
+        return float(((self.columns.T @ other) * self.rows).sum(dtype=torch.float64))
+
+
+def leading(tensor: Tensor, rank: int) -> LowRank:
+    """The best approximation by a lower rank of a tensor, as a matrix (first axis, all others).
 
     By subspace iteration from a fixed start; deterministic, and no global generator is used.
     """
-    matrix = tensor.reshape(tensor.shape[0], -1)
+    matrix = as_float32(tensor).reshape(tensor.shape[0], -1)
     columns = min(rank + _MORE, *matrix.shape)
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(matrix.shape[1], columns, generator=generator)
@@ -78,5 +96,4 @@ def leading(tensor: Tensor, rank: int) -> Tensor:
     basis, _ = torch.linalg.qr(basis)
     u, s, v = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
     kept = slice(0, min(rank, columns))
-    best: Tensor = (basis @ u[:, kept]) * s[kept] @ v[kept]
-    return best.reshape(tensor.shape)
+    return LowRank((basis @ u[:, kept]) * s[kept], v[kept])

@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, sqrt
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
+from zooalign.graph.lazy_state import pieces
 from zooalign.matching.assignment import best_step, unit_order, whole
 from zooalign.matching.problem import Match, MatchProblem, Options, Solver, option
 from zooalign.matching.unit_views import UnitView, families, parameter_views
@@ -43,7 +44,6 @@ __all__ = [
 REACHED = 1e-7
 # A gain smaller than this share of what a family could hold at most may be rounding of float32.
 ROUNDING = 1e-6
-_PIECE = 1 << 20
 # Groups that are assigned together.
 GroupFamily = tuple[str, ...]
 # By scale, the power of the two tensors' norms that their inner product is divided by.
@@ -138,14 +138,12 @@ def as_float32(tensor: Tensor) -> Tensor:
 
 def inner(a: Tensor, b: Tensor) -> float:
     """The inner product in float64, without a float64 copy of a whole tensor."""
-    x, y = a.reshape(-1), b.reshape(-1)
-    pieces = (slice(n, n + _PIECE) for n in range(0, len(x), _PIECE))
-    return sum(float(torch.dot(x[p].double(), y[p].double())) for p in pieces)
+    return sum(float(torch.dot(x.double(), y.double())) for x, y in pieces(a, b))
 
 
 def norm(name: str, tensor: Tensor) -> float:
     """The Euclidean norm in float64; MergeError, by name, where a value is not finite."""
-    value = float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+    value = sqrt(inner(tensor, tensor))
     if not isfinite(value):
         raise MergeError(
             f"'{name}' holds NaN or infinite values: models with them cannot be matched"

@@ -23,6 +23,7 @@ from zooalign.merging.repair import repair as repair_units
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
 from zooalign.progress import Progress, silent
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
+from zooalign.symmetry.precision import tolerance
 from zooalign.symmetry.same_function import Comparison, compare_permuted
 from zooalign.symmetry.training_only import left_behind
 from zooalign.text import some_of
@@ -199,8 +200,8 @@ def prove(
 ) -> Comparison:
     """Run the module on a state dict and on its permuted form, and compare the outputs.
 
-    Where they differ, the spec is to be proved operator by operator. ``name`` is the model's, for
-    messages.
+    Where nothing moves, nothing is run. Where outputs differ, the spec is to be proved operator by
+    operator. ``name`` is the model's, for messages.
 
     Warns
     -----
@@ -213,6 +214,8 @@ def prove(
     SpecError
         If they compute different functions: a mistake in zooalign, or in a plugin's operator rule.
     """
+    if permutation.is_identity:
+        return Comparison(0.0, tolerance(torch.float64))
     permuted = Permuted(spec, permutation, state)
     comparison = compare_permuted(module, spec, state, permuted, inputs)
     if comparison.proof:

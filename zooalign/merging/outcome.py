@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from zooalign.graph.lazy_state import pieces
 from zooalign.matching.directions import leading_directions
 from zooalign.matching.problem import Match
 from zooalign.merging.interpolate import check_names, check_tensors
@@ -113,14 +114,24 @@ def _compare(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> tuple[bool, fl
         if not x.is_floating_point():
             identical = identical and torch.equal(x, y)
             continue
-        u, v = x.double().flatten(), y.double().flatten()
-        identical = identical and torch.allclose(u, v, rtol=0.0, atol=0.0, equal_nan=True)
+        same, products = _products(x, y)
+        identical = identical and same
         # Masks hold infinities and are not weights.
-        if torch.isfinite(u).all() and torch.isfinite(v).all():
-            for slot, value in enumerate((u @ v, u @ u, v @ v)):
-                sums[x.dim() >= 2][slot] += float(value)
+        if all(map(math.isfinite, products)):
+            for slot, value in enumerate(products):
+                sums[x.dim() >= 2][slot] += value
     product, norm_a, norm_b = sums[True] if sums[True][1] and sums[True][2] else sums[False]
     return identical, product / math.sqrt(norm_a * norm_b) if norm_a and norm_b else 0.0
+
+
+def _products(x: Tensor, y: Tensor) -> tuple[bool, tuple[float, ...]]:
+    """Whether values are equal, NaN with NaN, and ``x.y``, ``x.x``, ``y.y`` in float64."""
+    same, sums = True, [0.0, 0.0, 0.0]
+    for u, v in ((a.double(), b.double()) for a, b in pieces(x, y)):
+        same = same and torch.allclose(u, v, rtol=0.0, atol=0.0, equal_nan=True)
+        for slot, value in enumerate((u @ v, u @ u, v @ v)):
+            sums[slot] += float(value)
+    return same, tuple(sums)
 
 
 def _verdict(kind: DiagnosisKind, cosine: float, moved: float | None) -> str:

@@ -190,10 +190,11 @@ class Permuted(Generic[K]):
             if place[0] == key and isinstance(value, list):
                 self.known[place] = value[0]
 
-    def drop(self, key: K) -> None:
-        """Forget all of one key."""
+    def drop(self, key: K, move: Move | None = None) -> None:
+        """Forget all of one key, or what one move makes of it."""
         for place in [place for place in self.known if place[0] == key]:
-            del self.known[place]
+            if move is None or place[1] == id(move):
+                del self.known[place]
 
 
 def _scale(values: Mapping[Any, Any], want: torch.Tensor) -> float:

@@ -415,6 +415,8 @@ class _Check:
                 self._not_run(node, error)
                 return False
             self.max_deviation = max(self.max_deviation, deviation)
+            for part in (part for part in node.all_input_nodes if self.users[part] == 1):
+                self.permuted.drop(part, move)  # nobody else reads it: large, if a parameter
         return True
 
     def _disagrees(

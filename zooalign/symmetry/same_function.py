@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from zooalign.errors import SpecError, TraceError
 from zooalign.graph.lazy_state import info_of
 from zooalign.graph.module_runner import Runner
+from zooalign.graph.read_when_used import ReadWhenUsed
 from zooalign.symmetry.precision import LowestPrecision, relative_errors, tolerance
 from zooalign.symmetry.spec import PermutationSpec
 from zooalign.symmetry.trial import mixes_precisions, named_outputs
@@ -18,6 +19,8 @@ from zooalign.symmetry.verify import verify
 __all__ = ["Comparison", "compare_functions", "compare_permuted"]
 
 _MOST_DOUBLE = 500_000_000
+# Bytes of widened weights that are held for a run.
+_MOST_HELD = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ def compare_functions(
     """Run the module (for ``b`` another one, if given) on both state dicts, in float64.
 
     Weights are widened for the comparison only (to float32 where there are more than 500 million):
-    the rounding of a narrower run is so large that it would hide mistakes. One widened copy is in
-    memory at a time.
+    the rounding of a narrower run is so large that it would hide mistakes. Of large models one
+    operator's weights are read and widened at a time.
 
     Raises
     ------
@@ -129,9 +132,10 @@ def _compared(
 ) -> Comparison:
     precision = LowestPrecision()
     results = []
-    for pair in bound:
+    for own_module, state in bound:
         # Bound outside the mode: reading float32 weights is not a step that computes in float32.
-        run = Runner.of(*pair, dtype)
+        late = ReadWhenUsed(state, dtype)
+        run = Runner.of(own_module, state if late.nbytes <= _MOST_HELD else late, dtype)
         with precision:
             results.append([(name, t.cpu()) for name, t in named_outputs(run, inputs)])
         del run  # one widened copy of the weights at a time

@@ -80,7 +80,11 @@ class DrawnState(Mapping[str, Tensor]):
         def uniform(shape: tuple[int, ...]) -> Tensor:
             count = prod(shape)
             start = int(torch.randint(_PERIOD, (), generator=generator))
-            return self._uniform.repeat(-(-(start + count) // _PERIOD))[start:][:count].view(shape)
+            value = torch.empty(count, dtype=torch.float64)
+            for place in range(-start, count, _PERIOD):
+                piece = self._uniform[max(0, -place) : count - place]
+                value[max(0, place) : place + _PERIOD] = piece
+            return value.view(shape)
 
         trainable = name in self._trainable
         value = _drawn(name, self._tensors[name], trainable, uniform, generator)
@@ -107,12 +111,15 @@ def _drawn(
     normal: Callable[[tuple[int, ...]], Tensor],
     generator: torch.Generator,
 ) -> Tensor:
-    """A random value for one tensor of a state dict; ``normal`` draws matrices of variance one."""
+    """A random value for one tensor of a state dict.
+
+    ``normal`` draws matrices of variance one, in memory of their own.
+    """
     shape = tuple(tensor.shape)
     if not tensor.is_floating_point():
         return torch.zeros(shape, dtype=tensor.dtype) if tensor.is_meta else tensor.detach()
     if len(shape) >= 2:
-        value = normal(shape) / sqrt(max(1, tensor.numel() // max(1, shape[0])))
+        value = normal(shape).div_(sqrt(max(1, tensor.numel() // max(1, shape[0]))))
     else:
         value = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
         signed = name.endswith("bias") or (not trainable and "var" not in name)

@@ -13,7 +13,7 @@ from operator import add
 import torch
 from torch import Tensor, fx
 
-from zooalign.graph.execute import steps
+from zooalign.graph.execute import in_order, steps
 from zooalign.graph.lazy_state import State
 from zooalign.merging.refit.plan import Fit, Plan
 from zooalign.merging.refit.report import RefitSettings
@@ -63,7 +63,7 @@ class Parents:
 
     def __init__(self, plan: Plan, calibration: Calibration, settings: RefitSettings) -> None:
         self._plan, self._calibration = plan, calibration
-        self._nodes = list(plan.captured.graph.nodes)
+        self._nodes = list(in_order(plan.captured))
         self._number = {node: number for number, node in enumerate(self._nodes)}
         self._sampling = _positions(plan, calibration, settings)
         self._keeps = _size(plan, calibration, settings) <= settings.memory

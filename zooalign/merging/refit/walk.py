@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from zooalign.errors import MergeError
-from zooalign.graph.execute import called, steps
+from zooalign.graph.execute import called, in_order, steps
 from zooalign.merging.affine_correction import Norm, aliases_of, reset_norm
 from zooalign.merging.refit.plan import Fit, Plan
 from zooalign.merging.refit.report import RefitLayer, RefitSettings
@@ -60,7 +60,7 @@ class Walk:
         self._plan, self._calibration, self._settings = plan, calibration, settings
         self._parents = parents
         self._state = dict(calibration.start)
-        self._nodes = list(plan.captured.graph.nodes)
+        self._nodes = list(in_order(plan.captured))
         # Arguments that differ from the state dict the walk began with.
         self._changed: dict[fx.Node, Tensor] = {}
         self._stored = {name: node for node, name in self._parameters()}
