@@ -3,7 +3,7 @@
 A module that is run with such parameters holds one operator's at a time, however many it has.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
