@@ -1,12 +1,16 @@
 """Weight matching: the objective rises, the descent stops, more starts are never worse."""
 
+import weakref
+from functools import partial
+
 import pytest
 import torch
 from sample_models.streams import ResidualBlocks
 from torch import nn
 
 from zooalign.errors import MergeError
-from zooalign.matching import match
+from zooalign.graph.lazy_state import LazyTensors, TensorInfo, float_state
+from zooalign.matching import match, weight
 from zooalign.symmetry import extract_spec
 
 
@@ -80,3 +84,36 @@ def test_half_precision_is_matched_as_it_stands() -> None:
     states = [{k: t.bfloat16() for k, t in m.state_dict().items()} for m in (a, b)]
     found = match(spec, *states, method="weight")
     assert spec.apply(found.permutation, states[1])["up.0.weight"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_are_read_when_needed_give_the_same_match(dtype: torch.dtype) -> None:
+    """Also where there is room for none of what has moved, and blocks are of one column."""
+    a, b = (
+        {n: t.to(dtype) for n, t in module.state_dict().items() if t.is_floating_point()}
+        for module in _pair(0)
+    )
+    spec = extract_spec(_pair(0)[0], (torch.zeros(1, 4),))
+    held = match(spec, float_state(a, "cpu"), float_state(b, "cpu"), method="weight", starts=3)
+    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    most = 0
+
+    def read(name: str, state: dict[str, torch.Tensor]) -> torch.Tensor:
+        nonlocal most
+        tensor = state[name].clone()
+        alive.add(tensor)
+        most = max(most, sum(t.ndim > 1 for t in alive))
+        return tensor
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_MOST_HELD", "_MOST_KEPT", "_BLOCK"):
+            patch.setattr(weight, name, 0)
+        patch.setattr(weight, "_LEAST_COLUMNS", 1)
+        files = [
+            LazyTensors({n: TensorInfo.of(t) for n, t in s.items()}, partial(read, state=s))
+            for s in (a, b)
+        ]
+        late = match(spec, *files, method="weight", starts=3)
+    assert late.permutation == held.permutation
+    assert late.objective_after == pytest.approx(held.objective_after, abs=1e-12)
+    assert most <= 4 < sum(t.ndim > 1 for t in a.values())

@@ -150,3 +150,11 @@ def test_unusable_weights(weights: list[float]) -> None:
 def test_nothing_to_average() -> None:
     with pytest.raises(MergeError, match="nothing to average"):
         average([])
+
+
+def test_pieces_are_averaged_as_the_whole() -> None:
+    """Large tensors are widened piece by piece; also those that lie in memory in another order."""
+    torch.manual_seed(0)
+    a, b = (torch.randn(1100, 1000).bfloat16().T for _ in range(2))
+    made = average([{"w": a}, {"w": b}], [0.3, 0.7])["w"]
+    assert torch.equal(made, (a.double() * 0.3 + b.double() * 0.7).bfloat16())

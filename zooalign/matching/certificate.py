@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from zooalign.graph.lazy_state import pieces
-from zooalign.matching.weight import REACHED, Scale, tensors_matched
+from zooalign.matching.weight import REACHED, Scale, as_float32, tensors_matched
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -72,7 +72,7 @@ def certify(
             away += float((a.double() - b.double()).square().sum())
             size += float(a.double().square().sum())
     exact = all(
-        torch.equal(target[n], spec.apply_to_tensor(permutation, n, source[n]))
+        _equal(target[n], spec.apply_to_tensor(permutation, n, source[n]))
         for n in spec.by_parameter
         if n in target and n in source
     )
@@ -81,3 +81,8 @@ def certify(
         distance=(away / size) ** 0.5 if size else 0.0,
         exact=exact,
     )
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether all values are equal; 8-bit floats have no ``torch.equal``."""
+    return all(torch.equal(as_float32(x), as_float32(y)) for x, y in pieces(a, b))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import MergeError
 from zooalign.graph.capture import captured_once
+from zooalign.graph.lazy_state import info_of
 from zooalign.hooks.manager import hook_failed, items_of
 from zooalign.matching.certificate import certify
 from zooalign.matching.problem import Match, MatchProblem, Solver
@@ -196,9 +197,9 @@ def _fitting_state(
             "architecture the spec is for"
         )
     for n in spec.by_parameter:
-        if n in state and tuple(state[n].shape) != spec.shapes[n]:
+        if n in state and info_of(state, n).shape != spec.shapes[n]:
             raise MergeError(
-                f"the {name}'s '{n}' has shape {tuple(state[n].shape)}, the spec is for "
+                f"the {name}'s '{n}' has shape {info_of(state, n).shape}, the spec is for "
                 f"{spec.shapes[n]}: the two are not of one architecture"
             )
     return state

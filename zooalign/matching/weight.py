@@ -1,7 +1,7 @@
 """The weight objective: inner products of two models' tensors, each counted by its norms."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, sqrt
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
-from zooalign.graph.lazy_state import pieces
+from zooalign.graph.lazy_state import LazyTensors, device_of, info_of, pieces
 from zooalign.matching.assignment import best_step, unit_order, whole
 from zooalign.matching.problem import Match, MatchProblem, Options, Solver, option
 from zooalign.matching.unit_views import UnitView, families, parameter_views
@@ -124,16 +124,21 @@ def tensors_matched(
 def compared_weights(
     problem: MatchProblem, scale: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Scale]:
-    """The tensors of target and source that are compared, and what each counts."""
-    names = tensors_matched(problem.spec, problem.target, problem.source)
-    target = {n: as_float32(problem.target[n]) for n in names}
-    source = {n: as_float32(problem.source[n]) for n in names}
+    """The tensors of target and source that are compared, in memory, and what each counts."""
+    target, source = ({n: as_float32(t) for n, t in s.items()} for s in _compared(problem))
     return target, source, Scale.of(scale, target, source)
 
 
+def _compared(problem: MatchProblem) -> Iterator[LazyTensors]:
+    """The tensors of target and source that are compared, each read when it is asked for."""
+    names = tensors_matched(problem.spec, problem.target, problem.source)
+    for state in (problem.target, problem.source):
+        yield LazyTensors({n: info_of(state, n) for n in names}, state.__getitem__)
+
+
 def as_float32(tensor: Tensor) -> Tensor:
-    """16-bit values as float32, others as they are."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    """Values of 16 bits and fewer as float32, others as they are."""
+    return tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize < 4 else tensor
 
 
 def inner(a: Tensor, b: Tensor) -> float:
@@ -154,13 +159,65 @@ def norm(name: str, tensor: Tensor) -> float:
 # The descent goes on while a family gains this share of its value; the last sweeps take any gain.
 _WORTH = 3e-3
 _LAST_SWEEPS = 2
-# Products of unchanged tensors are kept up to this many numbers (4 bytes each).
+# Products of unchanged tensors are kept up to this many numbers (8 bytes each).
 _MOST_KEPT = 4_000_000
+# Bytes of permuted tensors that are held.
+_MOST_HELD = 200_000_000
+# Numbers of a matrix that are widened at a time, and columns of it at least.
+_BLOCK = 1 << 22
+_LEAST_COLUMNS = 512
 _MOST_SWEEPS = 200
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best step of a family: its indices by group, the similarity then, and what is gained."""
+
+    indices: Mapping[str, np.ndarray]
+    value: float
+    gain: float
+
+
+class _Current(Mapping[str, Tensor]):
+    """The source under the permutation reached so far, moved when it is read.
+
+    What was moved is kept while there is room; what does not move is the source's tensor itself.
+    """
+
+    def __init__(
+        self, spec: PermutationSpec, permutation: Permutation, source: Mapping[str, Tensor]
+    ) -> None:
+        self._spec, self.permutation, self._source = spec, permutation, source
+        self._held: dict[str, Tensor] = {}
+        self._room = _MOST_HELD
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self._held:
+            return self._held[name]
+        source = self._source[name]
+        moved = self._spec.apply_to_tensor(self.permutation, name, source)
+        if moved is not source and moved.nbytes <= self._room:
+            self._held[name] = moved
+            self._room -= moved.nbytes
+        return moved
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._source)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def move(self, step: Permutation, touched: Iterable[str]) -> None:
+        """Go on by a step, which moves units in these tensors."""
+        self.permutation = self._spec.compose(step, self.permutation)
+        for name in self._held.keys() & set(touched):
+            self._held[name] = self._spec.apply_to_tensor(step, name, self._held[name])
 
 
 class Descent:
     """One descent. ``current`` is the source under the permutation reached so far.
+
+    State dicts are read tensor by tensor, as often as similarities need them.
 
     ``similarity`` has, per group and of shape (units, units), target by source as it is given, what
     pairing two units is worth beside the weights.
@@ -175,15 +232,24 @@ class Descent:
         scale: Scale,
         similarity: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        self.spec, self.permutation = spec, begin
+        self.spec = spec
         self.target, self.scale = target, scale
-        self.current = {n: spec.apply_to_tensor(begin, n, source[n]) for n in target}
+        self.current = _Current(spec, begin, source)
+        self._device = device_of(target)
+        self._precise = torch.float32 if self._device.type == "mps" else torch.float64
         self.extra = {
             g: np.asarray(m, dtype=np.float64)[:, unit_order(spec, g, begin)]
             for g, m in (similarity or {}).items()
         }
         self.where = WeightFamilies(spec, target, self.extra)
         self.kept: dict[UnitView, Tensor] = {}
+        # Of families that nothing has changed for since it was computed.
+        self._best: dict[GroupFamily, _Best] = {}
+
+    @property
+    def permutation(self) -> Permutation:
+        """The one reached so far."""
+        return self.current.permutation
 
     def objective(self) -> float:
         """The scaled inner product with the current source and the extra similarity, in float64."""
@@ -210,29 +276,41 @@ class Descent:
         return sweeps
 
     def _improve(self, family: GroupFamily, worth: float) -> bool:
+        best = self._best.get(family)
+        if best is None:
+            step, value, gain = best_step(self.spec, self._similarities(family))
+            best = _Best({g: step.indices[g] for g in family}, value, gain)
+            self._best[family] = best
         # The similarities are the objective itself while the family stands on one axis only.
-        step, value, gain = best_step(self.spec, self._similarities(family))
+        touched, twice = self.where.touched[family], family in self.where.twice
+        step = whole(self.spec, best.indices)
         extra = {g: self.extra[g] for g in family if g in self.extra}
-        most = sum(self.scale.bound[n] for n in self.where.touched[family])
-        limit = ROUNDING * (most + sum(float(abs(m).max(axis=1).sum()) for m in extra.values()))
-        if gain <= max(limit, worth * abs(value)):
-            return False
         moved = {g: m[:, unit_order(self.spec, g, step)] for g, m in extra.items()}
-        touched = self.where.touched[family]
-        changed = {n: self.spec.apply_to_tensor(step, n, self.current[n]) for n in touched}
-        if family in self.where.twice:
-            gain = sum(
-                (inner(self.target[n], t) - inner(self.target[n], self.current[n]))
-                * self.scale.share[n]
-                for n, t in changed.items()
-            )
-            if gain + sum(float(np.trace(moved[g] - extra[g])) for g in moved) <= limit:
+        most = sum(self.scale.bound[n] for n in touched)
+        limit = ROUNDING * (most + sum(float(abs(m).max(axis=1).sum()) for m in extra.values()))
+        if best.gain <= max(limit, worth * abs(best.value)):
+            return False
+        if twice:
+            gain = sum(float(np.trace(moved[g] - extra[g])) for g in moved)
+            if gain + self._gain(step, touched) <= limit:
                 return False
-        self.current.update(changed)
+        self.current.move(step, touched)
         self.extra.update(moved)
-        self.permutation = self.spec.compose(step, self.permutation)
+        for other in self.where.disturbed_by(family):
+            self._best.pop(other, None)
+        if len(family) == 1 and not twice:  # it is where it is best; nests may gain once more
+            self._best[family] = _Best({}, best.value, 0.0)
         self._refresh(family, step)
         return True
+
+    def _gain(self, step: Permutation, names: Iterable[str]) -> float:
+        """What a step adds to the scaled inner product of these tensors."""
+        gain = 0.0
+        for name in names:
+            target, current = self.target[name], self.current[name]
+            moved = self.spec.apply_to_tensor(step, name, current)
+            gain += (inner(target, moved) - inner(target, current)) * self.scale.share[name]
+        return gain
 
     def _similarities(self, family: GroupFamily) -> dict[str, np.ndarray]:
         places = self.where.places
@@ -254,28 +332,49 @@ class Descent:
                 del self.kept[place]
 
     def _similarity(self, places: list[UnitView]) -> np.ndarray:
-        """Inner products of target and current units, over all their places."""
-        total: Tensor | None = None
+        """Inner products of target and current units over all their places, summed in float64."""
+        count = len(places[0].positions)
+        total = torch.zeros(count, count, dtype=self._precise, device=self._device)
         vectors: list[tuple[Tensor, Tensor]] = []
         for place in places:
             if place in self.kept:
-                total = self.kept[place].clone() if total is None else total.add_(self.kept[place])
+                total += self.kept[place]
                 continue
+            share = self.scale.share[place.tensor]
             a = place.rows(self.target[place.tensor])
             b = place.rows(self.current[place.tensor])
             if a.shape[1] == 1:  # biases and norms: all of them in one product
-                vectors.append((a * self.scale.share[place.tensor], b))
+                vectors.append((as_float32(a) * share, as_float32(b)))
                 continue
-            product = torch.mm(a, b.T).mul_(self.scale.share[place.tensor])
-            if sum(t.numel() for t in self.kept.values()) + product.numel() <= _MOST_KEPT:
+            keep = sum(t.numel() for t in self.kept.values()) + total.numel() <= _MOST_KEPT
+            product = torch.zeros_like(total) if keep else total
+            for left, right in _blocks(a, b):
+                product += _product(left, right).mul_(share)
+            if keep:
                 self.kept[place] = product
-                product = product.clone() if total is None else product
-            total = product if total is None else total.add_(product)
+                total += product
         if vectors:
             left, right = (torch.cat(side, dim=1) for side in zip(*vectors, strict=True))
-            total = left @ right.T if total is None else total.addmm_(left, right.T)
-        assert total is not None
+            total += left @ right.T
         return total.cpu().numpy()
+
+
+def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Two matrices in blocks of columns, which are few where the matrices have many rows."""
+    columns = max(_LEAST_COLUMNS, _BLOCK // max(1, len(a)))
+    return zip(a.split(columns, dim=1), b.split(columns, dim=1), strict=True)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products of rows, in float32 or the dtype of the rows if that is wider."""
+    exact = a.dtype == b.dtype == torch.bfloat16 and a.device.type == "cpu"
+    before = torch.get_float32_matmul_precision()
+    if exact:  # products of bfloat16 are exact in float32: units for them give the same, faster
+        torch.set_float32_matmul_precision("medium")
+    try:
+        return torch.mm(as_float32(a), as_float32(b).T)
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 # Every so many starts one leaves the best for a random permutation.
@@ -376,7 +475,8 @@ def descend(
     ``similarity`` is as for :class:`Descent`, in units of the objective as it is reported.
     """
     spec, seed = problem.spec, problem.seed
-    target, source, scale = compared_weights(problem, options.scale)
+    target, source = _compared(problem)
+    scale = Scale.of(options.scale, target, source)
     extra = {g: m * scale.total for g, m in (similarity or {}).items()}
     before = scale.value(target, source) + sum(float(np.trace(m)) for m in extra.values())
     ends: list[LocalOptimum] = []

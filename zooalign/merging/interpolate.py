@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError, ZooalignWarning
-from zooalign.graph.lazy_state import StateView, TensorInfo, info_of
+from zooalign.graph.lazy_state import StateView, TensorInfo, info_of, pieces
 
 __all__ = [
     "LazyAverage",
@@ -71,17 +71,13 @@ class LazyAverage(StateView):
                 if name in state:
                     check_tensors(name, first, info_of(state, name), index)
             return first.clone()
-        precise = _precise_dtype(first)
-        total: Tensor | None = None
+        terms = []
         for index, (state, weight) in enumerate(zip(self._states, self._weights, strict=True)):
             tensor = first if index == 0 else state[name]
             check_tensors(name, first, tensor, index)
-            if weight == 0.0:
-                continue
-            term = tensor.detach().to(device=first.device, dtype=precise, copy=True).mul_(weight)
-            total = term if total is None else total.add_(term)
-        assert total is not None  # the weights sum to one
-        return total.to(first.dtype)
+            if weight != 0.0:
+                terms.append((tensor.to(first.device), weight))
+        return _weighted_sum(terms)
 
 
 def average(
@@ -172,6 +168,18 @@ def check_tensors(
             f"'{name}' is {other.dtype} in model {index} and {first.dtype} in model 0. Convert "
             "one of them first."
         )
+
+
+def _weighted_sum(terms: Sequence[tuple[Tensor, float]]) -> Tensor:
+    """The sum of tensors times weights, rounded once to their dtype; widened piece by piece."""
+    first, precise = terms[0][0], _precise_dtype(terms[0][0])
+    result = torch.empty(first.shape, dtype=first.dtype, device=first.device)
+    for rounded, *parts in pieces(result, *(tensor for tensor, _ in terms)):
+        total = parts[0].to(precise, copy=True).mul_(terms[0][1])
+        for part, (_, weight) in zip(parts[1:], terms[1:], strict=True):
+            total.add_(part.to(precise, copy=True).mul_(weight))
+        rounded.copy_(total)
+    return result
 
 
 def _precise_dtype(tensor: Tensor) -> torch.dtype:

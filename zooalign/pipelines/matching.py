@@ -5,15 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import read_batches
-from zooalign.graph.lazy_state import CastLike, float_state
+from zooalign.graph.lazy_state import CastLike, State, float_state
 from zooalign.matching import Match, match, match_many, solvers
 from zooalign.matching.many import ManyOptions, require_way
 from zooalign.matching.measures import task_loss
-from zooalign.matching.solvers import told
+from zooalign.matching.solvers import built_in, told
 from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
 from zooalign.progress import Progress
@@ -147,9 +145,10 @@ def align_members(
 ) -> list[Aligned]:
     """Match all members but the first to it, and prove that their functions are kept.
 
-    Every member is read once. ``through`` is ``reference`` (each is matched to the first alone)
-    or one of :data:`zooalign.matching.many.WAYS`: then all are matched at once, in memory, and
-    the objective of each is that of all, the mean over pairs.
+    Methods that compare weights alone read them tensor by tensor; others hold them in memory.
+    ``through`` is ``reference`` (each is matched to the first alone) or one of
+    :data:`zooalign.matching.many.WAYS`: then all are matched at once, in memory, and the objective
+    of each is that of all, the mean over pairs.
 
     Raises
     ------
@@ -170,7 +169,7 @@ def align_members(
     solver = solvers().get(method)
     if solver is not None and "data" in solver.needs:
         family.accept_different(settings.allow_different_configs, f"{method} matching")
-    target = dict(family.members[0].state)
+    target = family.members[0].state
     if through != "reference":
         require_way(method, through)
         if unknown := sorted(set(options) - _MANY):
@@ -179,7 +178,7 @@ def align_members(
                 f"{', '.join(sorted(_MANY - {'criterion'}))}"
             )
         arguments |= _judged_by(family, through == "auto", batches, settings)
-        sources = [target, *(dict(member.state) for member in family.members[1:])]
+        sources = [member.state for member in family.members]
         states = [float_state(source, device) for source in sources]
         many = match_many(family.spec, states, through=through, **arguments)
         score = many.objective_before, many.objective_after, many.details
@@ -193,18 +192,24 @@ def align_members(
     arguments |= _judged_by(family, by_loss, batches, settings)
     aligned = []
     for index, member in enumerate(family.members[1:], start=1):
-        source, solution = dict(member.state), None
+        source, solution = member.state, None
         if method != "none":
-            states = [float_state(state, device) for state in (target, source)]
-            solution = match(family.spec, *states, **arguments)
+            reads = method in built_in() and not built_in()[method].needs
+            ends = [_computed_with(state, device, reads) for state in (target, source)]
+            solution = match(family.spec, *ends, **arguments)
         aligned.append(_proved(family, index, (target, source), solution, progress, device))
     return aligned
+
+
+def _computed_with(state: State, device: str, reads: bool) -> State:
+    """A state dict as it lies in its file, for what reads it tensor by tensor; else in memory."""
+    return state if reads and device == "cpu" else float_state(state, device)
 
 
 def _proved(
     family: Family,
     index: int,
-    state_dicts: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+    state_dicts: tuple[State, State],
     solution: Match | None,
     progress: Progress,
     device: str,
@@ -219,8 +224,8 @@ def _proved(
     )
     result = None
     if solution is not None:
-        states = float_state(target, device), float_state(source, device)
-        result = outcome(spec, solution, *states, diagnosis)
+        a, b = (_computed_with(state, device, True) for state in state_dicts)
+        result = outcome(spec, solution, a, b, diagnosis)
     progress("proof", 0, 1)
     comparison = _proof(family, index, permutation, source)
     progress("proof", 1, 1)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import CheckpointError, ZooalignWarning
-from zooalign.graph.lazy_state import LazyTensors, TensorInfo
+from zooalign.graph.lazy_state import LazyTensors, TensorInfo, pieces
 from zooalign.text import first_line, some_of
 from zooalign.zoo.headers import Header, read_header
 from zooalign.zoo.json_files import converted, read_object
@@ -208,9 +208,10 @@ def is_finite(tensor: Tensor) -> bool:
     """Whether a tensor holds neither a NaN nor an infinity; integers never do."""
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return True
-    if tensor.dtype.itemsize == 1:  # torch has no isfinite for 8-bit floats
-        tensor = tensor.float()
-    return bool(torch.isfinite(tensor).all())
+    small = tensor.dtype.itemsize == 1  # torch has no isfinite for 8-bit floats
+    return all(
+        bool(torch.isfinite(piece.float() if small else piece).all()) for (piece,) in pieces(tensor)
+    )
 
 
 def _open_index(path: Path) -> Checkpoint:
