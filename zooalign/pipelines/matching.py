@@ -232,9 +232,7 @@ def _proved(
     return Aligned(index, permutation, solution, diagnosis, comparison, result)
 
 
-def _proof(
-    family: Family, index: int, permutation: Permutation, state: Mapping[str, Tensor]
-) -> Comparison:
+def _proof(family: Family, index: int, permutation: Permutation, state: State) -> Comparison:
     """A member with its own labels and tokens computes permuted what it computes."""
     member, (module, spec) = family.members[index], family.stored_forms[index]
     if member.changes:
