@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from zooalign.zoo.json_files import flattened
     from zooalign.zoo.models import Model, open_model
     from zooalign.zoo.references import Reference
+    from zooalign.zoo.registry_adapter import RegistryAdapter
 
 __all__ = [
     "CARD",
@@ -89,6 +90,7 @@ __all__ = [
     "Problem",
     "Reduction",
     "Reference",
+    "RegistryAdapter",
     "Result",
     "Solver",
     "SpecError",
@@ -182,6 +184,7 @@ _MODULES = {
     "Model": "zooalign.zoo.models",
     "open_model": "zooalign.zoo.models",
     "Reference": "zooalign.zoo.references",
+    "RegistryAdapter": "zooalign.zoo.registry_adapter",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -62,6 +62,7 @@ def commands(pairs: Pairs, out: Path) -> Iterator[tuple[str, list[str]]]:
     yield "reproduce", ["reproduce", str(out / "aligned")]
     yield "publish", ["publish", str(out / "aligned"), "--to", "tester/m", "--dry-run"]
     yield "plugins", ["plugins"]
+    yield "new-plugin", ["new-plugin", "nets", "-o", str(out / "zooalign-nets")]
     yield "coverage", ["coverage", "--filter", "test_vit", "-o", str(out / "rows.jsonl")]
     yield "error", ["spec", "./none"]
 

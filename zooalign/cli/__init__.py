@@ -23,6 +23,7 @@ COMMANDS = (
     "publish",
     "coverage",
     "plugins",
+    "new-plugin",
     "demo",
 )
 

@@ -16,7 +16,10 @@ __all__ = ["LazyGroup"]
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules of ``zooalign.cli``, in a given order."""
+    """A group whose commands are modules of ``zooalign.cli``, in a given order.
+
+    A hyphen in a command's name is an underscore in its module's.
+    """
 
     def __init__(self, name: str, *, commands_in_order: Sequence[str], **settings: Any) -> None:
         super().__init__(name, context_settings={"help_option_names": ["-h", "--help"]}, **settings)
@@ -44,7 +47,7 @@ class LazyGroup(click.Group):
         return self._command(cmd_name)
 
     def _command(self, name: str) -> click.Command:
-        command: click.Command = import_module(f"zooalign.cli.{name}").command
+        command: click.Command = import_module(f"zooalign.cli.{name.replace('-', '_')}").command
         if not any(parameter.name == "verbose" for parameter in command.params):
             command.params += session_options()
         return command

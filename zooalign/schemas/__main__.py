@@ -26,6 +26,7 @@ from zooalign.release.curves import CurvesFile
 from zooalign.release.provenance import Provenance
 from zooalign.release.results import json_text
 from zooalign.symmetry.explanation import Explanation
+from zooalign.zoo.new_plugin import NewPluginResult
 
 __all__ = ["TYPES", "generate"]
 
@@ -40,6 +41,7 @@ TYPES: Mapping[str, Any] = {
     "error": ErrorResult,
     "explain": Explanation,
     "merge": MergeResult,
+    "new-plugin": NewPluginResult,
     "plugins": PluginsResult,
     "publish": PublishReport,
     "reproduce": ReproduceReport,
