@@ -13,6 +13,7 @@ from zooalign.api.arguments import (
     network_of,
     state_of,
 )
+from zooalign.api.names import ALL_KINDS, tensors_by_name
 from zooalign.api.symmetries import spec_for
 from zooalign.graph.capture import captured_once
 from zooalign.graph.wrappers import unwrapped
@@ -216,8 +217,9 @@ def align(
     inputs = network.inputs(example_inputs, data)
     spec = spec_for(spec, network.module, inputs, chosen.allow_value_dependent)
     state = state_of(model, network)
-    source = state.tensors
-    states = floats_of([state_of(to, network).tensors, source])
+    opened = [state, state_of(to, network)]
+    source, target = tensors_by_name((model, to), opened, network, inputs, ALL_KINDS)
+    states = floats_of([target, source])
     matched = match_states(
         spec,
         *states,

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from zooalign.api.arguments import Inputs, ModelLike, floats_of, network_of, state_of
+from zooalign.api.names import tensors_by_name
 from zooalign.api.symmetries import spec_for
 from zooalign.errors import MergeError
 from zooalign.graph.batches import require_repeatable
@@ -90,15 +91,16 @@ def connectivity(
     require_repeatable(data, "data")
     every = [model for checkpoints in trainings for model in checkpoints]
     network = network_of(module, *every, data=data, example_inputs=example_inputs)
+    inputs = network.inputs(example_inputs, data)
     if spec is None:
-        inputs = network.inputs(example_inputs, data)
         spec = spec_for(None, network.module, inputs, chosen.allow_value_dependent)
     calibrating = data if calibration is None else calibration
     require_repeatable(calibrating, "calibration", "for every pair")
     scored, calibrating = network.batches(data) or (), network.batches(calibrating) or ()
     reset = calibrating if chosen.reset else None
     loss, metric = network.measures(chosen.loss, chosen.metric)
-    states = iter(floats_of([state_of(model, network).tensors for model in every]))
+    opened = [state_of(model, network) for model in every]
+    states = iter(floats_of(tensors_by_name(every, opened, network, inputs)))
     return connect(
         Scoring(network.module, scored, reset=reset, loss=loss, metric=metric),
         spec,

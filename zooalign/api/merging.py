@@ -15,6 +15,7 @@ from zooalign.api.arguments import (
     network_of,
     state_of,
 )
+from zooalign.api.names import tensors_by_name
 from zooalign.api.symmetries import spec_for
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import require_repeatable
@@ -147,6 +148,7 @@ def merge(
     models:
         Modules, opened models, or state dicts (then ``module`` gives the architecture), as for
         :func:`zooalign.align`: ``merge(a, b, c)`` or ``merge([a, b, c])``. None is changed.
+        Rows that stand for labels or tokens are taken by their names, where these are known.
     data:
         Batches to match activations on, to refit the weights on, and to reset normalisation
         statistics on. It is read several times: a list or a ``DataLoader``, not an iterator.
@@ -198,7 +200,7 @@ def merge(
     inputs, batches = network.inputs(example_inputs, data), network.batches(data)
     spec = spec_for(spec, network.module, inputs, chosen.allow_value_dependent)
     opened = [state_of(model, network) for model in given]
-    states = [state.tensors for state in opened]
+    states = tensors_by_name(given, opened, network, inputs)
     matches = _matches(spec, states, chosen, {"data": batches, "module": network.module, **options})
     for match, state in zip(matches, states, strict=True):
         if match is not None:
@@ -338,7 +340,9 @@ def barrier(
         *(network.module, scored or (), tested, resetting),
         *network.measures(chosen.loss, chosen.metric),
     )
-    first, second = floats_of([state_of(model, network).tensors for model in (a, b)])
+    opened = [state_of(model, network) for model in (a, b)]
+    inputs = network.inputs(None, data)
+    first, second = floats_of(tensors_by_name((a, b), opened, network, inputs))
     curve = curve_between(scoring, first, second, alphas=chosen.alphas, progress=progress)
     warn_of_poor_ends(scoring, first, second, curve)
     return curve

@@ -15,20 +15,15 @@ from torch import nn
 from zooalign.errors import CheckpointError, MergeError, ModelReferenceError, SpecError
 from zooalign.graph.axis_names import AxisNames, Kind
 from zooalign.graph.lazy_state import LazyTensors
+from zooalign.merging.naming import changes_between, placed
 from zooalign.release import layout
 from zooalign.release.contents import Contents, LocalContents, is_inside, open_repo
 from zooalign.release.front_matter import read_metadata
 from zooalign.release.mirror import FormatFault, faults_of, headers_only, make_mirror
-from zooalign.release.naming import (
-    changes_between,
-    names_of,
-    placed,
-    preprocessing_of,
-    without_head,
-)
+from zooalign.release.naming import without_head
 from zooalign.release.opening import FamilyMember, derive_for, member_of
 from zooalign.release.provenance import Provenance
-from zooalign.release.settings import CheckRequest, Naming
+from zooalign.release.settings import CheckRequest
 from zooalign.release.sources import Source, source_of
 from zooalign.symmetry import Derived, Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
@@ -38,6 +33,7 @@ from zooalign.zoo.checkpoint import Checkpoint
 from zooalign.zoo.converted_checkpoint import as_architecture
 from zooalign.zoo.layout import CONFIG_NAME
 from zooalign.zoo.models import Model, open_model, open_weights
+from zooalign.zoo.names import names_of, preprocessing_of
 from zooalign.zoo.references import PICKLE_SUFFIXES
 from zooalign.zoo.suggestions import no_such, parse
 
@@ -306,15 +302,17 @@ class OpenedRelease:
         """A parent by the release's labels and tokens, without a classifier where it has none."""
         if self._recorded_naming.get("head") == "none":
             opened = without_head(opened)
-        permissive = Naming("first", "first")
         try:
             changes = changes_between(
-                names_of(opened), self.axis_names, permissive, opened.reference, self.reference
+                names_of(opened),
+                self.axis_names,
+                (opened.reference, self.reference),
+                accepted=("labels", "tokens"),
             )
         except MergeError as error:
             raise CheckpointError(str(error)) from error
         if changes:
-            changes = placed(changes, self.model, self.derived)
+            changes = placed(changes, self.model.adapter, self.module, self.derived)
         return member_of(self.model, self.module, opened, changes)
 
     @property

@@ -11,17 +11,18 @@ from zooalign.errors import CheckpointError, MergeError, ModelReferenceError, Zo
 from zooalign.graph.devices import require_device
 from zooalign.graph.lazy_state import LazyState
 from zooalign.merging.named_rows import InOrder, Sources
-from zooalign.release.naming import (
+from zooalign.merging.naming import (
     NameChange,
-    NamesRecord,
     changes_between,
     common_names,
-    names_of,
     placed,
-    renamed,
-    require_known_choices,
     sources_of,
     warn_of_changes,
+)
+from zooalign.release.naming import (
+    NamesRecord,
+    renamed,
+    require_known_choices,
     warn_of_preprocessing,
     without_head,
 )
@@ -32,6 +33,7 @@ from zooalign.zoo.building import state_dict_for
 from zooalign.zoo.checkpoint import Checkpoint, is_finite
 from zooalign.zoo.configurations import differing_fields
 from zooalign.zoo.models import Model, open_model
+from zooalign.zoo.names import names_of
 
 __all__ = ["Family", "FamilyMember", "derive_for", "member_of", "open_family"]
 
@@ -212,10 +214,10 @@ def open_family(
     if naming.head == "none":
         opened = [without_head(model) for model in opened]
     names = [names_of(model) for model in opened]
-    common = common_names(names, naming)
+    common = common_names(names, naming.tokens)
     first = opened[0].reference
     changes = [
-        changes_between(own, common, naming, model.reference, first)
+        changes_between(own, common, (model.reference, first), naming.accepted)
         for own, model in zip(names, opened, strict=True)
     ]
     models = [renamed(model, change) for model, change in zip(opened, changes, strict=True)]
@@ -223,7 +225,7 @@ def open_family(
     allow = settings.allow_value_dependent
     derived = derive_for(models[0], module, allow_value_dependent=allow)
     members = tuple(
-        _member(stored, module, models[0], placed(each, models[0], derived))
+        _member(stored, module, models[0], placed(each, models[0].adapter, module, derived))
         for stored, each in zip(opened, changes, strict=True)
     )
     for member in members:

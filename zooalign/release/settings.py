@@ -6,7 +6,7 @@ type has (:func:`option`). Importing this module is cheap, as ``--help`` does it
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -156,6 +156,12 @@ class Naming:
             metavar="first|none",
         ),
     ] = None
+
+    @property
+    def accepted(self) -> tuple[Literal["labels", "tokens"], ...]:
+        """The kinds of names that may be others."""
+        labels: tuple[Literal["labels"], ...] = ("labels",) if self.head == "first" else ()
+        return (*labels, "tokens") if self.tokens is not None else labels
 
     def record(self) -> dict[str, Any]:
         """For a provenance: nothing where nothing was chosen."""

@@ -102,6 +102,18 @@ class ConvertedCheckpoint(Checkpoint):
             },
         )
 
+    @property
+    def keeps_tensors(self) -> bool:
+        """Whether every tensor is stored as it is, under whatever name."""
+        return all(
+            not part.loaded
+            or (
+                len(part.stored) == len(part.loaded) == 1
+                and self.stored.info(part.stored[0]) == next(iter(part.loaded.values()))
+            )
+            for part in self.parts
+        )
+
     def as_stored(self, tensors: Named) -> LazyTensors:
         """Tensors under the architecture's names, as the tensors that are stored in their place.
 

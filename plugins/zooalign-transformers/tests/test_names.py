@@ -4,17 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
+import zooalign
 from hf_models import bert, llama
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from zooalign.errors import MergeError, ZooalignWarning
 from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.align import align_models
+from zooalign.pipelines.barrier import barrier_models
 from zooalign.pipelines.merge import merge_models
-from zooalign.release.settings import AlignSettings, MergeSettings, Naming
+from zooalign.release.settings import AlignSettings, BarrierSettings, MergeSettings, Naming
 
 WORDS = "the a cat dog sat ran on under mat tree red blue old new big small".split()  # noqa: SIM905
 OTHER = [*WORDS[:4], "bird", "flew", *WORDS[6:]]  # without sat, ran
@@ -101,6 +104,12 @@ def test_tokens_in_another_order(a: Path, tmp_path: Path) -> None:
         by_name = merged([a, b], tmp_path / "out")
     for name, tensor in by_name.items():
         torch.testing.assert_close(tensor, state[name], msg=name)
+    x = np.random.default_rng(0).integers(2, 18, (4, 9))
+    np.savez(tmp_path / "data.npz", x=x, y=x)
+    asked = BarrierSettings(data=str(tmp_path / "data.npz"), alphas=3)
+    with pytest.warns(ZooalignWarning, match="taken by its tokens"):
+        curve = barrier_models(str(a), str(b), asked).measured
+    assert max(curve.loss) == pytest.approx(min(curve.loss), rel=1e-5)
     (b / "tokenizer.json").unlink()  # nobody knows its tokens: by place they are mixed
     by_place = merged([a, b], tmp_path / "mixed")
     assert not torch.allclose(by_place[tables[0]], state[tables[0]], atol=1e-3)
@@ -155,3 +164,26 @@ def test_other_vocabularies(
         for word, number in table.items():
             rows = [rows[word] for rows in (ours, theirs) if word in rows]
             torch.testing.assert_close(state[name][number], torch.stack(rows).mean(0))
+
+
+def test_models_in_memory_are_merged_by_label() -> None:
+    labels = ["neg", "mixed", "pos"]
+    first, other = (
+        bert(0, id2label=dict(enumerate(names)), label2id={x: n for n, x in enumerate(names)})
+        for names in (labels, labels[::-1])
+    )
+    with torch.no_grad():
+        for tensor in other.classifier.parameters():
+            tensor.copy_(tensor.flip(0))
+    example = {"input_ids": torch.ones(2, 4, dtype=torch.long)}
+    with pytest.warns(ZooalignWarning, match="'model 1' is taken by its labels: 2 rows"):
+        result = zooalign.merge(first, other, method="weight", example_inputs=example)
+    for name, tensor in result.state_dict.items():
+        torch.testing.assert_close(tensor, first.state_dict()[name], msg=name)
+    other.config.id2label = {0: "neg", 1: "mixed", 2: "good"}
+    with pytest.raises(MergeError, match=r"only it has 'good'; it lacks 'pos'.*zooalign merge"):
+        zooalign.merge(first, other, method="weight", example_inputs=example)
+    with pytest.warns(ZooalignWarning, match="'model 1' is taken by its labels"):
+        aligned = zooalign.align(other, to=first, method="weight", example_inputs=example)
+    rows = other.state_dict()["classifier.bias"]
+    assert torch.equal(aligned.state_dict["classifier.bias"], rows)  # keeps its own order

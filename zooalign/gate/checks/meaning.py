@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from zooalign.gate.findings import Problem, check
-from zooalign.release.naming import NameChange, preprocessing_of
+from zooalign.merging.naming import NameChange
 from zooalign.release.opened import OpenedRelease, Parent
 from zooalign.text import printable
 from zooalign.zoo.configurations import differing_values
+from zooalign.zoo.names import preprocessing_of
 
 
 @check(
