@@ -69,7 +69,8 @@ def commands(pairs: Pairs, out: Path) -> Iterator[tuple[str, list[str]]]:
 
 @pytest.mark.slow
 def test_every_command_and_file(call: Call, pairs: Pairs, tmp_path: Path) -> None:
-    seen = {"apply", "demo"}  # below, and in tests/test_demo.py
+    # Below, in tests/test_demo.py, and in the plugin's test_lora.py.
+    seen = {"apply", "demo", "lora"}
     for name, arguments in commands(pairs, tmp_path):
         require(name, call(*arguments, "--format", "json").json)
         seen.add(name)

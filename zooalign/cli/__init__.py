@@ -20,6 +20,7 @@ COMMANDS = (
     "check",
     "reproduce",
     "apply",
+    "lora",
     "publish",
     "coverage",
     "plugins",

@@ -18,6 +18,7 @@ __all__ = [
     "ConnectivitySettings",
     "DemoSettings",
     "Loading",
+    "LoraSettings",
     "Measuring",
     "MergeSettings",
     "Naming",
@@ -190,6 +191,14 @@ class VerifySettings(OpenSettings):
 @dataclass(frozen=True, kw_only=True)
 class ApplySettings(OpenSettings):
     """Settings of applying a published permutation."""
+
+    overwrite: Overwrite = False
+    dry_run: DryRun = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """Settings of carrying a LoRA adapter."""
 
     overwrite: Overwrite = False
     dry_run: DryRun = False

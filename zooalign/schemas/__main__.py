@@ -16,6 +16,7 @@ from zooalign.pipelines.align import AlignResult
 from zooalign.pipelines.apply import ApplyReport
 from zooalign.pipelines.barrier import BarrierResult
 from zooalign.pipelines.connectivity_result import ConnectivityResult
+from zooalign.pipelines.lora import LoraReport
 from zooalign.pipelines.merge import MergeResult
 from zooalign.pipelines.reproduce import ReproduceReport
 from zooalign.pipelines.spec import PermutationFile, SpecFile, SpecResult, VerifyResult
@@ -40,6 +41,7 @@ TYPES: Mapping[str, Any] = {
     "demo": DemoReport,
     "error": ErrorResult,
     "explain": Explanation,
+    "lora": LoraReport,
     "merge": MergeResult,
     "new-plugin": NewPluginResult,
     "plugins": PluginsResult,

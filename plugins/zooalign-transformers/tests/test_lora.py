@@ -10,15 +10,16 @@ import transformers
 from hf_models import bert, llama
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from zooalign.errors import CheckpointError
+from zooalign.cli import main
+from zooalign.errors import CheckpointError, SpecError, ZooalignWarning
 from zooalign.pipelines.align import align_models
+from zooalign.pipelines.lora import carry_adapter
+from zooalign.release import lora
 from zooalign.release.opening import derive_for
 from zooalign.release.settings import AlignSettings
 from zooalign.symmetry import PermutationSpec
 from zooalign.symmetry.spec_file import permutation_from_dict
 from zooalign.zoo.models import open_model
-
-from zooalign_transformers import lora
 
 RANK = 3
 
@@ -102,7 +103,7 @@ def test_from_an_aligned_directory(tmp_path: Path) -> None:
     out = tmp_path / "aligned"
     align_models(str(tmp_path / "a"), str(tmp_path / "b"), str(out), AlignSettings(method="weight"))
     trained = adapter(tmp_path / "adapter", llama(1), ["q_proj", "up_proj", "down_proj"])
-    lora.main([str(trained), "--aligned", str(out), "-o", str(tmp_path / "carried")])
+    carry_adapter(str(trained), str(out), str(tmp_path / "carried"))
     ids = torch.randint(2, 18, (2, 7), generator=torch.Generator().manual_seed(0))
     logits = []
     for base, own in ((tmp_path / "b", trained), (out, tmp_path / "carried")):
@@ -142,13 +143,19 @@ def test_an_adapter_that_peft_made_serves_the_aligned_model(tmp_path: Path) -> N
     align_models(str(tmp_path / "a"), str(tmp_path / "b"), str(out), AlignSettings(method="weight"))
     torch.manual_seed(5)
     wanted = peft.LoraConfig(
-        r=RANK, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights=False
-    )
-    trained = peft.get_peft_model(llama(1), wanted).eval()
+        r=RANK, lora_alpha=8, target_modules=["q_proj", "down_proj"], init_lora_weights=False,
+        rank_pattern={"down_proj": 5}, use_rslora=True, trainable_token_indices=[3, 7],
+    )  # fmt: skip
+    source = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "b")
+    trained = peft.get_peft_model(source, wanted).eval()
+    with torch.no_grad():
+        for name, parameter in trained.named_parameters():
+            if "trainable_tokens" in name:
+                parameter.add_(torch.randn(parameter.shape))
     trained.save_pretrained(tmp_path / "adapter")
-    lora.main([str(tmp_path / "adapter"), "--aligned", str(out), "-o", str(tmp_path / "carried")])
-    base = transformers.AutoModelForCausalLM.from_pretrained(out)
-    served = peft.PeftModel.from_pretrained(base, str(tmp_path / "carried")).eval()
+    carry_adapter(str(tmp_path / "adapter"), str(out), str(tmp_path / "carried"))
+    # By itself: the carried configuration names the aligned model.
+    served = peft.AutoPeftModelForCausalLM.from_pretrained(str(tmp_path / "carried")).eval()
     ids = torch.randint(2, 18, (2, 7), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         one, two = trained(ids).logits, served(ids).logits
@@ -165,3 +172,54 @@ def test_an_adapter_that_peft_made_serves_the_aligned_model(tmp_path: Path) -> N
     unloaded = served.merge_and_unload().state_dict()
     for name, tensor in spec.apply(permutation, merged).items():
         assert torch.allclose(unloaded[name], tensor, rtol=0, atol=1e-6), name
+
+
+def test_more_tokens_than_the_model_has(tmp_path: Path) -> None:
+    """Rows of tokens stay, columns follow; another width is an error."""
+    model = llama(0)
+    spec = spec_of(model, tmp_path / "model")
+    permutation = spec.random(1)
+    names = {
+        "lm_head.weight": "lm_head.weight",
+        "lm_head.modules_to_save.default.weight": "lm_head.weight",
+        "model.embed_tokens.weight": "model.embed_tokens.weight",
+        "model.embed_tokens.token_adapter.trainable_tokens_delta": "model.embed_tokens.weight",
+    }
+    state = model.state_dict()
+    wide = {k: torch.cat([state[name], state[name][:3]]) for k, name in names.items()}
+    trained = lora.Adapter({}, {f"base_model.model.{k}": t for k, t in wide.items()})
+    carried = lora.carry(trained, spec, permutation).tensors
+    expected = spec.apply(permutation, state)
+    for key, name in names.items():
+        moved = carried[f"base_model.model.{key}"]
+        assert torch.equal(moved, torch.cat([expected[name], expected[name][:3]])), key
+    narrow = {"base_model.model.lm_head.weight": torch.zeros(18, 15)}
+    with pytest.raises(CheckpointError, match=r"axes \[0\] alone may have another size"):
+        lora.carry(lora.Adapter({}, narrow), spec, permutation)
+
+
+def test_the_base_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate("ab"):
+        llama(seed).save_pretrained(tmp_path / name)
+    align_models("./a", "./b", "aligned", AlignSettings(method="weight"))
+    right = {"base_model_name_or_path": "./b", "revision": "main"}
+    adapter(tmp_path / "right", llama(1), ["q_proj"], **right)
+    adapter(tmp_path / "other", llama(1), ["q_proj"], base_model_name_or_path="./a")
+    assert not carry_adapter("right", "./aligned", "one").warnings
+    config = json.loads((tmp_path / "one" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("./aligned", None)
+    with pytest.warns(ZooalignWarning, match=r"was trained on './a' .* is './b' aligned"):
+        carry_adapter("other", "./aligned", "two")
+    with pytest.raises(SpecError, match=r"--aligned ./a: .*give what `zooalign align` wrote"):
+        carry_adapter("right", "./a", "three")
+    words = ["lora", "other", "--aligned", "./aligned", "-o", "four", "--format", "json"]
+    assert main(words, standalone_mode=False) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["base"], result["aligned"]) == ("./a", "./aligned")
+    assert result["tensors"] == 4 >= result["moved"] > 0 and len(result["warnings"]) == 1
+    assert main(["lora", "a", "--aligned", "./aligned", "-o", "no"], standalone_mode=False) == 2
+    assert "it has no adapter_config.json" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

@@ -2,10 +2,8 @@
 
 An adapter adds ``scale * B @ A`` to a weight. Where a permutation moves the weight's inputs and
 outputs, the columns of A and the rows of B move with them; the rank in between is the adapter's
-own. So an adapter that was trained on ``source`` serves the aligned ``source``, and with it
-lives in the order of the model that was aligned to. peft itself is not needed.
-
-``python -m zooalign_transformers.lora ADAPTER --aligned DIRECTORY -o OUT``
+own, of whatever size. So an adapter that was trained on ``source`` serves the aligned ``source``,
+and with it lives in the order of the model that was aligned to. peft itself is not needed.
 """
 
 import json
@@ -20,16 +18,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
-from zooalign.plugins import (
-    CheckpointError,
-    MergeError,
-    Permutation,
-    PermutationSpec,
-    SpecError,
-    new_directory,
-    open_release,
-    permutation_name,
-)
+
+from zooalign.errors import CheckpointError, MergeError
+from zooalign.symmetry import Permutation, PermutationSpec
+from zooalign.symmetry.apply import gathered
+from zooalign.text import first_line
+from zooalign.zoo.files import new_directory
+from zooalign.zoo.json_files import read_object
 
 __all__ = ["Adapter", "carry", "merged", "read_adapter", "write_adapter"]
 
@@ -39,6 +34,10 @@ _KEY = re.compile(
     r"(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B"
     r"|lora_magnitude_vector)(?:\.(?P<kind>weight|bias))?"
 )
+# Rows of an embedding that were trained alone.
+_TOKENS = re.compile(r"(?P<module>.+)\.token_adapter\.trainable_tokens_(?:delta|original)(?:\..+)?")
+_SAVED = re.compile(r"\.modules_to_save(?:\.\w+)?(?=\.)")
+_LARGEST_CONFIG = 10_000_000
 # Beside the weights, and carried along as they are.
 _BESIDE = ("README.md",)
 
@@ -60,15 +59,21 @@ def read_adapter(directory: Path | str) -> Adapter:
         A file is missing or malformed, or it is no LoRA adapter.
     """
     directory = Path(directory)
+    for name in (CONFIG, WEIGHTS):
+        if not (directory / name).is_file():
+            raise CheckpointError(
+                f"{directory}: no adapter with {CONFIG} and {WEIGHTS}: it has no {name}; give the "
+                "directory that peft's save_pretrained wrote"
+            )
+    config = read_object(directory / CONFIG, _LARGEST_CONFIG, CheckpointError)
     try:
-        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
         with safe_open(directory / WEIGHTS, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
-    except Exception as error:
+    except Exception as error:  # of the library, in several kinds
         raise CheckpointError(
-            f"{directory}: no adapter with {CONFIG} and {WEIGHTS}: {type(error).__name__}: {error}"
+            f"{directory / WEIGHTS}: cannot be read as safetensors: {first_line(error)}"
         ) from error
-    kind = config.get("peft_type") if isinstance(config, dict) else None
+    kind = config.get("peft_type")
     if kind != "LORA":
         raise CheckpointError(f"{directory}: its peft_type is {kind!r}; LORA is read")
     if config.get("target_parameters"):
@@ -94,9 +99,8 @@ def carry(adapter: Adapter, spec: PermutationSpec, permutation: Permutation) -> 
     moved = {}
     for name, tensor in adapter.tensors.items():
         key = _KEY.fullmatch(name.removeprefix(_PREFIX))
-        if key is None:  # a whole parameter: a bias, or one of modules_to_save
-            parameter = _known(spec, name.removeprefix(_PREFIX), name)
-            moved[name] = spec.apply_to_tensor(permutation, parameter, tensor)
+        if key is None:  # a whole parameter (a bias, or one of modules_to_save), or rows of one
+            moved[name] = _whole(spec, permutation, name, tensor)
             continue
         parameter = _known(spec, f"{key['module']}.weight", name)
         index = _axis_index(adapter, spec, permutation, parameter, key)
@@ -111,6 +115,26 @@ def carry(adapter: Adapter, spec: PermutationSpec, permutation: Permutation) -> 
             )
         moved[name] = tensor.index_select(axis, torch.from_numpy(index))
     return Adapter(dict(adapter.config), moved)
+
+
+def _whole(spec: PermutationSpec, permutation: Permutation, name: str, tensor: Tensor) -> Tensor:
+    """A parameter that the adapter replaces. Where no unit moves it may be of another size.
+
+    So it is for embeddings and heads with more tokens than the model's.
+    """
+    plain = _SAVED.sub("", name.removeprefix(_PREFIX))
+    tokens = _TOKENS.fullmatch(plain)
+    parameter = _known(spec, f"{tokens['module']}.weight" if tokens else plain, name)
+    shape = spec.shapes[parameter]
+    for axes, index in spec.sources(permutation, parameter):
+        still = [a for a in range(len(shape)) if a not in axes]
+        if len(shape) != tensor.ndim or any(shape[a] != tensor.shape[a] for a in axes):
+            raise CheckpointError(
+                f"'{name}' has shape {tuple(tensor.shape)}, which does not fit '{parameter}' of "
+                f"shape {shape}: axes {still} alone may have another size"
+            )
+        tensor = gathered(tensor, axes, index)
+    return tensor
 
 
 def _known(spec: PermutationSpec, parameter: str, key: str) -> str:
@@ -210,8 +234,16 @@ def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
     return float(alpha) / (rank**0.5 if config.get("use_rslora") else rank)
 
 
-def write_adapter(adapter: Adapter, output: Path | str, *, like: Path | str | None = None) -> None:
+def write_adapter(
+    adapter: Adapter,
+    output: Path | str,
+    *,
+    like: Path | str | None = None,
+    overwrite: bool = False,
+) -> None:
     """Write an adapter as peft does; the directory appears whole or not at all.
+
+    ``like`` is the adapter's directory before, whose README is carried along.
 
     Raises
     ------
@@ -220,7 +252,7 @@ def write_adapter(adapter: Adapter, output: Path | str, *, like: Path | str | No
     """
     tensors = {name: tensor.contiguous() for name, tensor in adapter.tensors.items()}
     needed = sum(tensor.nbytes for tensor in tensors.values()) + 1_000_000
-    with new_directory(output, needed=needed) as directory:
+    with new_directory(output, needed=needed, overwrite=overwrite) as directory:
         (directory / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         text = json.dumps(dict(adapter.config), indent=2, sort_keys=True) + "\n"
         (directory / CONFIG).write_text(text, encoding="utf-8")
@@ -228,26 +260,3 @@ def write_adapter(adapter: Adapter, output: Path | str, *, like: Path | str | No
             source = Path(like or "") / name
             if source.is_file():
                 (directory / name).write_bytes(source.read_bytes())
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Carry the adapter of a model over to what ``zooalign align`` wrote of that model."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog="zooalign_transformers.lora", description=main.__doc__)
-    parser.add_argument("adapter", help="directory of the adapter")
-    parser.add_argument("--aligned", required=True, help="directory written by zooalign align")
-    parser.add_argument("-o", "--output", required=True)
-    given = parser.parse_args(arguments)
-    with open_release(given.aligned) as aligned:
-        problem = aligned.problem("spec")
-        if problem is not None:
-            raise SpecError(f"--aligned {given.aligned}: {problem}")
-        permutation = aligned.permutation(permutation_name(None))
-        carried = carry(read_adapter(given.adapter), aligned.spec, permutation)
-    write_adapter(carried, given.output, like=given.adapter)
-    print(f"written: {given.output}")
-
-
-if __name__ == "__main__":
-    main()
