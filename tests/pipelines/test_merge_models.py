@@ -139,13 +139,21 @@ def test_averaging_as_they_are(pairs: Pairs, tmp_path: Path) -> None:
 def test_what_it_refuses(pairs: Pairs, tmp_path: Path) -> None:
     with pytest.raises(MergeError, match="two models"):
         merge_models(pairs.vit[:1], str(tmp_path / "x"), MergeSettings(method="weight"))
-    half = rewrite(
-        pairs.vit[1], tmp_path / "half", lambda s: {n: t.bfloat16() for n, t in s.items()}
-    )
-    with pytest.raises(MergeError, match=r"bfloat16.*convert one"):
-        merge_models([pairs.vit[0], half], str(tmp_path / "x"), MergeSettings(method="weight"))
     with pytest.raises(MergeError, match="3 weights"):
         merge_models(
             pairs.vit, str(tmp_path / "x"), MergeSettings(method="none", weights=[1, 1, 1])
         )
     assert not (tmp_path / "x").exists()
+
+
+def test_models_of_two_precisions(pairs: Pairs, tmp_path: Path) -> None:
+    """The first one's is the narrower: the wider is written and said, and `check` finds no fault."""
+    half = rewrite(
+        pairs.vit[1], tmp_path / "half", lambda s: {n: t.bfloat16() for n, t in s.items()}
+    )
+    out = str(tmp_path / "out")
+    with pytest.warns(ZooalignWarning, match=r"differ in dtype .*averaged, and given, in float32"):
+        merge_models([half, pairs.vit[0]], out, MergeSettings(method="weight"))
+    assert {t.dtype for t in weights(Path(out)).values()} == {torch.float32}
+    report = check(out, CheckRequest(parents=(half, pairs.vit[0])))
+    assert [f for f in report.findings if f.severity == "error"] == []

@@ -29,6 +29,7 @@ from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.barrier import curve_between, warn_of_poor_ends
 from zooalign.merging.benefit import Benefit, benefit
 from zooalign.merging.curve import BarrierCurve
+from zooalign.merging.dtypes import warn_of_dtypes
 from zooalign.merging.evaluate import Scoring
 from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, StatisticsOutcome, merge_states, prove
@@ -201,6 +202,7 @@ def merge(
     spec = spec_for(spec, network.module, inputs, chosen.allow_value_dependent)
     opened = [state_of(model, network) for model in given]
     states = tensors_by_name(given, opened, network, inputs)
+    warn_of_dtypes(states)
     matches = _matches(spec, states, chosen, {"data": batches, "module": network.module, **options})
     for match, state in zip(matches, states, strict=True):
         if match is not None:

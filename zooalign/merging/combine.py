@@ -19,6 +19,7 @@ from torch import Tensor
 
 from zooalign.errors import MergeError
 from zooalign.graph.lazy_state import StateView, info_of
+from zooalign.merging.dtypes import in_widest_dtypes, rounded
 from zooalign.merging.interpolate import LazyAverage, check_names, check_tensors, normalised
 
 __all__ = ["METHODS", "Combination", "CombinedState", "combined"]
@@ -161,7 +162,11 @@ def _number(name: str, value: Any) -> float:
 def combined(
     states: Sequence[Mapping[str, Tensor]], how: Sequence[float] | Combination | None
 ) -> "LazyAverage | CombinedState":
-    """State dicts as one, lazily: by weights (:class:`LazyAverage`), or by a combination."""
+    """State dicts as one, lazily: by weights (:class:`LazyAverage`), or by a combination.
+
+    Tensors of several precisions are combined, and given, in one that holds the values of all.
+    """
+    states = in_widest_dtypes(states)
     return CombinedState(states, how) if isinstance(how, Combination) else LazyAverage(states, how)
 
 
@@ -208,7 +213,7 @@ class CombinedState(StateView):
         at = self._layers.get(name, 0.0)
         combine = {"linear": self._linear, "slerp": self._slerp}.get(self._how.method, self._tasks)
         result: Tensor = combine(name, at, tensors)
-        return result.to(first.dtype)
+        return rounded(name, result, first.dtype)
 
     def _linear(self, name: str, at: float, tensors: Sequence[Tensor]) -> Tensor:
         weights = [self._how.of_model("weight", n, name, at) for n in range(len(tensors))]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zooalign.errors import MergeError, ZooalignWarning
 from zooalign.graph.lazy_state import StateView, TensorInfo, info_of, pieces
+from zooalign.merging.dtypes import rounded
 
 __all__ = [
     "LazyAverage",
@@ -77,7 +78,7 @@ class LazyAverage(StateView):
             check_tensors(name, first, tensor, index)
             if weight != 0.0:
                 terms.append((tensor.to(first.device), weight))
-        return _weighted_sum(terms)
+        return _weighted_sum(name, terms)
 
 
 def average(
@@ -170,15 +171,15 @@ def check_tensors(
         )
 
 
-def _weighted_sum(terms: Sequence[tuple[Tensor, float]]) -> Tensor:
+def _weighted_sum(name: str, terms: Sequence[tuple[Tensor, float]]) -> Tensor:
     """The sum of tensors times weights, rounded once to their dtype; widened piece by piece."""
     first, precise = terms[0][0], _precise_dtype(terms[0][0])
     result = torch.empty(first.shape, dtype=first.dtype, device=first.device)
-    for rounded, *parts in pieces(result, *(tensor for tensor, _ in terms)):
+    for piece, *parts in pieces(result, *(tensor for tensor, _ in terms)):
         total = parts[0].to(precise, copy=True).mul_(terms[0][1])
         for part, (_, weight) in zip(parts[1:], terms[1:], strict=True):
             total.add_(part.to(precise, copy=True).mul_(weight))
-        rounded.copy_(total)
+        piece.copy_(rounded(name, total, first.dtype))
     return result
 
 

@@ -18,6 +18,7 @@ from zooalign.errors import MergeError
 from zooalign.matching.axis_maps import AxisMap, axis_maps, first_slots, spread
 from zooalign.matching.producers_consumers import CONSUMES, PRODUCES, Roles
 from zooalign.matching.unit_views import tensor_views
+from zooalign.merging.dtypes import rounded
 from zooalign.merging.interpolate import check_names
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -94,7 +95,7 @@ def merge_into_slots(
             term = spread(tensor if by_axes else tensor * weights[m], maps, by_axes)
             total = term if total is None else total.add_(term)
         assert total is not None
-        result[name] = total.to(first.dtype)
+        result[name] = rounded(name, total, first.dtype)
     return result
 
 

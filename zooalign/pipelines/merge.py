@@ -15,6 +15,7 @@ from zooalign.graph.lazy_state import State, float_state
 from zooalign.matching.many import require_way
 from zooalign.merging.benefit import benefit
 from zooalign.merging.combine import Combination, combined
+from zooalign.merging.dtypes import warn_of_dtypes
 from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, MergedState, merge_states
 from zooalign.merging.named_rows import filled
@@ -123,7 +124,7 @@ def merge_models(
     Parameters
     ----------
     references:
-        Two or more models of one architecture and equal dtypes.
+        Two or more models of one architecture; of several dtypes the widest is written.
     output:
         The directory to write.
     command:
@@ -150,7 +151,7 @@ def merge_models(
         family, calibration = inputs.family, inputs.calibration
         family.accept_different(settings.allow_different_configs, "their average")
         correction = _for_rows(family, _for_configurations(family, correction), settings)
-        _require_equal_dtypes(family)
+        warn_of_dtypes([member.state for member in family.members])
         warn_of_rescaling(settings.weights)
         aligned = align_members(family, settings, calibration, progress, through=settings.through)
         merged = _merged(inputs, aligned, settings, correction, progress)
@@ -202,18 +203,6 @@ def _require_possible(references: Sequence[str], settings: MergeSettings) -> Non
 
 def _combination(settings: MergeSettings) -> Combination | None:
     return None if settings.combine is None else Combination.from_json(settings.combine)
-
-
-def _require_equal_dtypes(family: Family) -> None:
-    first = family.members[0]
-    for other in family.members[1:]:
-        for name in first.state:
-            ours, theirs = first.state.info(name).dtype, other.state.info(name).dtype
-            if ours != theirs:
-                raise MergeError(
-                    f"'{name}' is {ours} in '{first.reference}' and {theirs} in "
-                    f"'{other.reference}': convert one of them first"
-                )
 
 
 def _correction(settings: MergeSettings) -> Correction:

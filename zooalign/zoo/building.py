@@ -245,6 +245,15 @@ def state_dict_for(module: nn.Module, checkpoint: LazyTensors, *, where: str = "
         if name is not None and checkpoint.info(name).shape != tuple(expected[key].shape)
     ]
     problems += _listed("of another shape", misshapen)
+    packed = [
+        f"{key} ({checkpoint.info(name).dtype})"
+        for key, name in origin.items()
+        if name is not None
+        and expected[key].dtype.is_floating_point
+        and not (dtype := checkpoint.info(name).dtype).is_floating_point
+        and not dtype.is_complex
+    ]
+    problems += _listed("stored as integers, as quantised ones are", packed)
     problems += _listed("tied, but stored with different values", _untied(ties, checkpoint))
     if problems:
         raise CheckpointError(

@@ -18,6 +18,7 @@ from zooalign.graph.wrappers import may_be_wrapped, without_wrappers
 from zooalign.text import some_of
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.checkpoint import Checkpoint
+from zooalign.zoo.quantised import may_be_quantised, refuse_quantised
 
 __all__ = ["ConvertedCheckpoint", "Part", "StoredNames", "as_architecture"]
 
@@ -186,13 +187,16 @@ def as_architecture(
     Raises
     ------
     CheckpointError, ModelReferenceError
-        The architecture cannot be built.
+        The architecture cannot be built, or the weights are packed (GPTQ, AWQ, bitsandbytes).
 
     Warns
     -----
     ZooalignWarning
         The file has tensors that the architecture has no use for.
     """
+    if may_be_quantised(checkpoint):
+        expected = adapter.build(architecture).state_dict()
+        refuse_quantised(checkpoint, expected, str(checkpoint.files[0]))
     if may_be_wrapped(checkpoint):
         expected = adapter.build(architecture).state_dict()
         names = without_wrappers({name: name for name in checkpoint}, expected)

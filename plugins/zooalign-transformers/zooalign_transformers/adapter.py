@@ -70,7 +70,14 @@ class TransformersAdapter(BaseAdapter):
             name = model_classes.class_for_task(model_type, None, where)
         kept = {k: v for k, v in config.items() if k not in ("auto_map", "quantization_config")}
         if "quantization_config" in config:
-            raise ModelReferenceError(f"{where}: quantised weights have no permutation spec yet")
+            fields = config["quantization_config"]
+            method = fields.get("quant_method") if isinstance(fields, Mapping) else None
+            raise ModelReferenceError(
+                f"{where}: the weights are quantised ({method or 'by an unknown method'}), and "
+                "units of packed weights cannot be moved: align the model that it was made from "
+                "and quantise the result, or dequantise it first (model.dequantize(), then "
+                "save_pretrained)"
+            )
         return Architecture(_NAME, model_type, {"class": name, "config": kept})
 
     def stored_parts(
