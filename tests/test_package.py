@@ -20,6 +20,7 @@ PUBLIC = {
     "Verification",
     "__version__",
     "align",
+    "apply_to_optimizer",
     "barrier",
     "connectivity",
     "errors",

@@ -147,7 +147,7 @@ def test_what_it_refuses(pairs: Pairs, tmp_path: Path) -> None:
 
 
 def test_models_of_two_precisions(pairs: Pairs, tmp_path: Path) -> None:
-    """The first one's is the narrower: the wider is written and said, and `check` finds no fault."""
+    """The first one's is the narrower: the wider is written and said, and `check` agrees."""
     half = rewrite(
         pairs.vit[1], tmp_path / "half", lambda s: {n: t.bfloat16() for n, t in s.items()}
     )

@@ -186,7 +186,7 @@ def align(
         ``method``, ``seed``, ``progress`` and the method's options as for :func:`match`;
         ``allow_value_dependent`` as for :func:`zooalign.extract_spec`; and
         ``inplace`` (False): load the result into ``model`` too, which must be a module then. An
-        optimizer's state does not follow: align before the optimizer is made.
+        optimizer's state follows by :func:`zooalign.apply_to_optimizer`.
 
     Raises
     ------

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
+from zooalign.graph.dtypes import in_widest_dtypes
 from zooalign.graph.keyword_inputs import called_by_position, keyword_order
 from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.graph.wrappers import unwrapped, without_wrappers
@@ -227,6 +228,6 @@ def state_of(model: ModelLike, network: Network | None) -> State:
 
 
 def floats_of(states: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
-    """State dicts to compute with, on the device of the first."""
+    """State dicts to compute with, on the device of the first, of one precision."""
     device = device_of(states[0])
-    return [float_state(state, device) for state in states]
+    return [dict(s) for s in in_widest_dtypes([float_state(state, device) for state in states])]

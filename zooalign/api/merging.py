@@ -20,6 +20,7 @@ from zooalign.api.symmetries import spec_for
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import require_repeatable
 from zooalign.graph.capture import captured_once
+from zooalign.graph.dtypes import warn_of_dtypes
 from zooalign.keywords import settings_and_options, settings_of
 from zooalign.matching import Match, match_many
 from zooalign.matching import match as match_states
@@ -29,7 +30,6 @@ from zooalign.matching.solvers import DEFAULT
 from zooalign.merging.barrier import curve_between, warn_of_poor_ends
 from zooalign.merging.benefit import Benefit, benefit
 from zooalign.merging.curve import BarrierCurve
-from zooalign.merging.dtypes import warn_of_dtypes
 from zooalign.merging.evaluate import Scoring
 from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, StatisticsOutcome, merge_states, prove

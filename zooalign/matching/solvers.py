@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import MergeError
 from zooalign.graph.capture import captured_once
+from zooalign.graph.dtypes import in_widest_dtypes
 from zooalign.graph.lazy_state import info_of
 from zooalign.hooks.manager import hook_failed, items_of
 from zooalign.matching.certificate import certify
@@ -165,10 +166,12 @@ def match(
     solver = solver_named(method).given(f"{method} matching", options)
     if module is None:
         module = next((m for m in (target, source) if isinstance(m, nn.Module)), None)
+    given = [_fitting_state(spec, target, "target"), _fitting_state(spec, source, "source")]
+    wanted, current = (dict(state) for state in in_widest_dtypes(given))
     problem = MatchProblem(
         spec,
-        _fitting_state(spec, target, "target"),
-        _fitting_state(spec, source, "source"),
+        wanted,
+        current,
         module,
         spec.checked(data),
         seed,

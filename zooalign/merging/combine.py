@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
+from zooalign.graph.dtypes import in_widest_dtypes, rounded
 from zooalign.graph.lazy_state import StateView, info_of
-from zooalign.merging.dtypes import in_widest_dtypes, rounded
 from zooalign.merging.interpolate import LazyAverage, check_names, check_tensors, normalised
 
 __all__ = ["METHODS", "Combination", "CombinedState", "combined"]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError, ZooalignWarning
+from zooalign.graph.dtypes import rounded
 from zooalign.graph.lazy_state import StateView, TensorInfo, info_of, pieces
-from zooalign.merging.dtypes import rounded
 
 __all__ = [
     "LazyAverage",

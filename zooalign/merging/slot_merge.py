@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError
+from zooalign.graph.dtypes import rounded
 from zooalign.matching.axis_maps import AxisMap, axis_maps, first_slots, spread
 from zooalign.matching.producers_consumers import CONSUMES, PRODUCES, Roles
 from zooalign.matching.unit_views import tensor_views
-from zooalign.merging.dtypes import rounded
 from zooalign.merging.interpolate import check_names
 from zooalign.symmetry.spec import PermutationSpec
 

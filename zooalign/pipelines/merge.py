@@ -11,11 +11,11 @@ import torch
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.capture import captured_once
+from zooalign.graph.dtypes import warn_of_dtypes
 from zooalign.graph.lazy_state import State, float_state
 from zooalign.matching.many import require_way
 from zooalign.merging.benefit import benefit
 from zooalign.merging.combine import Combination, combined
-from zooalign.merging.dtypes import warn_of_dtypes
 from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, MergedState, merge_states
 from zooalign.merging.named_rows import filled

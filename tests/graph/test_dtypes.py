@@ -6,8 +6,8 @@ from torch import nn
 
 import zooalign
 from zooalign.errors import MergeError, ZooalignWarning
+from zooalign.graph.dtypes import in_widest_dtypes, rounded
 from zooalign.merging.combine import combined
-from zooalign.merging.dtypes import in_widest_dtypes, rounded
 
 HALVES = {torch.float16, torch.bfloat16}
 
