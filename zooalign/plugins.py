@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from zooalign.release.layout import CARD, permutation_name
     from zooalign.release.opened import OpenedRelease, open_release
     from zooalign.symmetry import Permutation, PermutationSpec
+    from zooalign.symmetry.optimizer_state import permuted_optimizer_state
     from zooalign.zoo.adapters import (
         Architecture,
         BaseAdapter,
@@ -115,6 +116,7 @@ __all__ = [
     "open_release",
     "option",
     "permutation_name",
+    "permuted_optimizer_state",
     "read_metadata",
     "rule",
     "same",
@@ -162,6 +164,7 @@ _MODULES = {
     "open_release": "zooalign.release.opened",
     "Permutation": "zooalign.symmetry",
     "PermutationSpec": "zooalign.symmetry",
+    "permuted_optimizer_state": "zooalign.symmetry.optimizer_state",
     "Architecture": "zooalign.zoo.adapters",
     "BaseAdapter": "zooalign.zoo.adapters",
     "Catalogue": "zooalign.zoo.adapters",

@@ -7,7 +7,8 @@
 The model that is trained is left as it is: a copy is aligned, and the optimizer keeps its place.
 """
 
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from zooalign.plugins import (
     Barrier,
     MergeError,
     PermutationSpec,
+    SpecError,
+    ZooalignWarning,
     correct,
     cross_entropy,
     new_directory,
@@ -30,6 +33,7 @@ from zooalign.plugins import (
 from zooalign_transformers.adapter import TransformersAdapter
 from zooalign_transformers.scoring import scoring
 from zooalign_transformers.trainer_inputs import architecture_of, positional_batches, tensors_of
+from zooalign_transformers.training_state import OPTIMIZER, permuted_optimizer
 
 __all__ = ["AlignmentCallback", "Measured"]
 
@@ -103,7 +107,8 @@ class AlignmentCallback(TrainerCallback):
         Points on the line; an odd number has the midpoint.
     output:
         A directory to write the aligned model to, at the end of training, as ``save_pretrained``
-        does; it appears whole or not at all.
+        does, with the optimizer's state in its order, so that the run can be continued from it
+        (``resume_from_checkpoint``); it appears whole or not at all.
     spec:
         The permutation spec, where it is at hand; else it is derived at the first alignment.
 
@@ -188,7 +193,7 @@ class AlignmentCallback(TrainerCallback):
         self._measure(state, kwargs["model"])
         if self._output is not None and state.is_world_process_zero:
             assert self.alignment is not None
-            _write(self._output, kwargs["model"], self.alignment, kwargs.get("processing_class"))
+            _write(self._output, self.alignment, state, kwargs)
 
     def _measure(self, state: Any, model: nn.Module) -> None:
         if not state.is_world_process_zero:
@@ -255,10 +260,38 @@ class AlignmentCallback(TrainerCallback):
         return measured, alignment
 
 
-def _write(output: Path | str, model: Any, alignment: Alignment, processor: Any) -> None:
-    """The aligned model as transformers saves it, with its tokenizer."""
-    needed = sum(tensor.nbytes for tensor in alignment.state_dict.values()) + 10_000_000
+def _write(
+    output: Path | str, alignment: Alignment, state: Any, training: Mapping[str, Any]
+) -> None:
+    """The aligned model as transformers saves it, with its tokenizer and the state of training."""
+    model, processor = training["model"], training.get("processing_class")
+    optimizer = training.get("optimizer")
+    moved = None if optimizer is None else _moved(optimizer, model, alignment)
+    needed = 3 * sum(tensor.nbytes for tensor in alignment.state_dict.values()) + 10_000_000
     with new_directory(output, needed=needed, overwrite=False) as directory:
+        if moved is not None:
+            torch.save(moved, directory / OPTIMIZER)
+            torch.save(training["lr_scheduler"].state_dict(), directory / "scheduler.pt")
+            state.save_to_json(str(directory / "trainer_state.json"))
         model.save_pretrained(directory, state_dict=alignment.state_dict)
         if processor is not None and hasattr(processor, "save_pretrained"):
             processor.save_pretrained(directory)
+
+
+def _moved(optimizer: Any, model: nn.Module, alignment: Alignment) -> dict[str, Any] | None:
+    """The optimizer's state dict in the aligned order; None, with a warning, where none follows."""
+    known = {id(parameter): name for name, parameter in model.named_parameters()}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    try:
+        names = [known[id(parameter)] for parameter in parameters]
+        return permuted_optimizer(
+            optimizer.state_dict(), names, alignment.spec, alignment.permutation
+        )
+    except (KeyError, SpecError) as error:
+        why = str(error) if isinstance(error, SpecError) else "it has parameters of another model"
+        warnings.warn(
+            f"the optimizer's state is not written beside the aligned model: {why}",
+            ZooalignWarning,
+            stacklevel=2,
+        )
+        return None
