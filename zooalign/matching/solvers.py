@@ -167,7 +167,7 @@ def match(
     if module is None:
         module = next((m for m in (target, source) if isinstance(m, nn.Module)), None)
     given = [_fitting_state(spec, target, "target"), _fitting_state(spec, source, "source")]
-    wanted, current = (dict(state) for state in in_widest_dtypes(given))
+    wanted, current = in_widest_dtypes(given)
     problem = MatchProblem(
         spec,
         wanted,
