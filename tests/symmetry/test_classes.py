@@ -4,8 +4,10 @@ A module is compared with itself after an element was applied to its state dict.
 derives or proves classes takes part in that.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,12 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zooalign.errors import SpecError
-from zooalign.symmetry import derive_spec
+from zooalign.kinds import SYMMETRIES, Symmetries
+from zooalign.symmetry import PermutationSpec, SpecClasses, derive_spec, extract_spec, verify
 from zooalign.symmetry.class_proof import prove_classes
 from zooalign.symmetry.classes import Classes, derive_classes
 from zooalign.symmetry.derive import Derived
-from zooalign.symmetry.elements import SpecClasses
-from zooalign.symmetry.group_class import SYMMETRIES, GroupClass
+from zooalign.symmetry.explain import explain
+from zooalign.symmetry.group_class import GroupClass
+from zooalign.symmetry.spec_file import from_json, to_json
 from zooalign.symmetry.trial import DrawnState, Trial
 
 WIDTH, HIDDEN = 4, 6
@@ -419,3 +423,64 @@ def test_other_steps_at_other_sizes_are_heard_too() -> None:
     derived = derive_spec(module, (torch.zeros(1, WIDTH),))
     assert derived.other_sizes
     assert derive_classes(derived).groups["up:0"].name == "signed permutations"
+
+
+# ---------------------------------------------------------------------- specs with classes
+
+
+def _spec(name: str, symmetries: Symmetries = "linear") -> tuple[nn.Module, PermutationSpec]:
+    module, _, _ = _derived(name)
+    return module, extract_spec(module, INPUTS, symmetries=symmetries)
+
+
+def test_a_spec_with_classes_is_of_version_2_and_is_read_as_it_was_written() -> None:
+    _, spec = _spec("rms")
+    assert spec.classes is not None and spec.classes.summary() == {
+        "permutations": 1,
+        "orthogonal": 1,
+    }
+    assert spec.classes.proof is not None and spec.classes.proof.verdict == "proved"
+    text = to_json(spec)
+    assert json.loads(text)["version"] == 2
+    assert from_json(text) == spec
+    plain = _spec("rms", "permutations")[1]
+    assert plain.classes is None and json.loads(to_json(plain))["version"] == 1
+    assert plain.hash == spec.hash
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"class": "invertible", "linear": None}, "does not fit its exponents"),
+        ({"scales": [[[1]]]}, "not one exponent for each block"),
+        ({"group": "none"}, "not those of its groups"),
+        ({"class": "any"}, "malformed"),
+    ],
+)
+def test_classes_that_do_not_fit_are_refused(change: dict[str, Any], words: str) -> None:
+    _, spec = _spec("tanh")
+    body = json.loads(to_json(spec))
+    body["classes"]["groups"][0] |= change
+    with pytest.raises(SpecError, match=words):
+        from_json(json.dumps(body))
+
+
+def test_verify_proves_classes_and_refutes_wrong_ones() -> None:
+    module, spec = _spec("tanh")
+    verification = verify(module, spec, INPUTS)
+    assert verification.ok and verification.classes == {"signed permutations": 1}
+    assert spec.classes is not None
+    scaled = msgspec.structs.replace(
+        spec.classes.groups[0], name="monomial", scales=(((1,), (1,), (-1,)),)
+    )
+    wrong = msgspec.structs.replace(spec.classes, groups=(scaled,))
+    refuted = verify(module, replace(spec, classes=wrong), INPUTS)
+    assert refuted.verdict == "refuted" and "'monomial'" in refuted.why
+
+
+def test_explain_says_what_lowered_a_class() -> None:
+    module, _, _ = _derived("tanh")
+    text = explain(derive_spec(module, INPUTS, symmetries="linear"), "up", 0).text()
+    assert "class: signed permutations, lowered by" in text
+    assert "nonlinear (odd), at aten.tanh.default 'tanh'" in text
+    assert "class" not in explain(derive_spec(module, INPUTS), "up", 0).text()

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from zooalign.api.arguments import Inputs, ModelLike, network_of
+from zooalign.kinds import Symmetries
 from zooalign.symmetry import PermutationSpec, Verification, derive_spec
 from zooalign.symmetry import extract_spec as extract
 from zooalign.symmetry import verify as verify_spec
@@ -21,6 +22,7 @@ def extract_spec(
     *,
     architecture: str = "",
     allow_value_dependent: bool = False,
+    symmetries: Symmetries = "permutations",
     prove: bool | None = None,
 ) -> PermutationSpec:
     """The permutation symmetries of a module, derived from what it computes.
@@ -39,6 +41,10 @@ def extract_spec(
     allow_value_dependent:
         Accept that values of inputs (lengths, a mask) decide how the forward pass goes on. The
         spec then holds for inputs that decide as the example inputs do.
+    symmetries:
+        How far they go: "permutations"; "signed", with changes of sign; "monomial", with scales
+        too; "linear", with rotations and invertible maps too. The spec's ``classes`` then say what
+        each group has, and what keeps it from more.
     prove:
         Whether each operator is checked with numbers, by default where that costs less than the
         trace. The spec's ``proof`` says what was found.
@@ -60,6 +66,7 @@ def extract_spec(
         network.inputs(example_inputs, None),
         architecture=architecture,
         allow_value_dependent=allow_value_dependent,
+        symmetries=symmetries,
         prove=prove,
     )
 
@@ -68,6 +75,8 @@ def verify(
     model: ModelLike, spec: PermutationSpec, example_inputs: Inputs, **options: Any
 ) -> Verification:
     """Prove operator by operator that the spec's permutations leave the function as it is.
+
+    If the spec has ``classes``, random elements of these are proved to do so too.
 
     Random parameters and inputs in float64 are used; ``model`` is not changed.
 
@@ -94,6 +103,7 @@ def explain(
     axis: int | None = None,
     *,
     allow_value_dependent: bool = False,
+    symmetries: Symmetries = "permutations",
 ) -> Explanation:
     """Why an axis of a parameter is in its group, or what froze it.
 
@@ -103,8 +113,9 @@ def explain(
         A name of the state dict.
     axis:
         None for all of its axes.
-    allow_value_dependent:
-        As for :func:`extract_spec`.
+    allow_value_dependent, symmetries:
+        As for :func:`extract_spec`; with more than permutations it also says what the class of a
+        group is, and what lowered it.
 
     Returns
     -------

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 from msgspec import Meta
@@ -127,6 +127,8 @@ def _option(field: dataclasses.Field[Any], annotated: Any) -> Decorator:
     least = next((m.ge for m in metas if m.ge is not None), None)
     if type_ == tuple[float, ...]:
         settings["type"] = _numbers
+    elif get_origin(type_) is Literal:
+        settings["type"] = click.Choice(get_args(type_))
     elif type_ is int:
         settings["type"] = int if least is None else click.IntRange(min=int(least))
     if required:

@@ -6,7 +6,7 @@ import click
 
 from zooalign.cli._options import MODEL, settings_options
 from zooalign.cli._output import Output, formatted
-from zooalign.release.settings import OpenSettings
+from zooalign.release.settings import SymmetrySettings
 
 __all__ = ["command"]
 
@@ -14,9 +14,9 @@ __all__ = ["command"]
 @click.command("explain", short_help="Explain why an axis is in its group, or why it is frozen.")
 @click.argument("reference", type=MODEL, metavar="MODEL")
 @click.argument("place", metavar="PARAMETER[:AXIS]")
-@settings_options(OpenSettings)
+@settings_options(SymmetrySettings)
 @formatted
-def command(reference: str, place: str, settings: OpenSettings) -> Output:
+def command(reference: str, place: str, settings: SymmetrySettings) -> Output:
     """Show the path in the dependency graph that ties an axis of PARAMETER to its group.
 
     For a frozen axis, show the operator that froze it. Without AXIS, explain all axes.

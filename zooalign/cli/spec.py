@@ -6,21 +6,21 @@ import click
 
 from zooalign.cli._options import MODEL, settings_options
 from zooalign.cli._output import Output, escape, formatted, print_table, short
-from zooalign.release.settings import OpenSettings
+from zooalign.release.settings import SymmetrySettings
 
 __all__ = ["command"]
 
 
 @click.command("spec", short_help="Derive the permutation symmetries of an architecture.")
 @click.argument("reference", type=MODEL, metavar="MODEL")
-@settings_options(OpenSettings)
+@settings_options(SymmetrySettings)
 @click.option(
     "-o", "--output", metavar="FILE", help="Write the spec as JSON (format: docs/spec.md)."
 )
 @click.option("--graph", metavar="FILE", help="Write the dependency graph as GraphML.")
 @formatted
 def command(
-    reference: str, settings: OpenSettings, output: str | None, graph: str | None
+    reference: str, settings: SymmetrySettings, output: str | None, graph: str | None
 ) -> Output:
     """Derive the groups of interchangeable units of MODEL from its computation graph.
 
@@ -49,6 +49,10 @@ def command(
             console.print(f"[yellow]unknown operator[/yellow] {escape(name)} ({count} times)")
         for line in spec.contract.lines() if spec.contract is not None else ():
             console.print(escape(line))
+        if spec.classes is not None:
+            summary = [(name, str(count)) for name, count in spec.classes.summary().items()]
+            print_table(console, ("class", "groups"), summary)
+            console.print(f"classes: {escape(str(spec.classes.proof or 'not proved here'))}")
         console.print(escape(str(spec.proof or "not proved here: see zooalign verify")))
         console.print(f"hash {short(spec.hash)}, {report.seconds:.2f} s")
         for path in (output, graph):

@@ -20,6 +20,7 @@ _COLOURS = {"proved": "green", "refuted": "red", "not shown": "yellow"}
 def command(reference: str, settings: VerifySettings) -> Output:
     """Permute the operands of every operator as the spec says: its result must be permuted so too.
 
+    With --symmetries, signs, scales and linear maps of the classes of its groups act as well.
     Values are random. The graph is also compared with the model itself. Exit code 1 if the spec is
     refuted or not shown; the output says which and why.
     """
@@ -37,6 +38,9 @@ def command(reference: str, settings: VerifySettings) -> Output:
             f"[{colour}]{proof.verdict.upper()}[/{colour}]: {result.groups} groups, "
             f"10^{proof.log10_order:.2f} permutations"
         )
+        if proof.classes:
+            rows = [f"{count} {name}" for name, count in proof.classes.items()]
+            console.print(f"groups by class: {', '.join(rows)}")
         if proof.why:
             console.print(escape(proof.why))
         console.print(

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from zooalign.release.opening import derive_for
 from zooalign.release.results import Report, merged_fields
-from zooalign.release.settings import OpenSettings, VerifySettings
+from zooalign.release.settings import SymmetrySettings, VerifySettings
 from zooalign.symmetry import Derived, Verification, verify
 from zooalign.symmetry.contract import Contract, ProofRecord
+from zooalign.symmetry.group_class import ClassesRecord
 from zooalign.symmetry.groups import Member
 from zooalign.symmetry.proof import Fault, Verdict
 from zooalign.symmetry.spec_file import to_dict
@@ -63,6 +64,7 @@ class _Derived:
     unused: tuple[str, ...]
     unknown_operators: Mapping[str, int]
     contract: Contract | None = None
+    classes: ClassesRecord | None = None
     proof: ProofRecord | None = None
     hash: str
 
@@ -80,7 +82,7 @@ class SpecFile(_Derived):
     """The JSON of ``zooalign/spec.json`` (``docs/spec.md``)."""
 
     format: Literal["zooalign.permutation-spec"]
-    version: Literal[1]
+    version: Literal[1, 2]
     shapes: Mapping[str, tuple[int, ...]]
     fixed_sets: Mapping[str, int]
     buffers: tuple[str, ...]
@@ -112,6 +114,7 @@ class VerifyResult:
     groups: int
     log10_order: float
     hash: str
+    classes: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ class SpecReport(Report):
 
 
 def spec_for(
-    reference: str, settings: OpenSettings | None = None, *, prove: bool | None = None
+    reference: str, settings: SymmetrySettings | None = None, *, prove: bool | None = None
 ) -> SpecReport:
     """Derive the symmetries of the architecture that ``reference`` names. No weight is read.
 
@@ -150,11 +153,16 @@ def spec_for(
     TraceError
         If the architecture cannot be traced.
     """
-    settings = settings or OpenSettings()
+    settings = settings or SymmetrySettings()
     opened = open_architecture(reference, model=settings.model, allow_pickle=settings.allow_pickle)
     start = time.perf_counter()
-    allow = settings.allow_value_dependent
-    derived = derive_for(opened, opened.build(), allow_value_dependent=allow, prove=prove)
+    derived = derive_for(
+        opened,
+        opened.build(),
+        allow_value_dependent=settings.allow_value_dependent,
+        symmetries=settings.symmetries,
+        prove=prove,
+    )
     return SpecReport(opened, derived, time.perf_counter() - start)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from zooalign.errors import CheckpointError, MergeError, ModelReferenceError, ZooalignWarning
 from zooalign.graph.devices import require_device
 from zooalign.graph.lazy_state import LazyState
+from zooalign.kinds import Symmetries
 from zooalign.merging.named_rows import InOrder, Sources
 from zooalign.merging.naming import (
     NameChange,
@@ -326,6 +327,7 @@ def derive_for(
     module: nn.Module,
     *,
     allow_value_dependent: bool = False,
+    symmetries: Symmetries = "permutations",
     prove: bool | None = None,
 ) -> Derived:
     """The spec of an opened model whose built module is at hand.
@@ -337,5 +339,6 @@ def derive_for(
         model.example_inputs(_BATCH),
         architecture=model.architecture.name,
         allow_value_dependent=allow_value_dependent,
+        symmetries=symmetries,
         prove=prove,
     )

@@ -10,6 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
+from zooalign.kinds import Symmetries
+
 __all__ = [
     "AlignSettings",
     "ApplySettings",
@@ -26,6 +28,7 @@ __all__ = [
     "PublishSettings",
     "ReproduceSettings",
     "RunSettings",
+    "SymmetrySettings",
     "VerifySettings",
 ]
 
@@ -179,7 +182,20 @@ class OpenSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifySettings(OpenSettings):
+class SymmetrySettings(OpenSettings):
+    """How a model is opened, and how far its symmetries go."""
+
+    symmetries: Annotated[
+        Symmetries,
+        option(
+            "How far symmetries go: permutations; also signs; also scales (monomial); also "
+            "rotations and invertible maps (linear)."
+        ),
+    ] = "permutations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifySettings(SymmetrySettings):
     """Settings of the proof of a spec (:func:`zooalign.symmetry.verify`)."""
 
     seed: Seed = 0

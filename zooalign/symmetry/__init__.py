@@ -1,7 +1,10 @@
 """From a graph's index sets to permutation specs: derive, apply, verify, explain."""
 
+from zooalign.symmetry.classes import derive_classes
 from zooalign.symmetry.derive import Derived
+from zooalign.symmetry.elements import Element, SpecClasses
 from zooalign.symmetry.extract import derive_spec, extract_spec
+from zooalign.symmetry.group_class import GroupClass
 from zooalign.symmetry.groups import Block, Frozen, Group, Member, Over
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec, Permuted
@@ -10,14 +13,18 @@ from zooalign.symmetry.verify import Verification, verify
 __all__ = [
     "Block",
     "Derived",
+    "Element",
     "Frozen",
     "Group",
+    "GroupClass",
     "Member",
     "Over",
     "Permutation",
     "PermutationSpec",
     "Permuted",
+    "SpecClasses",
     "Verification",
+    "derive_classes",
     "derive_spec",
     "extract_spec",
     "verify",

@@ -27,6 +27,7 @@ from math import lcm, prod
 from zooalign.errors import SpecError
 from zooalign.graph.build import trace
 from zooalign.graph.index_sets import Cause
+from zooalign.kinds import Symmetries
 from zooalign.symmetry.action import action_of_spec
 from zooalign.symmetry.derive import Derived, derive
 from zooalign.symmetry.group_class import (
@@ -34,7 +35,6 @@ from zooalign.symmetry.group_class import (
     Exponents,
     GroupClass,
     Lowering,
-    Symmetries,
     class_name,
 )
 from zooalign.symmetry.groups import Group

@@ -140,6 +140,8 @@ class _Source:
             return other.way is None, len(other.way or ()), -len(shared), order[other]
 
         others.sort(key=distance)
+        classes = () if self.spec.classes is None else self.spec.classes.groups
+        of = next((of for of in classes if of.group == group.id), None)
         return GroupPart(
             id=group.id,
             size=group.size,
@@ -151,6 +153,8 @@ class _Source:
             units=() if nearest is None else self._steps(nearest[1]),
             ties=tuple(self._ties(ways, units)),
             members=tuple(others),
+            symmetry_class=None if of is None else of.name,
+            lowered=() if of is None else of.lowered,
         )
 
     def _reached(self, ways: Ways, parameter: str, axis: int) -> Reached:

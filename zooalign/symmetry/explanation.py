@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zooalign.symmetry.group_class import ClassName, Lowering
 from zooalign.symmetry.groups import plain
 from zooalign.text import some_of
 
@@ -70,6 +71,10 @@ class GroupPart:
         Where the units occur several times in the axis: the ways from the first to the others.
     members:
         All other places of the group, nearest first.
+    symmetry_class:
+        The class of its maps, such as ``orthogonal``; None where it was not asked for.
+    lowered:
+        What keeps that class from being larger.
     """
 
     id: str
@@ -82,6 +87,8 @@ class GroupPart:
     units: tuple[Step, ...]
     ties: tuple[tuple[Step, ...], ...]
     members: tuple[Reached, ...]
+    symmetry_class: ClassName | None = None
+    lowered: tuple[Lowering, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,9 @@ def _group(name: str, size: int, group: GroupPart) -> Iterator[str]:
     yield f"  group {group.id}: {group.structure}"
     if group.positions != ((0, size),):
         yield f"    at {_ranges(group.positions)}"
+    if group.symmetry_class is not None:
+        yield f"    class: {group.symmetry_class}" + (", lowered by" if group.lowered else "")
+        yield from (f"      {lowering.reason}" for lowering in group.lowered)
     if group.inside:
         yield f"    permuted independently in each of its units: {some_of(group.inside, _BY_NAME)}"
     if group.units:

@@ -16,10 +16,12 @@ from zooalign.graph.capture import Capture, capture
 from zooalign.graph.registry import OperatorRule, collect, rules_problem
 from zooalign.graph.sizes import Place, enlarged, single_axes, takes
 from zooalign.hooks.manager import ALLOW_LIST, items_of
+from zooalign.kinds import Symmetries
 from zooalign.operators import FAMILIES
 from zooalign.symmetry.contract import Contract, contract_of
 from zooalign.symmetry.derive import Derived, derive
 from zooalign.symmetry.proved import costs_less_than_the_trace, proved
+from zooalign.symmetry.proved_classes import with_classes
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
@@ -103,6 +105,7 @@ def derive_spec(
     architecture: str = "",
     rules: Mapping[str, OperatorRule] | None = None,
     allow_value_dependent: bool = False,
+    symmetries: Symmetries = "permutations",
     prove: bool | None = False,
 ) -> Derived:
     """As :func:`extract_spec`, with the graph the spec was read from; not proved by default."""
@@ -111,8 +114,8 @@ def derive_spec(
     derived = derive(trace(captured.graph, rules), architecture or type(module).__name__)
     derived = at_all_sizes(derived, captured, rules)
     if costs_less_than_the_trace(derived) if prove is None else prove:
-        return proved(module, derived, example_inputs)
-    return derived
+        derived = proved(module, derived, example_inputs)
+    return with_classes(module, derived, example_inputs, symmetries, prove=prove)
 
 
 def at_all_sizes(
@@ -149,6 +152,7 @@ def extract_spec(
     architecture: str = "",
     rules: Mapping[str, OperatorRule] | None = None,
     allow_value_dependent: bool = False,
+    symmetries: Symmetries = "permutations",
     prove: bool | None = None,
 ) -> PermutationSpec:
     """Derive the permutation symmetries of a module from its computation.
@@ -169,6 +173,10 @@ def extract_spec(
     allow_value_dependent:
         Accept a module in which values of inputs decide how the forward pass goes on (lengths, a
         mask): the spec then holds for inputs that take the same way as the example inputs.
+    symmetries:
+        How far they go: only permutations; also changes of sign; also scales ("monomial"); also
+        rotations and invertible maps ("linear"). Then the spec's ``classes`` say which of these
+        each group has.
     prove:
         Whether each operator is checked with numbers: what one refutes is frozen. By default it is
         done where it costs less than the trace. The spec's ``proof`` says what was found.
@@ -199,5 +207,6 @@ def extract_spec(
         architecture=architecture,
         rules=rules,
         allow_value_dependent=allow_value_dependent,
+        symmetries=symmetries,
         prove=prove,
     ).spec

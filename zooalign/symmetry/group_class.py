@@ -8,23 +8,20 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import Meta, Struct, structs
 
 from zooalign.graph.index_sets import Cause
+from zooalign.kinds import Symmetries
+from zooalign.symmetry.contract import ProofRecord
 from zooalign.symmetry.groups import plain
 from zooalign.symmetry.levels import Level
 
 __all__ = [
-    "SYMMETRIES",
     "Absorbed",
     "ClassName",
+    "ClassesRecord",
     "Exponents",
     "GroupClass",
     "Lowering",
-    "Symmetries",
     "class_name",
 ]
-
-#: How far symmetries go, from the least to the most.
-Symmetries = Literal["permutations", "signed", "monomial", "linear"]
-SYMMETRIES: tuple[Symmetries, ...] = get_args(Symmetries)
 
 ClassName = Literal[
     "permutations",
@@ -126,6 +123,22 @@ class GroupClass(Struct, frozen=True, rename={"name": "class"}):
     def to_dict(self) -> dict[str, Any]:
         """The class as in the spec file (``docs/spec.md``)."""
         return dict(plain(self))
+
+
+class ClassesRecord(Struct, frozen=True):
+    """The classes of all groups of a spec, how far they were asked to go, and their proof.
+
+    ``groups`` are in the order of the spec. ``proof`` is None where it was not tried.
+    """
+
+    symmetries: Symmetries
+    groups: tuple[GroupClass, ...]
+    proof: ProofRecord | None = None
+
+    def summary(self) -> dict[str, int]:
+        """How many groups have each class, the smallest class first."""
+        names = [of.name for of in self.groups]
+        return {name: names.count(name) for name in get_args(ClassName) if name in names}
 
 
 def class_name(level: Level, scales: bool, signs: bool) -> ClassName:

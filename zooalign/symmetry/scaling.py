@@ -16,7 +16,7 @@ unit, which leaves permutations.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from torch import fx
@@ -62,6 +62,7 @@ _TOGETHER = {
 }
 _LINEAR = ("factor", "term")
 _GETITEM = "<built-in function getitem>"
+_UNKNOWN = "nothing is known of values"
 # Numbers among the arguments that are added like a tensor.
 _ADDED = ("self", "other", "value")
 
@@ -157,7 +158,10 @@ class Scaling:
             sums = [read for read in reads if read is not None]
             square = self.squares.pop(place, None)
             if square is not None and len(sums) == len(reads):
-                lowered.append(Lowered(Level.ORTHOGONAL, square.cause))
+                cause = replace(
+                    square.cause, kind="length", detail="squares, summed over all units"
+                )
+                lowered.append(Lowered(Level.ORTHOGONAL, cause))
                 self.lengths.add(place)
             else:
                 lowered.extend(sums if square is None else (square, *sums))
@@ -236,7 +240,7 @@ class _Reader:
         touched = (*operands.values(), *results)
         if not any(self.places.of(tensor) for tensor in touched):
             return
-        cause = Cause("no role", f"{node.target} '{node.name}'", "only permutations are known")
+        cause = Cause(_UNKNOWN, f"{node.target} '{node.name}'")
         written = writes(node) and seen_elsewhere(node, self.order)
         if written or not self._real(node, operands, results):
             self._close(touched, cause)
@@ -290,7 +294,7 @@ class _Reader:
         results: Sequence[Tensor],
         statements: Sequence[Statement],
     ) -> None:
-        cause = Cause("no role", f"{node.target} '{node.name}'", "only permutations are known")
+        cause = Cause(_UNKNOWN, f"{node.target} '{node.name}'")
         known = {id(tensor) for tensor in operands.values()}
         read: set[int] = set()
         computed: set[int] = set()
@@ -346,7 +350,7 @@ class _StatementReader:
 
     def _close(self, occurrences: Sequence[Occurrence]) -> None:
         for occurrence in occurrences:
-            self.result.close(occurrence, self.cause("nonlinear"))
+            self.result.close(occurrence, self.cause(_UNKNOWN))
 
     def _alike(self, operands: Sequence[int]) -> list[Alike]:
         clear, unclear = alike(self.statement, operands, self.reader.places)
@@ -358,7 +362,9 @@ class _StatementReader:
         for each in self._alike([x, mean]):
             for occurrence in each.occurrences(mean):
                 for place in occurrence.places:
-                    self.result.zero(each.group, place, self.cause("standardised"), sign=False)
+                    self.result.zero(
+                        each.group, place, self.cause("fixed scale", "mean"), sign=False
+                    )
             if sorted(each.operands) != sorted([x, mean]):
                 self._nothing(each, Level.MONOMIAL, "the stored mean")
                 continue
@@ -402,12 +408,15 @@ class _StatementReader:
         """A sum over all units, or their length, or something else that is read of all of them."""
         together = each.names <= self.statement.inside
         for (place,) in each.rows():
-            self.result.zero(each.group, place, self.cause(role), sign=role != "length")
+            cause = self.cause("fixed scale", role)
+            self.result.zero(each.group, place, cause, sign=role != "length")
             read = Lowered(Level.FIXING_ONES, self.cause("sum", "over all units"))
             self.result.reads[place].append(read if role in _LINEAR else None)
         if role not in _LINEAR:
             level = _TOGETHER.get(role, Level.MONOMIAL) if together else Level.MONOMIAL
-            self.result.lower(each.group, level, self.cause(role))
+            self.result.lower(
+                each.group, level, self.cause("norm" if together else "nonlinear", role)
+            )
 
     def _role(self, each: Alike, number: int) -> None:
         """State what the role of one operand asks of its places, and leaves of the level."""
@@ -420,11 +429,12 @@ class _StatementReader:
             for place in occurrence.places:
                 self.result.reads[place].append(None)
                 if scale is None:
-                    self.result.zero(each.group, place, self.cause(role), sign=False)
+                    cause = self.cause("fixed scale", role)
+                    self.result.zero(each.group, place, cause, sign=False)
                 if sign is None:
                     self.result.signs[each.group].state({place: 1})
         if together:
-            self.result.lower(each.group, _TOGETHER[role], self.cause(role))
+            self.result.lower(each.group, _TOGETHER[role], self.cause("norm", role))
         elif role.startswith("**") and scale == 2 and self._only_result(each):
             self._square(each)
         elif role not in _LINEAR:

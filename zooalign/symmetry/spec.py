@@ -28,6 +28,7 @@ from zooalign.graph.lazy_state import StateView
 from zooalign.graph.module_tensors import EXTRA_STATE
 from zooalign.symmetry.apply import is_still, rearranged, sources
 from zooalign.symmetry.contract import Contract, ProofRecord
+from zooalign.symmetry.group_class import ClassesRecord
 from zooalign.symmetry.groups import Frozen, Group, Member, Size
 from zooalign.symmetry.permutation import Permutation
 from zooalign.text import html_table
@@ -36,6 +37,7 @@ __all__ = ["PermutationSpec", "Permuted"]
 
 FORMAT = "zooalign.permutation-spec"
 VERSION = 1
+VERSION_WITH_CLASSES = 2
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ class PermutationSpec:
     contract:
         The computation that the spec holds for; not part of the hash. None where a file of an
         earlier version does not say it.
+    classes:
+        What more than permutations is known, group by group; not part of the hash. None where
+        only permutations were asked for.
     """
 
     shapes: Mapping[str, tuple[Size, ...]]
@@ -79,6 +84,7 @@ class PermutationSpec:
     tied: Mapping[str, str] = field(default_factory=dict)
     architecture: str = ""
     contract: Contract | None = None
+    classes: ClassesRecord | None = None
     proof: ProofRecord | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:

@@ -2,16 +2,18 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from zooalign.errors import SpecError
+from zooalign.symmetry.group_class import ClassesRecord
 from zooalign.symmetry.groups import Group, Member, Size
+from zooalign.symmetry.levels import Level
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.spec import FORMAT, VERSION, PermutationSpec
+from zooalign.symmetry.spec import FORMAT, VERSION, VERSION_WITH_CLASSES, PermutationSpec
 
 __all__ = [
     "from_dict",
@@ -34,7 +36,7 @@ def to_dict(spec: PermutationSpec) -> dict[str, Any]:
     """The spec as plain lists, dicts, strings and numbers (``hash`` not included)."""
     return {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if spec.classes is None else VERSION_WITH_CLASSES,
         "architecture": spec.architecture,
         "log10_order": spec.log10_order,
         "shapes": {name: list(shape) for name, shape in spec.shapes.items()},
@@ -47,6 +49,7 @@ def to_dict(spec: PermutationSpec) -> dict[str, Any]:
         "tied": dict(spec.tied),
         "proof": None if spec.proof is None else msgspec.to_builtins(spec.proof),
         "contract": None if spec.contract is None else msgspec.to_builtins(spec.contract),
+        "classes": None if spec.classes is None else msgspec.to_builtins(spec.classes),
     }
 
 
@@ -70,7 +73,8 @@ def from_json(text: str, where: str = "the spec") -> PermutationSpec:
         body = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{where} is not JSON: {error}") from error
-    _check_format(body, FORMAT, "a permutation spec", where)
+    versions = (VERSION, VERSION_WITH_CLASSES)
+    _check_format(body, FORMAT, "a permutation spec", where, versions)
     spec = from_dict(body, where)
     if body.get("hash") != spec.hash:
         raise SpecError(f"{where}: its hash is not that of its content; it was changed or cut")
@@ -81,15 +85,20 @@ def from_dict(body: Mapping[str, Any], where: str = "the spec") -> PermutationSp
     """A spec from plain values, as :func:`to_dict` gives them."""
     spec = _converted(body, PermutationSpec, where)
     _validate(spec, where)
+    if spec.classes is not None:
+        _validate_classes(spec, spec.classes, where)
     return spec
 
 
-def _check_format(body: Any, expected: str, what: str, where: str) -> None:
+def _check_format(
+    body: Any, expected: str, what: str, where: str, versions: Sequence[int] = (VERSION,)
+) -> None:
     if not isinstance(body, Mapping) or body.get("format") != expected:
         raise SpecError(f"{where} is not {what} (its 'format' is not '{expected}')")
-    if body.get("version") != VERSION:
+    if body.get("version") not in versions:
+        read = " and ".join(map(str, versions))
         raise SpecError(
-            f"{where} has version {body.get('version')!r}; this zooalign reads version {VERSION}"
+            f"{where} has version {body.get('version')!r}; this zooalign reads version {read}"
         )
 
 
@@ -152,6 +161,26 @@ def _check_blocks(group: Group, member: Member, extent: int, at: str) -> None:
         for over, size in zip(block.over, group.contexts, strict=True):
             if over.first + over.count > size:
                 raise SpecError(f"{at}: a block reaches over the group it is nested in")
+
+
+def _validate_classes(spec: PermutationSpec, classes: ClassesRecord, where: str) -> None:
+    """One class for each group, with an exponent for each block."""
+    if [of.group for of in classes.groups] != [group.id for group in spec.groups]:
+        raise SpecError(f"{where}: its classes are not those of its groups, in their order")
+    for group, of in zip(spec.groups, classes.groups, strict=True):
+        at = f"{where}: the class of group '{group.id}'"
+        form = [len(member.blocks) for member in group.members]
+        linear = () if of.linear is None else (of.linear,)
+        tables = (*linear, *of.scales, *of.signs, *(weight.scale for weight in of.absorbed))
+        if any([len(row) for row in table] != form for table in tables):
+            raise SpecError(f"{at} has not one exponent for each block of each member")
+        if (of.level > Level.MONOMIAL) != (of.linear is not None):
+            raise SpecError(f"{at} is '{of.name}', which does not fit its exponents")
+        if any(abs(e) > 1 for table in linear for row in table for e in row):
+            raise SpecError(f"{at}: a linear map has the exponents 1, -1 and 0")
+        places = {spec.tied.get(m.parameter, m.parameter) for m in group.members}
+        if any(spec.tied.get(a.parameter, a.parameter) not in places for a in of.absorbed):
+            raise SpecError(f"{at}: a weight that is to be one is no place of the group")
 
 
 def permutation_to_dict(permutation: Permutation) -> dict[str, Any]:

@@ -10,20 +10,25 @@ derived and proved.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
+from msgspec import structs
 from torch import Tensor, nn
 
 from zooalign.errors import SpecError
 from zooalign.graph.capture import Capture
 from zooalign.graph.execute import evaluate
+from zooalign.symmetry.class_proof import prove_classes
+from zooalign.symmetry.classes import Classes, derive_classes
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.drawn_inputs import drawn_inputs
+from zooalign.symmetry.elements import SpecClasses
 from zooalign.symmetry.extract import derive_spec
+from zooalign.symmetry.group_class import GroupClass
 from zooalign.symmetry.membership import is_member
 from zooalign.symmetry.module_run import apart, run_module, seeded
 from zooalign.symmetry.permutation import Permutation
@@ -61,6 +66,9 @@ class Verification:
         What rounding explains in one operator, by the least precise dtype that one computes in.
     log10_order:
         Of the spec that was checked.
+    classes:
+        Where the spec has classes: how many groups have each. They were checked as well, by random
+        elements, and the other fields speak of them too.
     """
 
     verdict: Verdict
@@ -71,6 +79,7 @@ class Verification:
     max_relative_error: float
     tolerance: float
     log10_order: float
+    classes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -88,6 +97,8 @@ def verify(
     derived: Derived | None = None,
 ) -> Verification:
     """Prove that the permutations of a spec do not change what the module computes.
+
+    Where the spec has ``classes``, so do random elements of these: signs, scales, linear maps.
 
     Parameters
     ----------
@@ -122,8 +133,23 @@ def verify(
             f"the spec is for another architecture than {type(module).__name__}: its tensors have "
             "other names or shapes"
         )
-    captured = derived.traced.captured
-    inputs = drawn_inputs(captured, example_inputs, seed, torch.float64)
+    inputs = drawn_inputs(derived.traced.captured, example_inputs, seed, torch.float64)
+    result = _permutations(module, spec, derived, (example_inputs, inputs), seed, members)
+    if spec.classes is None or result.verdict == "refuted":
+        return result
+    return _with_classes(module, spec, derived, inputs, seed, result)
+
+
+def _permutations(
+    module: nn.Module,
+    spec: PermutationSpec,
+    derived: Derived,
+    inputs_of: tuple[Sequence[Any], Sequence[Any]],
+    seed: int,
+    members: int,
+) -> Verification:
+    """The verdict on the permutations; inputs are the examples, and those drawn in float64."""
+    captured, (example_inputs, inputs) = derived.traced.captured, inputs_of
     other = spec.hash != derived.spec.hash
     outside = _outside(spec, derived.spec, members, seed) if other else None
     if outside is not None:
@@ -171,6 +197,71 @@ def _of_proof(proof: Proof, spec: PermutationSpec) -> Verification:
         proof.tolerance,
         spec.log10_order,
     )
+
+
+# ---------------------------------------------------------------------- classes
+
+
+def _with_classes(
+    module: nn.Module,
+    spec: PermutationSpec,
+    derived: Derived,
+    inputs: Sequence[Any],
+    seed: int,
+    result: Verification,
+) -> Verification:
+    """The verdict on permutations and classes: proved if those derived are, and are these."""
+    assert spec.classes is not None
+    result = replace(result, classes=spec.classes.summary())
+    known = derive_classes(derived).within(spec.classes.symmetries)
+    given = {of.group: of for of in spec.classes.groups}
+    other = next((name for name, of in given.items() if not _is_part(of, known, spec)), None)
+    if other is not None:
+        why = f"the class of '{other}' is not the one derived from the module's graph"
+        result = replace(result, verdict="not shown", why=why)
+        return _classes_refuted_by_module(module, spec, inputs, seed, result)
+    some = replace(known, groups=given)
+    proof = prove_classes(derived, some, DrawnState(module, seed), inputs, seed=seed)
+    more = _of_proof(proof, spec)
+    worst = max(result.max_relative_error, more.max_relative_error)
+    if more.verdict == "proved":
+        operators = max(result.operators, more.operators)
+        return replace(result, operators=operators, max_relative_error=worst)
+    return replace(more, members=result.members, classes=result.classes)
+
+
+def _is_part(of: GroupClass, known: Classes, spec: PermutationSpec) -> bool:
+    """Whether a class is the derived one, or permutations alone."""
+    derived = known.groups.get(of.group)
+    if not (of.linear or of.scales or of.signs or of.absorbed):
+        return True
+    if derived is None or known.derived is None:
+        return False
+    same_places = known.derived.spec.by_id[of.group] == spec.by_id[of.group]
+    return same_places and structs.replace(of, lowered=derived.lowered) == derived
+
+
+def _classes_refuted_by_module(
+    module: nn.Module,
+    spec: PermutationSpec,
+    inputs: Sequence[Any],
+    seed: int,
+    undecided: Verification,
+) -> Verification:
+    """Refuted if a random element of one class changes the module's outputs."""
+    assert spec.classes is not None
+    still = {of.group: of.within("permutations") for of in spec.classes.groups}
+    state = dict(DrawnState(module, seed))
+    before = run_module(module, state, inputs, dtype=torch.float64, seed=seed)
+    for of in spec.classes.groups:
+        alone = SpecClasses(spec, {**still, of.group: of})
+        mapped = alone.apply(alone.random(seed), alone.absorbed(state))
+        after = run_module(module, mapped, inputs, dtype=torch.float64, seed=seed)
+        change, _ = apart(before.tensors, after.tensors)
+        if change > max(tolerance(before.lowest), tolerance(after.lowest)):
+            why = f"maps of class '{of.name}' of '{of.group}' change an output by {change:.1e}"
+            return replace(undecided, verdict="refuted", why=why, max_relative_error=change)
+    return undecided
 
 
 # ---------------------------------------------------------------------- another spec
