@@ -44,7 +44,9 @@ def test_what_is_not_a_spec_is_refused() -> None:
         with pytest.raises(SpecError):
             from_json(text, "spec.json")
     body = json.loads(to_json(_spec("mlp")))
-    with pytest.raises(SpecError, match="version 2"):
+    with pytest.raises(SpecError, match="has version 3; this zooalign reads version 1 and 2"):
+        from_json(json.dumps({**body, "version": 3}))
+    with pytest.raises(SpecError, match="has version 2 and no 'classes', which do not fit"):
         from_json(json.dumps({**body, "version": 2}))
 
 

@@ -36,7 +36,7 @@ def to_dict(spec: PermutationSpec) -> dict[str, Any]:
     """The spec as plain lists, dicts, strings and numbers (``hash`` not included)."""
     return {
         "format": FORMAT,
-        "version": VERSION if spec.classes is None else VERSION_WITH_CLASSES,
+        "version": _version(spec),
         "architecture": spec.architecture,
         "log10_order": spec.log10_order,
         "shapes": {name: list(shape) for name, shape in spec.shapes.items()},
@@ -51,6 +51,10 @@ def to_dict(spec: PermutationSpec) -> dict[str, Any]:
         "contract": None if spec.contract is None else msgspec.to_builtins(spec.contract),
         "classes": None if spec.classes is None else msgspec.to_builtins(spec.classes),
     }
+
+
+def _version(spec: PermutationSpec) -> int:
+    return VERSION if spec.classes is None else VERSION_WITH_CLASSES
 
 
 def to_json(spec: PermutationSpec) -> str:
@@ -76,6 +80,9 @@ def from_json(text: str, where: str = "the spec") -> PermutationSpec:
     versions = (VERSION, VERSION_WITH_CLASSES)
     _check_format(body, FORMAT, "a permutation spec", where, versions)
     spec = from_dict(body, where)
+    if body["version"] != _version(spec):
+        have = "no 'classes'" if spec.classes is None else "'classes'"
+        raise SpecError(f"{where} has version {body['version']} and {have}, which do not fit")
     if body.get("hash") != spec.hash:
         raise SpecError(f"{where}: its hash is not that of its content; it was changed or cut")
     return spec
