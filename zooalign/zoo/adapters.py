@@ -177,8 +177,11 @@ class OwnData(Protocol):
 
     def scoring(
         self, architecture: Architecture
-    ) -> tuple[Callable[[Any, Any], Tensor], Callable[[Any, Any], Tensor]] | None:
-        """Loss and metric for the model's outputs and that data's targets; None for the usual."""
+    ) -> tuple[Callable[[Any, Any], Tensor], Callable[[Any, Any], Tensor] | None] | None:
+        """Loss and metric for the model's outputs and that data's targets; None for the usual.
+
+        None in place of the metric: there is none besides the loss.
+        """
         ...
 
 

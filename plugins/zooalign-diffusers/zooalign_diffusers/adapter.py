@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,9 @@ from zooalign.plugins import (
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from zooalign.plugins import Part, Preprocess, TensorInfo
+    from zooalign.plugins import Batches, Part, Preprocess, TensorInfo
+
+    Measure = Callable[[Any, Any], Tensor]
 
 __all__ = ["DiffusersAdapter"]
 
@@ -97,16 +99,41 @@ class DiffusersAdapter(BaseAdapter):
         return tuple(tensor.to(device) for tensor in tensors.values())
 
     def preprocess(self, architecture: Architecture) -> Preprocess:
-        """Pictures scaled to [-1, 1] for an autoencoder; a denoiser takes no pictures."""
+        """For arrays: those of floats are taken as they are, pixels are refused."""
         from zooalign.plugins import Preprocess
 
         def refuse(image: Any) -> Tensor:
             raise DataError(
-                f"diffusers:{architecture.name}: pictures are not preprocessed; give arrays of "
-                "floats as the model takes them"
+                f"diffusers:{architecture.name}: pixels in an array are not preprocessed; give a "
+                "folder of pictures, or floats as the model takes them"
             )
 
         return Preprocess(refuse)
+
+    def open_data(
+        self,
+        architecture: Architecture,
+        directory: Path | None,
+        text: str,
+        *,
+        batch_size: int,
+        limit: int | None,
+    ) -> Batches | None:
+        """A folder of pictures, with noise for a denoiser; None for arrays."""
+        from zooalign.plugins import DataReference
+
+        reference = DataReference.parse(text)
+        if not Path(reference.path).is_dir():
+            return None
+        from zooalign_diffusers.denoising import open_pictures
+
+        return open_pictures(architecture, directory, reference, batch_size=batch_size, limit=limit)
+
+    def scoring(self, architecture: Architecture) -> tuple[Measure, None]:
+        """Mean squared error of what was predicted."""
+        from zooalign_diffusers.denoising import scoring
+
+        return scoring(architecture)
 
     def computing_fields(self, architecture: Architecture) -> Mapping[str, Any]:
         """The class, and the fields of its constructor but those of dropout and of pictures."""
