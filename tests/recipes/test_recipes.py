@@ -17,6 +17,7 @@ import zooalign
 from zooalign.errors import MergeError
 from zooalign.merging.combine import METHODS
 from zooalign.recipes.recipe import RecipeError, read_recipe
+from zooalign.release.settings import Naming
 from zooalign.schemas import load_schema
 
 pytestmark = pytest.mark.slow
@@ -153,6 +154,17 @@ def test_what_is_wrong_is_said_with_its_line(old: str, new: str, line: int, says
     with pytest.raises(RecipeError, match=says) as caught:
         read_recipe(path)
     assert f":{line}:" in str(caught.value) or f"line {line}" in str(caught.value)
+
+
+def test_the_tokens_and_the_classifier_to_keep() -> None:
+    path = Path("names.yaml")
+    for text, naming in (
+        ("tokenizer_source: base", Naming("first")),
+        ("tokenizer: {source: union}\nhead: none", Naming("union", "none")),
+        ("", Naming()),
+    ):
+        path.write_text(GOOD + text)
+        assert read_recipe(path).settings.naming == naming
 
 
 def test_a_dtype_that_would_have_to_be_converted(call: Call) -> None:

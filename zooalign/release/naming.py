@@ -8,6 +8,7 @@ from zooalign.errors import CheckpointError, MergeError, ModelReferenceError, Zo
 from zooalign.graph.axis_names import Kind
 from zooalign.merging.naming import NameChange
 from zooalign.release.settings import Naming
+from zooalign.text import some_of
 from zooalign.zoo.adapters import NamedAxes
 from zooalign.zoo.configurations import differing_values
 from zooalign.zoo.converted_checkpoint import ConvertedCheckpoint
@@ -21,6 +22,8 @@ __all__ = [
     "warn_of_preprocessing",
     "without_head",
 ]
+
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ def without_head(model: Model) -> Model:
     Raises
     ------
     ModelReferenceError, CheckpointError
-        Its library has no such model, or its checkpoint is stored in other pieces.
+        Its library has no such model, or its checkpoint lacks a part of it, or is stored in other
+        pieces.
     """
     if not isinstance(model.adapter, NamedAxes):
         raise ModelReferenceError(
@@ -108,9 +112,13 @@ def without_head(model: Model) -> Model:
             "written without its classifier (--head none)"
         )
     assert checkpoint is not None
-    kept = {
-        name: f"{prefix}{name}"
-        for name in headless.build().state_dict()
-        if f"{prefix}{name}" in checkpoint
-    }
+    stored = {name: f"{prefix}{name}" for name in headless.build().state_dict()}
+    lacking = [name for name, old in stored.items() if old not in checkpoint]
+    missing = [name for name in lacking if not name.endswith("num_batches_tracked")]
+    if missing:
+        raise CheckpointError(
+            f"'{model.reference}' does not have all of the model without its classifier: it lacks "
+            f"{some_of(missing, _SHOWN)}. Keep the first model's classifier (--head first)"
+        )
+    kept = {name: old for name, old in stored.items() if name not in lacking}
     return replace(headless, checkpoint=checkpoint.renamed(kept))

@@ -168,6 +168,3 @@ def _preprocessing(directory: Path) -> Iterator[tuple[str, Any]]:
     tokenizer = read_json(directory / TOKENIZER)
     if isinstance(tokenizer, dict):
         yield from ((f"{TOKENIZER}: {step}", tokenizer.get(step)) for step in _STEPS)
-        model = tokenizer.get("model")
-        if isinstance(model, dict) and "merges" in model:
-            yield f"{TOKENIZER}: merges", model["merges"]
