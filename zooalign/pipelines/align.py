@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from zooalign.graph.capture import captured_once
-from zooalign.pipelines.assemble import Release, WrittenReport, require_output, write_release
+from zooalign.pipelines.assemble import (
+    Release,
+    WrittenReport,
+    require_output,
+    require_room,
+    write_release,
+)
 from zooalign.pipelines.barrier import measure_aligned
 from zooalign.pipelines.matching import align_members, of_spec, open_inputs, require_data
 from zooalign.progress import Progress, silent
@@ -92,6 +98,7 @@ def align_models(
         progress("open", 0, 1)
         inputs = open_inputs([target, source], settings, _OWN_NAMES)
         family = inputs.family
+        require_room(output, family.members[1].checkpoint, dry_run=settings.dry_run)
         (aligned,) = align_members(family, settings, inputs.calibration, progress)
         curves = measure_aligned(inputs, [aligned], settings, progress)
         name = layout.permutation_name(None)

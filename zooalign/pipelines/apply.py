@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from zooalign.errors import CheckpointError, SpecError
-from zooalign.pipelines.assemble import counted, require_output
+from zooalign.pipelines.assemble import counted, require_output, require_room
 from zooalign.progress import Progress, silent, stage
 from zooalign.release import layout
 from zooalign.release.card import make_card
@@ -79,6 +79,8 @@ def apply_permutation(
     with open_release(_or_hub(permutation), files_only=True) as release:
         provenance = _alignment(release)
         model = open_model(parent, model=settings.model, allow_pickle=settings.allow_pickle)
+        if model.checkpoint is not None:
+            require_room(output, model.checkpoint, dry_run=settings.dry_run)
         tensors, published = _permuted(release, provenance, model)
         assert model.checkpoint is not None
         kept = _files(release, provenance, model, Path(output).name)

@@ -18,10 +18,10 @@ from zooalign.release.results import Report
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.symmetry.spec_file import permutation_to_dict, to_json
 from zooalign.zoo import crash_recovery
-from zooalign.zoo.files import check_target
+from zooalign.zoo.files import check_room, check_target
 from zooalign.zoo.writer import write_model
 
-__all__ = ["Release", "WrittenReport", "counted", "require_output", "write_release"]
+__all__ = ["Release", "WrittenReport", "counted", "require_output", "require_room", "write_release"]
 
 
 @dataclass(frozen=True)
@@ -134,3 +134,15 @@ def require_output(output: str, *, overwrite: bool) -> None:
     path = Path(output)
     crash_recovery.recover(path)  # what a killed run left must not count as a free place
     check_target(path, overwrite)
+
+
+def require_room(output: str, weights: LazyState, *, dry_run: bool) -> None:
+    """Refuse at once, before weights are read, where the disk has no room for as many.
+
+    Raises
+    ------
+    CheckpointError
+        Fewer bytes are free than the weights have.
+    """
+    if not dry_run:
+        check_room(Path(output), weights.nbytes)

@@ -20,7 +20,13 @@ from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, MergedState, merge_states
 from zooalign.merging.named_rows import filled
 from zooalign.merging.refit import Method, RefitResult, RefitSettings
-from zooalign.pipelines.assemble import Release, WrittenReport, require_output, write_release
+from zooalign.pipelines.assemble import (
+    Release,
+    WrittenReport,
+    require_output,
+    require_room,
+    write_release,
+)
 from zooalign.pipelines.barrier import measure_aligned
 from zooalign.pipelines.matching import (
     Aligned,
@@ -149,6 +155,7 @@ def merge_models(
         progress("open", 0, 1)
         inputs = open_inputs(references, settings, settings.naming)
         family, calibration = inputs.family, inputs.calibration
+        require_room(output, family.members[0].checkpoint, dry_run=settings.dry_run)
         family.accept_different(settings.allow_different_configs, "their average")
         correction = _for_rows(family, _for_configurations(family, correction), settings)
         warn_of_dtypes([member.state for member in family.members])

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from zooalign.errors import CheckpointError
 from zooalign.zoo import crash_recovery
 
-__all__ = ["atomic_write", "check_target", "new_directory", "safe_name"]
+__all__ = ["atomic_write", "check_room", "check_target", "new_directory", "safe_name"]
 
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _MODEL = "*.safetensors"
@@ -76,9 +76,7 @@ def new_directory(
         check_target(path, overwrite, marker)
         new_parents = [parent for parent in path.parents if not parent.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(path.parent).free
-        if needed > free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        check_room(path, needed)
         aside.mkdir()
         with crash_recovery.locked(aside):
             yield aside
@@ -139,6 +137,25 @@ def check_target(path: Path, overwrite: bool, marker: str = _MODEL) -> None:
         )
 
 
+def check_room(path: Path, needed: int) -> None:
+    """Refuse to begin what would fill the disk that ``path`` is to be on.
+
+    Raises
+    ------
+    CheckpointError
+        Fewer bytes are free than ``needed``.
+    """
+    path = path.absolute()
+    if needed > _free(path):
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise CheckpointError(_explain(full, path, needed))
+
+
+def _free(path: Path) -> int:
+    """Bytes that are free on the disk of a path that need not exist yet."""
+    return shutil.disk_usage(next(parent for parent in path.parents if parent.exists())).free
+
+
 def _put_in_place(aside: Path, path: Path, overwrite: bool, marker: str) -> None:
     """Rename, one run at a time: another may have written ``path`` since the start."""
     with crash_recovery.locked(path.parent, wait=True):
@@ -179,9 +196,7 @@ def _sync_directory(path: Path) -> None:
 def _explain(error: OSError, path: Path, needed: int) -> str:
     if error.errno not in _FULL:
         return f"{path}: cannot be written: {error.strerror or error}; nothing was left behind"
-    existing = next(parent for parent in path.parents if parent.exists())
-    free = shutil.disk_usage(existing).free
     return (
-        f"{path}: the disk is full ({error.strerror}): {needed} bytes are needed, {free} are free "
-        "here; nothing was left behind"
+        f"{path}: the disk is full ({error.strerror}): {needed} bytes are needed, "
+        f"{_free(path)} are free here; nothing was left behind"
     )
