@@ -208,10 +208,15 @@ def is_finite(tensor: Tensor) -> bool:
     """Whether a tensor holds neither a NaN nor an infinity; integers never do."""
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return True
-    small = tensor.dtype.itemsize == 1  # torch has no isfinite for 8-bit floats
-    return all(
-        bool(torch.isfinite(piece.float() if small else piece).all()) for (piece,) in pieces(tensor)
-    )
+    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return all(_has_finite_ends(piece) for (piece,) in pieces(real) if piece.numel())
+
+
+def _has_finite_ends(values: Tensor) -> bool:
+    """Whether the least and the greatest value are finite, and so all: a NaN would be both."""
+    if values.dtype.itemsize == 1:  # torch cannot compare 8-bit floats
+        values = values.float()
+    return all(bool(torch.isfinite(end)) for end in torch.aminmax(values))
 
 
 def _open_index(path: Path) -> Checkpoint:
