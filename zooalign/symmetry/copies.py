@@ -13,7 +13,7 @@ from torch import fx
 
 from zooalign.graph.execute import called
 from zooalign.graph.tensor import Tensor
-from zooalign.symmetry.places import Occurrence, Places
+from zooalign.symmetry.places import Occurrence, Places, narrowed
 
 __all__ = ["Copied", "copied"]
 
@@ -106,19 +106,7 @@ def _run(node: fx.Node, values: Mapping[fx.Node, torch.Tensor]) -> list[torch.Te
         return torch.full((), _NONE, dtype=torch.int64).expand(tuple(map(int, meta.shape)))
 
     value = called(node, {part: given(part) for part in node.all_input_nodes})
-    return [_narrow(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
-
-
-def _first(x: torch.Tensor, axis: int) -> torch.Tensor:
-    """The first position along an axis, as often as there are others."""
-    return x.narrow(axis, 0, 1).expand_as(x.narrow(axis, 1, x.shape[axis] - 1))
-
-
-def _narrow(x: torch.Tensor) -> torch.Tensor:
-    for axis, (size, stride) in enumerate(zip(x.shape, x.stride(), strict=True)):
-        if size > 1 and (stride == 0 or torch.equal(x.narrow(axis, 1, size - 1), _first(x, axis))):
-            x = x.narrow(axis, 0, 1)
-    return x
+    return [narrowed(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
 
 
 def _compared(
@@ -162,12 +150,18 @@ def _pair(
     x, unit, place = torch.broadcast_tensors(x, occurrence.unit, occurrence.place)
     source, here, there = code.place(x), x > 0, unit >= 0
     largest = int(place.max()) + 1
-    both = (source * largest + place)[here & there].unique().tolist()
-    pairs.update(divmod(number, largest) for number in both)
+    both = (source * largest + place)[here & there]
+    pairs.update(divmod(number, largest) for number in _distinct(both))
     lost.update(_present(source[here & ~there]))
     # A zero is a zero whatever it is multiplied with.
     lost.update(_present(place[there & (x == _NONE)]))
 
 
 def _present(numbers: torch.Tensor) -> list[int]:
-    return [n for n in numbers.unique().tolist() if n >= 0]
+    return [n for n in _distinct(numbers) if n >= 0]
+
+
+def _distinct(numbers: torch.Tensor) -> list[int]:
+    """Each number once; neighbours are mostly the same, and what is left is sorted."""
+    distinct: list[int] = numbers.unique_consecutive().unique().tolist()
+    return distinct

@@ -13,7 +13,18 @@ from zooalign.graph.tensor import Tensor
 from zooalign.symmetry.action import Action
 from zooalign.symmetry.groups import Group, Member
 
-__all__ = ["Occurrence", "Place", "Places"]
+__all__ = ["Occurrence", "Place", "Places", "narrowed"]
+
+
+def narrowed(x: torch.Tensor) -> torch.Tensor:
+    """The tensor with one position along each axis along which it does not vary."""
+    for axis, (size, stride) in enumerate(zip(x.shape, x.stride(), strict=True)):
+        if size > 1:
+            first = x.narrow(axis, 0, 1)
+            others = x.narrow(axis, 1, size - 1)
+            if stride == 0 or torch.equal(others, first.expand_as(others)):
+                x = first
+    return x
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ class Places:
             place[at] = len(self.known)
             self.known.append(Place(group.id, number, number_of_block, whole))
         shape = [varying[a] if a in member.axes else 1 for a in range(tensor.ndim)]
-        unit, context, place = (x.reshape(shape) for x in (unit, context, place))
+        unit, context, place = (narrowed(x.reshape(shape)) for x in (unit, context, place))
         numbers = tuple(range(start, len(self.known)))
         return Occurrence(group, member.axes, unit, context, place, numbers)
 
