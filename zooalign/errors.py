@@ -5,6 +5,7 @@ The command line turns :class:`ZooalignError` into one line on stderr and exit c
 """
 
 __all__ = [
+    "ArgumentError",
     "CheckpointError",
     "DataError",
     "HubError",
@@ -20,6 +21,10 @@ __all__ = [
 
 class ZooalignError(Exception):
     """Base of all errors: something could not be done (exit code 2)."""
+
+
+class ArgumentError(ZooalignError, TypeError):
+    """An argument of a function is of another kind than the function takes."""
 
 
 class TraceError(ZooalignError):

@@ -5,6 +5,8 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import Any, TypeVar
 
+from zooalign.errors import ArgumentError
+
 __all__ = ["settings_and_options", "settings_of"]
 
 T = TypeVar("T")
@@ -15,7 +17,7 @@ def settings_of(kind: type[T], keywords: Mapping[str, Any], function: str, **oth
 
     Raises
     ------
-    TypeError
+    ArgumentError
         If one is not a field; it names the field that was probably meant.
     """
     names = [name for name in signature(kind).parameters if name not in others]
@@ -23,7 +25,7 @@ def settings_of(kind: type[T], keywords: Mapping[str, Any], function: str, **oth
         if name not in names:
             near = get_close_matches(name, names, n=1)
             known = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
-            raise TypeError(f"{function}() has no argument '{name}'; {known}")
+            raise ArgumentError(f"{function}() has no argument '{name}'; {known}")
     return kind(**others, **keywords)
 
 

@@ -13,8 +13,10 @@ from zooalign.api.arguments import (
     network_of,
     state_of,
 )
+from zooalign.api.checked import checked_arguments
 from zooalign.api.names import ALL_KINDS, tensors_by_name
 from zooalign.api.symmetries import spec_for
+from zooalign.errors import ArgumentError
 from zooalign.graph.capture import captured_once
 from zooalign.graph.wrappers import unwrapped
 from zooalign.keywords import settings_and_options
@@ -86,6 +88,7 @@ def _told(match: Match) -> tuple[str, ...]:
     return told(match.method, match.objective_before, match.objective_after, match.details)
 
 
+@checked_arguments
 def match(
     spec: PermutationSpec,
     target: ModelLike,
@@ -142,7 +145,7 @@ def match(
         spec,
         *states,
         method=method,
-        data=data if network is None else network.batches(data),
+        data=data if network is None else network.batches_of(data),
         module=None if network is None else network.module,
         **options,
     )
@@ -156,6 +159,7 @@ class _AlignSettings:
     progress: StepProgress | None = None
 
 
+@checked_arguments
 @captured_once()
 def align(
     model: ModelLike,
@@ -212,7 +216,7 @@ def align(
     """
     chosen, options = settings_and_options(_AlignSettings, settings)
     if chosen.inplace and not isinstance(model, nn.Module):
-        raise TypeError("inplace=True loads the result into the model, which must be a module")
+        raise ArgumentError("inplace=True loads the result into the model, which must be a module")
     network = network_of(module, model, to, data=data, example_inputs=example_inputs)
     inputs = network.inputs(example_inputs, data)
     spec = spec_for(spec, network.module, inputs, chosen.allow_value_dependent)
@@ -224,7 +228,7 @@ def align(
         spec,
         *states,
         method=chosen.method,
-        data=network.batches(data),
+        data=network.batches_of(data),
         module=network.module,
         progress=chosen.progress,
         **options,

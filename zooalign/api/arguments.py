@@ -50,10 +50,14 @@ class Network:
     architecture: Architecture | None = None
     adapter: LibraryAdapter | None = None
 
-    def batches(self, data: Iterable[object] | None) -> Iterable[object] | None:
+    def batches(self, data: Iterable[object]) -> Iterable[object]:
         """Data in the form that the module takes, read anew each time."""
         by_name = self.names or self.adapter is not None
-        return _Converted(data, self._by_position) if by_name and data is not None else data
+        return _Converted(data, self._by_position) if by_name else data
+
+    def batches_of(self, data: Iterable[object] | None) -> Iterable[object] | None:
+        """As :meth:`batches`, where there is data."""
+        return None if data is None else self.batches(data)
 
     def inputs(
         self, example_inputs: Inputs | None, data: Iterable[object] | None
@@ -68,14 +72,20 @@ class Network:
         if example_inputs is not None:
             if isinstance(example_inputs, Mapping):
                 return next(read_batches([self._by_position(example_inputs)])).args
-            return as_inputs(example_inputs)
+            return self._on_its_device(as_inputs(example_inputs))
         if data is None:
             raise DataError(
                 "the module is traced with example inputs, and there is neither data to take them "
                 "from nor example_inputs: pass example_inputs=(tensor, ...)"
             )
         require_repeatable(data, "data")
-        return _first_rows(next(read_batches(self.batches(data) or ())))
+        return _first_rows(next(read_batches(self.batches(data))))
+
+    def _on_its_device(self, inputs: tuple[object, ...]) -> tuple[object, ...]:
+        empty = [n for n, x in enumerate(inputs) if isinstance(x, Tensor) and x.is_meta]
+        if empty and not any(parameter.is_meta for parameter in self.module.parameters()):
+            raise DataError(f"example input {empty[0]} is on the meta device and holds no values")
+        return inputs
 
     def measures(
         self, loss: Measure | str, metric: MetricLike | str | None
@@ -166,7 +176,7 @@ def as_inputs(inputs: Inputs) -> tuple[object, ...]:
         If they are an array, a shape, or something else.
     """
     if isinstance(inputs, Tensor):
-        return (inputs,)
+        inputs = (inputs,)
     if not isinstance(inputs, Sequence) or isinstance(inputs, str):
         raise DataError(
             "example inputs are a tensor, a sequence of positional inputs or a mapping of keyword "

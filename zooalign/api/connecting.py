@@ -1,13 +1,12 @@
 """How models in memory connect, two by two and all at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from torch import nn
-
 from zooalign.api.arguments import Inputs, ModelLike, floats_of, network_of, state_of
+from zooalign.api.checked import checked_arguments, listed_models
 from zooalign.api.names import tensors_by_name
 from zooalign.api.symmetries import spec_for
 from zooalign.errors import MergeError
@@ -19,7 +18,6 @@ from zooalign.merging.connectivity import Connected, Matching, connect
 from zooalign.merging.evaluate import Scoring
 from zooalign.progress import Progress, silent
 from zooalign.symmetry import PermutationSpec
-from zooalign.zoo.models import Model
 
 __all__ = ["connectivity"]
 
@@ -38,6 +36,7 @@ class _ConnectivitySettings:
     metric: MetricLike | str | None = "task"
 
 
+@checked_arguments
 @captured_once()
 def connectivity(
     models: Sequence[ModelLike | Sequence[ModelLike]],
@@ -83,7 +82,7 @@ def connectivity(
         As for :func:`zooalign.align` and :func:`zooalign.barrier`.
     """
     chosen, options = settings_and_options(_ConnectivitySettings, settings)
-    trainings = [[m] if isinstance(m, (nn.Module, Model, Mapping)) else list(m) for m in models]
+    trainings = listed_models(models, "model")
     if len(trainings) < 2 or not all(trainings):
         raise MergeError(f"connectivity is of two models or more: got {len(trainings)}")
     if len({len(checkpoints) for checkpoints in trainings}) > 1:
@@ -96,7 +95,7 @@ def connectivity(
         spec = spec_for(None, network.module, inputs, chosen.allow_value_dependent)
     calibrating = data if calibration is None else calibration
     require_repeatable(calibrating, "calibration", "for every pair")
-    scored, calibrating = network.batches(data) or (), network.batches(calibrating) or ()
+    scored, calibrating = network.batches(data), network.batches(calibrating)
     reset = calibrating if chosen.reset else None
     loss, metric = network.measures(chosen.loss, chosen.metric)
     opened = [state_of(model, network) for model in every]

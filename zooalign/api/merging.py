@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from zooalign.api.arguments import (
     Inputs,
@@ -15,6 +15,7 @@ from zooalign.api.arguments import (
     network_of,
     state_of,
 )
+from zooalign.api.checked import checked_arguments, listed_models
 from zooalign.api.names import tensors_by_name
 from zooalign.api.symmetries import spec_for
 from zooalign.errors import DataError, MergeError, ZooalignWarning
@@ -37,7 +38,6 @@ from zooalign.merging.refit import Method, RefitResult, RefitSettings
 from zooalign.merging.statistics import has_running_statistics
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.text import html_table
-from zooalign.zoo.models import Model
 
 __all__ = ["Merged", "barrier", "merge"]
 
@@ -133,6 +133,7 @@ class _MergeSettings:
         return Correction(self.reset, self.repair, refit=settings)
 
 
+@checked_arguments
 @captured_once()
 def merge(
     *models: ModelLike | Sequence[ModelLike],
@@ -187,7 +188,7 @@ def merge(
         If running statistics are left stale.
     """
     chosen, options = settings_and_options(_MergeSettings, settings)
-    given = _listed(models)
+    given = [m for members in listed_models(models, "model") for m in members]
     if len(given) < 2:
         raise MergeError(f"a merge takes two models or more, as merge(a, b): got {len(given)}")
     correction = chosen.correction(options.get("seed", 0))
@@ -198,7 +199,7 @@ def merge(
         require_repeatable(data, "data")
     warn_of_rescaling(chosen.weights)
     network = network_of(module, *given, data=data, example_inputs=example_inputs)
-    inputs, batches = network.inputs(example_inputs, data), network.batches(data)
+    inputs, batches = network.inputs(example_inputs, data), network.batches_of(data)
     spec = spec_for(spec, network.module, inputs, chosen.allow_value_dependent)
     opened = [state_of(model, network) for model in given]
     states = tensors_by_name(given, opened, network, inputs)
@@ -234,14 +235,6 @@ def merge(
     )
 
 
-def _listed(models: tuple[ModelLike | Sequence[ModelLike], ...]) -> list[ModelLike]:
-    """The models, given one by one or as one list (a module may be a sequence too)."""
-    listed: list[ModelLike] = []
-    for model in models:
-        listed += [model] if isinstance(model, (nn.Module, Model, Mapping)) else list(model)
-    return listed
-
-
 def _worth(
     network: Network,
     states: Sequence[Mapping[str, Tensor]],
@@ -250,7 +243,7 @@ def _worth(
 ) -> Benefit:
     """The first state beside the others, by what the architecture's targets call for."""
     loss, metric = network.measures("task", "task")
-    scored = network.batches(data) or ()
+    scored = network.batches(data)
     return benefit(
         *(network.module, states[0], states[1:], scored),
         weights=weights,
@@ -287,6 +280,7 @@ class _BarrierSettings:
     metric: MetricLike | str | None = "task"
 
 
+@checked_arguments
 def barrier(
     a: ModelLike,
     b: ModelLike,
@@ -337,9 +331,9 @@ def barrier(
     reset = None
     if chosen.reset and has_running_statistics(network.module):
         reset = data if calibration is None else calibration
-    scored, tested, resetting = (network.batches(given) for given in (data, test, reset))
+    tested, resetting = (network.batches_of(given) for given in (test, reset))
     scoring = Scoring(
-        *(network.module, scored or (), tested, resetting),
+        *(network.module, network.batches(data), tested, resetting),
         *network.measures(chosen.loss, chosen.metric),
     )
     opened = [state_of(model, network) for model in (a, b)]

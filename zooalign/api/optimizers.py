@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.api.aligning import Alignment
+from zooalign.api.checked import checked_arguments
 from zooalign.errors import MergeError
 from zooalign.graph.wrappers import unwrapped
 from zooalign.symmetry.optimizer_state import permuted_optimizer_state
@@ -13,6 +14,7 @@ from zooalign.symmetry.optimizer_state import permuted_optimizer_state
 __all__ = ["apply_to_optimizer"]
 
 
+@checked_arguments
 def apply_to_optimizer(
     optimizer: torch.optim.Optimizer, model: nn.Module, aligned: Alignment
 ) -> None:

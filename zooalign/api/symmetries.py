@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from zooalign.api.arguments import Inputs, ModelLike, network_of
+from zooalign.api.checked import checked_arguments
 from zooalign.kinds import Symmetries
 from zooalign.symmetry import PermutationSpec, Verification, derive_spec
 from zooalign.symmetry import extract_spec as extract
@@ -16,6 +17,7 @@ from zooalign.symmetry.explanation import Explanation
 __all__ = ["explain", "extract_spec", "spec_for", "verify"]
 
 
+@checked_arguments
 def extract_spec(
     model: ModelLike,
     example_inputs: Inputs,
@@ -71,6 +73,7 @@ def extract_spec(
     )
 
 
+@checked_arguments
 def verify(
     model: ModelLike, spec: PermutationSpec, example_inputs: Inputs, **options: Any
 ) -> Verification:
@@ -96,6 +99,7 @@ def verify(
     return verify_spec(network.module, spec, network.inputs(example_inputs, None), **options)
 
 
+@checked_arguments
 def explain(
     model: ModelLike,
     example_inputs: Inputs,

@@ -43,14 +43,14 @@ def read_batches(batches: Iterable[Any]) -> Iterator[Batch]:
     Raises
     ------
     DataError
-        For an element of another form or with NaN in its inputs, if there is none at all, or if it
-        is a tensor, an array, a module or a dataset of single examples.
+        For an element of another form, without rows or with NaN in its inputs, if there is none at
+        all, or if it is a tensor, an array, a module or a dataset of single examples.
     """
     _require_batches(batches)
     index = -1
     for index, batch in enumerate(batches):
         parsed = _parse(batch, index)
-        _refuse_nan(parsed, index)
+        _refuse_unusable(parsed, index)
         yield parsed
     if index < 0:
         raise DataError(
@@ -115,8 +115,11 @@ def _parse(batch: Any, index: int) -> Batch:
     )
 
 
-def _refuse_nan(batch: Batch, index: int) -> None:
+def _refuse_unusable(batch: Batch, index: int) -> None:
     named = [*((f"input {n}", x) for n, x in enumerate(batch.args)), *batch.kwargs.items()]
+    tensors = [x for _, x in named if isinstance(x, Tensor) and x.ndim]
+    if tensors and not any(len(x) for x in tensors):
+        raise DataError(f"batch {index} has no rows: leave it out")
     for name, value in named:
         # Infinities are meant where they mask.
         if isinstance(value, Tensor) and value.is_floating_point() and value.isnan().any():

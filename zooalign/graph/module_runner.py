@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from zooalign.errors import MergeError
+from zooalign.errors import DataError, MergeError, ZooalignError, is_out_of_memory
 from zooalign.graph.batches import Batch
 from zooalign.graph.lazy_state import device_of
+from zooalign.text import first_line
 
 __all__ = ["Runner", "call_module", "evaluating", "skeleton_of"]
 
@@ -124,10 +125,28 @@ class Runner:
         return cls(module, {**given, **others}, device_of(state), None, dtype)
 
     def __call__(self, batch: Batch) -> Any:
-        """What the module returns on a batch, without gradients."""
+        """What the module returns on a batch, without gradients.
+
+        Raises
+        ------
+        DataError
+            The module does not run on it.
+        """
         placed = batch.to(self.device, self.dtype)
         with torch.no_grad(), _default_dtype(self.default_dtype):
-            return call_module(self.module, self.tensors, placed.args, placed.kwargs)
+            try:
+                return call_module(self.module, self.tensors, placed.args, placed.kwargs)
+            except (ZooalignError, MemoryError):
+                raise
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                shapes = [tuple(x.shape) for x in placed.args if isinstance(x, Tensor)]
+                raise DataError(
+                    f"{type(self.module).__name__} does not run on a batch with inputs of shape "
+                    f"{', '.join(map(str, shapes)) or 'none'}: {type(error).__name__}: "
+                    f"{first_line(error)}"
+                ) from error
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

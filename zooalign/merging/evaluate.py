@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zooalign.errors import DataError
+from zooalign.errors import DataError, ZooalignError, is_out_of_memory
 from zooalign.graph.batches import read_batches, require_repeatable
 from zooalign.graph.module_runner import Runner
 from zooalign.matching.measures import (
@@ -21,6 +21,7 @@ from zooalign.matching.measures import (
 )
 from zooalign.merging.curve import Scores
 from zooalign.merging.statistics import reset_statistics
+from zooalign.text import first_line
 
 __all__ = ["Score", "Scoring", "Sums", "evaluate", "scores_of"]
 
@@ -123,9 +124,18 @@ class Sums:
     predictions: int = 0
 
     def add(self, loss: Measure, metric: Metric | None, outputs: object, targets: Any) -> None:
-        """Add what a network's outputs on a batch are scored with."""
-        values = loss(outputs, targets).detach().cpu().double()
-        measured = None if metric is None else metric(outputs, targets)
+        """Add what a network's outputs on a batch are scored with.
+
+        Raises
+        ------
+        DataError
+            The loss or the metric fails on them, or gives no tensor.
+        """
+        values = _measured(loss, "loss", outputs, targets)
+        if values is None:
+            raise DataError(f"the loss '{name_of(loss)}' gives nothing on these targets")
+        values = values.detach().cpu().double()
+        measured = None if metric is None else _measured(metric, "metric", outputs, targets)
         if measured is not None:
             self.metric += float(measured.detach().cpu().double().sum())
             self.predictions += measured.numel()
@@ -146,6 +156,27 @@ class Sums:
                 error = mean if metric.of_mean is None else metric.of_mean(mean)
         count = self.predictions or self.losses
         return Score(self.loss / self.losses, error, accuracy, count, tuple(names))
+
+
+def _measured(measure: MetricLike, what: str, outputs: object, targets: Any) -> Tensor | None:
+    try:
+        result: Any = measure(outputs, targets)
+    except (ZooalignError, MemoryError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        kinds = f"outputs ({type(outputs).__name__}) and targets ({type(targets).__name__})"
+        raise DataError(
+            f"the {what} '{name_of(measure)}' fails on {kinds}: {type(error).__name__}: "
+            f"{first_line(error)}"
+        ) from error
+    if result is not None and not isinstance(result, Tensor):
+        raise DataError(
+            f"the {what} '{name_of(measure)}' gives a {type(result).__name__}, and one value a "
+            "prediction is needed, as a tensor"
+        )
+    return result
 
 
 def _share(metric: Metric, mean: float, total: float, predictions: int) -> tuple[float, float]:

@@ -69,7 +69,7 @@ AllowValueDependent = Annotated[
 ]
 Overwrite = Annotated[bool, option("Replace an existing model directory.")]
 DryRun = Annotated[bool, option("Do and check everything, but write nothing.")]
-Seed = Annotated[int, option("Seed for everything that is random.")]
+Seed = Annotated[int, Meta(ge=0), option("Seed for everything that is random.")]
 MatchingData = Annotated[
     str | None,
     option(
