@@ -119,7 +119,7 @@ def _refuse_unusable(batch: Batch, index: int) -> None:
     named = [*((f"input {n}", x) for n, x in enumerate(batch.args)), *batch.kwargs.items()]
     tensors = [x for _, x in named if isinstance(x, Tensor) and x.ndim]
     if tensors and not any(len(x) for x in tensors):
-        raise DataError(f"batch {index} has no rows: leave it out")
+        raise DataError(f"batch {index} holds no example: leave it out")
     for name, value in named:
         # Infinities are meant where they mask.
         if isinstance(value, Tensor) and value.is_floating_point() and value.isnan().any():
