@@ -7,6 +7,7 @@ derives or proves classes takes part in that.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import log10
 from typing import Any
 
 import msgspec
@@ -213,6 +214,26 @@ def test_closed_form(name: str) -> None:
         assert _change(module, derived, some.groups) < 1e-10
         assert _verdict(module, derived, some) == "proved"
     assert all(of.lowered or of.name == "invertible" for of in classes.groups.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "dimension", "parts"),
+    [
+        ("linear", "up:0", 36, 2),
+        ("relu", "up:0", 6, 720),
+        ("tanh", "up:0", 0, 720 * 2**6),
+        ("GLU", "gate:0", 6, 720 * 2**6),
+        ("gelu", "up:0", 0, 720),
+        ("tied autoencoder", "up:0", 15, 2),
+        ("centred", "up:0", 10, 2),
+        ("attention", "qkv:0#2", 2 * 9, 4),
+    ],
+)
+def test_dimension_and_number_of_parts(name: str, group: str, dimension: int, parts: int) -> None:
+    _, derived, classes = _derived(name)
+    some = SpecClasses(derived.spec, classes.groups)
+    assert some.dimension(group) == dimension
+    assert some.log10_order(group) == pytest.approx(log10(parts))
 
 
 # ---------------------------------------------------------------------- what is refuted

@@ -6,6 +6,7 @@ permutation. All is computed in float64 and rounded once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log10
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from zooalign.errors import SpecError
 from zooalign.symmetry.group_class import Exponents, GroupClass
 from zooalign.symmetry.groups import Group
+from zooalign.symmetry.levels import Level
 from zooalign.symmetry.maps import BlockExponents, UnitMaps, mapped, random_maps
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -33,6 +35,32 @@ class SpecClasses:
 
     spec: PermutationSpec
     classes: Mapping[str, GroupClass]
+
+    def dimension(self, name: str) -> int:
+        """How many real numbers a map of one group has, in all of its contexts.
+
+        Scales of a group that maps of the groups nested in it can do as well count for both.
+        """
+        group, of = self.spec.by_id[name], self.classes[name]
+        n = group.size
+        each = {
+            Level.MONOMIAL: n * len(of.scales),
+            Level.FIXING_ONES: (n - 1) * (n - 2) // 2,
+            Level.ORTHOGONAL: n * (n - 1) // 2,
+            Level.INVERTIBLE: n * n,
+        }
+        return group.copies * each[of.level]
+
+    def log10_order(self, name: str) -> float:
+        """Base-10 logarithm of the number of parts that do not hang together, of one group.
+
+        Unit by unit these are permutations and signs; linear maps have a determinant above or below
+        zero in each context.
+        """
+        group, of = self.spec.by_id[name], self.classes[name]
+        if of.level > Level.MONOMIAL:
+            return group.copies * log10(2)
+        return group.log10_order + group.copies * group.size * len(of.signs) * log10(2)
 
     def random(self, seed: int = 0) -> Element:
         """A random element: rotations, maps of condition 4 at most, log-uniform scales, signs.
