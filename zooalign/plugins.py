@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from zooalign.gate.findings import Check, Finding, Problem, check
     from zooalign.graph.axis_names import AxisNames
+    from zooalign.graph.keyword_inputs import class_by_position
     from zooalign.graph.lazy_state import TensorInfo
     from zooalign.graph.operator import Operator, Result, Tensor
     from zooalign.graph.registry import rule
@@ -105,6 +106,7 @@ __all__ = [
     "build_initialised",
     "build_on_meta",
     "check",
+    "class_by_position",
     "correct",
     "cross_entropy",
     "flattened",
@@ -139,6 +141,7 @@ _MODULES = {
     "Problem": "zooalign.gate.findings",
     "check": "zooalign.gate.findings",
     "AxisNames": "zooalign.graph.axis_names",
+    "class_by_position": "zooalign.graph.keyword_inputs",
     "TensorInfo": "zooalign.graph.lazy_state",
     "Operator": "zooalign.graph.operator",
     "Result": "zooalign.graph.operator",

@@ -1,7 +1,7 @@
 """Modules that are called with keywords, as modules that are called by position."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import nn
 from zooalign.errors import DataError
 from zooalign.graph.module_runner import skeleton_of
 
-__all__ = ["called_by_position", "keyword_order"]
+__all__ = ["called_by_position", "class_by_position", "keyword_order"]
 
 
 def keyword_order(module: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
@@ -47,9 +47,39 @@ def _by_position(original: Any, names: tuple[str, ...]) -> type[nn.Module]:
     def forward(self: Any, *inputs: Any) -> Any:
         return original.forward(self, **dict(zip(names, inputs, strict=False)))
 
+    return class_by_position(original, names, forward)
+
+
+def class_by_position(
+    original: Any, names: Sequence[str], forward: Callable[..., Any]
+) -> type[nn.Module]:
+    """A class of modules in whose place ``forward`` is called, with ``names`` by position.
+
+    Give it to an instance (``module.__class__ = ...``) and all else about the instance stays: its
+    parameters, their names, and what its class is called. So ``torch.export``,
+    ``functional_call`` and a deep copy work as for any module.
+
+    Parameters
+    ----------
+    original:
+        The instance's class.
+    names:
+        The inputs, in order; later ones may be left out. A dot becomes an underscore.
+    forward:
+        Called with the instance and its inputs.
+    """
+
+    def called(self: Any, *inputs: Any) -> Any:
+        return forward(self, *inputs)
+
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter("self", kinds)]
-    parameters += [inspect.Parameter(name, kinds, default=None) for name in names]
-    vars(forward)["__signature__"] = inspect.Signature(parameters)
-    body = {"forward": forward, "__module__": original.__module__, "__doc__": original.__doc__}
+    parameters += [inspect.Parameter(name.replace(".", "_"), kinds, default=None) for name in names]
+    vars(called)["__signature__"] = inspect.Signature(parameters)
+    body = {
+        "forward": called,
+        "__module__": original.__module__,
+        "__qualname__": original.__qualname__,
+        "__doc__": original.__doc__,
+    }
     return type(original.__name__, (original,), body)

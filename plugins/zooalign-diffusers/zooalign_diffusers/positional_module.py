@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+from zooalign.plugins import class_by_position
 
 __all__ = ["positional"]
 
@@ -50,17 +51,7 @@ def _adapted(original: Any, names: tuple[str, ...], latents: bool) -> type[nn.Mo
             given["return_dict"] = False
         return _answers(original.forward(self, **given))
 
-    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter("self", kinds)]
-    parameters += [inspect.Parameter(name.replace(".", "_"), kinds, default=None) for name in names]
-    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    body = {
-        "forward": forward,
-        "__module__": original.__module__,
-        "__qualname__": original.__qualname__,
-        "__doc__": original.__doc__,
-    }
-    return type(original.__name__, (original,), body)
+    return class_by_position(original, names, forward)
 
 
 def _nested(named: Mapping[str, Tensor]) -> dict[str, Any]:

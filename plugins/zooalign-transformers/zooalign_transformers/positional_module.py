@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from zooalign.plugins import class_by_position
 
 from zooalign_transformers.outputs import answers
 from zooalign_transformers.trace_replacements import replacements
@@ -55,17 +56,7 @@ def _adapted(original: Any, names: tuple[str, ...]) -> type[nn.Module]:
         with _export_safe(), _as_built(), _one_draw():
             return answers(original.forward(self, **given))
 
-    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter("self", kinds)]
-    parameters += [inspect.Parameter(name, kinds, default=None) for name in names]
-    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    body = {
-        "forward": forward,
-        "__module__": original.__module__,
-        "__qualname__": original.__qualname__,
-        "__doc__": original.__doc__,
-    }
-    return type(original.__name__, (original,), body)
+    return class_by_position(original, names, forward)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def _tokens(directory: Path) -> dict[int, str]:
     if words.is_file() and words.stat().st_size <= _LARGEST:
         lines = words.read_text(encoding="utf-8", errors="replace").split("\n")
         return {n: line.rstrip("\r") for n, line in enumerate(lines) if line.rstrip("\r")}
-    table = {}
+    table: dict[int, str] = {}
     for name in (_TABLE, _ADDED):
         content = read_json(directory / name)
         if isinstance(content, dict):
