@@ -19,8 +19,9 @@ from zooalign.zoo.checkpoint import (
     is_finite,
     open_checkpoint,
     open_pickle,
+    open_pickle_index,
 )
-from zooalign.zoo.layout import INDEX_NAME
+from zooalign.zoo.layout import INDEX_NAME, choose_weights
 
 DTYPES = [
     torch.float32,
@@ -278,3 +279,29 @@ def test_a_pointer_of_git_lfs_is_called_one(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_text(pointer)
     with pytest.raises(CheckpointError, match="git lfs pull"):
         open_checkpoint(tmp_path / "model.safetensors")
+
+
+def test_shards_of_pickles(tmp_path: Path) -> None:
+    """Read by their index, to be written as safetensors under the matching names."""
+    names = [f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)]
+    for name, key in zip(names, WEIGHTS, strict=True):
+        torch.save({key: WEIGHTS[key]}, tmp_path / name)
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": dict(zip(WEIGHTS, names, strict=True))}))
+    every = [path.name for path in tmp_path.iterdir()]
+    assert choose_weights(every, where="a", allow_pickle=True) == index.name
+    with pytest.raises(CheckpointError, match="has weights only as pickle"):
+        choose_weights(every, where="a", allow_pickle=False)
+    checkpoint = open_pickle_index(index)
+    assert all(same(checkpoint[name], tensor) for name, tensor in WEIGHTS.items())
+    assert checkpoint.layout["conv.weight"] == "model-00001-of-00002.safetensors"
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(CheckpointError, match=r"the shard .*00002.bin is missing \(fc.bias is in"):
+        open_pickle_index(index)
+
+
+def test_kinds_that_are_not_read_are_named() -> None:
+    with pytest.raises(CheckpointError, match=r"__0_0.distcp is of a distributed .*dcp_to_torch"):
+        choose_weights([".metadata", "__0_0.distcp"], where="a", allow_pickle=True)
+    with pytest.raises(CheckpointError, match=r"a.gguf is quantised for llama.cpp: give the model"):
+        choose_weights(["a.gguf"], where="a", allow_pickle=True)

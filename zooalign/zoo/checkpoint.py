@@ -28,6 +28,7 @@ __all__ = [
     "is_finite",
     "open_checkpoint",
     "open_pickle",
+    "open_pickle_index",
 ]
 
 # Names under which training runs save the weights, in the order they are looked for.
@@ -136,6 +137,42 @@ def open_pickle(
         tensors.__getitem__,
         files=(path,),
         layout=dict.fromkeys(tensors, WEIGHTS_NAME),
+        metadata={},
+    )
+
+
+def open_pickle_index(path: Path | str) -> Checkpoint:
+    """Open the pickles that a ``pytorch_model.bin.index.json`` lists, restricted to tensors.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or cannot be read so, or the index does not agree with the shards or
+        names a file outside its directory.
+    """
+    path = Path(path)
+    weight_map = _read_index(path)
+    shards = {n: _inside(path, n, key, ".bin") for key, n in reversed(list(weight_map.items()))}
+    tensors: dict[str, Tensor] = {}
+    for name in sorted(shards):
+        keys = [key for key, file in weight_map.items() if file == name]
+        if not shards[name].is_file():
+            raise CheckpointError(f"{path}: the shard {name} is missing ({keys[0]} is in it)")
+        content = _unpickled(shards[name])
+        for key in keys:
+            if not isinstance(content, Mapping) or not isinstance(content.get(key), Tensor):
+                raise CheckpointError(
+                    f"{path}: {key} is said to be in {name}, which does not hold it"
+                )
+            tensors[key] = content[key].detach()
+    return Checkpoint(
+        {key: TensorInfo.of(tensor) for key, tensor in tensors.items()},
+        tensors.__getitem__,
+        files=(*(shards[name] for name in sorted(shards)), path),
+        layout={
+            key: f"{name.removeprefix('pytorch_').removesuffix('.bin')}.safetensors"
+            for key, name in weight_map.items()
+        },
         metadata={},
     )
 
@@ -256,7 +293,7 @@ def _read_index(path: Path) -> dict[str, str]:
     return weight_map
 
 
-def _inside(index: Path, name: str, key: str) -> Path:
+def _inside(index: Path, name: str, key: str, suffix: str = ".safetensors") -> Path:
     """The path of a shard; it may not leave the index's directory by any means.
 
     The hub's cache is the exception: its snapshots consist of links to ``../../blobs``.
@@ -265,8 +302,8 @@ def _inside(index: Path, name: str, key: str) -> Path:
     directory = index.parent
     if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name or ":" in name:
         raise CheckpointError(f"{index}: {key} is placed in {name!r}, outside its directory")
-    if not name.endswith(".safetensors"):
-        raise CheckpointError(f"{index}: {key} is placed in {name!r}, not a safetensors file")
+    if not name.endswith(suffix):
+        raise CheckpointError(f"{index}: {key} is placed in {name!r}, not a {suffix[1:]} file")
     try:
         resolved = (directory / name).resolve()
         (directory / name).is_file()

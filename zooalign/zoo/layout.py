@@ -13,6 +13,7 @@ __all__ = [
     "INDEX_NAME",
     "MODEL_FLAG",
     "PICKLE_FLAG",
+    "PICKLE_INDEX_NAME",
     "WEIGHTS_NAME",
     "choose_weights",
     "index_in",
@@ -28,6 +29,7 @@ WEIGHTS_NAME = "model.safetensors"
 # An index of shards is named after the file that it takes the place of.
 _INDEX_ENDING = ".index.json"
 INDEX_NAME = WEIGHTS_NAME + _INDEX_ENDING
+PICKLE_INDEX_NAME = "pytorch_model.bin" + _INDEX_ENDING
 # How a message names what a user has: a flag of the command line, an argument in Python.
 MODEL_FLAG = "--model REF, or model="
 PICKLE_FLAG = "--allow-pickle, or allow_pickle=True"
@@ -60,19 +62,22 @@ def choose_weights(
     """The name of the weights file (or index) among ``names``.
 
     One of the ``usual`` names, else the index of such, else the only other safetensors file,
-    else, if allowed, the only pickle file.
+    else, if allowed, ``pytorch_model.bin.index.json`` or the only pickle file.
 
     Raises
     ------
     CheckpointError
         There is none, or the choice is not clear.
     """
+    names = list(names)
     top = sorted(name for name in names if "/" not in name)
     usual = tuple(usual)
     for name in (*usual, *map(index_name, usual)):
         if name in top:
             return name
     safe = [name for name in top if name.endswith(".safetensors")]
+    if allow_pickle and not safe and PICKLE_INDEX_NAME in top:
+        return PICKLE_INDEX_NAME
     pickles = [name for name in top if name.endswith(PICKLE_SUFFIXES)]
     candidates = safe or (pickles if allow_pickle else [])
     if len(candidates) == 1:
@@ -87,7 +92,22 @@ def choose_weights(
             f"{where}: has weights only as pickle ({', '.join(pickles)}), which is not read "
             f"unless you allow it ({PICKLE_FLAG})"
         )
-    raise CheckpointError(f"{where}: has no weights ({usual[0]} or {index_name(usual[0])})")
+    raise CheckpointError(
+        f"{where}: has no weights ({usual[0]} or {index_name(usual[0])}){_hint(names)}"
+    )
+
+
+def _hint(names: Iterable[str]) -> str:
+    """What weights of a kind that is not read need first."""
+    for name in sorted(names):
+        if name.endswith(".distcp"):
+            return (
+                f"; {name} is of a distributed checkpoint: make one file of it (python -m "
+                "torch.distributed.checkpoint.format_utils dcp_to_torch DIRECTORY model.pth)"
+            )
+        if name.endswith(".gguf"):
+            return f"; {name} is quantised for llama.cpp: give the model that it was made from"
+    return ""
 
 
 def kept_config(directory: Path | None) -> dict[str, bytes]:

@@ -14,12 +14,19 @@ from zooalign.errors import CheckpointError, HubError, ModelReferenceError
 from zooalign.zoo import hub
 from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.building import state_dict_for
-from zooalign.zoo.checkpoint import STATES, Checkpoint, open_checkpoint, open_pickle
+from zooalign.zoo.checkpoint import (
+    STATES,
+    Checkpoint,
+    open_checkpoint,
+    open_pickle,
+    open_pickle_index,
+)
 from zooalign.zoo.converted_checkpoint import as_architecture
 from zooalign.zoo.layout import (
     CONFIG_NAME,
     MODEL_FLAG,
     PICKLE_FLAG,
+    PICKLE_INDEX_NAME,
     WEIGHTS_NAME,
     choose_weights,
     is_index,
@@ -241,7 +248,7 @@ def open_weights(path: Path, adapter: LibraryAdapter, state: str | None = None) 
         raise CheckpointError(
             f"{path}: holds one state dict, and ?state={state} names one of several in a pickle"
         )
-    return open_checkpoint(path)
+    return open_pickle_index(path) if path.name == PICKLE_INDEX_NAME else open_checkpoint(path)
 
 
 def open_architecture(
@@ -366,7 +373,7 @@ def _download(repo: hub.HubRepo, model: str | None, allow_pickle: bool) -> tuple
     if model is None:
         _require_config(repo)
     path = hub.fetch(repo, [name for name in (CONFIG_NAME, weights) if name in repo.names])[-1]
-    if is_index(weights):
+    if is_index(weights) or weights == PICKLE_INDEX_NAME:
         weight_map = read_config(path).get("weight_map")
         shards = set(weight_map.values()) if isinstance(weight_map, dict) else set()
         # Only names in the repo are fetched; open_checkpoint reports all others exactly.
