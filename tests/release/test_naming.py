@@ -63,7 +63,6 @@ def test_classes_are_averaged_by_label(tmp_path: Path) -> None:
     for name, tensor in weights(out).items():
         torch.testing.assert_close(tensor, first[name], msg=name)
     assert [f.severity for f in check(out, CheckRequest(parents=(a, b))).findings] == ["note"]
-    assert reproduce(out).same
 
     # Without names the rows are averaged place by place, and the classes are mixed.
     unnamed = saved(tmp_path / "unnamed", 0, None, turned)
@@ -92,7 +91,7 @@ def test_other_labels_are_refused_or_their_classifier_is_left_out(tmp_path: Path
     merged = weights(out)
     assert torch.equal(merged["head.weight"], first["head.weight"])
     assert not torch.equal(merged["blocks.0.mlp.fc1.weight"], first["blocks.0.mlp.fc1.weight"])
-    assert check(out, CheckRequest(parents=(a, b))).ok
+    assert reproduce(out).same
 
     headless = str(tmp_path / "headless")
     merge_models([a, b], headless, by_weight(naming=Naming(head="none")))

