@@ -166,6 +166,8 @@ _MOST_HELD = 200_000_000
 # Numbers of a matrix that are widened at a time, and columns of it at least.
 _BLOCK = 1 << 22
 _LEAST_COLUMNS = 512
+# Rows of similarities that are widened at a time.
+_ROWS = 256
 _MOST_SWEEPS = 200
 
 
@@ -349,14 +351,20 @@ class Descent:
             keep = sum(t.numel() for t in self.kept.values()) + total.numel() <= _MOST_KEPT
             product = torch.zeros_like(total) if keep else total
             for left, right in _blocks(a, b):
-                product += _product(left, right).mul_(share)
+                _add(product, _product(left, right).mul_(share))
             if keep:
                 self.kept[place] = product
                 total += product
         if vectors:
             left, right = (torch.cat(side, dim=1) for side in zip(*vectors, strict=True))
-            total += left @ right.T
+            _add(total, left @ right.T)
         return total.cpu().numpy()
+
+
+def _add(total: Tensor, product: Tensor) -> None:
+    """Add a matrix to a wider one, which torch would do in a widened copy of it, row by row."""
+    for rows, more in zip(total.split(_ROWS), product.split(_ROWS), strict=True):
+        rows += more
 
 
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
