@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from zooalign.errors import SpecError
 from zooalign.kinds import SYMMETRIES, Symmetries
 from zooalign.symmetry import PermutationSpec, SpecClasses, derive_spec, extract_spec, verify
-from zooalign.symmetry.class_proof import prove_classes
-from zooalign.symmetry.classes import Classes, derive_classes
+from zooalign.symmetry.classes.derive import Classes, derive_classes
+from zooalign.symmetry.classes.group_class import GroupClass
+from zooalign.symmetry.classes.proof import prove_classes
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.explain import explain
-from zooalign.symmetry.group_class import GroupClass
 from zooalign.symmetry.spec_file import from_json, to_json
 from zooalign.symmetry.trial import DrawnState, Trial
 

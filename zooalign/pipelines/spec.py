@@ -9,8 +9,8 @@ from zooalign.release.opening import derive_for
 from zooalign.release.results import Report, merged_fields
 from zooalign.release.settings import SymmetrySettings, VerifySettings
 from zooalign.symmetry import Derived, Verification, verify
+from zooalign.symmetry.classes.group_class import ClassesRecord
 from zooalign.symmetry.contract import Contract, ProofRecord
-from zooalign.symmetry.group_class import ClassesRecord
 from zooalign.symmetry.groups import Member
 from zooalign.symmetry.proof import Fault, Verdict
 from zooalign.symmetry.spec_file import to_dict

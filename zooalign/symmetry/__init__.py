@@ -1,10 +1,10 @@
 """From a graph's index sets to permutation specs: derive, apply, verify, explain."""
 
-from zooalign.symmetry.classes import derive_classes
+from zooalign.symmetry.classes.derive import derive_classes
+from zooalign.symmetry.classes.elements import Element, SpecClasses
+from zooalign.symmetry.classes.group_class import GroupClass
 from zooalign.symmetry.derive import Derived
-from zooalign.symmetry.elements import Element, SpecClasses
 from zooalign.symmetry.extract import derive_spec, extract_spec
-from zooalign.symmetry.group_class import GroupClass
 from zooalign.symmetry.groups import Block, Frozen, Group, Member, Over
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec, Permuted

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zooalign.symmetry.group_class import ClassName, Lowering
+from zooalign.symmetry.classes.group_class import ClassName, Lowering
 from zooalign.symmetry.groups import plain
 from zooalign.text import some_of
 

@@ -18,10 +18,10 @@ from zooalign.graph.sizes import Place, enlarged, single_axes, takes
 from zooalign.hooks.manager import ALLOW_LIST, items_of
 from zooalign.kinds import Symmetries
 from zooalign.operators import FAMILIES
+from zooalign.symmetry.classes.proved import with_classes
 from zooalign.symmetry.contract import Contract, contract_of
 from zooalign.symmetry.derive import Derived, derive
 from zooalign.symmetry.proved import costs_less_than_the_trace, proved
-from zooalign.symmetry.proved_classes import with_classes
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [

@@ -27,8 +27,8 @@ from zooalign.errors import SpecError
 from zooalign.graph.lazy_state import StateView
 from zooalign.graph.module_tensors import EXTRA_STATE
 from zooalign.symmetry.apply import is_still, rearranged, sources
+from zooalign.symmetry.classes.group_class import ClassesRecord
 from zooalign.symmetry.contract import Contract, ProofRecord
-from zooalign.symmetry.group_class import ClassesRecord
 from zooalign.symmetry.groups import Frozen, Group, Member, Size
 from zooalign.symmetry.permutation import Permutation
 from zooalign.text import html_table

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 
 from zooalign.errors import SpecError
-from zooalign.symmetry.group_class import ClassesRecord
+from zooalign.symmetry.classes.group_class import ClassesRecord
+from zooalign.symmetry.classes.levels import Level
 from zooalign.symmetry.groups import Group, Member, Size
-from zooalign.symmetry.levels import Level
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import FORMAT, VERSION, VERSION_WITH_CLASSES, PermutationSpec
 

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from zooalign.errors import SpecError
 from zooalign.graph.capture import Capture
 from zooalign.graph.execute import evaluate
-from zooalign.symmetry.class_proof import prove_classes
-from zooalign.symmetry.classes import Classes, derive_classes
+from zooalign.symmetry.classes.derive import Classes, derive_classes
+from zooalign.symmetry.classes.elements import SpecClasses
+from zooalign.symmetry.classes.group_class import GroupClass
+from zooalign.symmetry.classes.proof import prove_classes
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.drawn_inputs import drawn_inputs
-from zooalign.symmetry.elements import SpecClasses
 from zooalign.symmetry.extract import derive_spec
-from zooalign.symmetry.group_class import GroupClass
 from zooalign.symmetry.membership import is_member
 from zooalign.symmetry.module_run import apart, run_module, seeded
 from zooalign.symmetry.permutation import Permutation

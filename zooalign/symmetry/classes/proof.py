@@ -17,13 +17,13 @@ from torch import fx
 from zooalign.graph.execute import called, steps
 from zooalign.graph.tensor import Tensor
 from zooalign.symmetry.action import action_of_spec
-from zooalign.symmetry.classes import Classes
+from zooalign.symmetry.classes.derive import Classes
+from zooalign.symmetry.classes.elements import Element, SpecClasses
+from zooalign.symmetry.classes.maps import BlockExponents, UnitMaps, mapped
+from zooalign.symmetry.classes.places import Place, Places
 from zooalign.symmetry.derive import Derived
-from zooalign.symmetry.elements import Element, SpecClasses
 from zooalign.symmetry.equivariance import Operation, Permuted, tensors_of
-from zooalign.symmetry.maps import BlockExponents, UnitMaps, mapped
 from zooalign.symmetry.node_run import NodeRun, written
-from zooalign.symmetry.places import Place, Places
 from zooalign.symmetry.precision import tolerance_of_one
 from zooalign.symmetry.proof import Fault, Proof, Verdict
 

@@ -28,13 +28,13 @@ from zooalign.graph.index_sets import Cause
 from zooalign.graph.statement import COPY, Statement
 from zooalign.graph.tensor import Tensor
 from zooalign.symmetry.action import Action
-from zooalign.symmetry.copies import copied
+from zooalign.symmetry.classes.copies import copied
+from zooalign.symmetry.classes.levels import Level, Lowered
+from zooalign.symmetry.classes.named_units import RESULT, Alike, alike
+from zooalign.symmetry.classes.null_space import Equations
+from zooalign.symmetry.classes.places import Occurrence, Places
 from zooalign.symmetry.equivariance import tensors_of
-from zooalign.symmetry.levels import Level, Lowered
-from zooalign.symmetry.named_units import RESULT, Alike, alike
 from zooalign.symmetry.node_run import is_real
-from zooalign.symmetry.null_space import Equations
-from zooalign.symmetry.places import Occurrence, Places
 
 __all__ = ["Scaling", "Weight", "scaling"]
 

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from zooalign.kinds import Symmetries
-from zooalign.symmetry.class_proof import prove_classes
-from zooalign.symmetry.classes import Classes, derive_classes
+from zooalign.symmetry.classes.derive import Classes, derive_classes
+from zooalign.symmetry.classes.group_class import ClassesRecord, GroupClass, Lowering
+from zooalign.symmetry.classes.proof import prove_classes
 from zooalign.symmetry.contract import ProofRecord
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.drawn_inputs import drawn_inputs
-from zooalign.symmetry.group_class import ClassesRecord, GroupClass, Lowering
 from zooalign.symmetry.proof import Fault, Proof
 from zooalign.symmetry.proved import costs_less_than_the_trace
 from zooalign.symmetry.trial import DrawnState

@@ -29,18 +29,18 @@ from zooalign.graph.build import trace
 from zooalign.graph.index_sets import Cause
 from zooalign.kinds import Symmetries
 from zooalign.symmetry.action import action_of_spec
-from zooalign.symmetry.derive import Derived, derive
-from zooalign.symmetry.group_class import (
+from zooalign.symmetry.classes.group_class import (
     Absorbed,
     Exponents,
     GroupClass,
     Lowering,
     class_name,
 )
+from zooalign.symmetry.classes.levels import Level
+from zooalign.symmetry.classes.null_space import Equations, Vector, reduced
+from zooalign.symmetry.classes.scaling import Scaling, Weight, scaling
+from zooalign.symmetry.derive import Derived, derive
 from zooalign.symmetry.groups import Group
-from zooalign.symmetry.levels import Level
-from zooalign.symmetry.null_space import Equations, Vector, reduced
-from zooalign.symmetry.scaling import Scaling, Weight, scaling
 
 __all__ = ["Classes", "PlaceExponents", "derive_classes"]
 

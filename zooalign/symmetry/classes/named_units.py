@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from zooalign.graph.statement import Named, Statement
-from zooalign.symmetry.places import Occurrence, Places
+from zooalign.symmetry.classes.places import Occurrence, Places
 
 __all__ = ["RESULT", "Alike", "alike"]
 

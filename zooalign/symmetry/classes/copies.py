@@ -13,7 +13,7 @@ from torch import fx
 
 from zooalign.graph.execute import called
 from zooalign.graph.tensor import Tensor
-from zooalign.symmetry.places import Occurrence, Places, narrowed
+from zooalign.symmetry.classes.places import Occurrence, Places, narrowed
 
 __all__ = ["Copied", "copied"]
 

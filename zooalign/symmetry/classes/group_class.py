@@ -9,9 +9,9 @@ from msgspec import Meta, Struct, structs
 
 from zooalign.graph.index_sets import Cause
 from zooalign.kinds import Symmetries
+from zooalign.symmetry.classes.levels import Level
 from zooalign.symmetry.contract import ProofRecord
 from zooalign.symmetry.groups import plain
-from zooalign.symmetry.levels import Level
 
 __all__ = [
     "Absorbed",

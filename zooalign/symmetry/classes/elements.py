@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import SpecError
-from zooalign.symmetry.group_class import Exponents, GroupClass
+from zooalign.symmetry.classes.group_class import Exponents, GroupClass
+from zooalign.symmetry.classes.levels import Level
+from zooalign.symmetry.classes.maps import BlockExponents, UnitMaps, mapped, random_maps
 from zooalign.symmetry.groups import Group
-from zooalign.symmetry.levels import Level
-from zooalign.symmetry.maps import BlockExponents, UnitMaps, mapped, random_maps
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = ["Element", "SpecClasses"]

@@ -7,8 +7,8 @@ from math import log, prod
 import torch
 from torch import Tensor
 
+from zooalign.symmetry.classes.levels import Level
 from zooalign.symmetry.groups import Block, Group, Member
-from zooalign.symmetry.levels import Level
 
 __all__ = ["BlockExponents", "UnitMaps", "mapped", "random_maps"]
 
