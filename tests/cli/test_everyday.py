@@ -177,7 +177,7 @@ def test_what_is_changed_is_said(call: Call) -> None:
     [
         ("spec ./nets.py:net", "py:nets:net"),
         ("spec lib/nets.py:net?width=3", "py:lib.nets:net?width=3"),
-        ("spec resnet18", "did you mean timm:resnet18?"),
+        ("spec resnet18", "did you mean timm:resnet18 or torchvision:resnet18?"),
         ("spec resnet81?num_classes=3", "timm:resnet18?num_classes=3"),
         ("spec ./runs/sed0", "did you mean ./runs/seed0?"),
         ("spec runs/sed0", "did you mean ./runs/seed0?"),

@@ -149,8 +149,10 @@ def test_errors() -> None:
     state = module.state_dict()
     with pytest.raises(DataError, match="no batch"):
         reset_statistics(module, state, [])
-    with pytest.raises(MergeError, match="'1' is not finite"):
+    with pytest.raises(DataError, match="batch 0 holds NaN in input 0"):
         reset_statistics(module, state, [images() * float("nan")])
+    with pytest.raises(MergeError, match="'1' is not finite"):
+        reset_statistics(module, state, [images() * 1e30])
     flat = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     with pytest.raises(DataError, match=r"'1' one observation per channel.*drop the last"):
         reset_statistics(flat, flat.state_dict(), [torch.ones(2, 3), torch.ones(1, 3)])

@@ -437,6 +437,6 @@ def test_data_of_other_shapes_and_bad_settings_are_refused() -> None:
             captured,
             states,
             None,
-            [torch.full((5, 6), torch.nan)],
+            [torch.full((5, 6), torch.inf)],
             RefitSettings(method="least-squares"),
         )

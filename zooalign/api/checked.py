@@ -56,7 +56,8 @@ def _are_numbers(value: Any) -> bool:
 
 
 def _is_data(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+    """Not what is a name of data elsewhere; all else is told apart where it is read."""
+    return not isinstance(value, (str, bytes, Mapping))
 
 
 _MODEL = _Kind(

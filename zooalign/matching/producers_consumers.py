@@ -84,7 +84,9 @@ class _Trial:
 
     def _seen(self, roots: Sequence[fx.Node], place: UnitView, unit: int) -> Iterator[str]:
         changed: dict[fx.Node, Any] = {
-            node: _shaken(self.values[node], place, unit) for node in roots
+            node: _shaken(self.values[node], place, unit)
+            for node in roots
+            if node in self.values  # one that no operator reads has no value
         }
         for node in self.captured.graph.nodes:
             if node.op != "call_function" or not any(n in changed for n in node.all_input_nodes):
