@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 _ALL = list(HealthCheck)
 
 settings.register_profile(
-    "networks", max_examples=100, deadline=None, derandomize=True, suppress_health_check=_ALL
+    "networks", max_examples=75, deadline=None, derandomize=True, suppress_health_check=_ALL
 )
 settings.register_profile(
     "thousands", max_examples=5000, deadline=None, suppress_health_check=_ALL, print_blob=True

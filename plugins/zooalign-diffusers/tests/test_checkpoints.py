@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import diffusers
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small_models import unet, written
@@ -15,6 +16,7 @@ from zooalign.zoo.models import open_model
 NAME = "diffusion_pytorch_model.safetensors"
 
 
+@pytest.mark.slow
 def test_a_planted_permutation_is_undone(tmp_path: Path) -> None:
     first = written(unet(0, sdxl=True), tmp_path / "a")
     model = open_model(str(first))
@@ -32,6 +34,7 @@ def test_a_planted_permutation_is_undone(tmp_path: Path) -> None:
     assert loaded.config.cross_attention_dim == 12
 
 
+@pytest.mark.slow
 def test_half_precision_in_shards(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         written(unet(seed).half(), tmp_path / name, max_shard_size="60KB")

@@ -7,19 +7,23 @@ from zooalign.release.settings import VerifySettings
 from zooalign.zoo.models import open_model
 
 CLASSES = [
-    "UNet2DConditionModel",
     "UNet1DModel",
     "ControlNetModel",  # its residuals are answers
-    "AutoencoderKLWan",  # convolutions that see the past alone
     "VQModel",  # a codebook
     "FluxTransformer2DModel",  # one attention over two streams, and rotary places
+]
+FURTHER = [
+    "UNet2DConditionModel",
+    "AutoencoderKLWan",  # convolutions that see the past alone
     "SD3Transformer2DModel",
     "PixArtTransformer2DModel",
     "WanTransformer3DModel",
 ]
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize(
+    "name", [*CLASSES, *(pytest.param(name, marks=pytest.mark.slow) for name in FURTHER)]
+)
 def test_a_small_one_is_proved(name: str) -> None:
     reference = f"diffusers:{name}?size=small"
     report, found = verify_model(reference, VerifySettings())

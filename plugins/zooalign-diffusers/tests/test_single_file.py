@@ -51,7 +51,7 @@ def test_it_is_read_as_diffusers_reads_it(component: str, configs: Path, tmp_pat
         assert torch.equal(models[component == "vae"].state_dict()[name], tensor)
 
 
-@pytest.mark.parametrize("component", ["unet", "vae"])
+@pytest.mark.parametrize("component", ["vae", pytest.param("unet", marks=pytest.mark.slow)])
 def test_it_is_written_back_under_its_names(component: str, configs: Path, tmp_path: Path) -> None:
     path = tmp_path / "a" / "xl.safetensors"
     single_file(1, path)

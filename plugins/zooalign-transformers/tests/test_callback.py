@@ -39,6 +39,7 @@ def trainer(model: Any, folder: Path, *, steps: int = 6, **fields: Any) -> trans
     return transformers.Trainer(model=model, args=arguments, train_dataset=rows())
 
 
+@pytest.mark.slow
 def test_every_few_steps_and_at_the_end(tmp_path: Path) -> None:
     reference, model = llama(0), llama(1)
     run = trainer(model, tmp_path)
@@ -86,6 +87,7 @@ def test_training_goes_as_it_goes_without_it(tmp_path: Path) -> None:
     assert type(watched) is transformers.LlamaForCausalLM
 
 
+@pytest.mark.slow
 def test_a_planted_permutation_leaves_no_barrier(tmp_path: Path) -> None:
     reference = llama(0)
     data = positional_batches(batches(), architecture_of(reference), None, 16)

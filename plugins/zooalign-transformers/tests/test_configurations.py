@@ -45,6 +45,7 @@ def test_each_end_is_scored_in_its_own_configuration(tmp_path: Path, field: str)
     assert curve.loss[-1] == pytest.approx(loss, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_an_average_of_different_configurations_is_refused_and_can_be_accepted(
     tmp_path: Path,
 ) -> None:

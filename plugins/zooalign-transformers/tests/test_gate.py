@@ -133,6 +133,7 @@ def test_weights_with_flat_heads_and_no_record(llamas: tuple[str, str, Path]) ->
     assert {f.parameter for f in found} & {m.parameter for m in group.members}
 
 
+@pytest.mark.slow
 def test_a_release_whose_experts_left_their_router(tmp_path: Path) -> None:
     a, b = pair(mixtral, tmp_path)
     out = tmp_path / "out"

@@ -61,6 +61,7 @@ def test_a_flat_permutation_of_grouped_query_heads() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_experts_without_their_router() -> None:
     model = open_model(MIXTRAL)
     module, inputs = model.build(), model.example_inputs(2)

@@ -102,6 +102,7 @@ def test_aligned_under_the_stored_names(tmp_path: Path, kind: str) -> None:
     assert errors == []
 
 
+@pytest.mark.slow
 def test_a_planted_order_of_experts_is_found_and_undone(tmp_path: Path) -> None:
     a = saved(mixtral(0), tmp_path / "a")
     opened = open_model(a)
@@ -144,6 +145,7 @@ def test_merged_in_bfloat16_and_in_shards(tmp_path: Path) -> None:
     assert torch.isfinite(logits(tmp_path / "out")).all()
 
 
+@pytest.mark.slow
 def test_experts_that_left_their_router(tmp_path: Path) -> None:
     """A hand-made release in which two experts changed places and the router's rows did not."""
     a, b = (saved(mixtral(seed), tmp_path / name) for seed, name in enumerate("ab"))

@@ -20,7 +20,10 @@ TYPES = [
 ]
 
 
-@pytest.mark.parametrize("model_type", TYPES)
+@pytest.mark.parametrize(
+    "model_type",
+    [pytest.param(t, marks=[pytest.mark.slow] if n % 2 else []) for n, t in enumerate(TYPES)],
+)
 def test_a_small_one_is_verified(model_type: str) -> None:
     report, found = proven(f"transformers:{model_type}?size=small")
     assert report.derived.spec.groups
