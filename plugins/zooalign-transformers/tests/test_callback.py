@@ -73,6 +73,7 @@ def test_every_few_steps_and_at_the_end(tmp_path: Path) -> None:
     assert all(torch.equal(moved[name], kept.state_dict[name]) for name in moved)
 
 
+@pytest.mark.slow
 def test_training_goes_as_it_goes_without_it(tmp_path: Path) -> None:
     reference, plain, watched = llama(0), llama(1), llama(1)
     trainer(plain, tmp_path / "a").train()

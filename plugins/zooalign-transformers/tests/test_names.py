@@ -158,6 +158,7 @@ def test_other_vocabularies_are_refused(a: Path, c: Path, tmp_path: Path) -> Non
         merged([a, c], tmp_path / "out", naming=Naming(tokens="all"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tokens", "words"),
     [

@@ -62,6 +62,7 @@ def logits(directory: Path | str) -> torch.Tensor:
         return model(ids).logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_aligned_under_the_stored_names(tmp_path: Path, kind: str) -> None:
     make, expert = MODELS[kind]

@@ -128,6 +128,7 @@ def test_an_architecture_without_files_wants_a_tokenizer(tmp_path: Path, text: P
     assert next(iter(data))[0][0].shape[1] == 16
 
 
+@pytest.mark.slow
 def test_the_default_method_on_tied_embeddings_and_token_targets(
     tmp_path: Path, text: Path
 ) -> None:
