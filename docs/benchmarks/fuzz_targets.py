@@ -248,6 +248,7 @@ _PROVENANCE = {
     "versions": {"python": "3"},
     "warnings": [],
     "command": None,
+    "names": [],
     "settings": {"alphas": 3, "options": {"kind": "correlation"}},
 }
 _CURVE = {

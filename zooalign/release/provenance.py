@@ -180,6 +180,7 @@ class _Header(msgspec.Struct):
     format: str = ""
     version: int = 0
     settings: dict[str, Any] | None = None
+    names: list[Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +220,7 @@ class Provenance:
     settings:
         The other arguments of the operation, by name, for :mod:`zooalign.pipelines.reproduce`.
     names:
-        Of a merge, what became of rows that stand for labels or tokens, where sources differ;
-        releases of before this was recorded have none.
+        Of a merge, what became of rows that stand for labels or tokens, where sources differ.
     """
 
     format: Literal["zooalign.provenance"] = "zooalign.provenance"
@@ -280,8 +280,9 @@ class Provenance:
                 raise SpecError(f"{where} is not a provenance (its 'format' is not '{cls.format}')")
             if header.version != cls.version:
                 raise SpecError(f"{where} has version {header.version}, {cls.version} is known")
-            if header.settings is None:  # which only Python may leave out
-                raise SpecError(f"{where} is incomplete or malformed: `settings` is missing")
+            for name in ("settings", "names"):  # which only Python may leave out
+                if getattr(header, name) is None:
+                    raise SpecError(f"{where} is incomplete or malformed: `{name}` is missing")
             return msgspec.json.decode(text, type=cls)
         except msgspec.ValidationError as error:
             raise SpecError(f"{where} is incomplete or malformed: {error}") from error
