@@ -4,7 +4,7 @@
 
 `rebasin` from PyPI is needed for ``rebasin_pairs`` and ``rebasin_three``: pip install
 rebasin==0.0.47. ``text_pair``, ``soup`` and ``minilm`` need the plugin in
-plugins/zooalign-transformers.
+plugins/zooalign-transformers, ``denoisers`` the one in plugins/zooalign-diffusers.
 """
 
 import os
