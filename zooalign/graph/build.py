@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,6 +50,18 @@ class Traced:
     said: Mapping[str, "Said"] = field(default_factory=dict)
     also: tuple["Traced", ...] = ()
     rules: Mapping[str, OperatorRule] = field(default_factory=dict)
+
+    @cached_property
+    def stored(self) -> Mapping[str, Tensor]:
+        """The state dict's tensors that an output depends on, by each of their names, in order."""
+        captured = self.captured
+        by_first_name: dict[str, Tensor] = {
+            captured.tied.get(name, name): self.values[node]
+            for node, name in captured.parameters.items()
+            if self.values.get(node) is not None
+        }
+        first = {name: captured.tied.get(name, name) for name in captured.shapes}
+        return {n: by_first_name[f] for n, f in first.items() if f in by_first_name}
 
 
 @dataclass(frozen=True)

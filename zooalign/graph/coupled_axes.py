@@ -29,8 +29,7 @@ def axes_of_outputs(traced: Traced, size: int) -> tuple[Place, ...]:
 
 def axes_like(traced: Traced, places: Iterable[Place]) -> tuple[Place, ...]:
     """These axes of tensors, and all that are one of them position by position."""
-    by_name = _tensors(traced)
-    axes = [by_name[name].axes[axis] for name, axis in places if name in by_name]
+    axes = [traced.stored[name].axes[axis] for name, axis in places if name in traced.stored]
     return tuple(_alike(traced, axes))
 
 
@@ -39,19 +38,7 @@ def _alike(traced: Traced, axes: Iterable[Axis]) -> Iterator[Place]:
         return tuple(traced.sets.find(atom) for atom in axis)
 
     wanted = {sets_of(axis) for axis in axes if axis}
-    for name, tensor in _tensors(traced).items():
+    for name, tensor in traced.stored.items():
         for number, axis in enumerate(tensor.axes):
             if sets_of(axis) in wanted:
                 yield name, number
-
-
-def _tensors(traced: Traced) -> dict[str, Tensor]:
-    """The tensors of the state dict that an output depends on, under each of their names."""
-    captured = traced.captured
-    by_first_name = {
-        captured.tied.get(name, name): traced.values[node]
-        for node, name in captured.parameters.items()
-        if traced.values.get(node) is not None
-    }
-    first_names = {name: captured.tied.get(name, name) for name in captured.shapes}
-    return {n: by_first_name[first] for n, first in first_names.items() if first in by_first_name}

@@ -104,14 +104,7 @@ def parameter_boxes(traced: Traced, solution: Solution) -> dict[str, list[Box]]:
     by_number: dict[int, list[Box]] = defaultdict(list)
     for box in solution.boxes:
         by_number[box.tensor].append(box)
-    tied = traced.captured.tied
-    by_first_name = {
-        tied.get(name, name): by_number[by_axes[id(traced.values[node].axes)]]
-        for node, name in traced.captured.parameters.items()
-        if traced.values.get(node) is not None
-    }
-    first_names = {name: tied.get(name, name) for name in traced.captured.shapes}
-    return {n: by_first_name[first] for n, first in first_names.items() if first in by_first_name}
+    return {n: by_number[by_axes[id(tensor.axes)]] for n, tensor in traced.stored.items()}
 
 
 def _names(

@@ -97,14 +97,7 @@ def _parts(sets: IndexSets, axis: Axis) -> Iterator[int]:
 
 def _axes(traced: Traced) -> dict[str, tuple[Axis, ...]]:
     """The axes of every tensor of the state dict that training reads."""
-    captured = traced.captured
-    read: Mapping[str, Tensor] = {
-        captured.tied.get(name, name): traced.values[node]
-        for node, name in captured.parameters.items()
-        if node in traced.values
-    }
-    first = {name: captured.tied.get(name, name) for name in captured.shapes}
-    return {n.removeprefix(_PREFIX): read[f].axes for n, f in first.items() if f in read}
+    return {n.removeprefix(_PREFIX): tensor.axes for n, tensor in traced.stored.items()}
 
 
 def _dropped(op: Operator) -> Tensor:

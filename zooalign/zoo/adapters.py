@@ -266,7 +266,7 @@ class NamedAxes(Protocol):
 
 
 class BaseAdapter(ABC):
-    """What a :class:`LibraryAdapter` may inherit: the three builds.
+    """What a :class:`LibraryAdapter` may inherit: the three builds, and two parts of a catalogue.
 
     ``weights_name`` is what the library calls the file of weights in a directory that it loads.
     """
@@ -300,3 +300,11 @@ class BaseAdapter(ABC):
             A key is missing or unexpected, or a shape differs.
         """
         return building.assign_state_dict(self.build(architecture), state_dict, device, dtype)
+
+    def parameters(self, architecture: Architecture) -> int:
+        """Number of parameters of the model built on the meta device."""
+        return sum(parameter.numel() for parameter in self.build(architecture).parameters())
+
+    def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:
+        """No ways to run it at less cost."""
+        return iter(())

@@ -153,10 +153,6 @@ class RegistryAdapter(BaseAdapter):
         """A short name of the group of architectures that share their code."""
         return name
 
-    def parameters(self, architecture: Architecture) -> int:
-        """Of the model built on the meta device."""
-        return sum(parameter.numel() for parameter in self.build(architecture).parameters())
-
     def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:
         """Smaller pictures for the same model; some may turn out not to fit."""
         whole = self.example_inputs(architecture, batch_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from zooalign.plugins import (
     CheckpointError,
     DataError,
     ModelReferenceError,
-    Reduction,
     Reference,
     flattened,
 )
@@ -77,13 +76,13 @@ class DiffusersAdapter(BaseAdapter):
         """Tensors of a file in the layout of the program that the model comes from."""
         from zooalign_diffusers.single_file import stored_parts
 
-        return stored_parts(architecture, infos, self.build(architecture).state_dict())
+        return stored_parts(architecture, infos)
 
     def keeps_layout(self, architecture: Architecture, names: Iterable[str]) -> bool:
         """Whether a file with tensors of these names is loaded by ``from_single_file``."""
         from zooalign_diffusers.single_file import in_original_layout
 
-        return in_original_layout(names, self.build(architecture).state_dict())
+        return in_original_layout(architecture, names)
 
     def create(self, architecture: Architecture) -> nn.Module:
         from zooalign_diffusers.building import create
@@ -189,11 +188,3 @@ class DiffusersAdapter(BaseAdapter):
     def family(self, name: str) -> str:
         """The model class: each has code of its own."""
         return name.partition("?")[0]
-
-    def parameters(self, architecture: Architecture) -> int:
-        """Of the model built on the meta device."""
-        return sum(parameter.numel() for parameter in self.build(architecture).parameters())
-
-    def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:
-        """None: what is listed is small already."""
-        return iter(())

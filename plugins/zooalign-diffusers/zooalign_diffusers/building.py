@@ -1,6 +1,8 @@
 """From an architecture to a module of positional inputs, and back to its ``config.json``."""
 
 import json
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from zooalign_diffusers.example_inputs import example_inputs
 from zooalign_diffusers.model_classes import class_named, complete, entry_named, quiet
 from zooalign_diffusers.positional_module import positional
 
-__all__ = ["config_json", "create", "diffusers_model", "inputs_for", "positional_like"]
+__all__ = ["config_json", "create", "expected_tensors", "inputs_for", "positional_like"]
 
 
 def diffusers_model(architecture: Architecture) -> nn.Module:
@@ -46,6 +48,18 @@ def inputs_for(architecture: Architecture, batch: int) -> tuple[dict[str, Tensor
     where = f"diffusers:{architecture.name}"
     config = complete(class_named(architecture.name, where), architecture.config)
     return example_inputs(entry_named(architecture.name, where), config, batch, where)
+
+
+def expected_tensors(architecture: Architecture) -> Mapping[str, Tensor]:
+    """The state dict of an architecture on the meta device, built once."""
+    return _expected_tensors(json.dumps(architecture.to_json(), sort_keys=True))
+
+
+@lru_cache(maxsize=8)
+def _expected_tensors(key: str) -> Mapping[str, Tensor]:
+    architecture = Architecture(**json.loads(key))
+    state: Mapping[str, Tensor] = build_on_meta(lambda: create(architecture)).state_dict()
+    return state
 
 
 def config_json(architecture: Architecture) -> bytes:

@@ -60,7 +60,8 @@ def open_pictures(
     """
     reference.require_options("slice")
     where = f"diffusers:{architecture.name}"
-    prepared = picture_preprocess(architecture, _Pipeline.around(directory))
+    pipeline = _Pipeline.around(directory)
+    prepared = picture_preprocess(architecture, pipeline)
     pictures = image_batches(reference, prepared, batch_size=batch_size, limit=limit)
     if entry_named(architecture.name, where).latents:
 
@@ -69,7 +70,7 @@ def open_pictures(
                 yield (images,), images
 
         return Batches(reference.text, pictures.rows, True, reconstruct)
-    denoiser = _Denoiser(architecture, _Pipeline.around(directory), where)
+    denoiser = _Denoiser(architecture, pipeline, where)
     denoiser.tell()
 
     def denoise() -> Iterator[DataBatch]:

@@ -17,9 +17,9 @@ import networkx as nx
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from zooalign.plugins import Architecture, CheckpointError, Part, TensorInfo, build_on_meta
+from zooalign.plugins import Architecture, CheckpointError, Part, TensorInfo
 
-from zooalign_diffusers.building import diffusers_model
+from zooalign_diffusers.building import expected_tensors
 from zooalign_diffusers.model_classes import class_named, complete, quiet
 
 __all__ = ["in_original_layout", "single_file_in", "stored_parts"]
@@ -38,9 +38,9 @@ class _Rows:
     stop: int
 
 
-def in_original_layout(names: Iterable[str], expected: Iterable[str]) -> bool:
+def in_original_layout(architecture: Architecture, names: Iterable[str]) -> bool:
     """Whether none of the module's names is among a checkpoint's."""
-    return not set(names) & set(expected)
+    return not set(names) & set(expected_tensors(architecture))
 
 
 def single_file_in(directory: Path, architecture: Architecture) -> Path | None:
@@ -50,12 +50,11 @@ def single_file_in(directory: Path, architecture: Architecture) -> Path | None:
         return None
     with safe_open(files[0], "pt") as file:
         names = set(file.keys())
-    expected = build_on_meta(lambda: diffusers_model(architecture)).state_dict()
-    return files[0] if in_original_layout(names, expected) else None
+    return files[0] if in_original_layout(architecture, names) else None
 
 
 def stored_parts(
-    architecture: Architecture, infos: Mapping[str, TensorInfo], expected: Mapping[str, Tensor]
+    architecture: Architecture, infos: Mapping[str, TensorInfo]
 ) -> Sequence[Part] | None:
     """The tensors of a file in its original layout, in parts; None where names are the module's.
 
@@ -63,8 +62,6 @@ def stored_parts(
     ----------
     infos:
         Shapes and dtypes of the file's tensors.
-    expected:
-        The module's state dict; values are not read.
 
     Raises
     ------
@@ -72,8 +69,9 @@ def stored_parts(
         diffusers does not convert the file, or does more to it than to move rows.
     """
     conversion = _conversion(architecture.name)
-    if conversion is None or not in_original_layout(infos, expected):
+    if conversion is None or not in_original_layout(architecture, infos):
         return None
+    expected = expected_tensors(architecture)
     where = f"diffusers:{architecture.name}"
     if averaged := [name for name in infos if name.startswith(_AVERAGED)]:
         raise CheckpointError(

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 import zooalign
+from hf_models import WORDS
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from zooalign.errors import MergeError, ZooalignWarning
@@ -18,7 +19,6 @@ from zooalign.pipelines.barrier import barrier_models
 from zooalign.pipelines.merge import merge_models
 from zooalign.release.settings import AlignSettings, BarrierSettings, MergeSettings, Naming
 
-WORDS = "the a cat dog sat ran on under mat tree red blue old new big small".split()  # noqa: SIM905
 OTHER = [*WORDS[:4], "bird", "flew", *WORDS[6:]]  # without sat, ran
 
 

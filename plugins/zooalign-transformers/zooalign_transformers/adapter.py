@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from zooalign.plugins import (
     CheckpointError,
     DataError,
     ModelReferenceError,
-    Reduction,
     Reference,
 )
 
@@ -250,14 +249,6 @@ class TransformersAdapter(BaseAdapter):
         from zooalign_transformers.model_classes import modalities
 
         return modalities(self.family(name))
-
-    def parameters(self, architecture: Architecture) -> int:
-        """Of the model built on the meta device."""
-        return sum(parameter.numel() for parameter in self.build(architecture).parameters())
-
-    def reductions(self, architecture: Architecture, batch_size: int) -> Iterator[Reduction]:
-        """None: what is listed is small already."""
-        return iter(())
 
 
 def _is_own(model_type: str) -> bool:

@@ -138,16 +138,11 @@ def _parameters(derived: Derived, said: Scaling) -> dict[int, str]:
 
 def _member_places(derived: Derived, said: Scaling, group: Group) -> Iterator[tuple[int, ...]]:
     """For each member of a group, the numbers of the places of its blocks."""
-    captured, values = derived.traced.captured, derived.traced.values
-    tensors = {
-        captured.tied.get(name, name): values[node]
-        for node, name in captured.parameters.items()
-        if values.get(node) is not None
-    }
+    tensors = derived.traced.stored
     seen: dict[str, int] = {}
     for member in group.members:
-        first = captured.tied.get(member.parameter, member.parameter)
-        occurrences = [o for o in said.places.of(tensors[first]) if o.group.id == group.id]
+        places = said.places.of(tensors[member.parameter])
+        occurrences = [o for o in places if o.group.id == group.id]
         number = seen.get(member.parameter, 0)
         seen[member.parameter] = number + 1
         yield occurrences[number].places

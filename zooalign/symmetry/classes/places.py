@@ -2,7 +2,7 @@
 
 A place is one block of units in one tensor: the query piece of a fused projection is one, the key
 piece another. Under a scale ``s`` of a unit its elements at a place are multiplied by ``s ** e``;
-the exponents ``e`` of all places are the unknowns of :mod:`zooalign.symmetry.exponents`.
+the exponents ``e`` of all places are the unknowns of :mod:`zooalign.symmetry.classes.scaling`.
 """
 
 from dataclasses import dataclass, field
