@@ -1,5 +1,6 @@
 """Generate the schemas from the types of the files and of the commands' JSON."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,10 @@ def generate() -> dict[str, str]:
         name: msgspec.json.schema(type_, schema_hook=lambda _: {"description": "a parameter"})
         for name, type_ in TYPES.items()
     }
+    for schema in schemas.values():
+        for definition in schema.get("$defs", {}).values():
+            if "description" in definition:  # msgspec before 0.23 dedents it, later ones do not
+                definition["description"] = inspect.cleandoc(definition["description"])
     policy = schemas["policy.file"]["$defs"]["Policy"]
     del policy["properties"]["source"]  # where it was read from
     policy["additionalProperties"] = False
