@@ -12,6 +12,7 @@ from torch.func import functional_call
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.capture import Capture, capture
 from zooalign.matching import match
+from zooalign.merging.calibration_inputs import fitting_batches, labels_of
 from zooalign.merging.interpolate import average
 from zooalign.merging.refit import RefitResult, RefitSettings, refit
 from zooalign.merging.refit.agreement import divergence
@@ -66,6 +67,22 @@ class _Attention(nn.Module):
         x = x + mixed.transpose(1, 2).flatten(2) @ self.out
         x = x + self.down(F.relu(x @ self.up + self.bias))
         return x.mean(1)
+
+
+class _Scaled(nn.Module):
+    """Layer scales in front of sums: of channels on the last axis, and moved to the first."""
+
+    def __init__(self, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 9), nn.Linear(9, 6)
+        self.gamma = nn.Parameter(torch.randn(6))
+        self.mix, self.beta = nn.Linear(6, 6, bias=False), nn.Parameter(torch.randn(6))
+        self.act = act or nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.down(self.act(self.up(x))) * self.gamma
+        x = x.transpose(1, 2)
+        return x + self.mix(x.mT).permute(0, 2, 1).mul(self.beta.reshape(1, -1, 1))
 
 
 class _Tied(nn.Module):
@@ -150,6 +167,7 @@ def _mean_output(module: nn.Module, states: list[dict[str, Tensor]], x: Tensor) 
 NETWORKS = {
     "residual": (_Residual, (3, 8, 8)),
     "attention": (_Attention, (4, 6)),
+    "scaled": (_Scaled, (4, 6)),
     "tied": (_Tied, (6,)),
 }
 
@@ -184,6 +202,41 @@ def test_a_weight_of_one_returns_a_parent(network: tuple[nn.Module, list[Tensor]
     torch.testing.assert_close(
         _outputs(module, result.state, data[0]), wanted, rtol=1e-3, atol=1e-3
     )
+
+
+def test_layer_scales_are_passed_on_the_way_to_the_sum() -> None:
+    torch.manual_seed(0)
+    module, data = _Scaled(act=nn.Identity()).eval(), _data(4, 6, batches=5)
+    states = [
+        state | {"gamma": torch.rand(6) + 0.5, "beta": torch.rand(6) - 2}
+        for state in _states(module, 3)
+    ]
+    weights = [0.5, 0.3, 0.2]
+    fits = planned(_captured(module, data[0]), RefitSettings()).fits.values()
+    scales = {fit.product.name: fit.chain.scale for fit in fits if fit.chain.other is not None}
+    assert scales == {"down.weight": "gamma", "mix.weight": "beta"}
+    result = _refit(module, states, data, weights, method="least-squares", ridge=1e-9)
+    assert all(torch.equal(result.state[n], average(states, weights)[n]) for n in ("gamma", "beta"))
+    x = _data(4, 6, batches=1)[0] * 3  # beyond the calibration data
+    # Of this network without an activation, only the first half is linear in one refitted product.
+    first = [
+        _outputs(module, state | {"beta": torch.zeros(6)}, x)
+        for state in (*states, dict(result.state))
+    ]
+    wanted = sum(w * y for w, y in zip(weights, first[:3], strict=True))
+    torch.testing.assert_close(first[3], wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_a_scale_that_cancels_leaves_its_units_averaged() -> None:
+    torch.manual_seed(0)
+    module, data = _Scaled().eval(), _data(4, 6)
+    one, other = _states(module, 2)
+    other["gamma"] = one["gamma"] * torch.tensor([1.0, -1, 1, 1, 1, 1])
+    result = _refit(module, [one, other], data, method="least-squares")
+    plain = average([one, other])
+    kept = (result.state["down.weight"] == plain["down.weight"]).all(1)
+    assert kept.tolist() == [False, True, False, False, False, False]
+    assert all(t.isfinite().all() for t in result.state.values())
 
 
 def test_a_linear_network_becomes_the_mean_function() -> None:
@@ -422,6 +475,38 @@ def test_batches_of_one_row() -> None:
     result = _refit(module, [parent, parent], data)
     assert result.calibration_rows == ROWS
     _require_same_function(module, result.state, parent, data[0])
+
+
+def test_rows_of_batches_of_other_sizes_are_put_together() -> None:
+    module = nn.Sequential(nn.Linear(6, 4)).eval()
+    x, y = torch.randn(19, 6), torch.arange(19) % 4
+    states = _states(module, 2)
+    captured = capture(module, (x[:5],))
+    pieces = [(5, 2, 6, 4, 2), (5, 5, 5, 4)]
+    uneven, even = (
+        refit(captured, states, None, list(zip(x.split(sizes), y.split(sizes), strict=True)))
+        for sizes in (list(p) for p in pieces)
+    )
+    assert uneven.calibration_rows == even.calibration_rows == 15
+    assert uneven.left_out_rows == even.left_out_rows == 4
+    for name, tensor in even.state.items():
+        assert torch.equal(uneven.state[name], tensor), name
+    longer = refit(captured, states, None, [x[:5], torch.randn(5, 7), torch.randn(4, 7)])
+    assert (longer.calibration_rows, longer.left_out_rows) == (5, 9)
+
+
+def test_labels_follow_their_rows_into_other_batches() -> None:
+    module = nn.Sequential(nn.Linear(6, 4)).eval()
+    captured = capture(module, (torch.randn(4, 6),))
+    x, y = torch.randn(8, 6), torch.arange(8) % 4
+    sizes = [3, 5]
+    batches, left = fitting_batches(
+        captured, module.state_dict(), list(zip(x.split(sizes), y.split(sizes), strict=True))
+    )
+    assert left == 0
+    assert torch.equal(torch.cat([batch.args[0] for batch in batches]), x)
+    labels = labels_of(batches)
+    assert labels is not None and torch.equal(labels, y)
 
 
 def test_data_of_other_shapes_and_bad_settings_are_refused() -> None:

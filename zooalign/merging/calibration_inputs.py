@@ -13,25 +13,79 @@ from zooalign.graph.lazy_state import State, device_of
 __all__ = ["calibration_inputs", "fitting_batches", "labels_of", "rows_of"]
 
 
-def fitting_batches(captured: Capture, state: State, data: Iterable[object]) -> list[Batch]:
-    """The batches of the captured shapes, on the state dict's device, floats in its dtype.
+def fitting_batches(
+    captured: Capture, state: State, data: Iterable[object]
+) -> tuple[list[Batch], int]:
+    """The data in batches of the captured shapes, and how many rows were left out.
+
+    Batches are on the state dict's device, floats in its dtype. Rows of batches of another size
+    are put together to batches of the captured size. Rows of other shapes (longer sequences), and
+    those that fill no batch at the end, are left out.
 
     Raises
     ------
     DataError
-        If there is none.
+        If no batch comes of it.
     """
     wanted, dtype = _captured_shapes(captured), _floating_dtype(captured, state)
     given = [batch.to(device_of(state), dtype) for batch in read_batches(data)]
-    fitting = [b for b in given if not b.kwargs and [_shape(x) for x in b.args] == wanted]
-    if not fitting:
-        first = "keyword inputs" if given[0].kwargs else [_shape(x) for x in given[0].args]
+    fitting = [batch for batch in given if _shapes(batch) == wanted]
+    others = [batch for batch in given if _shapes(batch) != wanted]
+    size = _rows(wanted)
+    alike = [b for b in others if size and _with_rows(_shapes(b), rows_of(b), size) == wanted]
+    regrouped = _regrouped(alike, size) if size else []
+    if not fitting and not regrouped:
+        first = "keyword inputs" if given[0].kwargs else _shapes(given[0])
         raise DataError(
             f"no calibration batch has the shapes of the inputs the graph was captured on, "
             f"{wanted}; the first batch has {first}. Give positional inputs, and batches of the "
             "size of the first one."
         )
-    return fitting
+    used = sum(rows_of(batch) for batch in regrouped)
+    return [*fitting, *regrouped], sum(rows_of(batch) for batch in others) - used
+
+
+def _regrouped(batches: Sequence[Batch], size: int) -> list[Batch]:
+    """The rows of batches as batches of ``size`` rows; a rest that fills none is not among them."""
+    if sum(rows_of(batch) for batch in batches) < size:
+        return []
+    columns = zip(*(batch.args for batch in batches), strict=True)
+    inputs = [torch.cat(column).split(size) for column in columns]
+    targets = _targets(batches)
+    count = sum(rows_of(batch) for batch in batches) // size
+    return [
+        Batch(
+            tuple(parts[n] for parts in inputs),
+            {},
+            None if targets is None else targets.split(size)[n],
+        )
+        for n in range(count)
+    ]
+
+
+def _targets(batches: Sequence[Batch]) -> Tensor | None:
+    """The targets of all rows; None where a batch has none with one for each row."""
+    targets = []
+    for batch in batches:
+        if not isinstance(batch.targets, Tensor) or batch.targets.shape[:1] != (rows_of(batch),):
+            return None
+        targets.append(batch.targets)
+    return torch.cat(targets) if len({t.shape[1:] for t in targets}) == 1 else None
+
+
+def _rows(shapes: Sequence[tuple[int, ...] | None] | None) -> int | None:
+    """The size of the one leading axis of all inputs; None where they have no such axis."""
+    sizes = {shape[0] if shape else None for shape in shapes or ()}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _with_rows(
+    shapes: Sequence[tuple[int, ...] | None] | None, rows: int, size: int
+) -> list[tuple[int, ...] | None] | None:
+    """Shapes with ``size`` rows in place of ``rows``; None where an input has other rows."""
+    if shapes is None or _rows(shapes) != rows:
+        return None
+    return [(size, *shape[1:]) if shape else None for shape in shapes]
 
 
 def calibration_inputs(
@@ -48,9 +102,9 @@ def calibration_inputs(
     wanted = _captured_shapes(captured)
     inputs = []
     for index, batch in enumerate(read_batches(data)):
-        shapes = [_shape(x) for x in batch.args]
-        if batch.kwargs or shapes != wanted:
-            given = "keyword inputs" if batch.kwargs else f"shapes {shapes}"
+        shapes = _shapes(batch)
+        if shapes != wanted:
+            given = "keyword inputs" if shapes is None else f"shapes {shapes}"
             raise DataError(
                 f"calibration batch {index} has {given}; the graph was captured with positional "
                 f"inputs of shapes {wanted}. Use batches of one size, and leave out "
@@ -66,12 +120,10 @@ def rows_of(batch: Batch) -> int:
     return max(sizes, default=1)
 
 
-def labels_of(batches: Sequence[Batch], rows: int) -> Tensor | None:
-    """The targets of all rows; None where a batch has none, or not one for each row."""
-    targets = [b.targets for b in batches if isinstance(b.targets, Tensor)]
-    if len(targets) < len(batches) or any(t.shape != (rows,) for t in targets):
-        return None
-    return torch.cat(targets)
+def labels_of(batches: Sequence[Batch]) -> Tensor | None:
+    """The targets of all rows; None where a batch has none, or not one number for each row."""
+    targets = _targets(batches)
+    return targets if targets is not None and targets.dim() == 1 else None
 
 
 def _floating_dtype(captured: Capture, state: State) -> torch.dtype | None:
@@ -84,6 +136,11 @@ def _floating_dtype(captured: Capture, state: State) -> torch.dtype | None:
 def _captured_shapes(captured: Capture) -> list[tuple[int, ...] | None]:
     examples = {n.name: n.meta.get("val") for n in captured.graph.nodes if n.op == "placeholder"}
     return [_shape(examples[name]) for name in captured.inputs]
+
+
+def _shapes(batch: Batch) -> list[tuple[int, ...] | None] | None:
+    """Of the positional inputs; None where a batch has keyword inputs."""
+    return None if batch.kwargs else [_shape(x) for x in batch.args]
 
 
 def _shape(value: object) -> tuple[int, ...] | None:

@@ -10,7 +10,15 @@ from torch import Tensor, fx
 
 from zooalign.graph.capture import Capture
 
-__all__ = ["PASSING", "Layer", "find_layers", "packet", "stored_behind", "weight_uses"]
+__all__ = [
+    "PASSING",
+    "Layer",
+    "axis_order",
+    "find_layers",
+    "packet",
+    "stored_behind",
+    "weight_uses",
+]
 
 #: Operators that return their first argument's values in eval mode.
 PASSING = {"aten.dropout", "aten.contiguous", "aten.clone", "aten.alias", "aten.feature_dropout"}
@@ -289,14 +297,23 @@ def stored_behind(node: fx.Node) -> tuple[fx.Node, list[int]] | None:
         return None
     order = list(range(_ndim(node)))
     for step in reversed(steps):
-        if packet(step) == "aten.permute":
-            order = [order[axis] for axis in _listed(step.args[1])]
-        elif packet(step) in ("aten.t", "aten.numpy_T"):
-            order = order[::-1]
-        else:
-            a, b = _listed(step.args[1:3])
-            order[a], order[b] = order[b], order[a]
+        order = [order[axis] for axis in axis_order(step) or ()]
     return node, order
+
+
+def axis_order(node: fx.Node) -> list[int] | None:
+    """Which axis of its operand each axis of a transposition is; None for other operators."""
+    if packet(node) not in _TURNED:
+        return None
+    count = _ndim(node)
+    if packet(node) == "aten.permute":
+        return [axis % count for axis in _listed(node.args[1])]
+    order = list(range(count))
+    if packet(node) in ("aten.t", "aten.numpy_T"):
+        return order[::-1]
+    a, b = _listed(node.args[1:3])
+    order[a], order[b] = order[b], order[a]
+    return order
 
 
 def _with_bias(captured: Capture, product: _Product) -> _Product:

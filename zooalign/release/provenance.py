@@ -152,6 +152,7 @@ class RefitRecord:
     seed: int
     threads: int
     tolerance: float
+    left_out_rows: int = 0
 
     @property
     def in_words(self) -> str:
@@ -169,10 +170,16 @@ class RefitRecord:
         fitted = len(self.layers) - averaged.total()
         reasons = "".join(f" Left averaged: {n} ({reason})." for reason, n in averaged.items())
         rounds = f", {self.relu_rounds} ReLU rounds" if self.relu_rounds else ""
+        others = ""
+        if self.left_out_rows:
+            others = (
+                f" {self.left_out_rows} rows of the data were not used: they have other shapes "
+                "than the first batch, or fill no batch of its size."
+            )
         return (
             f"The weights of {fitted} of {len(self.layers)} layers were refitted to what the "
             f"parents compute ({self.method}{rounds}) on {self.calibration_rows} calibration rows."
-            f"{chosen}{reasons}"
+            f"{others}{chosen}{reasons}"
         )
 
 

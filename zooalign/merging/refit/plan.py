@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from torch import fx
+from torch import Tensor, fx
 
 from zooalign.graph.capture import Capture
 from zooalign.merging.affine_correction import Norm, find_norms
@@ -13,6 +13,7 @@ from zooalign.merging.refit.chain import Chain, chain_of
 from zooalign.merging.refit.order import depends_on, reordered
 from zooalign.merging.refit.products import Product, parameter_behind, product_of
 from zooalign.merging.refit.report import RefitLayer, RefitSettings
+from zooalign.merging.refit.samples import Samples
 
 __all__ = ["Fit", "Plan", "planned"]
 
@@ -25,6 +26,10 @@ class Fit:
 
     product: Product
     chain: Chain
+
+    def outputs(self, target: Tensor, samples: Samples) -> Tensor:
+        """A value of the target's shape, at sampled positions: (rows, groups, outputs)."""
+        return self.product.outputs(self.chain.as_product(target), samples)
 
 
 @dataclass(frozen=True)

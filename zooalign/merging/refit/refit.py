@@ -50,7 +50,8 @@ def refit(
         One a parent; equal if None.
     data:
         Calibration batches, see :mod:`zooalign.graph.batches`; targets are used by ``labels``
-        alone. Batches of other shapes than captured (a last, smaller one) are left out.
+        alone. Rows of batches of another size are put together; rows of other shapes, and those
+        that fill no batch, are left out and counted.
     start:
         The merge to improve: what is not refitted stays as it is there. Default: the weighted
         average of the parents.
@@ -75,7 +76,7 @@ def refit(
     """
     average = LazyAverage(parents, weights)
     merge = dict(average if start is None else start)
-    calibration = _calibration(captured, merge, parents, average.weights, data)
+    calibration, left_out = _calibration(captured, merge, parents, average.weights, data)
     plan = planned(captured, settings, only)
     with torch.no_grad():
         parents_run = Parents(plan, calibration, settings)
@@ -93,6 +94,7 @@ def refit(
         held,
         choice.agreement,
         choice.temperature,
+        left_out,
     )
 
 
@@ -102,15 +104,15 @@ def _calibration(
     parents: Sequence[State],
     weights: Sequence[float],
     data: Iterable[object],
-) -> Calibration:
-    """Everything in memory, in at least float32, on the merge's device."""
+) -> tuple[Calibration, int]:
+    """Everything in memory, in at least float32, on the merge's device; rows left out."""
     device = device_of(merge)
     before = float_state(merge, device)
-    batches = fitting_batches(captured, before, data)
+    batches, left_out = fitting_batches(captured, before, data)
     rows = rows_of(batches[0])
     floats = [float_state(parent, device) for parent in parents]
     inputs = [batch.args for batch in batches]
-    return Calibration(floats, weights, before, inputs, rows, labels_of(batches, rows))
+    return Calibration(floats, weights, before, inputs, rows, labels_of(batches)), left_out
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,9 @@ class RefitResult:
         where outputs are not logits, one minus the share of the mean output's variance it misses.
     temperature:
         What the logits were divided by; None where they were not.
+    left_out_rows:
+        Rows of the data that were not used: of other shapes than the graph was captured on, or too
+        few for a batch of its size.
     """
 
     state: dict[str, Tensor]
@@ -147,3 +150,4 @@ class RefitResult:
     held_out_rows: int
     agreement: Mapping[str, float]
     temperature: float | None = None
+    left_out_rows: int = 0

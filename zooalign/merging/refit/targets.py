@@ -127,7 +127,7 @@ class Parents:
                 rows = fit.product.rows(value, self.samples(fit, part, batch))
                 self._reads[fit.product.node].inputs[part, batch].append(rows)
             for fit in self._targets.get(node, ()):
-                rows = fit.product.outputs(value, self.samples(fit, part, batch))
+                rows = fit.outputs(value, self.samples(fit, part, batch))
                 self._reads[fit.product.node].targets[part, batch].append(rows)
 
 

@@ -26,7 +26,7 @@ def last_layer(plan: Plan) -> Fit | None:
     while isinstance(node, fx.Node) and plain_name(node) in LAYOUTS:
         node = node.all_input_nodes[0]
     for fit in plan.fits.values():
-        if fit.chain.target is node and fit.chain.norm is None and fit.chain.other is None:
+        if fit.chain.target is node and fit.chain.plain:
             return fit
     return None
 

@@ -33,6 +33,8 @@ __all__ = ["Walk", "Walked"]
 
 # Weights that sum to less are none.
 _NOTHING = 1e-12
+# A layer scale below this share of the parents' is not divided by.
+_FAINT = 1e-2
 # Inputs per row from which on a layer is solved in the space of its rows.
 _FEWER = 2
 
@@ -153,19 +155,23 @@ class Walk:
         self._put(fit, layer.expanded(solution))
 
     def _average(self, fit: Fit, shares: Sequence[Tensor]) -> Tensor:
-        """The average as a matrix: behind the normalisation, if one is fitted with it."""
-        product, norm = fit.product, fit.chain.norm
+        """The average as a matrix: behind the normalisation or scale that is fitted with it."""
+        product, norm, scale = fit.product, fit.chain.norm, fit.chain.scale
         total = torch.zeros(product.size, dtype=torch.float64, device=self._calibration.device)
         for state, share in zip(self._calibration.parents, shares, strict=True):
             factor = share.double()
             if norm is not None:
                 std = (state[norm.variance].double() + norm.eps).sqrt()
                 factor = factor * (state[str(norm.scale)].double() / std).reshape(factor.shape)
+            if scale is not None:
+                factor = factor * state[scale].double().reshape(factor.shape)
             total += factor[:, None, :] * product.matrix(state[product.name]).double()
         return total
 
     def _put(self, fit: Fit, solution: Solution) -> None:
         product, chain = fit.product, fit.chain
+        if chain.scale is not None:
+            solution = self._before_scale(fit, chain.scale, solution)
         weight = self._state[product.name]
         matrix = solution.matrix.to(weight)
         self._store(product.name, product.stored(matrix))
@@ -177,6 +183,24 @@ class Walk:
         if chain.bias is not None:
             bias = self._state[chain.bias]
             self._store(chain.bias, product.units(intercept).reshape(bias.shape).to(bias))
+
+    def _before_scale(self, fit: Fit, scale: str, solution: Solution) -> Solution:
+        """The solution in front of a layer scale, which stays as it is.
+
+        Where the merge's own scale is almost nothing beside the parents' (of opposite signs), the
+        weight has no hold on what comes behind it, and stays averaged.
+        """
+        shape = solution.intercept.shape
+        merged = self._state[scale].double().reshape(shape)
+        parents = [state[scale].double().reshape(shape) for state in self._calibration.parents]
+        held = merged.abs() > _FAINT * torch.stack(parents).abs().amax(0)
+        factor = torch.where(held, merged, 1.0)
+        bias = torch.zeros_like(merged)
+        if fit.chain.bias is not None:
+            bias = self._state[fit.chain.bias].double().reshape(shape)
+        weight = fit.product.matrix(self._state[fit.product.name]).double()
+        matrix = torch.where(held[:, None, :], solution.matrix / factor[:, None, :], weight)
+        return Solution(matrix, torch.where(held, solution.intercept / factor, bias))
 
     def _normalise(self, norm: Norm) -> None:
         """Reset statistics; with an intercept to take up, leave its input but for that."""
@@ -318,4 +342,4 @@ class _Rows:
         samples, other = self._parents.samples(self._fit, part, batch), self._fit.chain.other
         if other is None:
             return torch.zeros_like(self._read.targets[part, batch][0])
-        return self._fit.product.outputs(self._values[other][batch], samples)
+        return self._fit.outputs(self._values[other][batch], samples)
