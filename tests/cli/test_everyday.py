@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from cli_calls import Call, listing
@@ -44,6 +45,8 @@ def pair(name: str) -> list[str]:
     return [*files, "--model", f"py:everyday_nets:{name}?input=6"]
 
 
+MLP = "py:everyday_nets:mlp?input=6"
+PAIR = " ".join(pair("mlp"))
 CLASSES = ["--data", "py:everyday_nets:classes"]
 COPIES = ["--data", "py:everyday_nets:copies"]
 
@@ -297,6 +300,47 @@ def test_a_dry_run_writes_nothing(call: Call, work: Path) -> None:
     applied = call("apply", pair("mlp")[1], "./out", "-o", "again", *pair("mlp")[2:], "--dry-run")
     assert applied.code == 0 and "every one of 4 tensors" in applied.out
     assert listing(work) == before
+
+
+def test_every_command_that_writes_has_a_dry_run() -> None:
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        flags = {flag for parameter in command.params for flag in parameter.opts}
+        writes = flags & {"--output", "--plot", "--graph", "--to"}
+        # A check's -o is where its report is printed to.
+        assert ("--dry-run" in flags) == bool(writes and name != "check"), name
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"spec {MLP} -o spec.json --graph graph.graphml",
+        f"barrier {PAIR} --data py:everyday_nets:classes --alphas 3 --plot curve.svg",
+        f"connectivity {PAIR} --data py:everyday_nets:classes --alphas 2 --steps 1 -o report",
+        "coverage --filter test_resnet -o sweep.jsonl",
+        "new-plugin keras",
+    ],
+)
+def test_a_dry_run_of_other_commands(call: Call, work: Path, command: str) -> None:
+    before = listing(work)
+    done = call(*command.split(), "--dry-run")
+    assert done.code == 0 and "dry run" in done.out, done.err
+    parsed = call(*command.split(), "--dry-run", "--format", "json").json
+    assert set(parsed) == documented(command.split()[0]) and listing(work) == before
+    for name in ("output", "plot"):
+        assert not parsed.get(name)
+    assert parsed.get("to_examine", ["timm:test_resnet"]) == ["timm:test_resnet"]
+
+
+def test_a_dry_run_refuses_what_would_be_refused(call: Call, work: Path) -> None:
+    (work / "report").mkdir()
+    (work / "report" / "notes.txt").touch()
+    data = ("--data", "py:everyday_nets:classes", "--alphas", "2", "--steps", "1")
+    done = call("connectivity", *pair("mlp"), *data, "-o", "report", "--dry-run")
+    assert done.code == 2 and "not empty" in done.err
+    assert call("new-plugin", "timm", "--dry-run").code == 2
 
 
 def test_tables_fit_the_terminal(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

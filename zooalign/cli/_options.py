@@ -17,7 +17,7 @@ from zooalign.cli._methods import (
     method_option,
 )
 
-__all__ = ["MODEL", "PATH", "REQUIRED_OUTPUT", "policy", "settings_options"]
+__all__ = ["DRY_RUN", "MODEL", "PATH", "REQUIRED_OUTPUT", "policy", "settings_options"]
 
 
 # Text that may be a path, which a shell completes; what it names is looked for later.
@@ -41,6 +41,9 @@ _PATHS = ("REF", "DATA", "FILE", "DIR")
 
 REQUIRED_OUTPUT = click.option(
     "-o", "--output", required=True, type=PATH, metavar="DIR", help="Directory to write."
+)
+DRY_RUN = click.option(
+    "--dry-run", is_flag=True, help="Do and check everything, but write nothing."
 )
 policy = click.option(
     "--policy",

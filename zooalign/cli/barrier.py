@@ -12,6 +12,7 @@ from zooalign.cli._output import (
     print_table,
     progress_bar,
     show_barriers,
+    show_written,
 )
 from zooalign.release.settings import BarrierSettings
 
@@ -56,7 +57,7 @@ def command(a: str, b: str, settings: BarrierSettings) -> Output:
                 console.print(escape(prefix + one.aligned.diagnosis.verdict))
                 for line in one.aligned.told:
                     console.print(f"  {escape(line)}")
-        if report.plot is not None:
-            console.print(f"written: {escape(report.plot)}")
+        if settings.plot is not None:
+            show_written(console, settings.plot, settings.dry_run)
 
     return Output(report.result, show)

@@ -5,7 +5,14 @@ from typing import Any
 import click
 
 from zooalign.cli._options import MODEL, settings_options
-from zooalign.cli._output import Output, escape, formatted, print_table, progress_bar
+from zooalign.cli._output import (
+    Output,
+    escape,
+    formatted,
+    print_table,
+    progress_bar,
+    show_written,
+)
 from zooalign.release.settings import ConnectivitySettings
 
 __all__ = ["command"]
@@ -33,7 +40,7 @@ def command(models: tuple[str, ...], settings: ConnectivitySettings) -> Output:
                 console.print(section, markup=False)
             elif isinstance(section, TextTable):
                 print_table(console, section.header, [map(escape, row) for row in section.rows])
-        if result.output is not None:
-            console.print(f"written: {result.output}", markup=False)
+        if settings.output is not None:
+            show_written(console, settings.output, settings.dry_run)
 
     return Output(result, show)

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from zooalign.cli._options import DRY_RUN
 from zooalign.cli._output import Output, formatted, print_note, progress_bar
 
 __all__ = ["command"]
@@ -79,6 +80,7 @@ __all__ = ["command"]
     metavar="FILE",
     help="JSON Lines file; an existing sweep is continued. With --report, a .md file.",
 )
+@DRY_RUN
 @formatted
 def command(
     settings: tuple[str, ...],
@@ -86,6 +88,7 @@ def command(
     memory: float | None,
     report: str | None,
     output: str,
+    dry_run: bool,
     **plan: Any,
 ) -> Output:
     """Derive and check the spec of every architecture of a library.
@@ -99,11 +102,11 @@ def command(
 
     if report is not None:
         rows = read_results(report)
-        written = write_report(rows.values(), output, source=report)
+        written = [] if dry_run else write_report(rows.values(), output, source=report)
         return _result(summarise(rows.values()), [str(path) for path in written])
 
     from zooalign.coverage.pool import Limits
-    from zooalign.coverage.sweep import Plan, sweep
+    from zooalign.coverage.sweep import Plan, planned, sweep
     from zooalign.errors import ModelReferenceError
     from zooalign.zoo.references import parse_query
 
@@ -111,15 +114,19 @@ def command(
     if settings:
         options = parse_query("&".join(settings), of="--set", error=ModelReferenceError)
     limits = Limits(timeout, None if memory is None else int(memory * 1e9))
+    asked = Plan(options=options, limits=limits, **plan)
     with progress_bar() as progress:
-        rows = sweep(Plan(options=options, limits=limits, **plan), output, progress)
+        if dry_run:
+            rows, references = planned(asked, output, progress)
+            return _result(summarise(rows.values()), [], references)
+        rows = sweep(asked, output, progress)
     versions = {str(sorted(row["versions"].items())) for row in rows.values()}
     if len(versions) > 1:
         print_note("warning", f"{output} has lines of different versions of libraries")
     return _result(summarise(rows.values()), [output])
 
 
-def _result(totals: dict[str, Any], written: list[str]) -> Output:
+def _result(totals: dict[str, Any], written: list[str], to_examine: tuple[str, ...] = ()) -> Output:
     from zooalign.coverage.summary import CoverageResult
     from zooalign.release.results import merged_fields
 
@@ -135,8 +142,13 @@ def _result(totals: dict[str, Any], written: list[str]) -> Output:
             console.print(f"{totals['held']} held on numbers, in lines of earlier versions")
         for failed in totals["findings"]:
             console.print(f"{failed['name']}: {failed['what']}", markup=False)
+        if to_examine:
+            console.print(f"{len(to_examine)} to be examined (dry run):")
+        for reference in to_examine:
+            console.print(f"  {reference}", markup=False)
         for path in written:
             console.print(f"written: {path}", markup=False)
 
-    result = merged_fields(CoverageResult, totals, {"output": written})
+    more = {"output": written, "to_examine": to_examine}
+    result = merged_fields(CoverageResult, totals, more)
     return Output(result, show, 1 if totals["findings"] else 0)

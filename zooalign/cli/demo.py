@@ -29,13 +29,13 @@ def command(output: str | None, settings: DemoSettings) -> Output:
         report = run_demo(output, settings, progress=progress)
 
     def show(console: Any) -> None:
-        for line in _lines(report):
+        for line in _lines(report, settings.dry_run):
             console.print(line)
 
     return Output(report, show, 0 if report.ok else 1)
 
 
-def _lines(report: Any) -> list[Any]:
+def _lines(report: Any, dry_run: bool) -> list[Any]:
     from rich.table import Table
 
     table = Table("", "midpoint accuracy", "error barrier", "loss barrier")
@@ -49,6 +49,11 @@ def _lines(report: Any) -> list[Any]:
     train, test = report.rows.values()
     downloaded = report.downloaded
     verdict = "[green]passed[/green]" if report.check.ok else "[red]FAILED[/red]"
+    where = (
+        f"{escape(report.output)} was not written (dry run)"
+        if dry_run
+        else f"The curve is {escape(report.output)}/barrier.svg, and the folder holds everything"
+    )
     same = report.published.same_bytes and downloaded.max_relative_error == 0
     return [
         f"[bold]1. Train[/bold] two {report.architecture} ({report.parameters:,} parameters) on "
@@ -68,6 +73,5 @@ def _lines(report: Any) -> list[Any]:
         f"commit {report.published.commit[:12]}; downloaded back, timm loads it: "
         f"{'same bytes, same function' if same else '[red]NOT THE SAME[/red]'}, accuracy "
         f"{downloaded.accuracy:.3f}.",
-        f"The curve is {escape(report.output)}/barrier.svg, and the folder holds everything "
-        f"({report.seconds:.0f} s).",
+        f"{where} ({report.seconds:.0f} s).",
     ]

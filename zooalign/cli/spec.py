@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import MODEL, settings_options
-from zooalign.cli._output import Output, escape, formatted, print_table, short
+from zooalign.cli._options import DRY_RUN, MODEL, settings_options
+from zooalign.cli._output import Output, escape, formatted, print_table, short, show_written
 from zooalign.release.settings import SymmetrySettings
 
 __all__ = ["command"]
@@ -18,9 +18,14 @@ __all__ = ["command"]
     "-o", "--output", metavar="FILE", help="Write the spec as JSON (format: docs/spec.md)."
 )
 @click.option("--graph", metavar="FILE", help="Write the dependency graph as GraphML.")
+@DRY_RUN
 @formatted
 def command(
-    reference: str, settings: SymmetrySettings, output: str | None, graph: str | None
+    reference: str,
+    settings: SymmetrySettings,
+    output: str | None,
+    graph: str | None,
+    dry_run: bool,
 ) -> Output:
     """Derive the groups of interchangeable units of MODEL from its computation graph.
 
@@ -31,9 +36,9 @@ def command(
     from zooalign.zoo.files import atomic_write
 
     report = spec_for(reference, settings)
-    if output is not None:
+    if output is not None and not dry_run:
         atomic_write(output, to_json(report.derived.spec).encode())
-    if graph is not None:
+    if graph is not None and not dry_run:
         from zooalign.graph.dependency import dependency_graph, write_graph
 
         write_graph(dependency_graph(report.derived.traced), graph)
@@ -57,6 +62,6 @@ def command(
         console.print(f"hash {short(spec.hash)}, {report.seconds:.2f} s")
         for path in (output, graph):
             if path is not None:
-                console.print(f"written: {escape(path)}")
+                show_written(console, path, dry_run)
 
     return Output(report.result, show)

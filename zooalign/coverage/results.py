@@ -17,7 +17,7 @@ from zooalign.coverage.rows import Row
 from zooalign.errors import DataError
 from zooalign.zoo.files import atomic_write
 
-__all__ = ["Results", "read_results"]
+__all__ = ["Results", "StoredResults", "read_results"]
 
 
 _DECODER = msgspec.json.Decoder(Row)
@@ -48,6 +48,23 @@ def _rows(content: bytes, path: Path | str) -> Iterator[tuple[str, Row]]:
                 f"{path}, line {number}: not a line of a coverage sweep: {error}; name another file"
             ) from error
         yield row["reference"], row
+
+
+class StoredResults:
+    """A sweep's file as it stands, empty where there is none; nothing is written to it.
+
+    Raises
+    ------
+    DataError
+        If the file holds something else.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.rows = read_results(path) if Path(path).exists() else {}
+
+    def add(self, row: Row) -> None:
+        """Keep a row in memory."""
+        self.rows[row["reference"]] = row
 
 
 class Results:

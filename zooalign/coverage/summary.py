@@ -79,6 +79,7 @@ class CoverageResult:
     peak_bytes: int | None
     findings: tuple[CoverageFinding, ...]
     output: tuple[str, ...]
+    to_examine: tuple[str, ...] = ()
 
 
 def summarise(rows: Iterable[Row]) -> dict[str, Any]:

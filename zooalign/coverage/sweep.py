@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 from zooalign.coverage.choose import Profile, covering, parameters_of, profile_of, smallest
 from zooalign.coverage.examine import NOT_ASKED, Task, blank, examine
 from zooalign.coverage.pool import Failure, Limits, run_all
-from zooalign.coverage.results import Results
+from zooalign.coverage.results import Results, StoredResults
 from zooalign.coverage.rows import Row
 from zooalign.errors import ModelReferenceError
 from zooalign.progress import Progress
@@ -18,7 +18,7 @@ from zooalign.zoo.adapters import Catalogue
 from zooalign.zoo.libraries import adapter_named, library_adapters
 from zooalign.zoo.references import QueryOptions, format_query
 
-__all__ = ["Plan", "Verify", "catalogue", "sweep"]
+__all__ = ["Plan", "Verify", "catalogue", "planned", "sweep"]
 
 Verify = Literal["none", "family", "blocks", "all"]
 T = TypeVar("T")
@@ -99,16 +99,9 @@ def sweep(plan: Plan, output: Path | str, progress: Progress) -> dict[str, Row]:
     DataError
         If ``output`` is another kind of file or in use.
     """
-    listed = catalogue(plan.library)
-    names = _filtered(listed.names(), plan.filters)
-    families = {name: listed.family(name) for name in names}
+    families = _families(plan)
     with Results(output) as results:
-        chosen: set[str] = set()
-        if plan.smallest or plan.verify in ("family", "blocks"):
-            chosen = _chosen(plan, families, results, progress)
-        if plan.smallest:
-            names = [name for name in names if name in chosen]
-        tasks = [_task(plan, name, families[name], name in chosen) for name in names]
+        tasks = _tasks(plan, families, results, progress)
         missing = [task for task in tasks if _missing(plan, task, results.rows)]
         done = len(tasks) - len(missing)
         progress("architectures", done, len(tasks))
@@ -118,6 +111,40 @@ def sweep(plan: Plan, output: Path | str, progress: Progress) -> dict[str, Row]:
             progress("architectures", done, len(tasks))
         results.tidy()
         return {task.reference: results.rows[task.reference] for task in tasks}
+
+
+def planned(
+    plan: Plan, output: Path | str, progress: Progress
+) -> tuple[dict[str, Row], tuple[str, ...]]:
+    """What :func:`sweep` would find in ``output``, and the references that it would examine.
+
+    Nothing is written. Sizes are asked of the library where the plan needs them.
+
+    Raises
+    ------
+    ModelReferenceError, DataError
+        As :func:`sweep`.
+    """
+    families, results = _families(plan), StoredResults(output)
+    tasks = _tasks(plan, families, results, progress)
+    rows = {t.reference: results.rows[t.reference] for t in tasks if t.reference in results.rows}
+    return rows, tuple(task.reference for task in tasks if _missing(plan, task, results.rows))
+
+
+def _families(plan: Plan) -> dict[str, str]:
+    """The names that fit the filters, each with its family."""
+    listed = catalogue(plan.library)
+    return {name: listed.family(name) for name in _filtered(listed.names(), plan.filters)}
+
+
+def _tasks(
+    plan: Plan, families: Mapping[str, str], results: Results | StoredResults, progress: Progress
+) -> list[Task]:
+    chosen: set[str] = set()
+    if plan.smallest or plan.verify in ("family", "blocks"):
+        chosen = _chosen(plan, families, results, progress)
+    names = [name for name in families if name in chosen or not plan.smallest]
+    return [_task(plan, name, families[name], name in chosen) for name in names]
 
 
 def _filtered(names: Sequence[str], filters: Sequence[str]) -> list[str]:
@@ -154,7 +181,7 @@ def _failed(task: Task, failure: Failure) -> Row:
 
 
 def _chosen(
-    plan: Plan, families: Mapping[str, str], results: Results, progress: Progress
+    plan: Plan, families: Mapping[str, str], results: Results | StoredResults, progress: Progress
 ) -> set[str]:
     """What is run of a sweep of parts: the smallest of each family, or one with each block."""
     if plan.verify == "blocks":
@@ -171,7 +198,7 @@ def _chosen(
     return smallest(sizes, families)
 
 
-def _rows(plan: Plan, names: Iterable[str], results: Results) -> dict[str, Row]:
+def _rows(plan: Plan, names: Iterable[str], results: Results | StoredResults) -> dict[str, Row]:
     """The rows that the file has already, by the architecture's name."""
     references = {name: _reference(plan, name) for name in names}
     return {
@@ -182,7 +209,7 @@ def _rows(plan: Plan, names: Iterable[str], results: Results) -> dict[str, Row]:
 
 
 def _profiles(
-    plan: Plan, families: Mapping[str, str], results: Results, progress: Progress
+    plan: Plan, families: Mapping[str, str], results: Results | StoredResults, progress: Progress
 ) -> dict[str, Profile]:
     """Size and blocks of every architecture, also for rows of sweeps that did not note them."""
     rows = _rows(plan, families, results)

@@ -90,7 +90,8 @@ def run_demo(
     if settings.seed < 0:
         raise ZooalignError(f"a seed is not negative: {settings.seed}")
     target = Path(output or _free(DEFAULT_OUTPUT))
-    with new_directory(target, needed=_NEEDED_BYTES) as folder, training.one_thread():
+    place = new_directory(target, needed=_NEEDED_BYTES, dry_run=settings.dry_run)
+    with place as folder, training.one_thread():
         with contextlib.chdir(folder):
             report = _run(settings, str(target), start, progress)
         (folder / "demo.json").write_bytes(json_bytes(report))

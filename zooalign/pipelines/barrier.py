@@ -160,9 +160,10 @@ def barrier_models(
         measured = measure.curve(1, aligned, method, settings.data)
         curves.append(MethodCurve(measured, aligned))
     measure.warn_of_poor_ends(curves[0].measured)
-    if settings.plot is not None:
-        plot_curves([curve.measured for curve in curves], settings.plot)
-    return BarrierReport(tuple(curves), settings.plot)
+    plot = None if settings.dry_run else settings.plot
+    if plot is not None:
+        plot_curves([curve.measured for curve in curves], plot)
+    return BarrierReport(tuple(curves), plot)
 
 
 def measure_aligned(

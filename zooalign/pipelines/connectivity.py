@@ -97,6 +97,7 @@ def connectivity_models(
                     needed=_NEEDED_BYTES,
                     overwrite=settings.overwrite,
                     marker=REPORT,
+                    dry_run=settings.dry_run,
                 )
             )
         notes = stack.enter_context(noted_warnings())
@@ -115,8 +116,9 @@ def connectivity_models(
             "data": settings.data,
             "trajectories": [one.to_dict() for one in trajectories] or None,
             "trajectory_summary": trajectory_summary(trajectories) if trajectories else None,
-            "output": settings.output,
-            "plots": plots,
+            "output": None if settings.dry_run else settings.output,
+            "plots": () if settings.dry_run else plots,
+            "dry_run": settings.dry_run,
             "warnings": notes(),
             "seconds": time.perf_counter() - start,
         }

@@ -108,3 +108,4 @@ class ConnectivityResult:
     plots: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float
+    dry_run: bool

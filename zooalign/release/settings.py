@@ -339,6 +339,7 @@ class BarrierSettings(OpenSettings):
     plot: Annotated[
         str | None, option("Plot the curve to a .svg or .png file.", metavar="FILE")
     ] = None
+    dry_run: DryRun = False
     loading: Loading = Loading()
     measuring: Measuring = Measuring()
     seed: Seed = 0
@@ -381,6 +382,7 @@ class ConnectivitySettings(OpenSettings):
         ),
     ] = None
     overwrite: Annotated[bool, option("Replace an existing report.")] = False
+    dry_run: DryRun = False
     loading: Loading = Loading()
     measuring: Measuring = Measuring()
     seed: Seed = 0
@@ -494,3 +496,4 @@ class DemoSettings:
     calibration: int = 512
     alphas: Alphas = 25
     seed: Seed = 0
+    dry_run: DryRun = False

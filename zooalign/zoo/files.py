@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -44,7 +45,12 @@ def atomic_write(path: Path | str, content: bytes) -> None:
 
 @contextmanager
 def new_directory(
-    path: Path | str, *, needed: int, overwrite: bool = False, marker: str = _MODEL
+    path: Path | str,
+    *,
+    needed: int,
+    overwrite: bool = False,
+    marker: str = _MODEL,
+    dry_run: bool = False,
 ) -> Iterator[Path]:
     """A directory to fill, which becomes ``path`` when the block ends without an error.
 
@@ -59,6 +65,8 @@ def new_directory(
         Bytes that will be written; more than is free is an error before the start.
     marker:
         What a directory must hold to be overwritten (a pattern): a model's by default.
+    dry_run:
+        Refuse what would be refused, give a temporary directory, and write nothing to ``path``.
 
     Raises
     ------
@@ -69,6 +77,12 @@ def new_directory(
     path = Path(path).absolute()
     if path.is_symlink():
         path = path.resolve()
+    if dry_run:
+        check_target(path, overwrite, marker)
+        check_room(path, needed)
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
     new_parents: list[Path] = []
     aside = path.parent / crash_recovery.partial_name(path.name)
     try:

@@ -27,7 +27,9 @@ class NewPluginResult:
     files: tuple[str, ...]
 
 
-def write_plugin(name: str, output: Path | str | None = None) -> NewPluginResult:
+def write_plugin(
+    name: str, output: Path | str | None = None, *, dry_run: bool = False
+) -> NewPluginResult:
     """Write the folder of a plugin for the library ``name``.
 
     Parameters
@@ -36,6 +38,8 @@ def write_plugin(name: str, output: Path | str | None = None) -> NewPluginResult
         What stands before the colon of its references: small letters, digits and hyphens.
     output:
         The folder; default ``zooalign-NAME`` in the working directory.
+    dry_run:
+        Check everything, and write nothing.
 
     Raises
     ------
@@ -63,7 +67,8 @@ def write_plugin(name: str, output: Path | str | None = None) -> NewPluginResult
         for path, text in _templates(files("zooalign.zoo") / "plugin_template")
     }
     directory = Path(output or f"zooalign-{name}")
-    with new_directory(directory, needed=sum(map(len, content.values()))) as folder:
+    needed = sum(map(len, content.values()))
+    with new_directory(directory, needed=needed, dry_run=dry_run) as folder:
         for path, text in content.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8")
