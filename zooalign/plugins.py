@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from zooalign.zoo.converted_checkpoint import Part, StoredNames
     from zooalign.zoo.data import Batches, DataBatch, DataReference, image_batches
     from zooalign.zoo.files import new_directory
+    from zooalign.zoo.hf_datasets import Dataset, open_dataset
     from zooalign.zoo.images import Preprocess
     from zooalign.zoo.json_files import flattened
     from zooalign.zoo.models import Model, open_model
@@ -71,6 +72,7 @@ __all__ = [
     "DataBatch",
     "DataError",
     "DataReference",
+    "Dataset",
     "Finding",
     "HubError",
     "LibraryAdapter",
@@ -114,6 +116,7 @@ __all__ = [
     "image_batches",
     "match",
     "new_directory",
+    "open_dataset",
     "open_model",
     "open_release",
     "option",
@@ -185,6 +188,8 @@ _MODULES = {
     "DataReference": "zooalign.zoo.data",
     "image_batches": "zooalign.zoo.data",
     "new_directory": "zooalign.zoo.files",
+    "Dataset": "zooalign.zoo.hf_datasets",
+    "open_dataset": "zooalign.zoo.hf_datasets",
     "Preprocess": "zooalign.zoo.images",
     "flattened": "zooalign.zoo.json_files",
     "Model": "zooalign.zoo.models",

@@ -11,6 +11,7 @@ from zooalign.errors import DataError
 from zooalign.matching.measures import Measure, Metric, MetricLike, measure_named
 from zooalign.release.provenance import DataUse
 from zooalign.release.settings import Loading, Measuring
+from zooalign.zoo import hf_datasets
 from zooalign.zoo.adapters import OwnData
 from zooalign.zoo.data import Batches, DataBatch, DataReference, open_data
 from zooalign.zoo.models import Model
@@ -123,7 +124,8 @@ def describe_data(batches: Batches, loading: Loading) -> DataUse:
 
 
 def _digest(text: str) -> tuple[str | None, str | None]:
-    path = Path(text if Path(text).exists() else text.partition("?")[0])
+    name = text if Path(text).exists() else text.partition("?")[0]
+    path = Path(name.removeprefix(hf_datasets.PREFIX))
     if text.startswith("py:"):
         return None, None
     if path.is_file():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import DataError
-from zooalign.zoo import shards, tables
+from zooalign.zoo import hf_datasets, shards, tables
 from zooalign.zoo.images import Preprocess, open_image_folder
 from zooalign.zoo.references import (
     import_object,
@@ -34,7 +34,7 @@ __all__ = [
 DataBatch = tuple[tuple[Tensor, ...], Tensor | None]
 _FORMS = (
     "an image folder, .tar shards of images, an .npz file with x and y, a .csv, .tsv, .parquet or "
-    ".jsonl file of numbers, or py:module:callable"
+    ".jsonl file of numbers, datasets:NAME?split=train, or py:module:callable"
 )
 _SLICE = re.compile(r"(\d*):(\d*)")
 
@@ -103,6 +103,8 @@ def share_rows(one: str, other: str) -> bool:
     first, second = DataReference.parse(one), DataReference.parse(other)
     if first.path.startswith("py:") or second.path.startswith("py:"):
         return first == second or one == other
+    if any(first.options.get(name) != second.options.get(name) for name in hf_datasets.OPTIONS):
+        return False
     if Path(first.path).resolve() != Path(second.path).resolve():
         return False
     (start, stop), (begin, end) = first.rows(None), second.rows(None)
@@ -116,12 +118,13 @@ def open_data(
     batch_size: int = 64,
     limit: int | None = None,
 ) -> Batches:
-    """Open an image folder or shards, a file of arrays or rows, or ``py:module:callable``.
+    """Open a folder or shards of images, a file of rows, ``datasets:`` or ``py:``.
 
     Parameters
     ----------
     text:
-        The data, with options behind a ``?``: ``normalize``, ``slice``, and ``target`` of a table.
+        The data, with options behind a ``?``: ``normalize``, ``slice``, ``target`` of a table, and
+        those of a data set.
     preprocess:
         Of the model; images need it.
     batch_size:
@@ -139,6 +142,8 @@ def open_data(
     reference = DataReference.parse(text)
     if reference.path.startswith("py:"):
         return _from_callable(reference, limit)
+    if reference.path.startswith(hf_datasets.PREFIX):
+        return _dataset_batches(reference, preprocess, batch_size=batch_size, limit=limit)
     suffix = Path(reference.path).suffix.lower()
     table = suffix in tables.SUFFIXES
     reference.require_options("normalize", "slice", *(["target"] if table else []))
@@ -158,7 +163,9 @@ def open_data(
         x, y = tables.read_rows(path, _text_option(reference, "target"))
     else:
         raise DataError(f"{path}: is none of the kinds of data there are; give {_FORMS}")
-    return _array_batches(reference, (x, y), preprocess, batch_size=batch_size, limit=limit)
+    rows = slice(*reference.rows(limit))
+    y = None if y is None else y[rows]
+    return _array_batches(reference, (x[rows], y), preprocess, batch_size=batch_size)
 
 
 def _text_option(reference: DataReference, name: str) -> str | None:
@@ -172,10 +179,8 @@ def _array_batches(
     preprocess: Preprocess | None,
     *,
     batch_size: int,
-    limit: int | None,
 ) -> Batches:
-    rows = slice(*reference.rows(limit))
-    x, y = arrays[0][rows], None if arrays[1] is None else arrays[1][rows]
+    x, y = arrays
     if len(x) == 0:
         raise DataError(f"{reference.text!r}: no rows are left of it")
     convert = _converter(reference.text, x, preprocess, reference.options.get("normalize"))
@@ -186,6 +191,38 @@ def _array_batches(
             yield (convert(x[part]),), None if targets is None else targets[part]
 
     return Batches(reference.text, len(x), targets is not None, batches)
+
+
+def _dataset_batches(
+    reference: DataReference, preprocess: Preprocess | None, *, batch_size: int, limit: int | None
+) -> Batches:
+    """The rows of a data set: its images, or else its columns of numbers as those of a table."""
+    reference.require_options("column", "normalize", "slice", "target", *hf_datasets.OPTIONS)
+    whole = hf_datasets.open_dataset(reference.text, reference.path, reference.options)
+    dataset = whole.part(*reference.rows(limit))
+    target = dataset.target(_text_option(reference, "target"))
+    named = _text_option(reference, "column")
+    wanted = [name for name in dataset.kinds if name != target]
+    if named is not None:
+        wanted = [dataset.named("column", name) for name in named.split(",")]
+    column = next((name for name in wanted if dataset.kinds[name] == "image"), None)
+    if column is None:
+        names = [*wanted, *([] if target is None else [target])]
+        columns = {name: list(dataset.column(name)) for name in names}
+        arrays = tables.arrays_of(reference.text, columns, target)
+        return _array_batches(reference, arrays, preprocess, batch_size=batch_size)
+    images = _image_preprocess(reference.text, preprocess, reference.options.get("normalize"))
+    targets = None
+    if target is not None:
+        values = list(dataset.column(target))
+        targets = _targets(tables.targets_of(reference.text, target, values))
+
+    def batches() -> Iterator[DataBatch]:
+        for rows in _chunks(len(dataset), batch_size):
+            stacked = _stack([images(x) for x in dataset.values(column, rows)], reference.text)
+            yield (stacked,), None if targets is None else targets[rows]
+
+    return Batches(reference.text, len(dataset), target is not None, batches)
 
 
 def _shard_batches(
@@ -211,13 +248,15 @@ def _shard_batches(
 def image_batches(
     reference: DataReference, preprocess: Preprocess, *, batch_size: int, limit: int | None
 ) -> Batches:
-    """The images of a folder, preprocessed, with the classes that its subfolders name.
+    """The images of a folder, with the classes that its subfolders name, or of a data set.
 
     Raises
     ------
     DataError
-        The folder has no images, or what ``preprocess`` gives differs in size.
+        There are no images, or what ``preprocess`` gives differs in size.
     """
+    if reference.path.startswith(hf_datasets.PREFIX):
+        return _dataset_batches(reference, preprocess, batch_size=batch_size, limit=limit)
     folder = open_image_folder(Path(reference.path)).part(*reference.rows(limit))
 
     def batches() -> Iterator[DataBatch]:

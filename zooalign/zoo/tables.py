@@ -10,11 +10,11 @@ import numpy as np
 
 from zooalign.errors import DataError
 
-__all__ = ["SUFFIXES", "read_rows"]
+__all__ = ["SUFFIXES", "arrays_of", "read_rows", "targets_of"]
 
 _TARGETS = ("y", "label", "target", "class")
 # By column, the values of all rows.
-_Columns = Mapping[str, Sequence[Any]]
+Columns = Mapping[str, Sequence[Any]]
 
 
 def read_rows(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -36,7 +36,13 @@ def read_rows(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray | 
     DataError
         The file cannot be read, has no such column, or values that are no numbers.
     """
-    columns = _READERS[path.suffix.lower()](path)
+    return arrays_of(path, _READERS[path.suffix.lower()](path), target)
+
+
+def arrays_of(
+    path: Path | str, columns: Columns, target: str | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """As :func:`read_rows`, of columns that were read; ``path`` is for messages."""
     if target is not None and target not in columns:
         raise DataError(f"{path}: has no column '{target}'; it has {', '.join(columns)}")
     target = target or next((name for name in _TARGETS if name in columns), None)
@@ -44,10 +50,10 @@ def read_rows(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray | 
     if not features:
         raise DataError(f"{path}: has no column but the target '{target}'")
     x = _numbers(path, features)
-    return x, None if target is None else _classes(path, target, columns[target])
+    return x, None if target is None else targets_of(path, target, columns[target])
 
 
-def _read_csv(path: Path) -> _Columns:
+def _read_csv(path: Path) -> Columns:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -62,7 +68,7 @@ def _read_csv(path: Path) -> _Columns:
     return dict(zip(header, zip(*rows, strict=True) if rows else [()] * len(header), strict=True))
 
 
-def _read_jsonl(path: Path) -> _Columns:
+def _read_jsonl(path: Path) -> Columns:
     columns: dict[str, list[Any]] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -83,20 +89,20 @@ def _read_jsonl(path: Path) -> _Columns:
     return columns
 
 
-def _read_parquet(path: Path) -> _Columns:
+def _read_parquet(path: Path) -> Columns:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import read_table
     except ImportError as error:
         raise DataError(f"{path}: reading it needs pyarrow: pip install pyarrow") from error
     try:
-        columns: _Columns = read_table(path).to_pydict()
+        columns: Columns = read_table(path).to_pydict()
     except (OSError, ArrowException) as error:
         raise DataError(f"{path}: cannot be read as parquet: {error}") from error
     return columns
 
 
-def _numbers(path: Path, columns: _Columns) -> np.ndarray:
+def _numbers(path: Path | str, columns: Columns) -> np.ndarray:
     """All columns side by side; a single one of lists as it is."""
     arrays = []
     for name, values in columns.items():
@@ -128,8 +134,14 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _classes(path: Path, name: str, values: Sequence[Any]) -> np.ndarray:
-    """Integers where all values are, other numbers as floats, texts by their sorted order."""
+def targets_of(path: Path | str, name: str, values: Sequence[Any]) -> np.ndarray:
+    """Integers where all values are, other numbers as floats, texts by their sorted order.
+
+    Raises
+    ------
+    DataError
+        They are neither numbers nor texts; ``path`` and ``name`` say which in the message.
+    """
     for kind in (np.int64, np.float64):
         try:
             array = np.asarray([str(v) for v in values] if _are_texts(values) else values)
@@ -147,7 +159,7 @@ def _are_texts(values: Sequence[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
-_READERS: Mapping[str, Callable[[Path], _Columns]] = {
+_READERS: Mapping[str, Callable[[Path], Columns]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": _read_jsonl,

@@ -141,3 +141,26 @@ def test_the_default_method_on_tied_embeddings_and_token_targets(
     )
     record = report.provenance.alignments[0]
     assert record.max_relative_error < record.tolerance
+
+
+def test_a_data_set_is_read_like_json_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    lines = [{"body": " ".join(WORDS[: 8 + n % 5]), "class": n % 3} for n in range(12)]
+    (tmp_path / "set").mkdir()
+    path = tmp_path / "set" / "train.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    for model, options in ((llama(0), "length=16"), (bert(0), "label=class")):
+        opened = open_model(str(written(model, tmp_path / type(model).__name__)))
+        both = [
+            list(open_for(opened, f"{name}?field=body&{options}", Loading(batch_size=4)))
+            for name in (str(path), f"datasets:{path.parent}")
+        ]
+        assert len(both[0]) > 1
+        for (ours, targets), (theirs, wanted) in zip(*both, strict=True):
+            assert all(map(torch.equal, ours, theirs))
+            assert targets is not None and wanted is not None and torch.equal(targets, wanted)
+    with pytest.raises(DataError, match="field=text: the columns are body, class"):
+        list(open_for(opened, f"datasets:{path.parent}?field=text", Loading()))

@@ -1,4 +1,4 @@
-"""Text as data: ``.txt`` and ``.jsonl`` files through the model's own tokenizer, without padding.
+"""Text as data: files and data sets through the model's own tokenizer, without padding.
 
 Padding would be counted among a unit's responses. So there is none: by default texts are joined
 and cut into rows of one length, each with the special tokens the tokenizer puts around a text.
@@ -18,7 +18,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from zooalign.plugins import Architecture, Batches, DataBatch, DataError, DataReference
+from zooalign.plugins import (
+    Architecture,
+    Batches,
+    DataBatch,
+    DataError,
+    DataReference,
+    Dataset,
+    open_dataset,
+)
 
 from zooalign_transformers.building import inputs_for
 from zooalign_transformers.configurations import make_config
@@ -38,10 +46,11 @@ _FILLED = {"input_ids", "attention_mask", "token_type_ids", "decoder_input_ids"}
 
 @dataclass(frozen=True)
 class _Reader:
-    """A file and how it becomes rows."""
+    """A file or a data set, and how it becomes rows."""
 
     text: str
     path: Path
+    dataset: Dataset | None
     tokenizer: Any
     architecture: Architecture
     length: int
@@ -50,6 +59,11 @@ class _Reader:
     pack: bool
     start: int
     stop: int | None
+
+    @property
+    def is_one_text(self) -> bool:
+        """Whether it is a plain file, and not one text for each line or row."""
+        return self.dataset is None and self.path.suffix.lower() != ".jsonl"
 
 
 def open_text(
@@ -60,22 +74,24 @@ def open_text(
     batch_size: int,
     limit: int | None,
 ) -> Batches:
-    """Open a text file for a model.
+    """Open a text file, or a data set with a column of texts, for a model.
 
     Parameters
     ----------
     directory:
         Of the model, with its tokenizer's files; None if it has none.
     reference:
-        The file, with the options ``length`` (tokens a row), ``pack``, ``field`` and ``label`` of
-        JSON lines, ``tokenizer`` (a directory) and ``slice``.
+        The file or data set, with the options ``length`` (tokens a row), ``pack``, ``field`` and
+        ``label`` of JSON lines and data sets, ``tokenizer`` (a directory) and ``slice``.
 
     Raises
     ------
     DataError
         There is no tokenizer, the model takes more than text, or the file is not what it should be.
     """
-    reference.require_options("field", "label", "length", "pack", "slice", "tokenizer")
+    of_dataset = reference.path.startswith("datasets:")
+    which = ("config", "revision", "split") if of_dataset else ()
+    reference.require_options("field", "label", "length", "pack", "slice", "tokenizer", *which)
     text, options = reference.text, reference.options
     names, _ = inputs_for(architecture, 2)
     missing = [name for name in names if name not in _FILLED]
@@ -89,13 +105,20 @@ def open_text(
     if pack and label is not None:
         raise DataError(f"{text!r}: rows with labels are not joined; leave out pack or label")
     start, stop = reference.rows(limit)
+    dataset = (
+        open_dataset(reference.text, reference.path, reference.options) if of_dataset else None
+    )
+    field = str(options.get("field", "text"))
+    if dataset is not None and "field" not in options and "text" not in dataset.kinds:
+        field = dataset.first_of("text") or field
     reader = _Reader(
         text=text,
         path=Path(reference.path),
+        dataset=dataset,
         tokenizer=own_processor("AutoTokenizer", "tokenizer", reference, directory),
         architecture=architecture,
         length=_length(text, options.get("length"), architecture),
-        field=str(options.get("field", "text")),
+        field=field,
         label=None if label is None else str(label),
         pack=pack,
         start=start,
@@ -121,9 +144,12 @@ def _length(text: str, given: Any, architecture: Architecture) -> int:
 
 def _documents(reader: _Reader) -> Iterator[tuple[str, Any]]:
     """Texts with their labels; a plain file is one text in pieces that end with a line."""
+    if reader.dataset is not None:
+        yield from _rows_of(reader, reader.dataset)
+        return
     try:
         with reader.path.open(encoding="utf-8") as file:
-            if reader.path.suffix.lower() != ".jsonl":
+            if reader.is_one_text:
                 yield from ((piece, None) for piece in _pieces(file, reader.pack))
                 return
             for number, line in enumerate(file, 1):
@@ -131,6 +157,16 @@ def _documents(reader: _Reader) -> Iterator[tuple[str, Any]]:
                     yield _entry(reader, number, line)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{reader.path}: cannot be read as UTF-8 text: {error}") from error
+
+
+def _rows_of(reader: _Reader, dataset: Dataset) -> Iterator[tuple[str, Any]]:
+    texts = dataset.column(dataset.named("field", reader.field))
+    if reader.label is None:
+        labels: Sequence[Any] = [None] * len(dataset)
+    else:
+        labels = dataset.column(dataset.named("label", reader.label))
+    for number, (content, label) in enumerate(zip(texts, labels, strict=True)):
+        yield _checked(reader, f"{reader.text}, row {number}", content, label)
 
 
 def _pieces(lines: Any, joined: bool) -> Iterator[str]:
@@ -155,9 +191,13 @@ def _entry(reader: _Reader, number: int, line: str) -> tuple[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: no JSON: {error}") from error
     content = value.get(reader.field) if isinstance(value, dict) else None
+    label = value.get(reader.label) if isinstance(value, dict) and reader.label else None
+    return _checked(reader, where, content, label)
+
+
+def _checked(reader: _Reader, where: str, content: Any, label: Any) -> tuple[str, Any]:
     if not isinstance(content, str):
         raise DataError(f"{where}: has no text {reader.field!r}; name another with field=NAME")
-    label = value.get(reader.label) if reader.label is not None else None
     if reader.label is not None and (isinstance(label, bool) or not isinstance(label, int)):
         raise DataError(f"{where}: {reader.label!r} is {label!r}, and a label is a whole number")
     return content, label
@@ -173,8 +213,7 @@ def _packed(reader: _Reader, batch_size: int) -> Callable[[], Iterator[DataBatch
     around = _ids(reader, "")  # the special tokens of an empty text
     inner = reader.length - len(around)
     half = _before(reader, around)
-    single = reader.path.suffix.lower() != ".jsonl"
-    between = [] if single else _separator(reader.tokenizer)
+    between = [] if reader.is_one_text else _separator(reader.tokenizer)
 
     def rows() -> Iterator[list[int]]:
         held: list[int] = []
