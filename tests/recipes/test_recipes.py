@@ -95,6 +95,31 @@ def test_with_align_units_correspond(call: Call) -> None:
     assert not all(torch.allclose(weights("as_is")[n], first[n]) for n in first)
 
 
+def test_a_refit(call: Call, work: Path) -> None:
+    """As of merge, recorded, and made again; it needs data, and a plain average."""
+    models = ("mlp0.safetensors", "mlp1.safetensors")
+    refit = {"method": "least-squares", "options": {"ridge": 0.1}}
+    data = "py:everyday_nets:classes"
+    keys = {"align": "weight", "refit": refit}
+    refused = call("run", recipe("linear", *models, **keys), "-o", "out", "--allow-code")
+    assert refused.code == 2 and "needs data: add the key data" in refused.err
+    path = recipe("linear", *models, **keys, data=data)
+    assert call("run", path, "-o", "out", "--allow-code").code == 0
+    record = json.loads(Path("out/zooalign/provenance.json").read_text())
+    assert record["settings"]["refit"] == "least-squares" and record["settings"]["refit_options"]
+    assert any(layer["ridge"] == 0.1 for layer in record["refit"]["layers"])
+    merge = ("merge", *models, "--model", MLP, "--method", "weight", "--data", data)
+    merged = call(*merge, "-o", "plain", "--refit", "least-squares", "--refit-set", "ridge=0.1")
+    assert merged.code == 0, merged.err
+    for name, tensor in weights("plain").items():
+        assert torch.allclose(weights("out")[name], tensor, rtol=1e-4, atol=1e-5), name
+    assert call("reproduce", "out", "--allow-code").code == 0
+    per_layer = recipe(
+        "linear", *models, data=data, refit="auto", parameters={"weight": [0.2, 0.8]}
+    )
+    assert "one number as the weight" in call("run", per_layer, "-o", "x", "--allow-code").err
+
+
 def test_to_a_hub(call: Call, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = recipe(
         "linear",
@@ -143,6 +168,10 @@ parameters:
         ("parameters:\n  density: 0.5", "tokenizer_source: ./a", 7, "union, intersection and base"),
         ("parameters:\n  density: 0.5", "tokenizer: {sorce: base}", 7, "did you mean source?"),
         ("parameters:\n  density: 0.5", "seed: 1\nseed: 2", 8, "there twice"),
+        ("parameters:\n  density: 0.5", "refit: auto", 7, "it takes merge_method linear"),
+        ("parameters:\n  density: 0.5", "refit:\n  options: {stps: 3}", 8, "no option 'stps'"),
+        ("parameters:\n  density: 0.5", "refit: {methd: auto}", 7, "did you mean method?"),
+        ("parameters:\n  density: 0.5", "refit: least", 7, "Invalid enum value 'least'"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(old: str, new: str, line: int, says: str) -> None:

@@ -86,6 +86,16 @@ class Combination:
                 f"slerp is between two models, the base and another: got {len(self.models)}"
             )
 
+    @property
+    def average(self) -> tuple[float, ...] | None:
+        """The weights of a plain average, summing to one; None for another combination."""
+        given = [model.get("weight", self.shared.get("weight")) for model in self.models]
+        weights = [float(w) for w in given if isinstance(w, int | float)]
+        whole = self.shared.get("normalize", True) is True and len(weights) == len(given)
+        if self.method != "linear" or not whole or sum(weights) <= 0:
+            return None
+        return normalised(weights, len(weights))
+
     def of_model(self, name: str, index: int, tensor: str, at: float) -> float:
         """A parameter of a model for a tensor whose layer is ``at`` (0 first, 1 last)."""
         for given in (self.models[index], self.shared):
@@ -195,11 +205,7 @@ class CombinedState(StateView):
     @property
     def weights(self) -> tuple[float, ...]:
         """The shares that a record names, summing to one: equal ones but for linear methods."""
-        how, count = self._how, len(self._states)
-        given = [model.get("weight", how.shared.get("weight")) for model in how.models]
-        weights = [float(w) for w in given if isinstance(w, int | float)]
-        plain = how.method == "linear" and len(weights) == count and sum(weights) > 0
-        return normalised(weights if plain else None, count)
+        return self._how.average or normalised(None, len(self._states))
 
     def __getitem__(self, name: str) -> Tensor:
         first = self._states[self._how.base or 0][name]

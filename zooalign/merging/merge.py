@@ -128,7 +128,7 @@ def merge_states(
     """
     average = combined(parents, weights)
     running = has_running_statistics(module)
-    if isinstance(weights, Combination):
+    if isinstance(weights, Combination) and weights.average is None:
         correction = _without_refit(correction, weights)
     captured = None if data is None else _captured(module, spec, data, correction)
     if data is None or (captured is None and not (running and correction.reset)):

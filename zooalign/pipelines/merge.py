@@ -57,7 +57,7 @@ from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
 from zooalign.zoo.data import share_rows
 
-__all__ = ["MergeReport", "MergeResult", "merge_models"]
+__all__ = ["MergeReport", "MergeResult", "correction_of", "merge_models"]
 
 STALE = (
     "the merged running statistics are STALE: they are the average of the parents', which does "
@@ -150,7 +150,7 @@ def merge_models(
     settings = settings or MergeSettings()
     _require_possible(references, settings)
     require_output(output, overwrite=settings.overwrite)
-    correction = _correction(settings)
+    correction = correction_of(settings)
     with noted_warnings() as notes:
         progress("open", 0, 1)
         inputs = open_inputs(references, settings, settings.naming)
@@ -212,7 +212,7 @@ def _combination(settings: MergeSettings) -> Combination | None:
     return None if settings.combine is None else Combination.from_json(settings.combine)
 
 
-def _correction(settings: MergeSettings) -> Correction:
+def correction_of(settings: MergeSettings) -> Correction:
     """What to do about what averaging breaks.
 
     Raises
@@ -325,13 +325,19 @@ def _benefit(
         float_state(merged.state, settings.device),
         [float_state(member.state, settings.device) for member in inputs.family.members],
         inputs.scored,
-        weights=None if settings.combine else merged.weights,
+        weights=_average_weights(settings, merged),
         loss=loss,
         metric=metric,
         parent_modules=[member.module for member in inputs.family.members],
     )
     held_out = settings.data is None or not share_rows(settings.evaluate, settings.data)
     return BenefitRecord(**vars(measured), data=settings.evaluate, held_out=held_out)
+
+
+def _average_weights(settings: MergeSettings, merged: MergedState) -> tuple[float, ...] | None:
+    """Those of the parents' ensemble that the merge is beside; None: equal ones."""
+    combination = _combination(settings)
+    return merged.weights if combination is None else combination.average
 
 
 def _score(worth: BenefitRecord | None) -> ScoreRecord | None:

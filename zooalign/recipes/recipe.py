@@ -11,12 +11,16 @@ import yaml
 
 from zooalign.errors import DataError, MergeError
 from zooalign.merging.combine import Combination
+from zooalign.merging.refit import Method
+from zooalign.pipelines.merge import correction_of
 from zooalign.release.front_matter import PlainLoader
 from zooalign.release.settings import Loading, Measuring, MergeSettings, Naming
 
 __all__ = ["Recipe", "RecipeError", "read_recipe"]
 
 _MOST_BYTES = 1_000_000
+# A key or item of the file: the keys and numbers that lead to it.
+Place = tuple[str | int, ...]
 # What mergekit's configurations may have besides, and what is said of it.
 _NOT_HERE = {
     "slices": "layers of several models stacked are not merged here; give models",
@@ -54,6 +58,13 @@ class AlignEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     through: str = "reference"
 
 
+class RefitEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The refit of a plain average; ``options`` as of ``--refit-set``."""
+
+    method: Method = "auto"
+    options: dict[str, Any] = {}
+
+
 class GateEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The release gate on the output; ``parents`` recomputes the weights from the models."""
 
@@ -89,6 +100,9 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         As ``--model``.
     align:
         A matching method, or a table; without it nothing is aligned.
+    refit:
+        A way to refit a plain average to what the models compute on ``data``, or a table; without
+        it nothing is refitted.
     data, evaluate, reset, repair, loss, metric, alphas, batch_size, limit, seed, device:
         As the options of ``zooalign merge``.
     output:
@@ -108,6 +122,7 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     head: str | None = None
     architecture: str | None = None
     align: str | AlignEntry | None = None
+    refit: Method | RefitEntry | None = None
     data: str | None = None
     evaluate: str | None = None
     reset: bool = True
@@ -139,6 +154,13 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         return AlignEntry(method=self.align or "none")
 
     @property
+    def refitting(self) -> RefitEntry:
+        """How the average is refitted."""
+        if isinstance(self.refit, RefitEntry):
+            return self.refit
+        return RefitEntry(method=self.refit or "none")
+
+    @property
     def source_of_tokens(self) -> str | None:
         """Mergekit's word for the tokens of the output."""
         return self.tokenizer_source if self.tokenizer is None else self.tokenizer.source
@@ -168,6 +190,8 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             evaluate=self.evaluate,
             reset=self.reset,
             repair=self.repair,
+            refit=self.refitting.method,
+            refit_options=self.refitting.options,
             alphas=self.alphas,
             loading=Loading(self.batch_size, self.limit),
             measuring=Measuring(self.loss, self.metric),
@@ -222,6 +246,7 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(
             f"{path}:{lines.get(_place_of(str(error), lines), at)}: {error}"
         ) from None
+    _require_refit(path, recipe, lines)
     if recipe.source_of_tokens not in _TOKENS:
         key = "tokenizer_source" if recipe.tokenizer is None else "tokenizer"
         raise RecipeError(
@@ -229,6 +254,30 @@ def read_recipe(path: Path) -> Recipe:
             "there are union, intersection and base (or the first model's)"
         )
     return recipe
+
+
+def _require_refit(path: Path, recipe: Recipe, lines: Mapping[Place, int]) -> None:
+    """A refit is refused here, with its line, that the merge could not do."""
+    entry, reason = recipe.refitting, ""
+    if entry.method == "none":
+        return
+    try:
+        correction_of(recipe.settings)
+    except MergeError as error:
+        reason = str(error)
+    if not reason and recipe.combination.average is None:
+        reason = (
+            "a refit is to the mean of what the models compute, weighted as the average is: it "
+            "takes merge_method linear, and one number as the weight of each model"
+        )
+    if not reason and recipe.data is None:
+        reason = "a refit runs the models and needs data: add the key data"
+    if reason:
+        named = [
+            n for n in entry.options if re.search(rf"'{re.escape(n)}'|\.{re.escape(n)}`", reason)
+        ]
+        place = ("refit", "options", *named[:1]) if named else ("refit",)
+        raise RecipeError(f"{path}:{lines[place]}: refit: {reason}")
 
 
 def _text(path: Path) -> str:
@@ -242,7 +291,7 @@ def _text(path: Path) -> str:
         raise RecipeError(f"{path}: is not text: {error}") from error
 
 
-def _lines(node: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+def _lines(node: Any, path: Place) -> Iterator[tuple[Place, int]]:
     """Where every key and item stands, by its path, counted from 1."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -255,7 +304,7 @@ def _lines(node: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str |
             yield from _lines(item, (*path, index))
 
 
-def _explained(path: Path, message: str, lines: Mapping[tuple[str | int, ...], int]) -> str:
+def _explained(path: Path, message: str, lines: Mapping[Place, int]) -> str:
     """A message of msgspec with the line, and with the key that was probably meant."""
     reason, _, where = message.partition(" - at ")
     parts = re.findall(r"\.(\w+)|\[(\d+)\]", where.strip("`"))
@@ -268,6 +317,7 @@ def _explained(path: Path, message: str, lines: Mapping[tuple[str | int, ...], i
             "align": AlignEntry,
             "gate": GateEntry,
             "publish": PublishEntry,
+            "refit": RefitEntry,
             "tokenizer": TokenizerEntry,
         }
         known = table.get(str(place[0])) if len(place) == 2 else known
@@ -278,7 +328,7 @@ def _explained(path: Path, message: str, lines: Mapping[tuple[str | int, ...], i
     return f"{path}:{line}: {f'{name}: ' if name else ''}{reason}"
 
 
-def _place_of(message: str, lines: Mapping[tuple[str | int, ...], int]) -> tuple[str | int, ...]:
+def _place_of(message: str, lines: Mapping[Place, int]) -> Place:
     """The path of the parameter that a message quotes."""
     quoted = re.search(r"parameter '(\w+)'", message)
     found = [path for path in lines if quoted and path[-1] == quoted[1]]
