@@ -10,7 +10,7 @@ from torch import Tensor
 from zooalign.symmetry.classes.levels import Level
 from zooalign.symmetry.groups import Block, Group, Member
 
-__all__ = ["BlockExponents", "UnitMaps", "mapped", "random_maps"]
+__all__ = ["BlockExponents", "UnitMaps", "mapped", "random_maps", "still_maps"]
 
 # Random invertible maps are no worse conditioned, and random scales no further from one.
 _CONDITION = 4.0
@@ -45,6 +45,45 @@ class UnitMaps:
     linear: Tensor | None
     scales: Tensor
     signs: Tensor
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing is multiplied by anything but one."""
+        if self.linear is not None:
+            one = torch.eye(self.linear.shape[-1], dtype=self.linear.dtype)
+            if not torch.equal(self.linear, one.expand_as(self.linear)):
+                return False
+        return bool((self.scales == 1).all() and (self.signs == 1).all())
+
+    def inverse(self) -> "UnitMaps":
+        """The maps that undo these."""
+        linear = None if self.linear is None else torch.linalg.inv(self.linear)
+        return UnitMaps(linear, 1 / self.scales, self.signs)
+
+    def times(self, before: "UnitMaps") -> "UnitMaps":
+        """The maps that apply others before these."""
+        linear = self.linear
+        if linear is not None and before.linear is not None:
+            linear = linear @ before.linear
+        return UnitMaps(linear, self.scales * before.scales, self.signs * before.signs)
+
+    def reordered(self, contexts: tuple[Tensor, ...], order: Tensor) -> "UnitMaps":
+        """The same maps, of units in another order.
+
+        ``contexts`` say for each context which one it was before, ``order`` (*contexts, units) the
+        same of units.
+        """
+        scales, signs = (
+            x[(slice(None), *contexts)].gather(-1, order.expand(len(x), *order.shape))
+            for x in (self.scales, self.signs)
+        )
+        linear = self.linear
+        if linear is not None:
+            size = linear.shape[-1]
+            rows = order[..., :, None].expand(*order.shape, size)
+            columns = order[..., None, :].expand(*order.shape, size)
+            linear = linear[contexts].gather(-2, rows).gather(-1, columns)
+        return UnitMaps(linear, scales, signs)
 
     def matrix(self, exponent: int) -> Tensor | None:
         """The linear map to a power of 1, or its inverse transposed."""
@@ -94,6 +133,16 @@ def _block(units: Tensor, block: Block, exponent: BlockExponents, maps: UnitMaps
         some = slice(block.first, block.first + block.count)
         units = units * factors[within][..., some][..., None, None]
     return units
+
+
+def still_maps(group: Group, level: Level, scales: int, signs: int) -> UnitMaps:
+    """Maps of a class that change nothing."""
+    shape = (*group.contexts, group.size)
+    one = torch.ones((), dtype=torch.float64)
+    linear = None
+    if level > Level.MONOMIAL:
+        linear = torch.eye(group.size, dtype=torch.float64).expand(*shape, group.size).clone()
+    return UnitMaps(linear, one.expand(scales, *shape), one.expand(signs, *shape))
 
 
 def random_maps(

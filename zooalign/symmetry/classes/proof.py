@@ -91,7 +91,7 @@ class _Move:
             for n, m in self.element.maps.items()
         }
         classes = replace(self.classes, groups=alone)
-        return _Move(self.places, classes, Element(self.element.spec_hash, maps))
+        return _Move(self.places, classes, replace(self.element, maps=maps))
 
     def __call__(self, tensor: Tensor, value: torch.Tensor) -> torch.Tensor:
         """The value mapped; itself where nothing is multiplied.
