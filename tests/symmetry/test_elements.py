@@ -133,7 +133,7 @@ def test_another_state_is_refused(
 
 
 def test_a_spec_without_classes_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"no classes.*--symmetries"):
+    with pytest.raises(SpecError, match=r"permutations only.*--symmetries"):
         SpecClasses.of(extract_spec(Normed(), INPUTS))
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from zooalign.graph.lazy_state import pieces
 from zooalign.matching.weight import REACHED, Scale, as_float32, tensors_matched
+from zooalign.symmetry.classes.elements import Element, Mapped, SpecClasses
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.spec import PermutationSpec
+from zooalign.symmetry.spec import PermutationSpec, Permuted
 
 __all__ = ["Certificate", "certify"]
 
@@ -29,17 +30,19 @@ class Certificate:
     ``gap`` is how far the inner product of the weights, over its upper bound, is from 1 (the global
     optimum's is less or equal; of independent networks it is large and proves nothing).
     ``distance`` is the norm of target minus permuted source over the target's, and ``exact`` says
-    whether they are equal bit for bit, running statistics included.
+    whether they are equal bit for bit, running statistics included. Of an element that does more
+    than permute (not ``permutes``) the bound proves nothing, and they are of the source under it.
     """
 
     gap: float
     distance: float
     exact: bool
+    permutes: bool = True
 
     @property
     def optimal(self) -> bool:
         """Whether no permutation has a larger inner product, by the bound."""
-        return self.exact or self.gap <= REACHED
+        return self.exact or (self.permutes and self.gap <= REACHED)
 
     def details(self) -> dict[str, float]:
         """As numbers for a report (``certified`` and ``exact`` are 0 or 1)."""
@@ -54,17 +57,21 @@ def certify(
     source: Mapping[str, Tensor],
     *,
     scale: str = "balanced",
+    element: Element | None = None,
 ) -> Certificate:
     """Say what is proved of a permutation of ``source`` as a match for ``target``.
 
     A certificate is sufficient, not necessary: without one, a match may still be the best there
     is. ``scale`` is as for weight matching, and does not bear on ``exact`` and ``distance``. A
-    value that is not finite raises MergeError.
+    value that is not finite raises MergeError. With an ``element`` it is that which is applied.
     """
+    moved: Mapping[str, Tensor] = Permuted(spec, permutation, source)
+    if element is not None:
+        moved = Mapped(SpecClasses.of(spec, element.symmetries), element, source)
     product = bound = away = size = 0.0
     for name in tensors_matched(spec, target, source):
         left = target[name]
-        right = spec.apply_to_tensor(permutation, name, source[name])
+        right = moved[name]
         counted = Scale.of(scale, {name: left}, {name: right})
         product += counted.value({name: left}, {name: right})
         bound += counted.bound[name]
@@ -72,7 +79,7 @@ def certify(
             away += float((a.double() - b.double()).square().sum())
             size += float(a.double().square().sum())
     exact = all(
-        _equal(target[n], spec.apply_to_tensor(permutation, n, source[n]))
+        _equal(target[n], moved[n])
         for n in spec.by_parameter
         if n in target and n in source
     )
@@ -80,6 +87,7 @@ def certify(
         gap=1 - product / bound if bound else 0.0,
         distance=(away / size) ** 0.5 if size else 0.0,
         exact=exact,
+        permutes=element is None,
     )
 
 

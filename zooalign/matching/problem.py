@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from zooalign.errors import MergeError
 from zooalign.graph.lazy_state import device_of
 from zooalign.progress import StepProgress, silent_steps
+from zooalign.symmetry.classes.elements import Element
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -103,6 +104,9 @@ class Match:
         For a report: samples, sweeps, starts, the spread of the objective over starts, and
         what is proved of the permutation (``gap``, ``distance``, ``certified``, ``exact``; see
         :class:`~zooalign.matching.certificate.Certificate`).
+    element:
+        With more than permutations, what is to be applied in place of the permutation, which is
+        its first part (:meth:`zooalign.symmetry.SpecClasses.apply`).
     """
 
     permutation: Permutation
@@ -110,6 +114,7 @@ class Match:
     objective_before: float
     objective_after: float
     details: Mapping[str, float | str] = field(default_factory=dict)
+    element: Element | None = None
 
     @property
     def moved_fraction(self) -> float:

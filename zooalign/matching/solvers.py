@@ -17,9 +17,12 @@ from zooalign.graph.capture import captured_once
 from zooalign.graph.dtypes import in_widest_dtypes
 from zooalign.graph.lazy_state import info_of
 from zooalign.hooks.manager import hook_failed, items_of
+from zooalign.kinds import Symmetries
 from zooalign.matching.certificate import certify
+from zooalign.matching.classes import match_classes
 from zooalign.matching.problem import Match, MatchProblem, Solver
 from zooalign.progress import StepProgress, silent_steps
+from zooalign.symmetry.classes.elements import SpecClasses
 from zooalign.symmetry.spec import PermutationSpec
 
 __all__ = [
@@ -131,6 +134,7 @@ def match(
     module: nn.Module | None = None,
     seed: int = 0,
     progress: StepProgress | None = None,
+    symmetries: Symmetries = "permutations",
     **options: Any,
 ) -> Match:
     """Find the permutation that reorders ``source``'s units to match ``target``'s.
@@ -147,6 +151,8 @@ def match(
         Batches of inputs, or of (inputs, targets).
     seed:
         For methods that draw random numbers.
+    symmetries:
+        How far maps of units go beyond permutations; the spec's ``classes`` must go as far.
     options:
         Fields of the method's class: ``kind="covariance"`` for activation matching, ``starts=5``
         for weight matching, ``blend=0.3`` for blends.
@@ -154,16 +160,21 @@ def match(
     Returns
     -------
     Match
-        Its ``permutation`` is for ``spec.apply(permutation, source_state_dict)``.
+        Its ``permutation`` is for ``spec.apply(permutation, source_state_dict)``; with more than
+        permutations its ``element`` is for ``SpecClasses.of(spec).apply(element, ...)``.
 
     Raises
     ------
     MergeError
         For an unknown method or option, missing data, or state dicts of different architectures.
+    SpecError
+        If the spec's classes do not go as far as ``symmetries``.
     DataError
         If the data is of a size for which the spec does not hold.
     """
     solver = solver_named(method).given(f"{method} matching", options)
+    if symmetries != "permutations":
+        SpecClasses.of(spec, symmetries)  # refused before anything is computed
     if module is None:
         module = next((m for m in (target, source) if isinstance(m, nn.Module)), None)
     given = [_fitting_state(spec, target, "target"), _fitting_state(spec, source, "source")]
@@ -180,8 +191,11 @@ def match(
     problem.require(method, solver.needs)
     with torch.no_grad():
         solution = solver.solve(problem)
+        if symmetries != "permutations":
+            solution = match_classes(problem.quiet, solution, symmetries)
         try:
-            certificate = certify(spec, solution.permutation, problem.target, problem.source)
+            states = (problem.target, problem.source)
+            certificate = certify(spec, solution.permutation, *states, element=solution.element)
         except MergeError:  # weights that are not finite prove nothing
             return solution
     return replace(solution, details={**solution.details, **certificate.details()})

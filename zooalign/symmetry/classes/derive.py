@@ -37,6 +37,7 @@ from zooalign.symmetry.classes.group_class import (
     class_name,
 )
 from zooalign.symmetry.classes.levels import Level
+from zooalign.symmetry.classes.maps import BlockExponents
 from zooalign.symmetry.classes.null_space import Equations, Vector, reduced
 from zooalign.symmetry.classes.scaling import Scaling, Weight, scaling
 from zooalign.symmetry.derive import Derived, derive
@@ -71,6 +72,21 @@ class Classes:
     places: Mapping[str, PlaceExponents] = field(default_factory=dict, repr=False)
     said: Scaling | None = field(default=None, repr=False)
     derived: Derived | None = field(default=None, repr=False)
+
+    def exponents(self, group: str, place: int) -> BlockExponents:
+        """What the class of a group multiplies at one place of the graph."""
+        at = self.places.get(group)
+        if at is None:  # only permutations, or units that no parameter has
+            return BlockExponents(0, (), ())
+        of = self.groups[group]
+        if of.linear is not None and at.linear is not None:
+            return BlockExponents(int(at.linear.get(place, 0)), (), ())
+        scales, signs = at.scales if of.scales else (), at.signs if of.signs else ()
+        return BlockExponents(
+            0,
+            tuple(float(vector.get(place, 0)) for vector in scales),
+            tuple(int(vector.get(place, 0)) for vector in signs),
+        )
 
     def within(self, symmetries: Symmetries) -> "Classes":
         """The parts of the classes that go only as far as ``symmetries``."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zooalign.errors import SpecError
 from zooalign.graph.lazy_state import StateView
+from zooalign.kinds import SYMMETRIES, Symmetries
 from zooalign.symmetry.classes.group_class import Absorbed, GroupClass
 from zooalign.symmetry.classes.levels import Level
 from zooalign.symmetry.classes.maps import (
@@ -48,12 +49,15 @@ class Element:
         Of state dicts that it is applied to, and of what comes out: the values of the weights that
         have to be one for linear maps, by their first name, in float64. One that is not named is
         one everywhere.
+    symmetries:
+        How far the classes go that it is of.
     """
 
     permutation: Permutation
     maps: Mapping[str, UnitMaps]
     before: Mapping[str, Tensor] = field(default_factory=dict)
     after: Mapping[str, Tensor] = field(default_factory=dict)
+    symmetries: Symmetries = "linear"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "maps", MappingProxyType(dict(self.maps)))
@@ -74,16 +78,12 @@ class Element:
         return self.permutation.spec_hash
 
     @property
-    def is_permutation(self) -> bool:
-        """Whether it does nothing but permute, bit for bit."""
-        names = self.before.keys() | self.after.keys()
-        same = all(_same(self.before.get(n), self.after.get(n)) for n in names)
-        return same and all(maps.still for maps in self.maps.values())
-
-    @property
     def is_identity(self) -> bool:
         """Whether it changes nothing."""
-        return self.permutation.is_identity and self.is_permutation
+        names = self.before.keys() | self.after.keys()
+        same = all(_same(self.before.get(n), self.after.get(n)) for n in names)
+        still = self.permutation.is_identity and all(maps.still for maps in self.maps.values())
+        return same and still
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:
@@ -93,26 +93,30 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
 
 @dataclass(frozen=True)
 class SpecClasses:
-    """A permutation spec with the class of each group."""
+    """A permutation spec with the class of each group, as far as ``symmetries`` go."""
 
     spec: PermutationSpec
     classes: Mapping[str, GroupClass]
+    symmetries: Symmetries = "linear"
 
     @classmethod
-    def of(cls, spec: PermutationSpec) -> "SpecClasses":
-        """Those that a spec says.
+    def of(cls, spec: PermutationSpec, symmetries: Symmetries | None = None) -> "SpecClasses":
+        """Those that a spec says, as far as ``symmetries`` go; all of them if that is None.
 
         Raises
         ------
         SpecError
-            If it says none.
+            If the spec says none, or not so far.
         """
-        if spec.classes is None:
+        wanted = symmetries or SYMMETRIES[1]
+        known = "permutations" if spec.classes is None else spec.classes.symmetries
+        if spec.classes is None or SYMMETRIES.index(known) < SYMMETRIES.index(wanted):
             raise SpecError(
-                "the spec has no classes, so only permutations are known: derive it with "
-                "symmetries='signed', 'monomial' or 'linear' (--symmetries)"
+                f"the spec says what is known of {known} only, not of {wanted}: derive it with "
+                f"symmetries='{wanted}' (--symmetries {wanted})"
             )
-        return cls(spec, {of.group: of for of in spec.classes.groups})
+        within = symmetries or known
+        return cls(spec, {of.group: of.within(within) for of in spec.classes.groups}, within)
 
     def dimension(self, name: str) -> int:
         """How many real numbers a map of one group has, in all of its contexts.
@@ -144,7 +148,18 @@ class SpecClasses:
 
     def identity(self) -> Element:
         """The element that changes nothing."""
-        return Element(self.spec.identity(), {g.id: self._still(g) for g in self.spec.groups})
+        maps = {group.id: self._still(group) for group in self.spec.groups}
+        return self.element(self.spec.identity(), maps)
+
+    def element(
+        self,
+        permutation: Permutation,
+        maps: Mapping[str, UnitMaps],
+        before: Mapping[str, Tensor] = MappingProxyType({}),
+        after: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> Element:
+        """One of these classes; see :class:`Element`. It is checked when it is applied."""
+        return Element(permutation, maps, before, after, self.symmetries)
 
     def permuting(self, permutation: Permutation) -> Element:
         """The element that does nothing but permute."""
@@ -161,7 +176,7 @@ class SpecClasses:
         for group in self.spec.groups:
             of = self.classes[group.id]
             maps[group.id] = random_maps(group, _level(of), *counts(of), generator)
-        return Element(self.spec.identity(), maps)
+        return self.element(self.spec.identity(), maps)
 
     def between(
         self, element: Element, source: Mapping[str, Tensor], target: Mapping[str, Tensor]
@@ -199,6 +214,11 @@ class SpecClasses:
     def check(self, element: Element) -> None:
         """Raise SpecError unless the element is one of these classes, and can be computed with."""
         self.spec.check(element.permutation)
+        if element.symmetries != self.symmetries:
+            raise SpecError(
+                f"the element is of symmetries '{element.symmetries}', the classes are of "
+                f"'{self.symmetries}'"
+            )
         if element.maps.keys() != self.spec.by_id.keys():
             differing = sorted(element.maps.keys() ^ self.spec.by_id.keys())
             raise SpecError(f"the element and the spec differ in groups: {differing[:5]}")
@@ -235,7 +255,7 @@ class SpecClasses:
             group.id: self._moved(group, back, element.maps[group.id].inverse())
             for group in self.spec.groups
         }
-        inverse = Element(back, maps, element.after, element.before)
+        inverse = self.element(back, maps, element.after, element.before)
         self.check(inverse)
         return inverse
 
@@ -259,7 +279,7 @@ class SpecClasses:
             )
             for group in self.spec.groups
         }
-        return Element(permutation, maps, before.before, after.after)
+        return self.element(permutation, maps, before.before, after.after)
 
     def _still(self, group: Group) -> UnitMaps:
         of = self.classes[group.id]

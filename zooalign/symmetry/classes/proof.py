@@ -19,7 +19,7 @@ from zooalign.graph.tensor import Tensor
 from zooalign.symmetry.action import action_of_spec
 from zooalign.symmetry.classes.derive import Classes
 from zooalign.symmetry.classes.elements import Element, SpecClasses
-from zooalign.symmetry.classes.maps import BlockExponents, UnitMaps, mapped
+from zooalign.symmetry.classes.maps import UnitMaps, mapped
 from zooalign.symmetry.classes.places import Place, Places
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.equivariance import Operation, Permuted, tensors_of
@@ -102,26 +102,10 @@ class _Move:
         narrow = result = value[varying]
         for occurrence, member in self.places.members(tensor):
             group = occurrence.group
-            exponents = [_exponents(self.classes, group.id, n) for n in occurrence.places]
+            exponents = [self.classes.exponents(group.id, n) for n in occurrence.places]
             if not all(e.nothing for e in exponents):
                 result = mapped(result, group, member, exponents, self.element.maps[group.id])
         return value if result is narrow else result.expand(value.shape).contiguous()
-
-
-def _exponents(classes: Classes, group: str, place: int) -> BlockExponents:
-    """What the class of a group multiplies at one place."""
-    at = classes.places.get(group)
-    if at is None:  # only permutations, or units that no parameter has
-        return BlockExponents(0, (), ())
-    of = classes.groups[group]
-    if of.linear is not None and at.linear is not None:
-        return BlockExponents(int(at.linear.get(place, 0)), (), ())
-    scales, signs = at.scales if of.scales else (), at.signs if of.signs else ()
-    return BlockExponents(
-        0,
-        tuple(float(vector.get(place, 0)) for vector in scales),
-        tuple(int(vector.get(place, 0)) for vector in signs),
-    )
 
 
 class _Check:
@@ -183,7 +167,7 @@ class _Check:
 
     def _mapped(self, tensor: Tensor) -> bool:
         return any(
-            not _exponents(self.classes, place.group, number).nothing
+            not self.classes.exponents(place.group, number).nothing
             for number, place in self._places(tensor)
         )
 
