@@ -79,9 +79,7 @@ def certify(
             away += float((a.double() - b.double()).square().sum())
             size += float(a.double().square().sum())
     exact = all(
-        _equal(target[n], moved[n])
-        for n in spec.by_parameter
-        if n in target and n in source
+        _equal(target[n], moved[n]) for n in spec.by_parameter if n in target and n in source
     )
     return Certificate(
         gap=1 - product / bound if bound else 0.0,

@@ -16,9 +16,8 @@ the results is taken, the midpoint's loss on data that was held out decides.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
-from math import isfinite, log
+from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -31,10 +30,11 @@ from zooalign.kinds import Symmetries
 from zooalign.matching.assignment import assign, unit_order
 from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet
 from zooalign.matching.problem import Match, MatchProblem
-from zooalign.matching.procrustes import balance, nearest_rotation
 from zooalign.matching.responses import Responses, of_activations, of_weights
+from zooalign.matching.signs_and_scales import unit_maps, with_signs
+from zooalign.matching.turns import Turns
 from zooalign.matching.unit_views import families
-from zooalign.symmetry.classes.elements import WORST_CONDITION, Element, SpecClasses
+from zooalign.symmetry.classes.elements import Element, SpecClasses
 from zooalign.symmetry.classes.group_class import GroupClass
 from zooalign.symmetry.classes.levels import Level
 from zooalign.symmetry.classes.maps import UnitMaps
@@ -45,15 +45,13 @@ __all__ = ["match_classes"]
 
 # Rounds in which weights take part; without data they are all there is, and begin far away.
 _ROUNDS, _ROUNDS_OF_WEIGHTS = 1, 10
-# All combinations of so many signs of a unit are tried; of more, one after the other.
-_MOST_COMBINED = 6
-# A pair of units is not scaled by more than this.
-_MOST_SCALE = log(1e3)
 # One batch in so many is held out to judge by, where there are that many.
 _HELD_OUT = 5
 _JUDGED_IN_BATCHES_OF = 128
-# Below this share of the loss a larger class gained nothing that is not rounding.
+# A rise of the loss by this share is rounding.
 _RISE = 1e-6
+# Weights that are so near, each tensor by its norm, are those of one network, whatever the loss.
+_RECOVERED = 1e-6
 
 _Similarity = Mapping[str, np.ndarray]
 
@@ -124,9 +122,10 @@ def _judged(
     held_out: list[Any] | None,
 ) -> tuple[Element, dict[str, float | str]]:
     """The element with the lowest loss halfway, and what is to be said of it."""
-    if held_out is None:
-        products = [_product(problem, classes, element) for element in elements]
-        return elements[int(np.argmax(products))], {"judged_classes": 0.0}
+    apart = [_distance(problem, classes, element) for element in elements]
+    nearest = elements[int(np.argmin(apart))]
+    if held_out is None or min(apart) < _RECOVERED:
+        return nearest, {"judged_classes": 0.0, "taken": "classes"}
     assert problem.module is not None
     try:
         rows = CalibrationSet.read(held_out, problem.device)
@@ -139,7 +138,7 @@ def _judged(
             ZooalignWarning,
             stacklevel=2,
         )
-        return elements[-1], {"judged_classes": 0.0}
+        return nearest, {"judged_classes": 0.0, "taken": "classes"}
     before = _halfway(problem, loss, classes.spec.apply(permuting.permutation, problem.source))
     losses = [_halfway(problem, loss, classes.apply(e, problem.source)) for e in elements]
     best = int(np.argmin([x if isfinite(x) else np.inf for x in losses]))
@@ -164,18 +163,18 @@ def _halfway(problem: MatchProblem, loss: CalibrationLoss, moved: Mapping[str, T
     return loss.mean(middle, _JUDGED_IN_BATCHES_OF)
 
 
-def _product(problem: MatchProblem, classes: SpecClasses, element: Element) -> float:
-    """Minus the squared distance of the weights, each tensor's over its squared norm."""
+def _distance(problem: MatchProblem, classes: SpecClasses, element: Element) -> float:
+    """The squared distance of the weights, each tensor's over its squared norm, in the mean."""
     moved = classes.apply(element, problem.source)
-    total = 0.0
+    shares = [0.0]
     for name in classes.spec.by_parameter:
         if name in problem.target and name in moved:
             apart = size = 0.0
             for a, b in pieces(problem.target[name], moved[name]):
                 apart += float((a.double() - b.double()).square().sum())
                 size += float(a.double().square().sum())
-            total -= apart / size if size else 0.0
-    return total
+            shares.append(apart / size if size else apart)
+    return sum(shares) / len(shares)
 
 
 # ---------------------------------------------------------------------- closed forms
@@ -245,7 +244,9 @@ class _Solution:
             if of.linear is not None:
                 turned[name] = self._turn(group, of, responses[name], similarity)
             elif responses[name]:
-                best, signed[name] = _with_signs(of, responses[name])
+                # Signs of the units that these are nested in change theirs.
+                outer = any(classes[o].signs for o in group.over if o in classes)
+                best, signed[name] = with_signs(of, responses[name], either=outer)
                 shape = best.shape
                 similarity[name] = similarity.get(name, np.zeros(shape)) + best.numpy()
         reassigned = any(classes[name].signs or classes[name].linear for name in family)
@@ -259,7 +260,7 @@ class _Solution:
                 maps[name] = self._linear(group, permutation, turned[name])
             elif responses[name]:
                 usable = self._free(family, name)
-                maps[name] = _unit_maps(group, of, responses[name], order, signed[name], usable)
+                maps[name] = unit_maps(group, of, responses[name], order, signed[name], usable)
         self.element = self.classes.element(permutation, maps)
 
     def _permutation(self, parts: Mapping[str, np.ndarray]) -> Permutation:
@@ -276,7 +277,9 @@ class _Solution:
         of, members = self.classes.classes[name], self.spec.by_id[name].members
         free = [
             [
-                not any(any(row) and m.parameter in inner for m, row in zip(members, t, strict=True))
+                not any(
+                    any(row) and m.parameter in inner for m, row in zip(members, t, strict=True)
+                )
                 for t in tables
             ]
             for tables in (of.scales, of.signs)
@@ -297,8 +300,8 @@ class _Solution:
         copies = group.copies
         pairs = [(i, i) for i in range(copies)]
         if outer is not None:
-            pairs = list(product(range(copies), repeat=2))
-        turn = _Turn(group, of, responses)
+            pairs = [(i, j) for i in range(copies) for j in range(copies)]
+        turn = Turns(group, of, responses)
         maps = {}
         gains = np.zeros((copies, copies))
         for pair in pairs:
@@ -331,128 +334,3 @@ class _Solution:
 
 def _has_maps(of: GroupClass) -> bool:
     return of.name != "permutations"
-
-
-class _Turn:
-    """Linear maps of one group between contexts of the two networks."""
-
-    def __init__(self, group: Group, of: GroupClass, responses: Sequence[Responses]) -> None:
-        self.group, self.level = group, of.level
-        self.responses = [r for r in responses if r.exponents.linear]
-        shape = (group.copies, group.size) * 2
-        self.cross = [r.moments.cross.cpu().reshape(shape) for r in self.responses]
-        both = {r.exponents.linear for r in self.responses} == {1, -1}
-        self.balances = None
-        if of.level == Level.INVERTIBLE and both:
-            self.balances = self._balances("target_gram"), self._balances("source_gram")
-
-    def _balances(self, gram: str) -> list[Tensor]:
-        """Of each context, from sums in which both networks count alike."""
-        sums = {1: 0.0, -1: 0.0}
-        for r in self.responses:
-            sums[r.exponents.linear] = sums[r.exponents.linear] + getattr(r, gram).cpu() * r.share
-        return [balance(a, b) for a, b in zip(sums[1], sums[-1], strict=True)]
-
-    def between(self, i: int, j: int) -> tuple[Tensor, float]:
-        """The map from source context ``j`` to target context ``i``, and what it gains."""
-        fixing = self.level == Level.FIXING_ONES
-        if not self.responses:
-            return torch.eye(self.group.size, dtype=torch.float64), 0.0
-        if self.balances is None:
-            total = sum(c[i, :, j] * r.share for c, r in zip(self.cross, self.responses, strict=True))
-            assert isinstance(total, Tensor)
-            rotation, gain = nearest_rotation(total, fixing_ones=fixing)
-            return rotation, gain * self.group.copies
-        mine, other = self.balances[0][i], self.balances[1][j]
-        total = torch.zeros_like(mine)
-        for cross, r in zip(self.cross, self.responses, strict=True):
-            left, right = mine, other
-            if r.exponents.linear < 0:
-                left, right = torch.linalg.inv(mine), torch.linalg.inv(other)
-            assert r.target_gram is not None and r.source_gram is not None
-            lengths = [
-                float(torch.trace(b @ gram.cpu() @ b))
-                for b, gram in ((left, r.target_gram[i]), (right, r.source_gram[j]))
-            ]
-            size = (lengths[0] * lengths[1]) ** 0.5
-            if size > 0:
-                total = total + left @ cross[i, :, j] @ right / size
-        rotation, gain = nearest_rotation(total)
-        whole = torch.linalg.inv(mine) @ rotation @ other
-        # What is seen in too few directions says nothing of the others.
-        if not float(torch.linalg.cond(whole)) < WORST_CONDITION:
-            whole = rotation
-        return whole, gain
-
-
-# ---------------------------------------------------------------------- unit by unit
-
-
-def _with_signs(of: GroupClass, responses: Sequence[Responses]) -> tuple[Tensor, Tensor]:
-    """The similarity of each pair of units with the signs that suit it best, and these signs.
-
-    Returns
-    -------
-    Matrices of shape (units, units), and (signs, units, units) of 1 and -1.
-    """
-    matrices = torch.stack([(r.similarity * r.moments.weight).cpu() for r in responses])
-    count = len(of.signs)
-    powers = torch.tensor([r.exponents.signs for r in responses]).reshape(len(responses), count)
-    powers = (powers % 2).double()
-
-    def total(signs: Tensor) -> Tensor:  # (signs, units, units) of 0 and 1
-        flips = torch.einsum("ps,sij->pij", powers, signs) % 2
-        return ((1 - 2 * flips) * matrices).sum(0)
-
-    chosen = torch.zeros((count, *matrices.shape[1:]), dtype=torch.float64)
-    best = matrices.sum(0)
-    if count <= _MOST_COMBINED:
-        tried = list(product((0.0, 1.0), repeat=count))[1:]
-    else:
-        tried = []
-        for _ in range(2):
-            for number in range(count):
-                flipped = chosen.clone()
-                flipped[number] = 1 - flipped[number]
-                other = total(flipped)
-                chosen = torch.where(other > best, flipped, chosen)
-                best = torch.maximum(best, other)
-    for combination in tried:
-        flipped = torch.tensor(combination, dtype=torch.float64)[:, None, None].expand_as(chosen)
-        other = total(flipped)
-        chosen = torch.where(other > best, flipped, chosen)
-        best = torch.maximum(best, other)
-    return best, 1 - 2 * chosen
-
-
-def _unit_maps(
-    group: Group,
-    of: GroupClass,
-    responses: Sequence[Responses],
-    order: Tensor,
-    signed: Tensor,
-    free: tuple[Sequence[bool], Sequence[bool]],
-) -> UnitMaps:
-    """Scales and signs of pairs that were made."""
-    shape = (*group.contexts, group.size)
-    units = torch.arange(len(order))
-    signs = signed[:, units, order]
-    signs[~torch.tensor(free[1], dtype=torch.bool)] = 1.0
-    scales = _scales(of, responses, order)
-    scales[~torch.tensor(free[0], dtype=torch.bool)] = 1.0
-    return UnitMaps(None, scales.reshape(-1, *shape), signs.reshape(-1, *shape))
-
-
-def _scales(of: GroupClass, responses: Sequence[Responses], order: Tensor) -> Tensor:
-    """Scales under which paired units respond alike in the mean square; (scales, units)."""
-    count = len(of.scales)
-    ones = torch.ones((count, len(order)), dtype=torch.float64)
-    if not count:
-        return ones
-    squares = [(r.moments.target_square.cpu(), r.moments.source_square.cpu()) for r in responses]
-    ratios = torch.stack([(a / b[order]).log() / 2 for a, b in squares])  # (places, units)
-    powers = torch.tensor([r.exponents.scales for r in responses], dtype=torch.float64)
-    # A unit that never fires anywhere says nothing.
-    heard = ratios.isfinite().all(0)
-    logs = torch.linalg.pinv(powers) @ torch.where(heard, ratios, 0.0)
-    return torch.where(logs.abs() <= _MOST_SCALE, logs, 0.0).exp() * ones

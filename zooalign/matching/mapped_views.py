@@ -1,6 +1,6 @@
 """Where units can be compared under maps of a class, with what the maps do to them there."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -62,10 +62,11 @@ def mapped_parameters(classes: SpecClasses, groups: frozenset[str]) -> dict[str,
     for group in spec.groups:
         for number, member in enumerate(group.members):
             row = block_exponents(classes.classes[group.id], number)
+            row = row or [BlockExponents(0, (), ())] * len(member.blocks)
             placed.setdefault(member.parameter, []).append((group.id, member, row))
     by_tensor: dict[str, list[MappedView]] = {}
-    for group, views in parameter_views(spec, placed).items():
-        for view in views if group in groups else ():
+    for name, views in parameter_views(spec, placed).items():
+        for view in views if name in groups else ():
             if view.tensor not in spec.tied or spec.tied[view.tensor] == view.tensor:
                 shape = spec.shapes[view.tensor]
                 by_tensor.setdefault(view.tensor, []).extend(
@@ -74,9 +75,7 @@ def mapped_parameters(classes: SpecClasses, groups: frozenset[str]) -> dict[str,
     return by_tensor
 
 
-def _alike(
-    view: UnitView, shape: Sequence[int], placed: Sequence[_Placed]
-) -> Iterator[MappedView]:
+def _alike(view: UnitView, shape: Sequence[int], placed: Sequence[_Placed]) -> Iterator[MappedView]:
     """The parts of a view in which all units are multiplied alike."""
     kinds: list[BlockExponents] = []
     kind_at = np.full(prod(shape[axis] for axis in view.axes), -1)

@@ -29,7 +29,7 @@ __all__ = ["Responses", "of_activations", "of_weights"]
 class Responses:
     """Cross-products at one place, and what maps do to the units there.
 
-    ``target_gram`` and ``source_gram``, of shape (contexts, units, units), are those of each network
+    ``target_gram`` and ``source_gram``, of shape (contexts, units, units), are those of a network
     with itself within a context; None of a group without linear maps. ``weights`` says that it is a
     place in the state dict.
     """
@@ -70,12 +70,11 @@ def _responses(
 ) -> Responses:
     target, source = (mapped.view.rows(value).double() for value in values)
     moments = Moments.of(target, source, mapped.view.weight)
-    grams: list[Tensor | None] = [None, None]
-    if mapped.exponents.linear:
-        shape = (group.copies, group.size, -1)
-        blocks = [rows.reshape(shape) for rows in (target, source)]
-        grams = [rows @ rows.mT for rows in blocks]
-    return Responses(mapped.exponents, moments, *grams, weights=weights)
+    if not mapped.exponents.linear:
+        return Responses(mapped.exponents, moments, weights=weights)
+    blocks = [rows.reshape(group.copies, group.size, -1) for rows in (target, source)]
+    mine, other = (rows @ rows.mT for rows in blocks)
+    return Responses(mapped.exponents, moments, mine, other, weights)
 
 
 def of_activations(

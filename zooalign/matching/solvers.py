@@ -1,7 +1,7 @@
 """The matching methods by name, and the one entry to all of them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -17,6 +17,7 @@ from zooalign.graph.capture import captured_once
 from zooalign.graph.dtypes import in_widest_dtypes
 from zooalign.graph.lazy_state import info_of
 from zooalign.hooks.manager import hook_failed, items_of
+from zooalign.keywords import settings_and_options
 from zooalign.kinds import Symmetries
 from zooalign.matching.certificate import certify
 from zooalign.matching.classes import match_classes
@@ -123,6 +124,13 @@ def solver_problem(item: Any) -> str | None:
     return f"a method named {item.name!r} is there already" if taken else None
 
 
+@dataclass(frozen=True)
+class _MatchSettings:
+    seed: int = 0
+    progress: StepProgress | None = None
+    symmetries: Symmetries = "permutations"
+
+
 @captured_once()
 def match(
     spec: PermutationSpec,
@@ -132,10 +140,7 @@ def match(
     method: str = DEFAULT,
     data: Iterable[Any] | None = None,
     module: nn.Module | None = None,
-    seed: int = 0,
-    progress: StepProgress | None = None,
-    symmetries: Symmetries = "permutations",
-    **options: Any,
+    **settings: Any,
 ) -> Match:
     """Find the permutation that reorders ``source``'s units to match ``target``'s.
 
@@ -149,12 +154,10 @@ def match(
         One of :func:`solvers`. ``docs/matching.md`` compares them.
     data:
         Batches of inputs, or of (inputs, targets).
-    seed:
-        For methods that draw random numbers.
-    symmetries:
-        How far maps of units go beyond permutations; the spec's ``classes`` must go as far.
-    options:
-        Fields of the method's class: ``kind="covariance"`` for activation matching, ``starts=5``
+    settings:
+        ``seed`` (0), for methods that draw random numbers; ``progress``, called with the number of
+        steps done; ``symmetries`` (``permutations``): how far maps of units go, no further than the
+        spec's ``classes`` (:mod:`zooalign.matching.classes`); and fields of the method's class: ``kind="covariance"`` for activation matching, ``starts=5``
         for weight matching, ``blend=0.3`` for blends.
 
     Returns
@@ -172,6 +175,8 @@ def match(
     DataError
         If the data is of a size for which the spec does not hold.
     """
+    chosen, options = settings_and_options(_MatchSettings, settings)
+    symmetries = chosen.symmetries
     solver = solver_named(method).given(f"{method} matching", options)
     if symmetries != "permutations":
         SpecClasses.of(spec, symmetries)  # refused before anything is computed
@@ -185,8 +190,8 @@ def match(
         current,
         module,
         spec.checked(data),
-        seed,
-        progress or silent_steps,
+        chosen.seed,
+        chosen.progress or silent_steps,
     )
     problem.require(method, solver.needs)
     with torch.no_grad():

@@ -303,7 +303,7 @@ class SpecClasses:
             If such a weight is zero somewhere and a bias beside it is not, so that nothing that
             reads both computes the same.
         """
-        here = {name: w for name, w in self._weights_of(state)}
+        here = dict(self._weights_of(state))
         return self.apply(replace(self.identity(), before=here), state)
 
     def _weights_of(self, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -74,7 +74,7 @@ class UnitMaps:
         same of units.
         """
         scales, signs = (
-            x[(slice(None), *contexts)].gather(-1, order.expand(len(x), *order.shape))
+            torch.stack([each[contexts].gather(-1, order) for each in x]) if len(x) else x
             for x in (self.scales, self.signs)
         )
         linear = self.linear
