@@ -20,13 +20,14 @@ from zooalign.errors import ArgumentError
 from zooalign.graph.capture import captured_once
 from zooalign.graph.wrappers import unwrapped
 from zooalign.keywords import settings_and_options
+from zooalign.kinds import Symmetries
 from zooalign.matching import Match
 from zooalign.matching import match as match_states
 from zooalign.matching.solvers import DEFAULT, told
 from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
 from zooalign.progress import StepProgress
-from zooalign.symmetry import Permutation, PermutationSpec
+from zooalign.symmetry import Element, Permutation, PermutationSpec
 from zooalign.symmetry.same_function import Comparison
 from zooalign.text import html_table
 
@@ -42,14 +43,16 @@ class Alignment:
     state_dict:
         The model's tensors, permuted: new ones, of the dtypes and on the devices they had.
     permutation:
-        What was applied, a member of the group of ``spec``.
+        What was applied, a member of the group of ``spec``; with more than permutations the first
+        part of ``element``.
     spec:
         The architecture's permutation spec.
     match:
         How the permutation was found.
     verification:
         Proof that the function is the same: ``max_relative_error`` of the outputs, run in
-        float64, and the ``tolerance`` that rounding explains.
+        float64, and the ``tolerance`` that rounding explains; of an element also the ``rounding``
+        of its weights when they were stored.
     diagnosis:
         Whether there was anything to align; its ``verdict`` is a sentence.
     outcome:
@@ -63,6 +66,11 @@ class Alignment:
     verification: Comparison
     diagnosis: Diagnosis
     outcome: Outcome
+
+    @property
+    def element(self) -> Element | None:
+        """What was applied, if more than permutations were asked for."""
+        return self.match.element
 
     def __repr__(self) -> str:
         return f"<Alignment of {len(self.state_dict)} tensors, {self.match!r}>"
@@ -124,16 +132,22 @@ def match(
         ``seed`` (0), for methods that draw random numbers; ``progress``, called with the number of
         batches or sweeps done; and the method's own: ``kind="covariance"`` for activations,
         ``starts=5`` for weights, ``blend=0.3``, ``steps=300`` for learned permutations.
+        ``symmetries`` (``permutations``): ``signed``, ``monomial`` or ``linear`` go on with signs,
+        scales, and rotations and invertible maps of units. The spec must have been extracted as
+        far. ``data`` is read once more for it, and judges what came of it.
 
     Returns
     -------
     Match
-        Its ``permutation`` is for ``spec.apply(permutation, source_state_dict)``.
+        Its ``permutation`` is for ``spec.apply(permutation, source_state_dict)``; with more than
+        permutations its ``element`` is for :meth:`zooalign.symmetry.SpecClasses.apply`.
 
     Raises
     ------
     MergeError
         For an unknown method or option, missing data, or models of another architecture.
+    SpecError
+        If the spec does not go as far as ``symmetries``.
     DataError
         If the data is empty or of another form.
     """
@@ -154,6 +168,7 @@ def match(
 @dataclass(frozen=True)
 class _AlignSettings:
     method: str = DEFAULT
+    symmetries: Symmetries = "permutations"
     inplace: bool = False
     allow_value_dependent: bool = False
     progress: StepProgress | None = None
@@ -188,6 +203,8 @@ def align(
         The permutation spec, where it is at hand.
     settings:
         ``method``, ``seed``, ``progress`` and the method's options as for :func:`match`;
+        ``symmetries`` (``permutations``) as for :func:`match`: the result then is the model under
+        an ``element``, with the target's norm weights where linear maps need these to be one;
         ``allow_value_dependent`` as for :func:`zooalign.extract_spec`; and
         ``inplace`` (False): load the result into ``model`` too, which must be a module then. An
         optimizer's state follows by :func:`zooalign.apply_to_optimizer`.
@@ -219,7 +236,8 @@ def align(
         raise ArgumentError("inplace=True loads the result into the model, which must be a module")
     network = network_of(module, model, to, data=data, example_inputs=example_inputs)
     inputs = network.inputs(example_inputs, data)
-    spec = spec_for(spec, network.module, inputs, chosen.allow_value_dependent)
+    allow, symmetries = chosen.allow_value_dependent, chosen.symmetries
+    spec = spec_for(spec, network.module, inputs, allow, symmetries)
     state = state_of(model, network)
     opened = [state, state_of(to, network)]
     source, target = tensors_by_name((model, to), opened, network, inputs, ALL_KINDS)
@@ -231,6 +249,7 @@ def align(
         data=network.batches_of(data),
         module=network.module,
         progress=chosen.progress,
+        symmetries=symmetries,
         **options,
     )
     permutation = matched.permutation
@@ -238,8 +257,8 @@ def align(
         *states, moved_fraction=permutation.moved_fraction, free_groups=len(spec.groups)
     )
     judged = outcome(spec, matched, states[0], states[1], diagnosis)
-    comparison = prove(network.module, spec, permutation, source, inputs)
-    moved = spec.apply(permutation, source)
+    comparison = prove(network.module, spec, permutation, source, inputs, element=matched.element)
+    moved = dict(matched.applied(spec, source))
     # What does not move is not to share memory with the model.
     aligned = {n: t.clone() if t is source[n] else t for n, t in moved.items()} | state.beside
     if chosen.inplace and isinstance(model, nn.Module):

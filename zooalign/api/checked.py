@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import ArgumentError
+from zooalign.kinds import SYMMETRIES
 from zooalign.merging.refit import RefitSettings
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.zoo.models import Model
@@ -104,6 +105,7 @@ _KINDS: Mapping[str, _Kind] = {
     "axis": _Kind("a whole number", lambda value: _is_whole(value, -(2**31))).or_none(),
     "alphas": _POINTS,
     "weights": _Kind("one number a model", _are_numbers).or_none(),
+    "symmetries": _Kind(", ".join(map(repr, SYMMETRIES)), lambda value: value in SYMMETRIES),
     "loss": _MEASURE,
     "metric": _MEASURE.or_none(),
     "progress": _Kind("a function", callable).or_none(),

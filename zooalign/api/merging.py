@@ -23,6 +23,7 @@ from zooalign.graph.batches import require_repeatable
 from zooalign.graph.capture import captured_once
 from zooalign.graph.dtypes import warn_of_dtypes
 from zooalign.keywords import settings_and_options, settings_of
+from zooalign.kinds import Symmetries
 from zooalign.matching import Match, match_many
 from zooalign.matching import match as match_states
 from zooalign.matching.many import require_way
@@ -117,6 +118,7 @@ class Merged:
 class _MergeSettings:
     weights: Sequence[float] | None = None
     method: str = DEFAULT
+    symmetries: Symmetries = "permutations"
     through: str = "reference"
     reset: bool = True
     repair: bool = False
@@ -160,7 +162,8 @@ def merge(
     settings:
         ``weights``: one number a model, divided by their sum; equal if None.
         ``method``: as for :func:`zooalign.match`, with its options, ``seed`` and ``progress``; or
-        ``none`` to average as is.
+        ``none`` to average as is. ``symmetries`` (``permutations``): as for :func:`zooalign.match`,
+        with ``through="reference"``.
         ``through``: ``reference`` (the default) matches each model to the first alone;
         ``universe``, ``mean`` or ``auto`` match all at once, by ``activation`` or ``weight``
         (:func:`zooalign.matching.match_many`, whose options these are).
@@ -200,19 +203,24 @@ def merge(
     warn_of_rescaling(chosen.weights)
     network = network_of(module, *given, data=data, example_inputs=example_inputs)
     inputs, batches = network.inputs(example_inputs, data), network.batches_of(data)
-    spec = spec_for(spec, network.module, inputs, chosen.allow_value_dependent)
+    allow, symmetries = chosen.allow_value_dependent, chosen.symmetries
+    spec = spec_for(spec, network.module, inputs, allow, symmetries)
     opened = [state_of(model, network) for model in given]
     states = tensors_by_name(given, opened, network, inputs)
     warn_of_dtypes(states)
     matches = _matches(spec, states, chosen, {"data": batches, "module": network.module, **options})
     for match, state in zip(matches, states, strict=True):
         if match is not None:
-            prove(network.module, spec, match.permutation, state, inputs)
+            element = match.element
+            prove(network.module, spec, match.permutation, state, inputs, element=element)
     permutations = [match.permutation if match else spec.identity() for match in matches]
     merged = merge_states(
         network.module,
         spec,
-        [Permuted(spec, p, state) for p, state in zip(permutations, states, strict=True)],
+        [
+            m.applied(spec, state) if m else Permuted(spec, spec.identity(), state)
+            for m, state in zip(matches, states, strict=True)
+        ],
         weights=chosen.weights,
         data=batches,
         correction=correction,
@@ -265,8 +273,14 @@ def _matches(
     floats = floats_of(states)
     if settings.through == "reference":
         first, *others = floats
-        return [None, *(match_states(spec, first, f, method=method, **options) for f in others)]
+        options = {**options, "method": method, "symmetries": settings.symmetries}
+        return [None, *(match_states(spec, first, f, **options) for f in others)]
     require_way(method, settings.through)
+    if settings.symmetries != "permutations":
+        raise MergeError(
+            f"models matched all at once (through='{settings.through}') are permuted only: give "
+            "through='reference' for symmetries beyond permutations"
+        )
     many = match_many(spec, floats, method=method, through=settings.through, **options)
     score = many.objective_before, many.objective_after, many.details
     return [None, *(Match(p, method, *score) for p in many.permutations[1:])]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from zooalign.api.aligning import Alignment
 from zooalign.api.checked import checked_arguments
-from zooalign.errors import MergeError
+from zooalign.errors import MergeError, SpecError
 from zooalign.graph.wrappers import unwrapped
 from zooalign.symmetry.optimizer_state import permuted_optimizer_state
 
@@ -37,8 +37,9 @@ def apply_to_optimizer(
     MergeError
         If the optimizer has a parameter that is not the model's.
     SpecError
-        If the model is of another architecture, or the optimizer keeps something whose units are
-        not known (packed moments, statistics of pairs of units).
+        If the alignment did more than permute, the model is of another architecture, or the
+        optimizer keeps something whose units are not known (packed moments, statistics of pairs of
+        units).
 
     Examples
     --------
@@ -54,6 +55,12 @@ def apply_to_optimizer(
     ... )
     >>> zooalign.apply_to_optimizer(optimizer, model, aligned)
     """
+    if aligned.element is not None:
+        raise SpecError(
+            "the alignment does more than permute (symmetries=), and what an optimizer keeps does "
+            "not follow signs, scales and linear maps: align with symmetries='permutations', or "
+            "start the optimizer anew"
+        )
     names: dict[int, str] = {}
     for name, parameter in unwrapped(model).named_parameters(remove_duplicate=False):
         if name in aligned.spec.shapes:

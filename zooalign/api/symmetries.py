@@ -144,10 +144,16 @@ def spec_for(
     module: nn.Module,
     example_inputs: Sequence[object],
     allow_value_dependent: bool,
+    symmetries: Symmetries = "permutations",
 ) -> PermutationSpec:
     """The spec given, if it holds for the inputs, or the module's own where none is given."""
     if spec is None:
-        return extract(module, example_inputs, allow_value_dependent=allow_value_dependent)
+        return extract(
+            module,
+            example_inputs,
+            allow_value_dependent=allow_value_dependent,
+            symmetries=symmetries,
+        )
     if spec.contract is not None:
         spec.contract.check(example_inputs)
     return spec

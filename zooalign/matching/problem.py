@@ -24,11 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import MergeError
-from zooalign.graph.lazy_state import device_of
+from zooalign.graph.lazy_state import StateView, device_of
 from zooalign.progress import StepProgress, silent_steps
-from zooalign.symmetry.classes.elements import Element
+from zooalign.symmetry.classes.elements import Element, Mapped, SpecClasses
 from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.spec import PermutationSpec
+from zooalign.symmetry.spec import PermutationSpec, Permuted
 
 __all__ = ["Match", "MatchProblem", "Options", "Solver", "option"]
 
@@ -120,6 +120,12 @@ class Match:
     def moved_fraction(self) -> float:
         """Share of units that change place."""
         return self.permutation.moved_fraction
+
+    def applied(self, spec: PermutationSpec, state: Mapping[str, Tensor]) -> StateView:
+        """A state dict under what was found, tensor by tensor: the element, or the permutation."""
+        if self.element is None:
+            return Permuted(spec, self.permutation, state)
+        return Mapped(SpecClasses.of(spec, self.element.symmetries), self.element, state)
 
     def __repr__(self) -> str:
         before, after = self.objective_before, self.objective_after

@@ -108,6 +108,12 @@ def told(
         }
         each = ", ".join(f"{n} {losses[n]:.4f}" for n in sorted(losses, key=lambda n: losses[n]))
         lines.append(f"auto chose {best}; loss by candidate: {each}")
+    if "loss_by_classes" in details:
+        apart = [f"{n} {float(details[f'loss_by_{n}']):.4f}" for n in ("permutations", "classes")]
+        lines.append(
+            f"symmetries {details['symmetries']}: loss of the average on data held out by "
+            f"{' and '.join(apart)}, so {details['taken']} were taken"
+        )
     return tuple(lines)
 
 
@@ -157,8 +163,9 @@ def match(
     settings:
         ``seed`` (0), for methods that draw random numbers; ``progress``, called with the number of
         steps done; ``symmetries`` (``permutations``): how far maps of units go, no further than the
-        spec's ``classes`` (:mod:`zooalign.matching.classes`); and fields of the method's class: ``kind="covariance"`` for activation matching, ``starts=5``
-        for weight matching, ``blend=0.3`` for blends.
+        spec's ``classes`` (:mod:`zooalign.matching.classes`); and fields of the method's class:
+        ``kind="covariance"`` for activation matching, ``starts=5`` for weight matching,
+        ``blend=0.3`` for blends.
 
     Returns
     -------

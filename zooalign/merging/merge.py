@@ -15,16 +15,16 @@ from torch import nn
 from zooalign.errors import DataError, MergeError, SpecError, ZooalignWarning
 from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import Capture, capture
-from zooalign.graph.lazy_state import State, device_of, float_state, same_bytes
+from zooalign.graph.lazy_state import State, device_of, float_state, info_of, same_bytes
 from zooalign.merging.combine import Combination, combined
 from zooalign.merging.layers import find_layers
 from zooalign.merging.refit import RefitResult, RefitSettings, refit
 from zooalign.merging.repair import repair as repair_units
 from zooalign.merging.statistics import has_running_statistics, reset_statistics
 from zooalign.progress import Progress, silent
-from zooalign.symmetry import Permutation, PermutationSpec, Permuted
+from zooalign.symmetry import Element, Permutation, PermutationSpec, Permuted, SpecClasses
 from zooalign.symmetry.precision import tolerance
-from zooalign.symmetry.same_function import Comparison, compare_permuted
+from zooalign.symmetry.same_function import Comparison, compare_mapped, compare_permuted
 from zooalign.symmetry.training_only import left_behind
 from zooalign.text import some_of
 
@@ -196,12 +196,14 @@ def prove(
     state: State,
     inputs: tuple[object, ...],
     *,
+    element: Element | None = None,
     name: str = "the model",
 ) -> Comparison:
     """Run the module on a state dict and on its permuted form, and compare the outputs.
 
     Where nothing moves, nothing is run. Where outputs differ, the spec is to be proved operator by
-    operator. ``name`` is the model's, for messages.
+    operator. ``element`` is what is applied in place of the permutation, where there is one.
+    ``name`` is the model's, for messages.
 
     Warns
     -----
@@ -212,12 +214,18 @@ def prove(
     Raises
     ------
     SpecError
-        If they compute different functions: a mistake in zooalign, or in a plugin's operator rule.
+        If they compute different functions: a mistake in zooalign, or in a plugin's operator rule;
+        if what an element makes of the weights does not fit their dtype.
     """
-    if permutation.is_identity:
+    if permutation.is_identity and (element is None or element.is_identity):
         return Comparison(0.0, tolerance(torch.float64))
-    permuted = Permuted(spec, permutation, state)
-    comparison = compare_permuted(module, spec, state, permuted, inputs)
+    if element is None:
+        permuted = Permuted(spec, permutation, state)
+        comparison = compare_permuted(module, spec, state, permuted, inputs)
+    else:
+        classes = SpecClasses.of(spec, element.symmetries)
+        comparison = compare_mapped(module, classes, element, state, inputs)
+        _require_small_rounding(comparison, state, name)
     if comparison.proof:
         warnings.warn(f"'{name}' permuted: {comparison.proof}", ZooalignWarning, stacklevel=2)
     if not comparison.ok:
@@ -232,6 +240,20 @@ def prove(
     if left:
         warnings.warn(_only_in_training(name, left), ZooalignWarning, stacklevel=2)
     return comparison
+
+
+def _require_small_rounding(comparison: Comparison, state: State, name: str) -> None:
+    """Raise SpecError where storing what an element makes of weights changes what they compute."""
+    dtypes = {info_of(state, n).dtype for n in state}
+    real = [dtype for dtype in dtypes if dtype.is_floating_point]
+    allowed = max((tolerance(dtype) for dtype in real), default=0.0)
+    if not comparison.rounding <= allowed:
+        raise SpecError(
+            f"'{name}' mapped and rounded to the dtypes of its weights computes something else "
+            f"than before (relative error {comparison.rounding:.3g}, accepted: {allowed:.3g}): "
+            "nothing was written. Use a smaller class (symmetries='signed', --symmetries signed, "
+            "rounds nothing), or weights of a wider dtype"
+        )
 
 
 def _only_in_training(name: str, parameters: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -223,6 +223,10 @@ def outcome(
     units = sum(group.copies * group.size for group in spec.groups)
     stay_by_chance = sum(group.copies for group in spec.groups) / units if units else 1.0
     directions = leading_directions(spec, match.permutation, target, source)
+    if match.element is not None:
+        mapped = match.applied(spec, source)
+        as_mapped = leading_directions(spec, spec.identity(), target, mapped).before
+        directions = replace(directions, after=as_mapped)
     helped: Helped = "yes" if directions.after - directions.before > _GAIN else "no"
     if diagnosis.nothing_to_align:
         helped = "not needed"

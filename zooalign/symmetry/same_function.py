@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import SpecError, TraceError
-from zooalign.graph.lazy_state import info_of
+from zooalign.graph.lazy_state import StateView, TensorInfo, info_of
 from zooalign.graph.module_runner import Runner
 from zooalign.graph.read_when_used import ReadWhenUsed
+from zooalign.symmetry.classes.elements import Element, Mapped, SpecClasses
 from zooalign.symmetry.precision import LowestPrecision, relative_errors, tolerance
 from zooalign.symmetry.spec import PermutationSpec
 from zooalign.symmetry.trial import mixes_precisions, named_outputs
 from zooalign.symmetry.verify import verify
 
-__all__ = ["Comparison", "compare_functions", "compare_permuted"]
+__all__ = ["Comparison", "compare_functions", "compare_mapped", "compare_permuted"]
 
 _MOST_DOUBLE = 500_000_000
 # Bytes of widened weights that are held for a run.
@@ -30,12 +31,15 @@ class Comparison:
     ``outputs`` has the same per output: its place in the result (``0``, ``logits``, ``aux.1``;
     empty where the result is one tensor) and its error. ``proof`` says, of a permuted state dict
     with another result, that the permutation is proved all the same; empty where it is not.
+    ``rounding`` is the error that comes from storing mapped weights in their dtype, where more was
+    done than to permute them; the error beside it is without that.
     """
 
     max_relative_error: float
     tolerance: float
     outputs: tuple[tuple[str, float], ...] = ()
     proof: str = ""
+    rounding: float = 0.0
 
     @property
     def explained(self) -> bool:
@@ -110,6 +114,43 @@ def compare_permuted(
         f"{proof.operators} operators, so the network amplifies rounding or draws numbers"
     )
     return replace(comparison, proof=words)
+
+
+def compare_mapped(
+    module: nn.Module,
+    classes: SpecClasses,
+    element: Element,
+    state: Mapping[str, Tensor],
+    inputs: tuple[Any, ...],
+) -> Comparison:
+    """Compare a state dict with itself under an element of its classes.
+
+    The element is judged on weights in float64, where rounding hides nothing. ``rounding`` is what
+    storing the result in the dtypes of the state dict adds.
+
+    Raises
+    ------
+    SpecError
+        As :func:`compare_functions`; if the element is not for this state dict.
+    """
+    wide = _Widened(state)
+    after = Mapped(classes, element, wide)
+    comparison = compare_permuted(module, classes.spec, wide, after, inputs)
+    stored = compare_functions(module, state, Mapped(classes, element, state), inputs)
+    return replace(comparison, rounding=stored.max_relative_error)
+
+
+class _Widened(StateView):
+    """Real numbers of a state dict in float64, when read."""
+
+    def info(self, name: str) -> TensorInfo:
+        """Shape and dtype of a tensor without reading it."""
+        info = super().info(name)
+        return replace(info, dtype=torch.float64) if info.dtype.is_floating_point else info
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._state[name]
+        return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _traced_constants(
