@@ -10,9 +10,9 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process, set_forkserver_preload
 from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
@@ -22,7 +22,12 @@ from zooalign.text import first_line
 
 __all__ = ["Failure", "Limits", "run_all"]
 
-_SPAWN = get_context("spawn")
+# A worker is forked from a process that has imported everything, which takes seconds, and has done
+# nothing else. Elsewhere than on Linux, a fork of such a process is not safe.
+if sys.platform == "linux":
+    _CONTEXT = get_context("forkserver")
+else:
+    _CONTEXT = get_context("spawn")
 _LOOK = 0.5  # seconds between looks at time and memory
 
 
@@ -52,21 +57,29 @@ class _Worker:
 
 
 def run_all(
-    function: Callable[[Any], Any], tasks: Iterable[Any], jobs: int, limits: Limits = Limits()
+    function: Callable[[Any], Any],
+    tasks: Iterable[Any],
+    jobs: int,
+    limits: Limits = Limits(),
+    imports: Sequence[str] = (),
 ) -> Iterator[tuple[Any, Any]]:
     """Run ``function`` on every task in ``jobs`` processes.
 
     Parameters
     ----------
     function:
-        Of a module: it is imported in the workers, which are spawned.
+        Of a module, which the workers import.
     tasks:
         Values that can be pickled.
+    imports:
+        Modules that the tasks need besides: imported once, where workers can be forked.
 
     Yields
     ------
     (task, result) as they end; the result is a :class:`Failure` where there is none.
     """
+    if _CONTEXT.get_start_method() == "forkserver":
+        set_forkserver_preload([function.__module__, *imports])
     waiting = deque(tasks)
     workers: list[_Worker] = []
     try:
@@ -96,9 +109,9 @@ def run_all(
 
 
 def _start(function: Callable[[Any], Any], threads: int) -> _Worker:
-    ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(
-        target=_work, args=(function, theirs, threads, os.getpid()), daemon=True
+    ours, theirs = _CONTEXT.Pipe()
+    process = _CONTEXT.Process(
+        target=_work, args=(function, theirs, threads, dict(os.environ)), daemon=True
     )
     # Workers inherit that SIGINT is ignored: the parent handles an interruption.
     with _ignore_sigint():
@@ -165,18 +178,26 @@ def _stop(worker: _Worker) -> None:
     worker.process.join()
 
 
-def _follow(parent: int) -> None:
+def _follow() -> None:
     """End with the parent, also where that was killed in the middle of a task."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK)
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
 
 
 def _work(
-    function: Callable[[Any], Any], pipe: connection.Connection, threads: int, parent: int
+    function: Callable[[Any], Any],
+    pipe: connection.Connection,
+    threads: int,
+    environment: Mapping[str, str],
 ) -> None:
     """The life of a worker. What libraries print goes nowhere: stdout is the command's."""
-    Thread(target=_follow, args=(parent,), daemon=True).start()
+    Thread(target=_follow, daemon=True).start()
+    # Those of the process it was forked from are of an earlier time.
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
     os.dup2(sink, 2)

@@ -105,7 +105,7 @@ def sweep(plan: Plan, output: Path | str, progress: Progress) -> dict[str, Row]:
         missing = [task for task in tasks if _missing(plan, task, results.rows)]
         done = len(tasks) - len(missing)
         progress("architectures", done, len(tasks))
-        for task, result in run_all(examine, missing, plan.jobs, plan.limits):
+        for task, result in run_all(examine, missing, plan.jobs, plan.limits, _imports(plan)):
             results.add(_failed(task, result) if isinstance(result, Failure) else result)
             done += 1
             progress("architectures", done, len(tasks))
@@ -145,6 +145,11 @@ def _tasks(
         chosen = _chosen(plan, families, results, progress)
     names = [name for name in families if name in chosen or not plan.smallest]
     return [_task(plan, name, families[name], name in chosen) for name in names]
+
+
+def _imports(plan: Plan) -> Sequence[str]:
+    """What every worker needs: the library bears the name of its package."""
+    return examine.__module__, "torch._dynamo", plan.library
 
 
 def _filtered(names: Sequence[str], filters: Sequence[str]) -> list[str]:
@@ -232,7 +237,8 @@ def _asked(
     """What the workers say of each name; nothing of those they fail at."""
     names_of = {_reference(plan, name): name for name in names}
     progress(what, 0, len(names))
-    for number, (reference, result) in enumerate(run_all(ask, names_of, plan.jobs, plan.limits), 1):
+    answers = run_all(ask, names_of, plan.jobs, plan.limits, _imports(plan))
+    for number, (reference, result) in enumerate(answers, 1):
         progress(what, number, len(names))
         if not isinstance(result, Failure):
             yield names_of[reference], result
