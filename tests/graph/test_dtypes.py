@@ -6,7 +6,7 @@ from torch import nn
 
 import zooalign
 from zooalign.errors import MergeError, ZooalignWarning
-from zooalign.graph.dtypes import in_widest_dtypes, rounded
+from zooalign.graph.dtypes import in_widest_dtypes, is_finite, rounded
 from zooalign.merging.combine import combined
 
 HALVES = {torch.float16, torch.bfloat16}
@@ -58,3 +58,15 @@ def test_what_does_not_fit_is_an_error() -> None:
         combined(states, [2.0, -1.0])["w"]
     infinite = torch.tensor([float("inf")])
     assert rounded("mask", infinite, torch.float16).isinf().all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e5m2])
+def test_one_value_that_is_not_finite_is_found_wherever_it_is(
+    dtype: torch.dtype, value: float
+) -> None:
+    for place in (0, 3, (1 << 20) + 1):  # in a piece of its own too
+        tensor = torch.ones((1 << 20) + 2).to(dtype)
+        assert is_finite(tensor) and is_finite(tensor[:0])
+        tensor[place] = torch.tensor(value).to(dtype)
+        assert not is_finite(tensor)

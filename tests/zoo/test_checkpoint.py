@@ -16,7 +16,6 @@ from zooalign.errors import CheckpointError, ZooalignWarning
 from zooalign.zoo.checkpoint import (
     Checkpoint,
     find_nonfinite,
-    is_finite,
     open_checkpoint,
     open_pickle,
     open_pickle_index,
@@ -219,18 +218,6 @@ def test_find_nonfinite(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(tmp_path / "a.safetensors")
     assert sorted(find_nonfinite(checkpoint)) == ["a", "c", "e"]
     assert len(find_nonfinite(checkpoint, limit=1)) == 1
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e5m2])
-def test_one_value_that_is_not_finite_is_found_wherever_it_is(
-    dtype: torch.dtype, value: float
-) -> None:
-    for place in (0, 3, (1 << 20) + 1):  # in a piece of its own too
-        tensor = torch.ones((1 << 20) + 2).to(dtype)
-        assert is_finite(tensor) and is_finite(tensor[:0])
-        tensor[place] = torch.tensor(value).to(dtype)
-        assert not is_finite(tensor)
 
 
 WEIGHTS = {"conv.weight": torch.ones(2), "fc.bias": torch.zeros(3)}

@@ -8,13 +8,12 @@ from torch import Tensor, nn
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import Batch, read_batches, require_repeatable
-from zooalign.graph.dtypes import in_widest_dtypes
+from zooalign.graph.dtypes import in_widest_dtypes, is_finite
 from zooalign.graph.keyword_inputs import called_by_position, keyword_order
 from zooalign.graph.lazy_state import device_of, float_state
 from zooalign.graph.wrappers import unwrapped, without_wrappers
 from zooalign.matching.measures import Measure, MetricLike, measure_named
 from zooalign.zoo.adapters import Architecture, LibraryAdapter, ModulesInMemory, OwnData
-from zooalign.zoo.checkpoint import is_finite
 from zooalign.zoo.libraries import library_adapters
 from zooalign.zoo.models import Model
 

@@ -1,4 +1,4 @@
-"""State dicts of several precisions: in one precision, and results rounded to it."""
+"""Precision of values: several in one, results rounded to theirs, values that are not finite."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import MergeError, ZooalignWarning
-from zooalign.graph.lazy_state import StateView, TensorInfo, info_of
+from zooalign.graph.lazy_state import StateView, TensorInfo, info_of, pieces
 from zooalign.text import some_of
 
-__all__ = ["in_widest_dtypes", "rounded", "warn_of_dtypes"]
+__all__ = ["in_widest_dtypes", "is_finite", "rounded", "warn_of_dtypes"]
 
 State = Mapping[str, Tensor]
 _SHOWN = 3
@@ -60,12 +60,27 @@ def rounded(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """
     result = tensor.to(dtype)
     narrower = dtype.itemsize < tensor.dtype.itemsize and dtype.is_floating_point
-    if narrower and not result.float().isfinite().all() and tensor.isfinite().all():
+    if narrower and not is_finite(result) and is_finite(tensor):
         raise MergeError(
             f"'{name}' has values up to {float(tensor.abs().max()):.3g}, which {_short(dtype)} "
             "does not hold: give the models in a wider dtype (model.float())"
         )
     return result
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds neither a NaN nor an infinity; integers never do."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return all(_has_finite_ends(piece) for (piece,) in pieces(real) if piece.numel())
+
+
+def _has_finite_ends(values: Tensor) -> bool:
+    """Whether the least and the greatest value are finite, and so all: a NaN would be both."""
+    if values.dtype.itemsize == 1:  # torch cannot compare 8-bit floats
+        values = values.float()
+    return all(bool(torch.isfinite(end)) for end in torch.aminmax(values))
 
 
 def _widest(states: Sequence[State]) -> dict[str, torch.dtype]:

@@ -78,7 +78,7 @@ def _program(
 ) -> tuple[torch.export.ExportedProgram, float]:
     try:
         start = perf_counter()
-        with silent():
+        with silent(), _without_stack_traces():
             program = torch.export.export(module, inputs, strict=False)
         seconds = perf_counter() - start
         if any(_is_function(node) for node in program.graph.nodes):  # torch.func, such as vmap
@@ -292,6 +292,18 @@ def silent() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextlib.contextmanager
+def _without_stack_traces() -> Iterator[None]:
+    """Nodes without the lines of source that made them: nothing reads them here, and they cost."""
+    settings: Any = torch.fx.config
+    before = getattr(settings, "do_not_emit_stack_traces", False)
+    settings.do_not_emit_stack_traces = True
+    try:
+        yield
+    finally:
+        settings.do_not_emit_stack_traces = before
 
 
 @contextlib.contextmanager

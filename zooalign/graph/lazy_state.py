@@ -30,7 +30,8 @@ __all__ = [
 ]
 
 
-_PIECE = 1 << 20
+# Values of a piece: on the CPU what a cache holds widened, elsewhere what a launch is worth.
+_PIECE, _PIECE_ELSEWHERE = 1 << 16, 1 << 20
 
 # A state dict, lazy or in memory: tensors by name.
 State = Mapping[str, Tensor]
@@ -172,8 +173,9 @@ def same_bytes(one: Tensor, other: Tensor) -> bool:
 
 def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Tensors of one shape, flattened, in pieces: to widen a large one piece by piece."""
-    flat = [tensor.detach().reshape(-1).split(_PIECE) for tensor in tensors]
-    return zip(*flat, strict=True)
+    on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+    size = _PIECE if on_cpu else _PIECE_ELSEWHERE
+    return zip(*(tensor.detach().reshape(-1).split(size) for tensor in tensors), strict=True)
 
 
 def device_of(state: Mapping[str, Tensor]) -> torch.device:

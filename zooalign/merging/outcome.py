@@ -114,7 +114,7 @@ def _compare(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> tuple[bool, fl
         if not x.is_floating_point():
             identical = identical and torch.equal(x, y)
             continue
-        same, products = _products(x, y)
+        same, products = _products(x, y, compare=identical)
         identical = identical and same
         # Masks hold infinities and are not weights.
         if all(map(math.isfinite, products)):
@@ -124,9 +124,12 @@ def _compare(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> tuple[bool, fl
     return identical, product / math.sqrt(norm_a * norm_b) if norm_a and norm_b else 0.0
 
 
-def _products(x: Tensor, y: Tensor) -> tuple[bool, tuple[float, ...]]:
-    """Whether values are equal, NaN with NaN, and ``x.y``, ``x.x``, ``y.y`` in float64."""
-    same, sums = True, [0.0, 0.0, 0.0]
+def _products(x: Tensor, y: Tensor, *, compare: bool) -> tuple[bool, tuple[float, ...]]:
+    """Whether values are equal, NaN with NaN, and ``x.y``, ``x.x``, ``y.y`` in float64.
+
+    Values are equal only where it is asked for.
+    """
+    same, sums = compare, [0.0, 0.0, 0.0]
     for u, v in ((a.double(), b.double()) for a, b in pieces(x, y)):
         same = same and torch.allclose(u, v, rtol=0.0, atol=0.0, equal_nan=True)
         for slot, value in enumerate((u @ v, u @ u, v @ v)):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, MergeError, ModelReferenceError, ZooalignWarning
 from zooalign.graph.devices import require_device
+from zooalign.graph.dtypes import is_finite
 from zooalign.graph.lazy_state import LazyState
 from zooalign.kinds import Symmetries
 from zooalign.merging.named_rows import InOrder, Sources
@@ -31,7 +32,7 @@ from zooalign.release.settings import Naming, OpenSettings
 from zooalign.symmetry import Derived, PermutationSpec, derive_spec
 from zooalign.zoo.adapters import NamedAxes
 from zooalign.zoo.building import state_dict_for
-from zooalign.zoo.checkpoint import Checkpoint, is_finite
+from zooalign.zoo.checkpoint import Checkpoint
 from zooalign.zoo.configurations import differing_fields
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.names import names_of

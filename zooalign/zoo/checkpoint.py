@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from zooalign.errors import CheckpointError, ZooalignWarning
-from zooalign.graph.lazy_state import LazyTensors, TensorInfo, pieces
+from zooalign.graph.dtypes import is_finite
+from zooalign.graph.lazy_state import LazyTensors, TensorInfo
 from zooalign.text import first_line, some_of
 from zooalign.zoo.headers import Header, read_header
 from zooalign.zoo.json_files import converted, read_object
@@ -25,7 +26,6 @@ __all__ = [
     "STATES",
     "Checkpoint",
     "find_nonfinite",
-    "is_finite",
     "open_checkpoint",
     "open_pickle",
     "open_pickle_index",
@@ -239,21 +239,6 @@ def _state_dicts(content: Any) -> dict[str, Mapping[Any, Any]]:
 def find_nonfinite(tensors: Mapping[str, Tensor], limit: int = 10) -> list[str]:
     """The first ``limit`` names whose tensors hold a NaN or an infinity, in mapping order."""
     return list(islice((name for name in tensors if not is_finite(tensors[name])), limit))
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether a tensor holds neither a NaN nor an infinity; integers never do."""
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return True
-    real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    return all(_has_finite_ends(piece) for (piece,) in pieces(real) if piece.numel())
-
-
-def _has_finite_ends(values: Tensor) -> bool:
-    """Whether the least and the greatest value are finite, and so all: a NaN would be both."""
-    if values.dtype.itemsize == 1:  # torch cannot compare 8-bit floats
-        values = values.float()
-    return all(bool(torch.isfinite(end)) for end in torch.aminmax(values))
 
 
 def _open_index(path: Path) -> Checkpoint:
