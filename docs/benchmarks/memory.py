@@ -3,8 +3,10 @@
     python docs/benchmarks/memory.py --hidden 512 --layers 20
     python docs/benchmarks/memory.py --hidden 1024 --layers 27 --mergekit venv/bin/mergekit-yaml
     python docs/benchmarks/memory.py --hidden 1024 --layers 9 18 27 --commands merge --limit 2GB
+    python docs/benchmarks/memory.py --hidden 2560 --layers 34 --commands merge --limit 4GB --tiled
 
-Two Llamas of independent random weights are written in bfloat16, in shards. Each command runs in a
+Two Llamas of independent random weights are written in bfloat16, in shards (``--tiled``: of 2^20
+drawn values again and again, where values matter to no cost). Each command runs in a
 process of its own. Seconds are those of the processor (user and system). Memory is the largest
 anonymous memory that was resident (``RssAnon`` of ``/proc/PID/status``, read every 5 ms): what is
 not in it is the page cache, which the system takes back. A limit (``RLIMIT_DATA``) is the kernel's:
@@ -64,22 +66,30 @@ def architecture(hidden: int, layers: int, vocabulary: int) -> str:
     return "transformers:llama?task=causal-lm&" + "&".join(f"{n}={v}" for n, v in sizes.items())
 
 
-def write(reference: str, directory: Path, seed: int) -> LazyTensors:
-    """Write a model of random weights; its tensors, which are drawn when they are read."""
+def write(reference: str, directory: Path, seed: int, tile: int | None = None) -> LazyTensors:
+    """Write a model of random weights; its tensors, which are drawn when they are read.
+
+    ``tile`` is how many values of a tensor are drawn, and then repeated; all by default.
+    """
     model = open_model(reference)
     shapes = model.build().state_dict()
     infos = {n: TensorInfo(tuple(t.shape), torch.bfloat16) for n, t in shapes.items()}
     numbers = {name: number for number, name in enumerate(infos)}
 
-    def drawn(name: str) -> Tensor:
+    def values(name: str) -> Tensor:
         generator = torch.Generator().manual_seed((seed << 20) + numbers[name])
         shape = infos[name].shape
         value = torch.empty(shape, dtype=torch.bfloat16)
         if len(shape) == 1:
             return value.fill_(1.0)
-        return value.normal_(0.0, shape[-1] ** -0.5, generator=generator)
+        count = min(value.numel(), tile or value.numel())
+        drawn = torch.empty(count, dtype=value.dtype)
+        drawn.normal_(0.0, shape[-1] ** -0.5, generator=generator)
+        for piece in value.view(-1).split(count):
+            piece.copy_(drawn[: len(piece)])
+        return value
 
-    tensors = LazyTensors(infos, drawn)
+    tensors = LazyTensors(infos, values)
     limit = -(-tensors.nbytes // SHARDS)
     limit = max(limit, *(info.nbytes for info in infos.values()))
     write_model(directory, tensors, config_files=model.config_files(), max_shard_size=limit)
@@ -172,6 +182,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=32000)
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     parser.add_argument("--limit", type=parsed_limit, help="RLIMIT_DATA of each, as 4GB")
+    parser.add_argument("--tiled", action="store_true", help="repeat values, to write faster")
     parser.add_argument("--mergekit", help="a mergekit-yaml to run beside")
     parser.add_argument("--folder", type=Path, help="for the models; default: a temporary one")
     given = parser.parse_args()
@@ -188,8 +199,9 @@ def main() -> None:
         reference = architecture(given.hidden, layers, given.vocabulary)
         with tempfile.TemporaryDirectory(dir=given.folder) as name:
             folder = Path(name)
-            tensors = write(reference, folder / "a", 0)
-            write(reference, folder / "b", 1)
+            tile = 1 << 20 if given.tiled else None
+            tensors = write(reference, folder / "a", 0, tile)
+            write(reference, folder / "b", 1, tile)
             largest = max(info_of(tensors, name).nbytes for name in tensors)
             count = sum(info_of(tensors, name).numel for name in tensors)
             print(

@@ -29,8 +29,8 @@ from real_pairs import PAIRS, prepare
 
 import zooalign
 from zooalign.matching import MatchProblem
-from zooalign.matching.activation import Activations
 from zooalign.matching.assignment import whole
+from zooalign.matching.unit_responses import Activations
 from zooalign.merging import BarrierCurve, barrier, evaluate, plot_barrier
 from zooalign.symmetry import PermutationSpec
 from zooalign.symmetry.permutation import Permutation

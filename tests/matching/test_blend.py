@@ -6,7 +6,7 @@ from torch import nn
 
 from zooalign.errors import MergeError
 from zooalign.matching import MatchProblem, match
-from zooalign.matching.activation import Activations
+from zooalign.matching.unit_responses import Activations
 from zooalign.symmetry import extract_spec
 
 

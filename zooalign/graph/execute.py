@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from zooalign.errors import SpecError
 from zooalign.graph.capture import Capture
 
-__all__ = ["Call", "called", "evaluate", "in_order", "lockstep", "steps"]
+__all__ = ["Call", "called", "evaluate", "in_order", "live_bytes", "lockstep", "steps"]
 
 _CPU = torch.device("cpu")
 # Checks of what was traced, without an effect on values.
@@ -93,6 +93,32 @@ def in_order(captured: Capture) -> Iterator[fx.Node]:
                 waiting.remove(part)
                 yield part
         yield node
+
+
+def live_bytes(captured: Capture) -> int:
+    """Bytes of the values that a run holds at one time, at most, parameters aside.
+
+    A view counts as its values do.
+    """
+    remaining = {node: len(node.users) for node in captured.graph.nodes}
+    sizes: dict[fx.Node, int] = {}
+    live = most = 0
+    for node in in_order(captured):
+        if node.name not in captured.parameters:
+            sizes[node] = _nbytes(node.meta.get("val"))
+        live += sizes.get(node, 0)
+        most = max(most, live)
+        for used in node.all_input_nodes:
+            remaining[used] -= 1
+            if not remaining[used]:
+                live -= sizes.get(used, 0)
+        if not remaining[node]:
+            live -= sizes.get(node, 0)
+    return most
+
+
+def _nbytes(value: Any) -> int:
+    return sum(x.numel() * x.itemsize for x in tree_leaves(value) if isinstance(x, Tensor))
 
 
 def called(

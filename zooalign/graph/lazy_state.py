@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -19,9 +20,11 @@ __all__ = [
     "CastLike",
     "LazyState",
     "LazyTensors",
+    "Shared",
     "State",
     "StateView",
     "TensorInfo",
+    "Widened",
     "device_of",
     "float_state",
     "info_of",
@@ -160,6 +163,44 @@ class CastLike(StateView):
         return self._state[name].to(info_of(self._like, name).dtype)
 
 
+class Shared(StateView):
+    """A state dict whose tensors are read once for all who hold them at one time.
+
+    Nothing is kept: a tensor that nobody holds any more is read anew.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__(state)
+        self._held: WeakValueDictionary[str, Tensor] = WeakValueDictionary()
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._held.get(name)
+        if tensor is None:
+            tensor = self._held[name] = self._state[name]
+        return tensor
+
+
+class Widened(StateView):
+    """A state dict to compute with, as :func:`float_state` gives it, converted when read."""
+
+    def __init__(self, state: Mapping[str, Tensor], device: torch.device | str) -> None:
+        super().__init__(state)
+        self._device = device
+
+    def info(self, name: str) -> TensorInfo:
+        """Shape and dtype of a tensor without reading it."""
+        stored = super().info(name)
+        return replace(stored, dtype=_computed_in(stored.dtype))
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._state[name]
+        return tensor.to(device=self._device, dtype=_computed_in(tensor.dtype))
+
+
+def _computed_in(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype.is_floating_point and dtype.itemsize < 4 else dtype
+
+
 def same_bytes(one: Tensor, other: Tensor) -> bool:
     """Whether shapes, dtypes and bytes are equal: NaNs are equal to themselves.
 
@@ -189,12 +230,4 @@ def float_state(state: Mapping[str, Tensor], device: torch.device | str) -> dict
     Each tensor is read once. One that is on the device already and needs no widening is the given
     one, so what a checkpoint maps stays mapped.
     """
-    return {
-        name: tensor.to(
-            device=device,
-            dtype=torch.float32
-            if tensor.is_floating_point() and tensor.dtype.itemsize < 4
-            else tensor.dtype,
-        )
-        for name, tensor in state.items()
-    }
+    return dict(Widened(state, device))

@@ -1,6 +1,5 @@
 """Find the permutation that reorders one model's units to match another's."""
 
-from zooalign.matching.activation import collect, match_statistics
 from zooalign.matching.assignment import assign
 from zooalign.matching.many import ManyMatch, match_many, match_stacked
 from zooalign.matching.masks import (
@@ -14,6 +13,7 @@ from zooalign.matching.masks import (
 from zooalign.matching.problem import Match, MatchProblem, Options, Solver, option
 from zooalign.matching.solvers import match, solvers
 from zooalign.matching.statistics import Moments, Statistics
+from zooalign.matching.unit_responses import collect, match_statistics
 from zooalign.matching.widths import Padded, pad_to
 
 __all__ = [

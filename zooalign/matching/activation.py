@@ -1,309 +1,125 @@
 """Activation matching: units that respond alike to data are one.
 
-Both models run in lock-step through the graph they share; wherever a group's units appear the
-cross-statistics are added up, and the tensor is dropped. One assignment per family of nested
-groups then maximises the summed correlation (Li et al. 2015, arXiv 1511.07543; Tatro et al. 2020,
-arXiv 2009.02439), or covariance.
+One assignment per family of nested groups maximises the summed correlation (Li et al. 2015, arXiv
+1511.07543; Tatro et al. 2020, arXiv 2009.02439), or covariance.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
-from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from zooalign.graph.batches import Batch, read_batches
+from zooalign.graph.lazy_state import Shared
+from zooalign.matching.assignment import whole
+from zooalign.matching.problem import Match, MatchProblem, Solver
+from zooalign.matching.statistics import Moments, Similarities
+from zooalign.matching.unit_responses import (
+    ActivationOptions,
+    Graphs,
+    joined,
+    match_similarities,
+    require_rounds,
+    row_count,
+)
+from zooalign.matching.unit_views import families
+from zooalign.symmetry.spec import Permuted
 
-from zooalign.errors import DataError, MergeError
-from zooalign.graph.batches import Batch, read_batches, require_repeatable
-from zooalign.graph.execute import lockstep
-from zooalign.matching.assignment import assign, unit_order, whole
-from zooalign.matching.problem import Match, MatchProblem, Options, Solver, option
-from zooalign.matching.statistics import KINDS, Moments, Statistics
-from zooalign.matching.unit_views import UnitView, activation_views, families
-from zooalign.symmetry.derive import Derived
-from zooalign.symmetry.extract import derive_spec
-from zooalign.symmetry.permutation import Permutation
-from zooalign.symmetry.spec import PermutationSpec, Permuted
-
-__all__ = [
-    "ActivationMatching",
-    "ActivationOptions",
-    "Activations",
-    "Graphs",
-    "PlaceKey",
-    "collect",
-    "match_statistics",
-    "rounds",
-    "row_count",
-]
-
-# A node of the graph, and the number of the place in its tensor.
-PlaceKey = tuple[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActivationOptions(Options):
-    """What is compared of activations."""
-
-    kind: str = option("correlation", "the statistic of activations", choices=KINDS)
-    places: str = option(
-        "activations",
-        "where units are compared: behind activation functions, or wherever they appear",
-        choices=("activations", "all"),
-    )
+__all__ = ["ActivationMatching"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationMatching(ActivationOptions, Solver):
     """The permutation of the source whose units respond most like those of the target.
 
-    The data is read once, unless :func:`rounds` says otherwise; targets are not used. The objective
-    is the mean similarity of paired units over the places where they are seen.
+    The data is read once, unless :func:`~zooalign.matching.unit_responses.rounds` says otherwise;
+    targets are not used. Batches run side by side, as many as memory has room for: a parameter is
+    read once for them, and statistics go as soon as their groups have been seen for the last time.
+    The objective is the mean similarity of paired units over the places where they are seen.
     """
 
     name = "activation"
     objective = "mean similarity of paired units' responses"
     needs = frozenset({"data", "module"})
+    reads_by_tensor = True
 
     def solve(self, problem: MatchProblem) -> Match:
         """Collect statistics and solve one assignment per family of groups.
 
         Data that holds no batch raises DataError, a graph with other symmetries MergeError.
         """
-        return Activations(problem, self.places).match(self.kind)[0]
-
-
-class Activations:
-    """The activations of a problem's two models, run once for each order of the source's units."""
-
-    def __init__(self, problem: MatchProblem, places: str = "activations") -> None:
-        self._problem = problem
-        module, self._data = problem.run_on_data("activation")
-        self._graphs = Graphs(problem.spec, module, problem.device, places)
-        self._plan: tuple[tuple[frozenset[str], ...], Iterable[Batch]] | None = None
-        self._collected: list[tuple[frozenset[str], Permutation, Statistics]] = []
-
-    def match(self, kind: str = "correlation") -> tuple[Match, dict[str, np.ndarray]]:
-        """The best match by a kind of statistic, with the similarities it is the best one of.
-
-        These are, per group, the mean over the places where its units are seen, of shape (units,
-        units), target by source as it was given.
-        """
-        spec = self._problem.spec
-        permutation = spec.identity()
-        known: frozenset[str] = frozenset()
-        steps: list[tuple[Match, Statistics]] = []
-        similarity: dict[str, np.ndarray] = {}
-        if self._plan is None:
-            self._plan = self._graphs.plan(self._data)
-            if len(self._plan[0]) > 1:
-                passes = f"{len(self._plan[0])} times"
-                require_repeatable(self._data, "the calibration data", passes)
-        plan, batches = self._plan
-        for groups in plan:
-            statistics = self._statistics(batches, groups, known, permutation)
-            step = match_statistics(spec, statistics, kind=kind)
-            for group, matrix in statistics.similarity(kind).items():
-                similarity[group] = np.empty(tuple(matrix.shape))
-                # The columns' place in the source as it was given.
-                order = unit_order(spec, group, permutation)
-                similarity[group][:, order] = matrix.cpu().numpy() / statistics.places(group)
-            permutation = spec.compose(step.permutation, permutation)
+        module, data = problem.run_on_data(self.name)
+        spec = problem.spec
+        graphs = Graphs(spec, module, problem.device, self.places)
+        plan, batches = graphs.plan(data)
+        require_rounds(data, len(plan))
+        permutation, known = spec.identity(), frozenset[str]()
+        steps: list[Match] = []
+        for number, groups in enumerate(plan):
+            stream = read_batches(data) if number else batches
+            moved = replace(problem, source=Permuted(spec, permutation, problem.source))
+            ordered = moved if known else problem
+            matches = dict(self._matches(graphs, ordered, stream, groups, known))
+            indices = {g: m.permutation.indices[g] for f, m in matches.items() for g in f}
+            permutation = spec.compose(whole(spec, indices), permutation)
             known |= groups
-            steps.append((step, statistics))
-        return _joined(permutation, steps), similarity
+            steps += matches.values()
+        return joined(permutation, steps, len(plan))
 
-    def _statistics(
+    def _matches(
         self,
-        batches: Iterable[Batch],
-        groups: frozenset[str],
-        known: frozenset[str],
-        permutation: Permutation,
-    ) -> Statistics:
-        """Those of some groups; statistics of several kinds come from the same moments."""
-        for collected_groups, order, statistics in self._collected:
-            if collected_groups == groups and order == permutation:
-                return statistics
-        stream = batches if not self._collected else read_batches(self._data)
-        problem = self._problem
-        if known:
-            moved = Permuted(problem.spec, permutation, problem.source)
-            problem = replace(problem, source=moved)
-        statistics = self._graphs.statistics(problem, stream, groups, known)
-        self._collected.append((groups, permutation, statistics))
-        return statistics
-
-
-def rounds(
-    spec: PermutationSpec, places: Mapping[str, Sequence[UnitView]]
-) -> tuple[frozenset[str], ...]:
-    """Which groups can be matched in which pass over the data.
-
-    Almost always there is one pass. The hidden units of a token-mixing layer are seen only beside
-    the channels of the stream; they are matched once the order of the channels is known.
-    """
-    seen: dict[str, list[frozenset[str]]] = defaultdict(list)
-    for place in chain.from_iterable(places.values()):
-        seen[place.group].append(place.beside)
-    waiting = [f for f in families(spec) if any(g in seen for g in f)]
-    known: frozenset[str] = frozenset()
-    plan: list[frozenset[str]] = []
-    while waiting:
-
-        def usable(group: str, known: frozenset[str] = known) -> bool:
-            return any(beside <= known for beside in seen[group])
-
-        ready = [f for f in waiting if all(usable(g) for g in f if g in seen)]
-        ready = ready or [f for f in waiting if any(usable(g) for g in f if g in seen)]
-        if not ready:
-            break
-        plan.append(frozenset(g for f in ready for g in f))
-        known |= plan[-1]
-        waiting = [f for f in waiting if f not in ready]
-    return tuple(plan)
-
-
-def _joined(permutation: Permutation, steps: Sequence[tuple[Match, Statistics]]) -> Match:
-    """One report of several passes, which matched different groups."""
-    units = sum(statistics.units for _, statistics in steps) or 1.0
-    return Match(
-        permutation,
-        "activation",
-        sum(statistics.units * step.objective_before for step, statistics in steps) / units,
-        sum(statistics.units * step.objective_after for step, statistics in steps) / units,
-        {
-            "samples": max((statistics.samples for _, statistics in steps), default=0),
-            "places": sum(len(statistics.moments) for _, statistics in steps),
-            "passes": len(steps),
-            "units": sum(statistics.units for _, statistics in steps),
-        },
-    )
-
-
-def match_statistics(
-    spec: PermutationSpec, statistics: Statistics, *, kind: str = "correlation"
-) -> Match:
-    """The permutation that given statistics ask for (they may be sums from several processes)."""
-    similarity = {g: m.cpu().numpy() for g, m in statistics.similarity(kind).items()}
-    permutation = whole(spec, assign(spec, similarity))
-    paired = total = before = 0.0
-    for group, matrix in similarity.items():
-        order = unit_order(spec, group, permutation)
-        places = statistics.places(group)
-        before += float(matrix.trace()) / places
-        paired += float(matrix[range(len(order)), order].sum()) / places
-        total += len(order)
-    return Match(
-        permutation,
-        "activation",
-        before / total if total else 0.0,
-        paired / total if total else 0.0,
-        {"samples": statistics.samples, "places": len(statistics.moments), "units": total},
-    )
-
-
-def collect(
-    spec: PermutationSpec,
-    target: Mapping[str, Tensor],
-    source: Mapping[str, Tensor],
-    *,
-    module: nn.Module,
-    data: Iterable[Any],
-    groups: frozenset[str] | None = None,
-    known: frozenset[str] = frozenset(),
-) -> Statistics:
-    """Cross-statistics of the first round's groups (or those named) over all batches, in one pass.
-
-    In the groups of ``known`` the source is in the order of the target already. The other arguments
-    are those of :func:`zooalign.matching.match`.
-    """
-    problem = MatchProblem(spec, target, source, module, data)
-    graphs = Graphs(spec, module, problem.device)
-    plan, batches = graphs.plan(data)
-    first_round = next(iter(plan), frozenset())
-    return graphs.statistics(problem, batches, first_round if groups is None else groups, known)
-
-
-class Graphs:
-    """The module's graph and places for each shape of inputs, traced when first met."""
-
-    def __init__(
-        self,
-        spec: PermutationSpec,
-        module: nn.Module,
-        device: torch.device,
-        places: str = "activations",
-    ) -> None:
-        self.spec, self.module, self.device = spec, module, device
-        self.places = places
-        self._known: dict[Any, tuple[Derived, dict[str, list[UnitView]]]] = {}
-
-    def _traced(self, batch: Batch) -> tuple[Derived, dict[str, list[UnitView]]]:
-        """The graph for a batch of this shape, and where units are read in it."""
-        if batch.kwargs:
-            raise DataError("activation matching takes positional inputs only, not keywords")
-        key = tuple((tuple(x.shape), x.dtype) for x in batch.args if isinstance(x, Tensor))
-        if key not in self._known:
-            allow = self.spec.value_dependent
-            derived = derive_spec(self.module, batch.args, allow_value_dependent=allow)
-            if derived.spec.hash != self.spec.hash:
-                raise MergeError(
-                    f"with inputs of shapes {[shape for shape, _ in key]} the module has the "
-                    f"symmetries of spec {derived.spec.hash[:12]}, not of {self.spec.hash[:12]}: "
-                    "extract the spec with inputs like the data"
-                )
-            self._known[key] = (derived, activation_views(derived, self.places))
-        return self._known[key]
-
-    def plan(self, data: Iterable[Any]) -> tuple[tuple[frozenset[str], ...], Iterable[Batch]]:
-        """The rounds, and the batches from the first one on (which had to be read)."""
-        batches = read_batches(data)
-        first = next(batches)
-        return rounds(self.spec, self._traced(first)[1]), chain([first], batches)
-
-    def responses(
-        self,
-        states: Sequence[Mapping[str, Tensor]],
-        batch: Batch,
-        groups: frozenset[str],
-        known: frozenset[str],
-    ) -> Iterator[tuple[PlaceKey, UnitView, tuple[Tensor, ...]]]:
-        """Every place where some groups are read on a batch, with the tensors of all networks.
-
-        In the groups of ``known`` the networks are in one order already.
-        """
-        derived, places = self._traced(batch)
-        inputs = batch.to(self.device).args
-        for node, values in lockstep(derived.traced.captured, states, inputs):
-            for number, place in enumerate(places.get(node.name, ())):
-                if place.group in groups and place.beside <= known:
-                    yield (node.name, number), place, values
-
-    def statistics(
-        self,
+        graphs: Graphs,
         problem: MatchProblem,
         batches: Iterable[Batch],
         groups: frozenset[str],
         known: frozenset[str],
-    ) -> Statistics:
-        """Cross-statistics of some groups over all batches."""
-        states = (problem.target, problem.source)
-        statistics = Statistics({})
-        for number, batch in enumerate(batches):
-            moments = {
-                (place.group, ".".join(map(str, key))): Moments.of(
-                    place.rows(a), place.rows(b), place.weight
-                )
-                for key, place, (a, b) in self.responses(states, batch, groups, known)
-            }
-            statistics += Statistics(moments, row_count(batch))
-            problem.progress(number + 1)
-        return statistics
+    ) -> Iterator[tuple[tuple[str, ...], Match]]:
+        """The match of each family among the groups, once its last place has been passed.
+
+        The moments at a place become similarities, which add up, once all batches have passed it.
+        """
+        states = Shared(problem.target), Shared(problem.source)
+        family_of = {group: family for family in families(problem.spec) for group in family}
+        moments: dict[tuple[str, str], Moments] = {}
+        sums: dict[tuple[str, ...], Similarities] = {}
+        samples = done = 0
+
+        def added(name: tuple[str, str]) -> None:
+            before = sums.get(family_of[name[0]], Similarities({}, {}))
+            sums[family_of[name[0]]] = before.with_place(name[0], moments.pop(name), self.kind)
+
+        def solved(family: tuple[str, ...]) -> tuple[tuple[str, ...], Match]:
+            for name in [name for name in moments if name[0] in family]:
+                added(name)  # seen in batches of another shape alone
+            similarities = replace(sums.pop(family), samples=samples)
+            return family, match_similarities(problem.spec, similarities)
+
+        for block, is_last in _until_last(graphs.blocks(batches, problem.memory)):
+            samples += sum(row_count(batch) for batch in block)
+            places = graphs.places(block[0], groups, known).values()
+            left = Counter(family_of[p.group] for numbered in places for p in numbered.values())
+            for key, place, values in graphs.responses(states, block, groups, known):
+                name = place.group, ".".join(map(str, key))
+                for a, b in values:
+                    more = Moments.of(place.rows(a), place.rows(b), place.weight)
+                    moments[name] = moments.pop(name) + more if name in moments else more
+                family = family_of[place.group]
+                left[family] -= 1
+                if is_last:
+                    added(name)
+                    if not left[family]:
+                        yield solved(family)
+            done += len(block)
+            problem.progress(done)
+        for family in {*sums, *(family_of[group] for group, _ in moments)}:
+            yield solved(family)
 
 
-def row_count(batch: Batch) -> int:
-    """How many rows a batch has, by its first tensor that has any axes."""
-    return next((x.shape[0] for x in batch.args if isinstance(x, Tensor) and x.ndim), 0)
+def _until_last(blocks: Iterable[list[Batch]]) -> Iterator[tuple[list[Batch], bool]]:
+    """Each block, and whether it is the last one."""
+    before: list[Batch] | None = None
+    for block in blocks:
+        if before is not None:
+            yield before, False
+        before = block
+    if before is not None:
+        yield before, True

@@ -14,12 +14,12 @@ from math import isfinite
 import numpy as np
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
-from zooalign.matching.activation import Activations
 from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet
 from zooalign.matching.certificate import certify
 from zooalign.matching.frank_wolfe import FrankWolfeMatching
 from zooalign.matching.learned import LearningOptions, Midpoint, learn_permutation
 from zooalign.matching.problem import Match, MatchProblem, Solver, option
+from zooalign.matching.unit_responses import Activations
 from zooalign.matching.weight import WeightMatching, descend
 from zooalign.symmetry.permutation import Permutation
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from zooalign.errors import MergeError
-from zooalign.matching.activation import ActivationOptions, Activations
 from zooalign.matching.problem import Match, MatchProblem, Solver, option
+from zooalign.matching.unit_responses import ActivationOptions, Activations
 from zooalign.matching.weight import RESTARTS, DescentOptions, descend
 
 __all__ = ["BlendedMatching", "RefinedMatching"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from zooalign.graph.lazy_state import pieces
-from zooalign.matching.weight import REACHED, Scale, as_float32, tensors_matched
+from zooalign.matching.weight import REACHED, Scale, as_float32, norm_of, tensors_matched
 from zooalign.symmetry.classes.elements import Element, Mapped, SpecClasses
 from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import PermutationSpec, Permuted
@@ -71,13 +71,12 @@ def certify(
     product = bound = away = size = 0.0
     for name in tensors_matched(spec, target, source):
         left = target[name]
-        right = moved[name]
-        counted = Scale.of(scale, {name: left}, {name: right})
-        product += counted.value({name: left}, {name: right})
+        sums = _sums(left, moved[name])
+        counted = Scale.of_norms(scale, {name: (norm_of(name, sums[1]), norm_of(name, sums[2]))})
+        product += sums[0] * counted.share[name]
         bound += counted.bound[name]
-        for a, b in pieces(left, right):
-            away += float((a.double() - b.double()).square().sum())
-            size += float(a.double().square().sum())
+        away += sums[3]
+        size += sums[1]
     exact = all(
         _equal(target[n], moved[n]) for n in spec.by_parameter if n in target and n in source
     )
@@ -87,6 +86,17 @@ def certify(
         exact=exact,
         permutes=element is None,
     )
+
+
+def _sums(left: Tensor, right: Tensor) -> tuple[float, float, float, float]:
+    """The inner product of two tensors, and the squared norms of both and their difference."""
+    sums = [0.0, 0.0, 0.0, 0.0]
+    for a, b in ((x.double(), y.double()) for x, y in pieces(left, right)):
+        away = a - b
+        products = torch.dot(a, b), torch.dot(a, a), torch.dot(b, b), torch.dot(away, away)
+        for slot, value in enumerate(products):
+            sums[slot] += float(value)
+    return sums[0], sums[1], sums[2], sums[3]
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

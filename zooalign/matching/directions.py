@@ -53,12 +53,14 @@ def leading_directions(
         if a.ndim < 2 or min(a.shape[0], a.numel() // max(a.shape[0], 1)) < 2:
             continue
         left, right = leading(a, rank), leading(b, rank)
-        whole = right.whole
-        size = (left.inner(left.whole) * right.inner(whole)) ** 0.5
+        size = (left.inner(left) * right.inner(right)) ** 0.5
         if size > 0:
-            moved = spec.apply_to_tensor(permutation, name, whole.reshape(b.shape))
-            before.append(left.inner(whole) / size)
-            after.append(left.inner(moved.reshape(len(moved), -1)) / size)
+            before.append(left.inner(right) / size)
+            whole = right.whole.reshape(b.shape)
+            moved = spec.apply_to_tensor(permutation, name, whole)
+            product = left.inner_with(moved.flatten(1)) if moved is not whole else None
+            after.append(before[-1] if product is None else product / size)
+            del whole, moved
     count = len(before)
     return Directions(sum(before) / (count or 1), sum(after) / (count or 1), count)
 
@@ -75,9 +77,14 @@ class LowRank:
         """The matrix itself."""
         return self.columns @ self.rows
 
-    def inner(self, other: Tensor) -> float:
+    def inner(self, other: "LowRank") -> float:
+        """The inner product with another, without either in memory."""
+        columns, rows = self.columns.T @ other.columns, self.rows @ other.rows.T
+        return float((columns * rows).sum(dtype=torch.float64))
+
+    def inner_with(self, matrix: Tensor) -> float:
         """The inner product with a matrix, without this one in memory."""
-        return float(((self.columns.T @ other) * self.rows).sum(dtype=torch.float64))
+        return float(((self.columns.T @ matrix) * self.rows).sum(dtype=torch.float64))
 
 
 def leading(tensor: Tensor, rank: int) -> LowRank:

@@ -46,6 +46,7 @@ class FrankWolfeMatching(Solver):
 
     name = "frank-wolfe"
     objective = "agreement of the weights, of 1 at most"
+    reads_by_tensor = True
     starts: int = option(1, "searches from different starts at most; the best is taken")
     scale: str = option("balanced", "as for weight matching", choices=SCALES)
     steps: int = option(200, "steps of one search at most")

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from zooalign.errors import DataError, MergeError
 from zooalign.graph.batches import require_repeatable
-from zooalign.matching.activation import ActivationOptions, Activations
 from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet, Criterion
 from zooalign.matching.problem import Match, MatchProblem, Solver, option
 from zooalign.matching.relaxed import Relaxation, softened
+from zooalign.matching.unit_responses import ActivationOptions, Activations
 from zooalign.matching.weight import LocalOptimum, summary, tensors_matched
 from zooalign.progress import StepProgress
 from zooalign.symmetry.permutation import Permutation

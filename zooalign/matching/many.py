@@ -11,12 +11,12 @@ from zooalign.errors import MergeError
 from zooalign.graph.batches import read_batches, require_repeatable
 from zooalign.graph.capture import captured_once
 from zooalign.graph.lazy_state import State, device_of
-from zooalign.matching.activation import Graphs
 from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet, Criterion
 from zooalign.matching.joint import ActivationObjective, JointObjective, WeightObjective, ascend
 from zooalign.matching.problem import Match, MatchProblem, Options, option
 from zooalign.matching.samples import Samples, SamplesReader
 from zooalign.matching.statistics import KINDS
+from zooalign.matching.unit_responses import Graphs
 from zooalign.matching.weight import SCALES, WeightMatching, tensors_matched
 from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.permutation import Permutation

@@ -33,6 +33,8 @@ from zooalign.symmetry.spec import PermutationSpec, Permuted
 __all__ = ["Match", "MatchProblem", "Options", "Solver", "option"]
 
 Need = Literal["data", "module"]
+# Bytes for activations, where nobody says how many.
+MEMORY = 1_000_000_000
 T = TypeVar("T")
 
 
@@ -50,6 +52,9 @@ class MatchProblem:
         Batches of inputs, or of (inputs, targets).
     progress:
         Called with the number of steps (batches, starts, sweeps) done.
+    memory:
+        Bytes that activations of batches may have which are run side by side; what is computed
+        does not depend on it.
     """
 
     spec: PermutationSpec
@@ -59,6 +64,7 @@ class MatchProblem:
     data: Iterable[Any] | None = None
     seed: int = 0
     progress: StepProgress = silent_steps
+    memory: int = MEMORY
 
     @property
     def device(self) -> torch.device:
@@ -194,12 +200,16 @@ class Solver(Options):
         What its objective measures, in a few words for people.
     objective_is_loss:
         Whether the objective is minus what it measures, a loss that is better when lower.
+    reads_by_tensor:
+        Whether it takes tensors as it reads them, in the dtypes that are stored where it runs no
+        model: then the state dicts it is given are not in memory.
     """
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[Need]] = frozenset()
     objective: ClassVar[str] = "the method's objective"
     objective_is_loss: ClassVar[bool] = False
+    reads_by_tensor: ClassVar[bool] = False
 
     @abstractmethod
     def solve(self, problem: MatchProblem) -> Match:

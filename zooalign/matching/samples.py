@@ -16,7 +16,7 @@ from torch import Tensor
 from zooalign.errors import MergeError
 from zooalign.graph.batches import Batch
 from zooalign.graph.lazy_state import State
-from zooalign.matching.activation import Graphs, PlaceKey, row_count
+from zooalign.matching.unit_responses import Graphs, PlaceKey, row_count
 from zooalign.matching.unit_views import UnitView
 from zooalign.progress import StepProgress
 
@@ -76,7 +76,7 @@ class SamplesReader:
         columns: _Columns = {}
         count = 0
         for number, batch in enumerate(batches):
-            for key, place, values in self.graphs.responses(states, batch, groups, known):
+            for key, place, (values,) in self.graphs.responses(states, [batch], groups, known):
                 if key not in columns:
                     columns[key] = (place, [[] for _ in states])
                 for rows, picked in zip(

@@ -21,7 +21,7 @@ from zooalign.keywords import settings_and_options
 from zooalign.kinds import Symmetries
 from zooalign.matching.certificate import certify
 from zooalign.matching.classes import match_classes
-from zooalign.matching.problem import Match, MatchProblem, Solver
+from zooalign.matching.problem import MEMORY, Match, MatchProblem, Solver
 from zooalign.progress import StepProgress, silent_steps
 from zooalign.symmetry.classes.elements import SpecClasses
 from zooalign.symmetry.spec import PermutationSpec
@@ -134,6 +134,7 @@ def solver_problem(item: Any) -> str | None:
 class _MatchSettings:
     seed: int = 0
     progress: StepProgress | None = None
+    memory: int = MEMORY
     symmetries: Symmetries = "permutations"
 
 
@@ -162,7 +163,8 @@ def match(
         Batches of inputs, or of (inputs, targets).
     settings:
         ``seed`` (0), for methods that draw random numbers; ``progress``, called with the number of
-        steps done; ``symmetries`` (``permutations``): how far maps of units go, no further than the
+        steps done; ``memory``, the bytes that activations of batches may have which are run side by
+        side; ``symmetries`` (``permutations``): how far maps of units go, no further than the
         spec's ``classes`` (:mod:`zooalign.matching.classes`); and fields of the method's class:
         ``kind="covariance"`` for activation matching, ``starts=5`` for weight matching,
         ``blend=0.3`` for blends.
@@ -199,6 +201,7 @@ def match(
         spec.checked(data),
         chosen.seed,
         chosen.progress or silent_steps,
+        chosen.memory,
     )
     problem.require(method, solver.needs)
     with torch.no_grad():

@@ -6,13 +6,12 @@ whole, up to the rounding of float64 sums.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import reduce
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-__all__ = ["KINDS", "Moments", "Statistics"]
+__all__ = ["KINDS", "Moments", "Similarities", "Statistics"]
 
 # What similarities of units can be.
 KINDS = ("correlation", "covariance")
@@ -67,6 +66,31 @@ class Moments:
 
 
 @dataclass(frozen=True, eq=False)
+class Similarities:
+    """Per group the similarity of units, (units, units), float64, summed over ``places``.
+
+    ``weights`` says what the places of a group count together, ``samples`` counts rows of the data.
+    """
+
+    matrices: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+    places: int = 0
+    samples: int = 0
+
+    def with_place(self, group: str, moments: Moments, kind: str) -> "Similarities":
+        """With one more place where units of a group are seen."""
+        more = moments.correlation() if kind == "correlation" else moments.covariance()
+        more *= moments.weight
+        before = self.matrices.get(group)
+        return replace(
+            self,
+            matrices={**self.matrices, group: more if before is None else before + more},
+            weights={**self.weights, group: self.weights.get(group, 0.0) + moments.weight},
+            places=self.places + 1,
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Statistics:
     """Moments by (group, place); ``samples`` counts rows of the data."""
 
@@ -82,13 +106,16 @@ class Statistics:
             merged[key] = merged[key] + value if key in merged else value
         return Statistics(merged, self.samples + other.samples)
 
+    def similarities(self, kind: str = "correlation") -> Similarities:
+        """The similarities of all groups that were seen."""
+        sums = Similarities({}, {}, samples=self.samples)
+        for (group, _), moments in self.moments.items():
+            sums = sums.with_place(group, moments, kind)
+        return sums
+
     def similarity(self, kind: str = "correlation") -> dict[str, Tensor]:
         """Per group the similarity of units summed over all places, (units, units), float64."""
-        by_group: dict[str, list[Tensor]] = {}
-        for (group, _), moments in self.moments.items():
-            matrix = moments.correlation() if kind == "correlation" else moments.covariance()
-            by_group.setdefault(group, []).append(matrix * moments.weight)
-        return {group: reduce(torch.add, matrices) for group, matrices in by_group.items()}
+        return dict(self.similarities(kind).matrices)
 
     @property
     def units(self) -> float:

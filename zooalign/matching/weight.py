@@ -35,6 +35,7 @@ __all__ = [
     "descend",
     "inner",
     "norm",
+    "norm_of",
     "perturbed",
     "summary",
     "tensors_matched",
@@ -99,7 +100,12 @@ class Scale:
         that one large layer does not decide for all, ``cosine`` by the product. Values that are
         not finite raise MergeError.
         """
-        both = {n: norm(n, t) * norm(n, source[n]) for n, t in target.items()}
+        return cls.of_norms(kind, {n: (norm(n, t), norm(n, source[n])) for n, t in target.items()})
+
+    @classmethod
+    def of_norms(cls, kind: str, norms: Mapping[str, tuple[float, float]]) -> "Scale":
+        """The factors for tensors whose norms, in target and source, are known."""
+        both = {n: a * b for n, (a, b) in norms.items()}
         share = {n: value ** -POWERS[kind] if value else 0.0 for n, value in both.items()}
         return cls(share, {n: both[n] * share[n] for n in both})
 
@@ -148,7 +154,12 @@ def inner(a: Tensor, b: Tensor) -> float:
 
 def norm(name: str, tensor: Tensor) -> float:
     """The Euclidean norm in float64; MergeError, by name, where a value is not finite."""
-    value = sqrt(inner(tensor, tensor))
+    return norm_of(name, inner(tensor, tensor))
+
+
+def norm_of(name: str, square: float) -> float:
+    """The norm of a tensor by its square; MergeError where that is not finite."""
+    value = sqrt(square)
     if not isfinite(value):
         raise MergeError(
             f"'{name}' holds NaN or infinite values: models with them cannot be matched"
@@ -463,6 +474,7 @@ class WeightMatching(DescentOptions, Solver):
 
     name = "weight"
     objective = "agreement of the weights, of 1 at most"
+    reads_by_tensor = True
 
     def solve(self, problem: MatchProblem) -> Match:
         """Search from the identity, then from further starts.

@@ -10,7 +10,7 @@ from torch import nn
 
 from zooalign.errors import MergeError
 from zooalign.graph.lazy_state import State
-from zooalign.matching.activation import collect
+from zooalign.matching.unit_responses import collect
 from zooalign.matching.unit_views import parameter_views
 from zooalign.matching.weight import as_float32, tensors_matched
 from zooalign.merging.interpolate import check_names

@@ -7,11 +7,11 @@ from typing import Any
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import read_batches
-from zooalign.graph.lazy_state import CastLike, State, float_state
+from zooalign.graph.lazy_state import CastLike, State, Widened, float_state
 from zooalign.matching import Match, match, match_many, solvers
 from zooalign.matching.many import ManyOptions, require_way
 from zooalign.matching.measures import task_loss
-from zooalign.matching.solvers import built_in, told
+from zooalign.matching.solvers import told
 from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
 from zooalign.progress import Progress
@@ -194,16 +194,18 @@ def align_members(
     for index, member in enumerate(family.members[1:], start=1):
         source, solution = member.state, None
         if method != "none":
-            reads = method in built_in() and not built_in()[method].needs
-            ends = [_computed_with(state, device, reads) for state in (target, source)]
+            ends = [_computed_with(state, device, method) for state in (target, source)]
             solution = match(family.spec, *ends, **arguments)
         aligned.append(_proved(family, index, (target, source), solution, progress, device))
     return aligned
 
 
-def _computed_with(state: State, device: str, reads: bool) -> State:
-    """A state dict as it lies in its file, for what reads it tensor by tensor; else in memory."""
-    return state if reads and device == "cpu" else float_state(state, device)
+def _computed_with(state: State, device: str, method: str) -> State:
+    """A state dict as a method reads it: as it lies in its file, widened when read, in memory."""
+    solver = solvers().get(method)
+    if device != "cpu" or solver is None or not solver.reads_by_tensor:
+        return float_state(state, device)
+    return Widened(state, device) if "module" in solver.needs else state
 
 
 def _proved(
@@ -224,7 +226,8 @@ def _proved(
     )
     result = None
     if solution is not None:
-        a, b = (_computed_with(state, device, True) for state in state_dicts)
+        on_cpu = device == "cpu"
+        a, b = (state if on_cpu else float_state(state, device) for state in state_dicts)
         result = outcome(spec, solution, a, b, diagnosis)
     progress("proof", 0, 1)
     comparison = _proof(family, index, permutation, source)
