@@ -1,5 +1,6 @@
 """Recipes: merge, gate and publish by one file; a release's provenance is one."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from served_hub import served_hub
 
 import zooalign
 from zooalign.errors import MergeError
-from zooalign.merging.combine import METHODS
+from zooalign.merging.combine import METHODS, Combination, combined
 from zooalign.recipes.recipe import RecipeError, read_recipe
 from zooalign.release.settings import Naming
 from zooalign.schemas import load_schema
@@ -164,7 +165,8 @@ parameters:
         ("      weight: 0.5", "      weight: [", 8, "not YAML"),
         ("parameters:\n  density: 0.5", "alphas: many", 7, "alphas: Expected `int`"),
         ("parameters:\n  density: 0.5", "align:\n  methd: x", 8, "did you mean method?"),
-        ("parameters:\n  density: 0.5", "slices: [1]", 7, "give models"),
+        ("parameters:\n  density: 0.5", "slices: [1]", 7, r"slices\.0: Expected"),
+        ("parameters:\n  density: 0.5", "slices: [{sources: []}]", 7, "give one of models"),
         ("parameters:\n  density: 0.5", "tokenizer_source: ./a", 7, "union, intersection and base"),
         ("parameters:\n  density: 0.5", "tokenizer: {sorce: base}", 7, "did you mean source?"),
         ("parameters:\n  density: 0.5", "seed: 1\nseed: 2", 8, "there twice"),
@@ -194,6 +196,68 @@ def test_the_tokens_and_the_classifier_to_keep() -> None:
     ):
         path.write_text(GOOD + text)
         assert read_recipe(path).settings.naming == naming
+
+
+SLICES = """merge_method: slerp
+base_model: ./a
+slices:
+  - sources:
+      - {model: ./a, layer_range: [0, 2]}
+      - {model: ./b, layer_range: [0, 2]}
+  - sources:
+      - {model: ./a, layer_range: [2, 3]}
+      - {model: ./b, layer_range: [2, 3]}
+    parameters: {t: 0.25}
+parameters:
+  t: [0, 0.5]
+"""
+
+
+def test_slices_in_place() -> None:
+    """Models are those of the slices, and parameters of a slice count before the recipe's."""
+    Path("slices.yaml").write_text(SLICES)
+    recipe = read_recipe(Path("slices.yaml"))
+    assert recipe.references == ["./a", "./b"]
+    how = Combination.from_json(recipe.combination.to_json())
+    assert how == recipe.combination and [part.layers for part in how.slices] == [2, 1]
+    states = [{f"layers.{n}.w": torch.tensor([x, 1 - x]) for n in range(3)} for x in (0.0, 1.0)]
+    merged = combined(states, how)
+    whole = [dataclasses.replace(how, slices=(), shared={"t": t}) for t in (0, 0.5, 0.25)]
+    for n, same in enumerate(whole):
+        assert torch.equal(merged[f"layers.{n}.w"], combined(states, same)[f"layers.{n}.w"])
+    with pytest.raises(MergeError, match="3 layers together, and 'layers' has 4"):
+        combined([{**state, "layers.3.w": torch.ones(2)} for state in states], how)
+    outside = combined([{**state, "norm": torch.ones(2)} for state in states], how)
+    with pytest.raises(MergeError, match="'norm' is in no layer"):
+        outside["norm"]
+    inside = SLICES.replace("slices:", "modules:\n  default:\n   slices:").replace(
+        "\n  -", "\n    -"
+    )
+    indented = inside.replace("\n      -", "\n        -").replace("\n    param", "\n      param")
+    Path("modules.yaml").write_text(indented)
+    assert read_recipe(Path("modules.yaml")).combination == how
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("[2, 3]}\n    param", "[2, 4]}\n    param", 9, "ends at 4, and the first one at 3"),
+        ("./a, layer_range: [2, 3]", "./a, layer_range: [1, 3]", 8, "none is left out or taken"),
+        ("./b, layer_range: [2, 3]", "./c, layer_range: [2, 3]", 7, "the same models"),
+        ("    parameters: {t", "    residual_weight: 1\n    parameters: {t", 10, "residual"),
+        ("    parameters: {t", "    base_model: ./b\n    parameters: {t", 10, "the base of all"),
+        ("layer_range: [0, 2]}", "layr_range: [0, 2]}", 5, "did you mean layer_range?"),
+        ("slices:", "modules: {x: {}}\nslices:", 3, "not 2 of them"),
+    ],
+)
+def test_slices_that_cannot_be_run(old: str, new: str, line: int, says: str) -> None:
+    path = Path("bad.yaml")
+    path.write_text(SLICES.replace(old, new, 1))
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    assert says in str(caught.value), str(caught.value)
+    if "not 2 of them" not in says:
+        assert str(caught.value).startswith(f"bad.yaml:{line}: "), str(caught.value)
 
 
 def test_a_dtype_that_would_have_to_be_converted(call: Call) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from zooalign.graph.dtypes import in_widest_dtypes, rounded
 from zooalign.graph.lazy_state import StateView, info_of
 from zooalign.merging.interpolate import LazyAverage, check_names, check_tensors, normalised
 
-__all__ = ["METHODS", "Combination", "CombinedState", "combined"]
+__all__ = ["METHODS", "Combination", "CombinedState", "Place", "Slice", "combined"]
 
 # By method: parameters of each model, and those shared, with their defaults; None where a value is
 # required.
@@ -41,6 +41,35 @@ _TINY = 1e-8
 
 
 @dataclass(frozen=True)
+class Slice:
+    """A stretch of layers with parameters of its own, which count before the combination's.
+
+    Attributes
+    ----------
+    layers:
+        How many there are, from where the slice before ends.
+    shared, models:
+        As of :class:`Combination`.
+    """
+
+    layers: int
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    models: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor is, from the first layer (``at`` is 0) to the last (1) of its slice.
+
+    ``slices`` is its slice, both the first and the last one for a tensor in no layer, and empty
+    without slices.
+    """
+
+    at: float = 0.0
+    slices: tuple[Slice, ...] = ()
+
+
+@dataclass(frozen=True)
 class Combination:
     """A method and its parameters.
 
@@ -56,6 +85,8 @@ class Combination:
         Parameters of each model; the base's are not used by methods of task vectors.
     seed:
         For methods that draw.
+    slices:
+        Stretches that cover all layers in their order; none where parameters are of all layers.
 
     A parameter is a value, a list of numbers that layers run through from first to last, or a list
     of ``{"filter": text, "value": ...}``, of which the first whose text is in the tensor's name (or
@@ -67,6 +98,7 @@ class Combination:
     shared: Mapping[str, Any] = field(default_factory=dict)
     models: tuple[Mapping[str, Any], ...] = ()
     seed: int = 0
+    slices: tuple[Slice, ...] = ()
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -74,7 +106,8 @@ class Combination:
                 f"no way to combine models is named '{self.method}'; there are {', '.join(METHODS)}"
             )
         each, shared = METHODS[self.method]
-        for given in (self.shared, *self.models):
+        of_slices = (given for part in self.slices for given in (part.shared, *part.models))
+        for given in (self.shared, *self.models, *of_slices):
             for name in given:
                 if name not in each and name not in shared and name != "int8_mask":
                     known = ", ".join([*each, *shared])
@@ -92,36 +125,56 @@ class Combination:
         given = [model.get("weight", self.shared.get("weight")) for model in self.models]
         weights = [float(w) for w in given if isinstance(w, int | float)]
         whole = self.shared.get("normalize", True) is True and len(weights) == len(given)
-        if self.method != "linear" or not whole or sum(weights) <= 0:
+        alike = not any(part.shared or any(part.models) for part in self.slices)
+        if self.method != "linear" or not (whole and alike) or sum(weights) <= 0:
             return None
         return normalised(weights, len(weights))
 
-    def of_model(self, name: str, index: int, tensor: str, at: float) -> float:
-        """A parameter of a model for a tensor whose layer is ``at`` (0 first, 1 last)."""
-        for given in (self.models[index], self.shared):
-            value = _resolved(given.get(name), tensor, at)
-            if value is not None:
-                return _number(name, value)
+    def of_model(self, name: str, index: int, tensor: str, place: Place) -> float:
+        """A parameter of a model for a tensor."""
+        value = self._setting(name, tensor, place, [index])
+        if value is not None:
+            return _number(name, value)
         default = METHODS[self.method][0][name]
         if default is None:
             raise MergeError(f"{self.method}: model {index} has no {name} for '{tensor}'")
         return default
 
-    def of_all(self, name: str, tensor: str, at: float) -> Any:
+    def of_all(self, name: str, tensor: str, place: Place) -> Any:
         """A shared parameter for a tensor; for ``slerp`` a model may set it too."""
-        for given in (*self.models, self.shared) if name == "t" else (self.shared,):
-            value = _resolved(given.get(name), tensor, at)
-            if value is not None:
-                return value if isinstance(value, bool) else _number(name, value)
+        models = range(len(self.models)) if name == "t" else ()
+        value = self._setting(name, tensor, place, models)
+        if value is not None:
+            return value if isinstance(value, bool) else _number(name, value)
         default = METHODS[self.method][1][name]
         if default is None:
             raise MergeError(f"{self.method} has no {name} for '{tensor}'")
         return default
 
+    def _setting(self, name: str, tensor: str, place: Place, models: Sequence[int]) -> Any:
+        """What is set for a tensor, for some models or by none of them; None where nothing is."""
+        of_all = [*(self.models[n] for n in models), self.shared]
+        before = [[*(part.models[n] for n in models), part.shared] for part in place.slices]
+        values = [
+            next(
+                (v for g in given if (v := _resolved(g.get(name), tensor, place.at)) is not None),
+                None,
+            )
+            for given in ([*own, *of_all] for own in before or [[]])
+        ]
+        if values[0] != values[-1]:
+            raise MergeError(
+                f"'{tensor}' is in no layer, and the first slice sets {name} to {values[0]}, the "
+                f"last one to {values[-1]}: give both a filter for it, with one value"
+            )
+        return values[0]
+
     def to_json(self) -> str:
         """As one text, for a record."""
-        values = {"shared": self.shared, "models": self.models}
+        values: dict[str, Any] = {"shared": self.shared, "models": self.models}
         fields = {"method": self.method, "base": self.base, "seed": self.seed}
+        if self.slices:
+            values["slices"] = [vars(part) for part in self.slices]
         return json.dumps({**fields, **values}, sort_keys=True)
 
     @classmethod
@@ -135,7 +188,11 @@ class Combination:
         """
         try:
             content = json.loads(text)
-            return cls(**{**content, "models": tuple(content["models"])})
+            slices = tuple(
+                Slice(**{**part, "models": tuple(part["models"])})
+                for part in content.pop("slices", ())
+            )
+            return cls(**{**content, "models": tuple(content["models"]), "slices": slices})
         except (ValueError, TypeError, KeyError) as error:
             raise MergeError(f"not a combination of models: {error}") from error
 
@@ -200,7 +257,7 @@ class CombinedState(StateView):
         super().__init__(self._states[how.base or 0])
         for index, state in enumerate(self._states):
             check_names(self._states[0], state, index)
-        self._layers = _layers_of(self._states[0])
+        self._places = _places_of(self._states[0], how.slices)
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -216,12 +273,12 @@ class CombinedState(StateView):
         for index, state in enumerate(self._states):
             check_tensors(name, first, info_of(state, name), index)
             tensors.append(state[name].detach().to(device=first.device, dtype=precise))
-        at = self._layers.get(name, 0.0)
+        at = self._places[name]
         combine = {"linear": self._linear, "slerp": self._slerp}.get(self._how.method, self._tasks)
         result: Tensor = combine(name, at, tensors)
         return rounded(name, result, first.dtype)
 
-    def _linear(self, name: str, at: float, tensors: Sequence[Tensor]) -> Tensor:
+    def _linear(self, name: str, at: Place, tensors: Sequence[Tensor]) -> Tensor:
         weights = [self._how.of_model("weight", n, name, at) for n in range(len(tensors))]
         total = torch.zeros_like(tensors[0])
         for tensor, weight in zip(tensors, weights, strict=True):
@@ -233,7 +290,7 @@ class CombinedState(StateView):
             raise MergeError(f"the weights of '{name}' sum to {whole:g}, and cannot be normalised")
         return total / whole
 
-    def _slerp(self, name: str, at: float, tensors: Sequence[Tensor]) -> Tensor:
+    def _slerp(self, name: str, at: Place, tensors: Sequence[Tensor]) -> Tensor:
         t, base = float(self._how.of_all("t", name, at)), self._how.base or 0
         start, end = tensors[base], tensors[1 - base]
         lengths = [float(torch.linalg.vector_norm(x.double())) for x in (start, end)]
@@ -249,7 +306,7 @@ class CombinedState(StateView):
         between: Tensor = (shares[0] * start + shares[1] * end) / math.sin(angle)
         return between
 
-    def _tasks(self, name: str, at: float, tensors: Sequence[Tensor]) -> Tensor:
+    def _tasks(self, name: str, at: Place, tensors: Sequence[Tensor]) -> Tensor:
         how, base = self._how, tensors[self._how.base or 0]
         others = [n for n in range(len(tensors)) if n != (how.base or 0)]
         weights = [how.of_model("weight", n, name, at) for n in others]
@@ -307,17 +364,37 @@ def _seed_of(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7])
 
 
-def _layers_of(names: Mapping[str, Tensor]) -> dict[str, float]:
-    """Where a tensor's layer is in its stack, from 0 to 1, for tensors that are in one.
+def _places_of(names: Iterable[str], slices: Sequence[Slice]) -> dict[str, Place]:
+    """Where each tensor is. A layer is the first number in a name; one alone is at its end.
 
-    A layer is the first number in a name; a stack of one layer is at its end.
+    Raises
+    ------
+    MergeError
+        If a stack has another number of layers than the slices.
     """
-    found = {name: match for name in names if (match := _LAYER.match(name))}
+    found = {name: _LAYER.match(name) for name in names}
     depth: dict[str, int] = {}
-    for match in found.values():
-        stack = match["stack"]
-        depth[stack] = max(depth.get(stack, 0), int(match["layer"]))
+    for match in filter(None, found.values()):
+        depth[match["stack"]] = max(depth.get(match["stack"], 0), int(match["layer"]))
+    whole = sum(part.layers for part in slices)
+    for stack, last in depth.items():
+        if slices and last + 1 != whole:
+            raise MergeError(
+                f"the slices have {whole} layers together, and '{stack}' has {last + 1}: layers "
+                "are neither left out nor stacked here"
+            )
+    outside = Place(0.0, (slices[0], slices[-1]) if slices else ())
     return {
-        name: int(match["layer"]) / depth[match["stack"]] if depth[match["stack"]] else 1.0
+        name: outside
+        if match is None
+        else _place(int(match["layer"]), depth[match["stack"]] + 1, slices)
         for name, match in found.items()
     }
+
+
+def _place(layer: int, depth: int, slices: Sequence[Slice]) -> Place:
+    for part in slices:
+        if layer < part.layers:
+            return Place(layer / (part.layers - 1) if part.layers > 1 else 1.0, (part,))
+        layer -= part.layers
+    return Place(layer / (depth - 1) if depth > 1 else 1.0)

@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from zooalign.errors import DataError, MergeError
-from zooalign.merging.combine import Combination
+from zooalign.merging.combine import Combination, Slice
 from zooalign.merging.refit import Method
 from zooalign.pipelines.merge import correction_of
 from zooalign.release.front_matter import PlainLoader
@@ -23,8 +23,6 @@ _MOST_BYTES = 1_000_000
 Place = tuple[str | int, ...]
 # What mergekit's configurations may have besides, and what is said of it.
 _NOT_HERE = {
-    "slices": "layers of several models stacked are not merged here; give models",
-    "modules": "parts of a model are not merged separately here; give models",
     "chat_template": "the output keeps the chat template of the base or first model",
 }
 
@@ -41,6 +39,31 @@ class ModelEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A model, and its parameters of the merge method."""
 
     model: str
+    parameters: dict[str, Any] = {}
+
+
+class SourceEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Layers of a model, from the first number to before the second, and their parameters."""
+
+    model: str
+    layer_range: tuple[int, int]
+    parameters: dict[str, Any] = {}
+
+
+class SliceEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A stretch of layers: the same ones of every model, in their place."""
+
+    sources: list[SourceEntry]
+    base_model: str | None = None
+    residual_weight: float | None = None
+    parameters: dict[str, Any] = {}
+
+
+class ModuleEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a model is merged from, under the name of its only module."""
+
+    models: list[ModelEntry] = []
+    slices: list[SliceEntry] = []
     parameters: dict[str, Any] = {}
 
 
@@ -84,13 +107,15 @@ class PublishEntry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A merge from models to a hub.
 
-    ``merge_method``, ``models``, ``base_model``, ``parameters``, ``dtype`` are those of mergekit's
-    configurations; the others are zooalign's.
+    ``merge_method``, ``models``, ``slices``, ``modules``, ``base_model``, ``parameters``, ``dtype``
+    are those of mergekit's configurations; the others are zooalign's.
 
     Attributes
     ----------
     merge_method, models, base_model, parameters:
         See :class:`~zooalign.merging.combine.Combination`.
+    slices, modules:
+        In place of ``models``: stretches of layers that stay in their place, and one module.
     dtype:
         What the models are stored in: nothing is converted.
     tokenizer_source, tokenizer, head:
@@ -112,7 +137,9 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """
 
     merge_method: str
-    models: list[ModelEntry]
+    models: list[ModelEntry] = []
+    slices: list[SliceEntry] = []
+    modules: dict[str, ModuleEntry] = {}
     base_model: str | None = None
     parameters: dict[str, Any] = {}
     dtype: str | None = None
@@ -141,10 +168,18 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     @property
     def references(self) -> list[str]:
         """The models, the base first: the others are aligned to it."""
-        listed = [entry.model for entry in self.models]
+        listed = [entry.model for entry in self.module.models]
+        if not listed and self.module.slices:
+            listed = [source.model for source in self.module.slices[0].sources]
         if self.base_model is None:
             return listed
         return [self.base_model, *(name for name in listed if name != self.base_model)]
+
+    @property
+    def module(self) -> ModuleEntry:
+        """What is merged, with its parameters before the recipe's."""
+        own = next(iter(self.modules.values()), None)
+        return own or ModuleEntry(models=self.models, slices=self.slices)
 
     @property
     def alignment(self) -> AlignEntry:
@@ -168,14 +203,21 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     @property
     def combination(self) -> Combination:
         """How the models are combined."""
-        given = {entry.model: entry.parameters for entry in self.models}
+        given = {entry.model: entry.parameters for entry in self.module.models}
         return Combination(
             self.merge_method,
             None if self.base_model is None else 0,
-            self.parameters,
+            {**self.parameters, **self.module.parameters},
             tuple(given.get(name, {}) for name in self.references),
             self.seed,
+            tuple(self._slice(entry) for entry in self.module.slices),
         )
+
+    def _slice(self, entry: SliceEntry) -> Slice:
+        given = {source.model: source.parameters for source in entry.sources}
+        start, stop = entry.sources[0].layer_range
+        of_models = tuple(given.get(name, {}) for name in self.references)
+        return Slice(stop - start, entry.parameters, of_models)
 
     @property
     def settings(self) -> MergeSettings:
@@ -239,6 +281,7 @@ def read_recipe(path: Path) -> Recipe:
         recipe = msgspec.convert(content, Recipe)
     except msgspec.ValidationError as error:
         raise RecipeError(_explained(path, str(error), lines)) from None
+    _require_in_place(path, recipe, lines)
     at = lines.get(("merge_method",), 1)
     try:
         _ = recipe.combination
@@ -254,6 +297,60 @@ def read_recipe(path: Path) -> Recipe:
             "there are union, intersection and base (or the first model's)"
         )
     return recipe
+
+
+def _require_in_place(path: Path, recipe: Recipe, lines: Mapping[Place, int]) -> None:
+    """Models, or slices that keep each layer in its place, or one module of either."""
+    for place, reason in _out_of_place(recipe):
+        name = ".".join(str(part) for part in place)
+        raise RecipeError(f"{path}:{lines.get(place, 1)}: {f'{name}: ' if name else ''}{reason}")
+
+
+def _out_of_place(recipe: Recipe) -> Iterator[tuple[Place, str]]:
+    """What cannot be run, by the key that says it."""
+    top = [name for name in ("models", "slices", "modules") if getattr(recipe, name)]
+    if len(top) != 1:
+        yield (*top[1:2],), f"give one of models, slices and modules, not {len(top)} of them"
+        return
+    inside: Place = ()
+    if recipe.modules:
+        first, *others = recipe.modules
+        inside = ("modules", first)
+        if others:
+            yield ("modules", others[0]), "parts of a model are not merged separately here"
+        if bool(recipe.module.models) == bool(recipe.module.slices):
+            yield inside, "give models or slices"
+            return
+        for name in recipe.parameters.keys() & recipe.module.parameters.keys():
+            yield (*inside, "parameters", name), "is set for the whole recipe too: set it once"
+    slices, end = recipe.module.slices, 0
+    for number, entry in enumerate(slices):
+        place = (*inside, "slices", number)
+        if entry.base_model not in (None, recipe.base_model):
+            yield (*place, "base_model"), "one model is the base of all slices here"
+        if entry.residual_weight is not None:
+            yield (*place, "residual_weight"), "layers are not added as a residual here"
+        if not entry.sources:
+            yield place, "has no sources"
+            return
+        if [s.model for s in entry.sources] != [s.model for s in slices[0].sources]:
+            yield (*place, "sources"), "every slice takes the same models here, in one order"
+        for index, source in enumerate(entry.sources):
+            start, stop = source.layer_range
+            if start != end or stop <= start:
+                yield (
+                    (*place, "sources", index, "layer_range"),
+                    (
+                        f"is {start} to {stop}, and the next layer is {end}: every layer stays "
+                        "in its place, and none is left out or taken twice"
+                    ),
+                )
+            elif stop != entry.sources[0].layer_range[1]:
+                yield (
+                    (*place, "sources", index, "layer_range"),
+                    (f"ends at {stop}, and the first one at {entry.sources[0].layer_range[1]}"),
+                )
+        end = entry.sources[0].layer_range[1]
 
 
 def _require_refit(path: Path, recipe: Recipe, lines: Mapping[Place, int]) -> None:
@@ -304,6 +401,19 @@ def _lines(node: Any, path: Place) -> Iterator[tuple[Place, int]]:
             yield from _lines(item, (*path, index))
 
 
+# What the tables under these keys hold.
+_TABLES: Mapping[str, type[msgspec.Struct]] = {
+    "align": AlignEntry,
+    "gate": GateEntry,
+    "models": ModelEntry,
+    "publish": PublishEntry,
+    "refit": RefitEntry,
+    "slices": SliceEntry,
+    "sources": SourceEntry,
+    "tokenizer": TokenizerEntry,
+}
+
+
 def _explained(path: Path, message: str, lines: Mapping[Place, int]) -> str:
     """A message of msgspec with the line, and with the key that was probably meant."""
     reason, _, where = message.partition(" - at ")
@@ -312,15 +422,10 @@ def _explained(path: Path, message: str, lines: Mapping[Place, int]) -> str:
     unknown = re.search(r"unknown field `(.+)`", reason)
     if unknown is not None:
         place = (*place, unknown[1])
-        known = {0: Recipe, 2: ModelEntry}.get(len(place) - 1)
-        table = {
-            "align": AlignEntry,
-            "gate": GateEntry,
-            "publish": PublishEntry,
-            "refit": RefitEntry,
-            "tokenizer": TokenizerEntry,
-        }
-        known = table.get(str(place[0])) if len(place) == 2 else known
+        names = [part for part in place[:-1] if isinstance(part, str)]
+        known = _TABLES.get(names[-1]) if names else Recipe
+        if names[:1] == ["modules"] and len(names) == 2:
+            known = ModuleEntry
         near = get_close_matches(unknown[1], known.__struct_fields__, n=1) if known else []
         reason = f"there is no key '{unknown[1]}'" + (f"; did you mean {near[0]}?" if near else "")
     line = lines.get(place) or lines.get(place[:-1], 1)

@@ -78,6 +78,34 @@ base_model: ./base
 merge_method: dare_ties
 dtype: float32
 """
+# Outside of layers the first slice counts for the embedding, the last one for norm and head.
+SLICES = """
+slices:
+  - sources:
+      - {model: ./a, layer_range: [0, 2]}
+      - model: ./b
+        layer_range: [0, 2]
+        parameters: {weight: [{filter: mlp, value: 0.9}]}
+  - sources:
+      - model: ./a
+        layer_range: [2, 3]
+        parameters: {weight: [{filter: mlp, value: [0.1, 0.4]}]}
+      - {model: ./b, layer_range: [2, 3]}
+merge_method: linear
+parameters: {weight: [0.2, 0.7]}
+dtype: float32
+"""
+MODULES = """
+modules:
+  default:
+    models:
+      - {model: ./a, parameters: {weight: 0.6}}
+      - {model: ./b, parameters: {weight: 0.7}}
+base_model: ./base
+merge_method: task_arithmetic
+parameters: {lambda: 0.8}
+dtype: float32
+"""
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +147,11 @@ def run_mergekit(config: str, out: str) -> dict[str, Tensor]:
     return load_file(f"{out}/model.safetensors")
 
 
-@pytest.mark.parametrize("config", [LINEAR, SLERP, TASK_ARITHMETIC, TIES], ids=lambda c: c[-60:-45])
+@pytest.mark.parametrize(
+    "config",
+    [LINEAR, SLERP, TASK_ARITHMETIC, TIES, SLICES, MODULES],
+    ids=["linear", "slerp", "task_arithmetic", "ties", "slices", "modules"],
+)
 def test_the_same_tensors(config: str) -> None:
     ours, theirs = run(config, "ours"), run_mergekit(config, "theirs")
     assert ours.keys() == theirs.keys()
