@@ -1,5 +1,6 @@
 """What a notebook shows: short lines, tables and figures."""
 
+import sys
 from html.parser import HTMLParser
 from operator import attrgetter
 
@@ -123,3 +124,40 @@ def test_data_of_another_kind(data: object, says: str) -> None:
 def test_a_misspelt_method() -> None:
     with pytest.raises(MergeError, match="did you mean 'activation'"):
         zooalign.align(B, to=A, data=DATA, method="activations")
+
+
+class _Kernel:
+    """What a notebook's IPython answers: its shell has a kernel."""
+
+    kernel = object()
+
+    def get_ipython(self) -> "_Kernel":
+        return self
+
+
+def test_bars_in_notebooks_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = {
+        "align": lambda **more: zooalign.align(B, to=A, data=DATA, **more),
+        "match": lambda **more: zooalign.match(
+            zooalign.extract_spec(A, X[:2]), A, B, method="weight", **more
+        ),
+        "merge": lambda **more: zooalign.merge(A, B, data=DATA, method="weight", **more),
+        "barrier": lambda **more: zooalign.barrier(A, B, data=DATA, alphas=3, **more),
+        "connectivity": lambda **more: zooalign.connectivity(
+            [A, B], data=DATA, alphas=3, steps=1, **more
+        ),
+    }
+    for call in calls.values():
+        call()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setitem(sys.modules, "IPython", _Kernel())
+    for name, call in calls.items():
+        call()
+        assert f"{name}:" in capsys.readouterr().err, name
+    told: list[tuple[int, ...]] = []
+    calls["barrier"](progress=lambda *steps: told.append(steps))
+    assert told[-1] == (3, 3) and capsys.readouterr().err == ""
+    averaged = zooalign.merge(A, B, method="none", example_inputs=X[:2])
+    assert averaged.weights == (0.5, 0.5)

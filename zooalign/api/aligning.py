@@ -26,7 +26,7 @@ from zooalign.matching import match as match_states
 from zooalign.matching.solvers import DEFAULT, told
 from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
-from zooalign.progress import StepProgress
+from zooalign.progress import StepProgress, drawn_in_notebooks
 from zooalign.symmetry import Element, Permutation, PermutationSpec
 from zooalign.symmetry.same_function import Comparison
 from zooalign.text import html_table
@@ -96,6 +96,7 @@ def _told(match: Match) -> tuple[str, ...]:
     return told(match.method, match.objective_before, match.objective_after, match.details)
 
 
+@drawn_in_notebooks
 @checked_arguments
 def match(
     spec: PermutationSpec,
@@ -174,6 +175,7 @@ class _AlignSettings:
     progress: StepProgress | None = None
 
 
+@drawn_in_notebooks
 @checked_arguments
 @captured_once()
 def align(

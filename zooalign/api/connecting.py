@@ -16,7 +16,7 @@ from zooalign.keywords import settings_and_options
 from zooalign.matching.measures import Measure, MetricLike
 from zooalign.merging.connectivity import Connected, Matching, connect
 from zooalign.merging.evaluate import Scoring
-from zooalign.progress import Progress, silent
+from zooalign.progress import Progress, drawn_in_notebooks, silent
 from zooalign.symmetry import PermutationSpec
 
 __all__ = ["connectivity"]
@@ -36,6 +36,7 @@ class _ConnectivitySettings:
     metric: MetricLike | str | None = "task"
 
 
+@drawn_in_notebooks
 @checked_arguments
 @captured_once()
 def connectivity(

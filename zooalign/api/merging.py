@@ -37,6 +37,7 @@ from zooalign.merging.interpolate import warn_of_rescaling
 from zooalign.merging.merge import Correction, StatisticsOutcome, merge_states, prove
 from zooalign.merging.refit import Method, RefitResult, RefitSettings
 from zooalign.merging.statistics import has_running_statistics
+from zooalign.progress import drawn_in_notebooks
 from zooalign.symmetry import Permutation, PermutationSpec, Permuted
 from zooalign.text import html_table
 
@@ -135,6 +136,7 @@ class _MergeSettings:
         return Correction(self.reset, self.repair, refit=settings)
 
 
+@drawn_in_notebooks
 @checked_arguments
 @captured_once()
 def merge(
@@ -294,6 +296,7 @@ class _BarrierSettings:
     metric: MetricLike | str | None = "task"
 
 
+@drawn_in_notebooks
 @checked_arguments
 def barrier(
     a: ModelLike,
