@@ -92,6 +92,7 @@ def test_a_curve_draws_itself(shown: dict[str, object]) -> None:
         "loss (cross-entropy)",
         "error (1 - accuracy)",
     ]
+    assert figure._repr_png_().startswith(b"\x89PNG")  # without pyplot
     own = figure_module.Figure()
     axes = own.subplots()
     assert curve.plot(ax=axes) is own and len(axes.lines) == 1

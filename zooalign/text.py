@@ -35,13 +35,27 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[obje
     """A table for notebooks: text and numbers, nothing of them taken for HTML."""
 
     def row(cells: Iterable[object], tag: str) -> str:
-        return "".join(f"<{tag}>{html.escape(printable(str(cell)))}</{tag}>" for cell in cells)
+        # Notebooks set cells flush right, which is for numbers.
+        style = ' style="text-align: left"'
+        return "".join(
+            f"<{tag}{style if tag == 'td' and not _is_number(str(cell)) else ''}>"
+            f"{html.escape(printable(str(cell)))}</{tag}>"
+            for cell in cells
+        )
 
     body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
     return (
         f"<table><caption>{html.escape(printable(caption))}</caption>"
         f"<thead><tr>{row(header, 'th')}</tr></thead><tbody>{body}</tbody></table>"
     )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.rstrip("%"))
+    except ValueError:
+        return False
+    return True
 
 
 def escape_json(text: str) -> str:

@@ -1,5 +1,7 @@
 """Curves drawn on axes of matplotlib, for files and for notebooks."""
 
+import functools
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,12 +43,20 @@ def figure_of(curves: Curves, ax: Axes = None) -> Canvas:
     except ImportError as error:
         raise MergeError(NO_MATPLOTLIB) from error
     panels = ["loss", *(["error"] if any(c.error is not None for c in curves.values()) else [])]
-    figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
+    figure: Canvas = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
     for axes, quantity in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
     ):
         draw_curves(axes, curves, quantity, ENDS)
+    # A notebook knows pyplot's figures alone, and this one needs no pyplot.
+    figure._repr_png_ = functools.partial(_png, figure)
     return figure
+
+
+def _png(figure: Canvas) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def draw_curves(axes: Axes, curves: Curves, quantity: str, ends: tuple[str, str]) -> None:
