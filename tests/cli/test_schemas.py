@@ -10,6 +10,8 @@ import pytest
 from cli_calls import Call
 from released_pairs import Pairs
 
+from zooalign.cli._methods import BUILT_IN, described
+from zooalign.matching.solvers import built_in
 from zooalign.schemas import load_schema, schema_names
 from zooalign.schemas.__main__ import TYPES, generate
 
@@ -20,6 +22,11 @@ def test_the_committed_schemas_are_the_generated_ones() -> None:
     for name, text in generate().items():
         assert load_schema(name) == json.loads(text), name
         jsonschema.Draft202012Validator.check_schema(json.loads(text))
+
+
+def test_the_table_of_matching_methods_is_that_of_their_classes() -> None:
+    """Otherwise: ``python -m zooalign.cli._methods``."""
+    assert json.loads(BUILT_IN.read_text()) == json.loads(json.dumps(described(built_in())))
 
 
 def require(name: str, value: Any) -> None:

@@ -1,18 +1,24 @@
 """Options of matching methods, read from the table of methods when they are needed.
 
-Importing the methods takes seconds, and plugins add to them: only ``--help`` and a command that
-matches do it.
+Importing the methods takes seconds: what the command line says of the built-in ones stands in
+``methods.json``. ``python -m zooalign.cli._methods`` writes it from their classes.
 """
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
+from zooalign.hooks.manager import loaded_plugins
+
 __all__ = [
+    "BUILT_IN",
     "MATCHING_OPTIONS",
     "Decorator",
     "assignments",
+    "described",
     "matching_options",
     "method_option",
 ]
@@ -20,6 +26,7 @@ __all__ = [
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 # What is shown of an option: its metavar, and its help.
 Shown = tuple[str | None, str]
+BUILT_IN = Path(__file__).with_name("methods.json")
 
 
 class _OfMethods(click.Option):
@@ -35,26 +42,40 @@ class _OfMethods(click.Option):
         return super().get_help_record(ctx)
 
 
-def _table() -> dict[str, Any]:
-    """The classes of all matching methods by name."""
-    from zooalign.matching.solvers import solvers
+def described(methods: Mapping[str, Any]) -> dict[str, Any]:
+    """What a method needs, and the help, choices and place of each of its options, by name."""
+    return {
+        name: {
+            "needs": sorted(solver.needs),
+            "options": {n: dict(option.metadata) for n, option in solver.options().items()},
+        }
+        for name, solver in methods.items()
+    }
 
-    return solvers()
+
+def _table() -> dict[str, Any]:
+    """All matching methods, :func:`described`."""
+    if any("zooalign_solvers" in plugin.hooks for plugin in loaded_plugins()):
+        from zooalign.matching.solvers import solvers
+
+        return described(solvers())
+    table: dict[str, Any] = json.loads(BUILT_IN.read_text())
+    return table
 
 
 def _having(option: str) -> list[str]:
     """The matching methods that have an option."""
-    return [name for name, solver in _table().items() if option in solver.options()]
+    return [name for name, method in _table().items() if option in method["options"]]
 
 
-def _in_text(solver: Any) -> list[str]:
+def _in_text(method: Mapping[str, Any]) -> list[str]:
     """Options of a method that can be given on a command line."""
-    return sorted(n for n, o in solver.options().items() if not o.metadata.get("python_only"))
+    return sorted(n for n, option in method["options"].items() if not option.get("python_only"))
 
 
 def _shown_of(option: str) -> Shown:
     methods = _having(option)
-    metadata = _table()["blend"].options()[option].metadata
+    metadata = _table()["blend"]["options"][option]
     help = metadata["help"]
     text = f"{help[0].upper()}{help[1:]} ({', '.join(methods)})."
     return "|".join(metadata["choices"]) or "INTEGER", text
@@ -72,7 +93,7 @@ def method_option(
     flag, purpose = described
 
     def shown() -> Shown:
-        needless = ", ".join(name for name, s in _table().items() if "data" not in s.needs)
+        needless = ", ".join(name for name, s in _table().items() if "data" not in s["needs"])
         return "|".join([*more, *_table()]), f"{purpose}. Without data: {needless}."
 
     return click.option(flag, name, cls=_OfMethods, shown=shown, default=default, show_default=True)
@@ -125,3 +146,9 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+if __name__ == "__main__":
+    from zooalign.matching.solvers import built_in
+
+    BUILT_IN.write_text(json.dumps(described(built_in()), indent=1) + "\n")
