@@ -1,6 +1,8 @@
 """The package itself: public names, light imports, metadata."""
 
+import inspect
 import json
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -46,6 +48,18 @@ def test_public_names_exactly() -> None:
         assert name in dir(zooalign)
     assert callable(zooalign.merge)
     assert callable(zooalign.match)
+
+
+def test_public_names_are_documented_typed_and_explained() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+    assert [name for name in zooalign.__all__ if f"`{name}`" not in page] == []
+    functions = [getattr(zooalign, name) for name in PUBLIC]
+    for function in filter(inspect.isfunction, functions):
+        signature, text = inspect.signature(function), inspect.getdoc(function) or ""
+        assert "Raises\n---" in text and signature.return_annotation is not inspect.Parameter.empty
+        for parameter in signature.parameters.values():
+            assert parameter.annotation is not parameter.empty
+            assert re.search(rf"^[\w, ]*\b{parameter.name}\b[\w, ]*:$", text, re.M), parameter
 
 
 def test_unknown_name() -> None:

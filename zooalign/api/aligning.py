@@ -203,6 +203,8 @@ def align(
         default: rows of ``data``.
     spec:
         The permutation spec, where it is at hand.
+    module:
+        The architecture, where only state dicts are given.
     settings:
         ``method``, ``seed``, ``progress`` and the method's options as for :func:`match`;
         ``symmetries`` (``permutations``) as for :func:`match`: the result then is the model under

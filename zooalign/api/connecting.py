@@ -61,8 +61,10 @@ def connectivity(
         Pairs (inputs, targets) to score on, read many times.
     calibration:
         Batches to match on and to reset running statistics on; default: ``data``.
-    example_inputs, spec:
+    example_inputs, spec, module:
         As for :func:`zooalign.align`.
+    progress:
+        Called with (stage, steps done, steps in all).
     settings:
         ``method``: ``activation`` (the default), ``weight``, or a plugin's, with its options and a
         ``seed``. ``through`` and ``references``: how all are reordered to match each other, and

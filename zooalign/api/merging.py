@@ -159,7 +159,7 @@ def merge(
         Batches to match activations on, to refit the weights on, and to reset normalisation
         statistics on. It is read several times: a list or a ``DataLoader``, not an iterator.
         Batches of a hundred examples and more are best.
-    example_inputs, spec:
+    example_inputs, spec, module:
         As for :func:`zooalign.align`.
     settings:
         ``weights``: one number a model, divided by their sum; equal if None.
@@ -321,6 +321,8 @@ def barrier(
         Pairs (inputs, targets) to score on. They are read at every alpha.
     calibration:
         Batches to reset running statistics on; default: ``data``.
+    module:
+        The architecture, where only state dicts are given.
     progress:
         Called with (alphas done, alphas in all).
     settings:

@@ -85,6 +85,10 @@ def verify(
 
     Parameters
     ----------
+    model, example_inputs:
+        As for :func:`extract_spec`.
+    spec:
+        What is to be proved.
     options:
         ``seed``, ``members`` and ``derived`` of :func:`zooalign.symmetry.verify`.
 
@@ -113,6 +117,8 @@ def explain(
 
     Parameters
     ----------
+    model, example_inputs:
+        As for :func:`extract_spec`.
     parameter:
         A name of the state dict.
     axis:
