@@ -25,6 +25,7 @@ COMMANDS = (
     "coverage",
     "plugins",
     "new-plugin",
+    "report",
     "demo",
 )
 

@@ -11,7 +11,7 @@ from zooalign.release.opened import OpenedRelease, open_release
 from zooalign.release.settings import CheckRequest
 from zooalign.text import printable
 
-__all__ = ["CheckRequest", "check"]
+__all__ = ["CheckRequest", "check", "check_opened"]
 
 # Needs that the release itself cannot meet: the caller has to ask for them.
 _BY_REQUEST = frozenset({"data", "rerun", "against"})
@@ -52,7 +52,18 @@ def check(
     PolicyError
         If the policy names a check or parameter that does not exist.
     """
-    request, policy = request or CheckRequest(), policy or Policy()
+    with open_release(reference, request) as release:
+        return check_opened(release, policy=policy, progress=progress)
+
+
+def check_opened(
+    release: OpenedRelease, *, policy: Policy | None = None, progress: Progress = silent
+) -> CheckReport:
+    """Check a release that is open already, with the request that it was opened by.
+
+    See :func:`check`.
+    """
+    request, policy = release.request, policy or Policy()
     checks = all_checks()
     settings = policy.settings(checks)
     enabled = [item for item in checks if item.id not in policy.disable]
@@ -61,30 +72,29 @@ def check(
     ran: list[str] = []
     skipped: list[str] = []
     unasked: list[str] = []
-    with open_release(reference, request) as release:
-        if release.has("parents") and release.has("shapes"):
-            _ = release.parents  # a parent that cannot be opened is the caller's mistake
-        for number, item in enumerate(enabled):
-            progress(item.id, number, len(enabled))
-            missing = [need for need in sorted(item.needs) if not release.has(need)]
-            if not missing:
-                ran.append(item.id)
-                findings += _findings(item, release, settings[item.id], policy)
-                continue
-            (skipped if requested.isdisjoint(missing) else unasked).append(item.id)
-            if item.id in policy.require:
-                findings.append(_did_not_run(item, missing, release))
-        return CheckReport(
-            reference=release.reference,
-            commit=None if release.repo is None else release.repo.commit,
-            fail_on=policy.fail_on,
-            findings=tuple(findings),
-            checks=tuple(ran),
-            skipped=tuple(skipped),
-            unasked=tuple(unasked),
-            disabled=policy.disable,
-            policy=policy.source,
-        )
+    if release.has("parents") and release.has("shapes"):
+        _ = release.parents  # a parent that cannot be opened is the caller's mistake
+    for number, item in enumerate(enabled):
+        progress(item.id, number, len(enabled))
+        missing = [need for need in sorted(item.needs) if not release.has(need)]
+        if not missing:
+            ran.append(item.id)
+            findings += _findings(item, release, settings[item.id], policy)
+            continue
+        (skipped if requested.isdisjoint(missing) else unasked).append(item.id)
+        if item.id in policy.require:
+            findings.append(_did_not_run(item, missing, release))
+    return CheckReport(
+        reference=release.reference,
+        commit=None if release.repo is None else release.repo.commit,
+        fail_on=policy.fail_on,
+        findings=tuple(findings),
+        checks=tuple(ran),
+        skipped=tuple(skipped),
+        unasked=tuple(unasked),
+        disabled=policy.disable,
+        policy=policy.source,
+    )
 
 
 def _findings(
