@@ -27,6 +27,7 @@ from zooalign.recipes.run import RunResult
 from zooalign.release.curves import CurvesFile
 from zooalign.release.provenance import Provenance
 from zooalign.release.results import json_text
+from zooalign.report.write import ReportResult
 from zooalign.symmetry.explanation import Explanation
 from zooalign.zoo.new_plugin import NewPluginResult
 
@@ -47,6 +48,7 @@ TYPES: Mapping[str, Any] = {
     "new-plugin": NewPluginResult,
     "plugins": PluginsResult,
     "publish": PublishReport,
+    "report": ReportResult,
     "reproduce": ReproduceReport,
     "run": RunResult,
     "recipe.file": Recipe,
