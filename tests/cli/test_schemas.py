@@ -66,6 +66,7 @@ def commands(pairs: Pairs, out: Path) -> Iterator[tuple[str, list[str]]]:
     yield "barrier", ["barrier", *vit, *data, "--alphas", "3", "--align", "weight"]
     yield "connectivity", ["connectivity", *vit, *data, *weight, "--alphas", "3", "--steps", "1"]
     yield "check", ["check", str(out / "aligned")]
+    yield "report", ["report", str(out / "aligned"), "-o", str(out / "page.html")]
     yield "reproduce", ["reproduce", str(out / "aligned")]
     yield "publish", ["publish", str(out / "aligned"), "--to", "tester/m", "--dry-run"]
     yield "plugins", ["plugins"]

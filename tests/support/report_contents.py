@@ -171,7 +171,8 @@ def connectivity(networks: int = 3, reference: str = "net") -> ConnectivityResul
             },
             **{"merged": score, "statistics_reset": True, "trajectories": None},
             "trajectory_summary": {"own": [spreads, spreads], "at_end": [spreads, spreads]},
-            **{"output": None, "plots": (), "warnings": (), "seconds": 1.0},
+            **{"output": None, "dry_run": False, "plots": ()},
+            **{"warnings": (), "seconds": 1.0},
         },
     )
 

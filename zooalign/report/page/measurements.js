@@ -66,7 +66,7 @@ function connectivitySection() {
     el('p', { class: 'intro' }, 'Barriers between every two networks under several permutations. One permutation for each network, under which every two are connected, is the strongest. ',
       report.statistics_reset ? 'Running statistics are recomputed between the networks.' : ''),
     el('div', { class: 'plots' }, charts),
-    table(`${of} barrier over the line, by pair`, ['pair', ...Object.values(HOWS)], grid, { numeric: [1, 2, 3, 4] }),
+    table(`${capital(of)} barrier over the line, by pair`, ['pair', ...Object.values(HOWS)], grid, { numeric: [1, 2, 3, 4] }),
     table('Networks', ['network', 'number', 'loss', 'accuracy'], report.networks.map((one, n) => [el('code', null, one.reference), n + 1, number(one.loss), number(one.accuracy)]), { numeric: [1, 2, 3] }),
     report.cycles.length ? folded('Permutations composed around three networks', () => table('Share of units that they move: 0 where permutations agree', ['around', 'pairwise', 'one permutation each'],
       report.cycles.map((cycle) => [cycle.networks.map((n) => n + 1).join(' – '), percent(cycle.pairwise_moved), percent(cycle.universe_moved)]), { numeric: [1, 2] })) : null,
