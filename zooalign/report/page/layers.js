@@ -92,10 +92,12 @@ function layersSection() {
   const panel = el('div', { class: 'panel', 'aria-live': 'polite' });
   const list = el('div');
   const drawn = new Map();
-  // A block of some operators says more than a single one.
+  // A block of some operators, in which ways meet, says more than a single one.
   const within = (name) => nodes.filter((node) => node.layer === name || node.layer.startsWith(`${name}.`));
   const telling = (name) => { const inside = within(name); return inside.length > 3 && inside.length < 25 && inside.some((node) => node.parameters.length); };
-  let layer = layers.slice(0, 400).find(telling) || layers[0] || '';
+  const branching = (name) => telling(name) && within(name).some((node) => node.inputs.length > 1);
+  const first = layers.slice(0, 400);
+  let layer = first.find(branching) || first.find(telling) || layers[0] || '';
   let chosen = null;
 
   function chosenNodes() {

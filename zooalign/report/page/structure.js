@@ -119,9 +119,8 @@ function structureSection() {
       proof && proof.verdict === 'proved' ? `Proved operator by operator (${plural(proof.operators, 'operator')}).` : proof ? `Not proved: ${proof.why || proof.verdict}.` : 'Not proved.'),
     structure.group_count === 0 ? el('p', null, 'Nothing in this architecture can be permuted.') : [
       el('div', { class: 'tools' }, el('label', { class: 'grow' }, 'Search for a group or a tensor', search), matches),
-      el('div', { class: 'split' }, picture.board, panel),
-      folded(`All groups (${structure.groups.length})`, () => table(rows.length < structure.groups.length ? 'Groups; those of repeated blocks are one row, N stands for a number' : 'Groups',
-        ['group', 'how many', 'units', 'places'], rows, { numeric: [1, 2, 3] }), structure.groups.length <= 12)]);
+      el('div', { class: 'split' }, el('div', { class: 'stack' }, picture.board, folded(`All groups (${structure.groups.length})`, () => table(rows.length < structure.groups.length ? 'Groups; those of repeated blocks are one row, N stands for a number' : 'Groups',
+        ['group', 'how many', 'units', 'places'], rows, { numeric: [1, 2, 3] }), structure.groups.length <= 12)), panel)]);
 }
 
 function groupDetail(n, choose) {
