@@ -24,6 +24,7 @@ PAGES = sorted(
         "*.md",
         "*.cff",
         "pyproject.toml",
+        "mkdocs.yml",
         "docs/*.md",
         "plugins/**/*.md",
         ".github/**/*.*",

@@ -134,7 +134,7 @@ def main() -> None:
         "same rows, which everyone gets. Mean ± standard deviation over three turns: each base is "
         "the reference once, each time with other rows in the steps after.",
         "The recipe, in Python:",
-        "```python\n"
+        "<!-- not run: the script of this page does the same -->\n```python\n"
         "merged = zooalign.merge(\n"
         '    first, second, third, data=batches, method="activation", refit="none"\n'
         ")\n"

@@ -113,7 +113,7 @@ def session_options() -> list[click.Option]:
             ["-v", "--verbose"],
             is_flag=True,
             callback=_set_verbosity,
-            help="Also tell the time that each stage took.",
+            help="Also show how long each stage took.",
             **common,
         ),
         click.Option(

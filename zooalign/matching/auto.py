@@ -49,7 +49,7 @@ class AutoMatching(LearningOptions, Solver):
     objective = "loss of the average on the data"
     objective_is_loss = True
     needs = frozenset({"data", "module"})
-    starts: int = option(5, "searches from different starts (of weight matching)")
+    starts: int = option(5, "starts of weight matching to search from")
     learn: bool = option(False, "go on from the best candidate with learned matching (slow)")
 
     def __post_init__(self) -> None:

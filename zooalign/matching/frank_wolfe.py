@@ -47,7 +47,7 @@ class FrankWolfeMatching(Solver):
     name = "frank-wolfe"
     objective = "agreement of the weights, of 1 at most"
     reads_by_tensor = True
-    starts: int = option(1, "searches from different starts at most; the best is taken")
+    starts: int = option(1, "the most starts to search from; the best result is taken")
     scale: str = option("balanced", "as for weight matching", choices=SCALES)
     steps: int = option(200, "steps of one search at most")
     polish: bool = option(True, "end with a coordinate descent from the projection")

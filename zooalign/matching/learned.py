@@ -90,7 +90,7 @@ class LearnedMatching(LearningOptions, Solver):
     objective = "loss of the average on the data"
     objective_is_loss = True
     needs = frozenset({"data", "module"})
-    starts: int = option(1, "searches from different starts; the best is taken")
+    starts: int = option(1, "starts to search from; the best result is taken")
     initial: Permutation | None = option(
         None, "where to start in place of the activations' match", python_only=True
     )

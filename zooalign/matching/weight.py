@@ -448,7 +448,7 @@ def summary(ends: Sequence[LocalOptimum]) -> Mapping[str, float]:
 class DescentOptions(Options):
     """How the weights are compared and how long their best match is searched for."""
 
-    starts: int = option(1, "searches from different starts at most; the best is taken")
+    starts: int = option(1, "the most starts to search from; the best result is taken")
     restarts: str = option(
         "random",
         "where further searches start: anew, or at the best match so far with part of the units "

@@ -89,8 +89,8 @@ Alphas = Annotated[
 DifferentConfigs = Annotated[
     str | None,
     option(
-        "Accept that configurations differ in these fields: what the models are averaged to, or "
-        "are matched by, runs in the first one's.",
+        "Accept that configurations differ in these fields: an average, and matching on data, "
+        "use the first one's.",
         metavar="FIELD,...",
     ),
 ]
