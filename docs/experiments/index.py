@@ -19,8 +19,15 @@ Each page is made by the script of its name, and all by one command:
 
     ZOOALIGN_DATA=FOLDER python docs/experiments/run_all.py
 
+In short: alignment takes all or nearly all of the barrier between wide, shallow networks, a large
+part of it between narrow or deep ones, and between transformers part of it. With running statistics
+reset or the weights refitted, more of it goes. A merge is better than its parents where these know
+different things, and seldom otherwise. [When alignment helps](../when.md) has the numbers in one
+table.
+
 A page's conclusions are computed from its numbers: a claim holds, or it does not, and the numbers
-stand behind it. They are listed here as the pages have them, first those that do not hold.
+stand behind it. Below, the claims of each page, first those that do not hold. Claims are strict:
+most compare with a published figure for wider networks, or ask for something in every single pair.
 Networks are small and trainings short: minutes on two cores.
 """
 

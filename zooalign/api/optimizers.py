@@ -59,7 +59,7 @@ def apply_to_optimizer(
         raise SpecError(
             "the alignment does more than permute (symmetries=), and what an optimizer keeps does "
             "not follow signs, scales and linear maps: align with symmetries='permutations', or "
-            "start the optimizer anew"
+            "start with a new optimizer"
         )
     names: dict[int, str] = {}
     for name, parameter in unwrapped(model).named_parameters(remove_duplicate=False):

@@ -451,8 +451,8 @@ class DescentOptions(Options):
     starts: int = option(1, "the most starts to search from; the best result is taken")
     restarts: str = option(
         "random",
-        "where further searches start: anew, or at the best match so far with part of the units "
-        "of one family of groups shuffled (Lourenço et al. 2003), every fourth anew",
+        "where further searches start: at random, or at the best match so far with part of the "
+        "units of one family of groups shuffled (Lourenço et al. 2003), every fourth at random",
         choices=RESTARTS,
     )
     scale: str = option(

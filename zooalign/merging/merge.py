@@ -262,6 +262,6 @@ def _only_in_training(name: str, parameters: Sequence[str]) -> str:
     return (
         f"'{name}' permuted: {named} take part in training only, where they meet units that have "
         "moved, and stay as they are: what is computed in eval mode is the same, but training on "
-        "would start with them in another order. Initialise them anew before training on, or "
+        "would start with them in another order. Initialise them again before training on, or "
         "leave them out"
     )

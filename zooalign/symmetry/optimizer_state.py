@@ -48,7 +48,7 @@ def _moved(
     if places is None:
         raise SpecError(
             f"the optimizer keeps '{key}' of shape {tuple(tensor.shape)} for '{name}' of shape "
-            f"{shape}: how it follows the units is not known. Start the optimizer anew"
+            f"{shape}: how it follows the units is not known. Start with a new optimizer"
         )
     for axes, index in spec.sources(permutation, name):
         if is_still(index) or not set(axes) & set(places):
@@ -56,7 +56,7 @@ def _moved(
         if not set(axes) <= set(places):
             raise SpecError(
                 f"the optimizer keeps '{key}' for '{name}' without one of axes {axes}, which a "
-                "permutation moves together. Start the optimizer anew"
+                "permutation moves together. Start with a new optimizer"
             )
         tensor = gathered(tensor, tuple(places[axis] for axis in axes), index)
     return tensor

@@ -191,7 +191,7 @@ def _http(error: Exception, at: str) -> str:
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if status == 401:
-        return f"{at} does not accept the token; check HF_TOKEN or log in anew (hf auth login)"
+        return f"{at} does not accept the token; check HF_TOKEN or log in again (hf auth login)"
     if status == 403:
         return f"{at} forbids this to the token's user; check the token's permissions"
     if status == 429:
