@@ -24,9 +24,9 @@ def _vit() -> nn.Module:
 
 
 MODELS = {
-    "heads and dims": (_vit, (torch.zeros(1, 3, 16, 16),)),
-    "option A": (cifar_resnet20, (torch.zeros(1, 3, 32, 32),)),
-    "raw heads": (modular_addition, (torch.zeros(1, 2, dtype=torch.long),)),
+    "heads and dims": (_vit, (torch.zeros(2, 3, 16, 16),)),
+    "option A": (cifar_resnet20, (torch.zeros(2, 3, 32, 32),)),
+    "raw heads": (modular_addition, (torch.zeros(3, 2, dtype=torch.long),)),
 }
 
 
