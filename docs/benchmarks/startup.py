@@ -4,7 +4,9 @@
     python docs/benchmarks/startup.py --runs 5 --tree ../older-checkout
 
 Each command runs in a process of its own, on one thread. The median of the runs is printed (user
-and system time), after one run that is not counted and fills the caches of the file system.
+and system time), after one run that is not counted and fills the caches of the file system. On a
+machine that does other things too, seconds are longer: beside them stands their share of what
+``import torch`` takes, which runs before each command.
 """
 
 import argparse
@@ -68,26 +70,35 @@ def main() -> None:
         "OMP_NUM_THREADS": "1",
     }
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "timm", "click"))
-    print(f"Python {platform.python_version()}, {packages}; median of {arguments.runs} runs\n")
-    print("| command | exit code | processor time, s | imports |\n|---|---|---|---|")
+    print(
+        f"Python {platform.python_version()}, {packages}; median of {arguments.runs} runs, ", end=""
+    )
+    print(f"load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores\n")
+    print("| command | exit code | processor time, s | of `import torch` | imports |")
+    print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-c", _MAKE], env=environment, cwd=folder, check=True)
         for command in COMMANDS:
-            measured = [seconds(command, environment, folder) for _ in range(arguments.runs + 1)]
-            code, modules = measured[0][1:]
+            list_of_modules = Path(folder) / "modules.txt"
+            words = (_RUN, str(list_of_modules), *command)
+            times, shares = [], []
+            for _ in range(arguments.runs + 1):
+                torch, _ = run(("import torch",), environment, folder)
+                time, code = run(words, environment, folder)
+                times.append(time)
+                shares.append(time / torch)
+            modules = set(list_of_modules.read_text().split())
             imported = ", ".join(name for name in LIBRARIES if name in modules) or "none"
-            time = median(measure[0] for measure in measured[1:])
-            print(f"| `{' '.join(command)}` | {code} | {time:.2f} | {imported} |", flush=True)
+            cells = (f"`{' '.join(command)}`", code, f"{median(times[1:]):.2f}")
+            row = (*cells, f"{median(shares[1:]):.2f}", imported)
+            print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
-def seconds(
-    command: tuple[str, ...], environment: dict[str, str], folder: str
-) -> tuple[float, int, set[str]]:
-    """Processor time of one run, its exit code, and the modules it imported."""
-    list_of_modules = Path(folder) / "modules.txt"
+def run(words: tuple[str, ...], environment: dict[str, str], folder: str) -> tuple[float, int]:
+    """Processor time of Python source with arguments, and its exit code."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = subprocess.run(
-        [sys.executable, "-c", _RUN, str(list_of_modules), *command],
+        [sys.executable, "-c", *words],
         env=environment,
         cwd=folder,
         capture_output=True,
@@ -95,7 +106,7 @@ def seconds(
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return used, result.returncode, set(list_of_modules.read_text().split())
+    return used, result.returncode
 
 
 if __name__ == "__main__":
