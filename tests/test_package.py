@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from forked import LIBRARIES, forked
 
 import zooalign
 
@@ -74,21 +75,21 @@ def test_import_is_light(module: str) -> None:
 
 
 @pytest.mark.slow
-def test_functions_are_not_shadowed_by_modules() -> None:
+def test_functions_are_not_shadowed_by_modules(tmp_path: Path) -> None:
     """Importing everything, in any order, leaves the public names what they are."""
-    print(
-        run(
-            "import importlib, pkgutil, zooalign\n"
-            "for found in pkgutil.walk_packages(zooalign.__path__, 'zooalign.'):\n"
-            "    if not found.name.endswith(('__main__', 'fixtures')):\n"
-            "        importlib.import_module(found.name)\n"
-            "import zooalign.merging.plot as plot\n"
-            "from zooalign.merging import average\n"
-            "for name in ('align', 'barrier', 'explain', 'extract_spec', 'match', 'merge', "
-            "'verify'):\n"
-            "    assert callable(getattr(zooalign, name)), name\n"
-        )
+    code = (
+        "import importlib, pkgutil, zooalign\n"
+        "for found in pkgutil.walk_packages(zooalign.__path__, 'zooalign.'):\n"
+        "    if not found.name.endswith(('__main__', 'fixtures')):\n"
+        "        importlib.import_module(found.name)\n"
+        "import zooalign.merging.plot as plot\n"
+        "from zooalign.merging import average\n"
+        "for name in ('align', 'barrier', 'explain', 'extract_spec', 'match', 'merge', "
+        "'verify'):\n"
+        "    assert callable(getattr(zooalign, name)), name\n"
     )
+    done = forked(code, cwd=tmp_path, imports=LIBRARIES)
+    assert done.returncode == 0, done.stderr
 
 
 def test_typed_and_versioned() -> None:

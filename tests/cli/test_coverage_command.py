@@ -1,17 +1,17 @@
 """``zooalign coverage``: the documented fields, exit codes, the page, an interruption."""
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from cli_calls import Call, finish, start
+from cli_calls import RUN, Call
 from documented_fields import DOCS, documented
+from forked import fork
 
 pytestmark = pytest.mark.slow
-
-CODE = "from zooalign.cli import main\nif __name__ == '__main__': main()"
 
 
 def lines_documented() -> set[str]:
@@ -46,15 +46,16 @@ def test_exit_codes(call: Call, tmp_path: Path) -> None:
 
 def test_an_interruption_leaves_whole_lines(tmp_path: Path) -> None:
     arguments = ["coverage", "--filter", "test_*", "--verify", "none", "-o", "sweep.jsonl"]
-    child = start(CODE, *arguments, cwd=tmp_path)
+    child = fork(RUN, *arguments, cwd=tmp_path)
     path = tmp_path / "sweep.jsonl"
     deadline = time.monotonic() + 300
     while not (path.exists() and path.read_text().count("\n") >= 1):
-        assert time.monotonic() < deadline and child.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.1)
-    child.send_signal(signal.SIGINT)
-    done = finish(child)
-    assert done.code == 2 and "interrupted" in done.err and "Traceback" not in done.err
+    os.kill(child.pid, signal.SIGINT)
+    done = child.wait()
+    assert done.returncode == 2 and "interrupted" in done.stderr
+    assert "Traceback" not in done.stderr
     assert path.read_text().endswith("\n")
     assert all(json.loads(line)["error"] is None for line in path.read_text().splitlines())
     assert [p.name for p in tmp_path.iterdir()] == ["sweep.jsonl"]

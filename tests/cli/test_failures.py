@@ -1,22 +1,23 @@
 """Everything that can go wrong: exit code 2, a message that says what, nothing left behind."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from cli_calls import Call, finish, listing, start
-from forked import forked
+from cli_calls import RUN, Call, listing
+from forked import fork, forked
 from released_pairs import Pairs, rewrite
 
 from zooalign.cli import COMMANDS, main
 from zooalign.testing import LoopbackHub
 
 pytestmark = pytest.mark.slow
-
-RUN = "import sys; from zooalign.cli import main; main(sys.argv[1:])"
 
 
 @pytest.fixture
@@ -124,11 +125,11 @@ def test_an_unexpected_error_is_short(
     assert "Traceback" in call("plugins").err
 
 
-def test_a_full_disk(pairs: Pairs, work: Path, tmp_path: Path) -> None:
+def test_a_full_disk(pairs: Pairs, work: Path) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); "
     align, merge, _ = commands(*pairs.vit, pairs.data, work)
     for arguments in (align, merge):
-        done = forked(limit + RUN, *arguments, cwd=work, out=tmp_path)
+        done = forked(limit + RUN, *arguments, cwd=work)
         assert done.returncode == 2 and "the disk is full" in done.stderr, done.stderr
         assert "Traceback" not in done.stderr and listing(work) == []
 
@@ -144,25 +145,28 @@ def slowly(tensor):
 writer._bytes_of = slowly
 """
     arguments = commands(*pairs.vit, pairs.data, work)[0]
-    child = start(slow + RUN, *arguments, cwd=work)
-    assert child.stdout is not None and child.stdout.readline() == "writing\n"
+    child = fork(slow + RUN, *arguments, cwd=work)
+    deadline = time.monotonic() + 300
+    while not child.stdout.startswith("writing\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     time.sleep(0.3)
     assert any(name.endswith(".partial/model.safetensors") for name in listing(work))
-    child.send_signal(signal.SIGINT)
-    done = finish(child)
-    assert done.code == 2 and "interrupted; nothing half-written" in done.err
-    assert "Traceback" not in done.err and listing(work) == []
+    os.kill(child.pid, signal.SIGINT)
+    done = child.wait()
+    assert done.returncode == 2 and "interrupted; nothing half-written" in done.stderr
+    assert "Traceback" not in done.stderr and listing(work) == []
 
 
 def test_the_process_itself(pairs: Pairs, work: Path) -> None:
     """Progress is quiet where stderr is no terminal; JSON is alone on stdout; torch comes late."""
     code = "import sys; from zooalign.cli import main; main(['--help'], standalone_mode=False);"
     code += "sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
-    helped = finish(start(code, cwd=work))
-    assert helped.code == 0 and all(name in helped.out for name in COMMANDS)
+    helped = subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, text=True)
+    assert helped.returncode == 0 and all(name in helped.stdout for name in COMMANDS)
     module = "import runpy; runpy.run_module('zooalign', run_name='__main__')"
-    done = finish(start(module, "verify", pairs.vit[0], "--format", "json", cwd=work))
-    assert done.code == 0 and done.err == "" and done.json["ok"]
+    done = forked(module, "verify", pairs.vit[0], "--format", "json", cwd=work)
+    assert done.returncode == 0 and done.stderr == "" and json.loads(done.stdout)["ok"]
 
 
 def test_versions_and_help(call: Call) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from cli_processes import run_command
+from forked import LIBRARIES, forked
 from huggingface_hub import HfApi
 from huggingface_hub.utils import _http
 from released_pairs import Pairs
@@ -253,7 +253,7 @@ def test_no_token_anywhere(hub, pairs, tmp_path) -> None:
     code += "from zooalign.cli import main; "
     code += "print([main(c, standalone_mode=False) for c in json.loads(sys.argv[1])])"
     env = hub.env(xet=False) | {"ZOOALIGN_DEBUG": "1", "HF_HUB_VERBOSITY": "debug"}
-    done = run_command(code, json.dumps(commands), cwd=tmp_path, env=env)
+    done = forked(code, json.dumps(commands), cwd=tmp_path, env=env, imports=LIBRARIES)
     assert done.stdout.splitlines()[-1] == "[0, 2, 2, 2, 2, 0]", done.stderr[-3000:]
     everything = done.stdout + done.stderr
     assert "you sent Bearer ***" in everything and "Traceback" in everything

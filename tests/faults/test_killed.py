@@ -25,7 +25,7 @@ PROGRAM = Path(killing_program.__file__)
 
 def killing(folder: Path, *arguments: str) -> dict[str, dict[str, int]]:
     code = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
-    done = forked(code, str(PROGRAM), str(folder), *arguments, cwd=folder.parent, out=folder.parent)
+    done = forked(code, str(PROGRAM), str(folder), *arguments, cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, int]] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from cli_processes import RUN
+from cli_calls import RUN
 from forked import forked
 from released_pairs import Pairs
 
@@ -54,11 +54,9 @@ READ_ONLY = 1
 
 
 @pytest.fixture
-def run(work: Path, tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+def run(work: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run Python source with arguments in ``work``."""
-    printed = tmp_path / "printed"
-    printed.mkdir()
-    return lambda code, *words: forked(code, *words, cwd=work, out=printed)
+    return lambda code, *words: forked(code, *words, cwd=work)
 
 
 def mounted(run: Any, code: str, *words: str, at: Path, flags: int = 0, options: str = "") -> Any:

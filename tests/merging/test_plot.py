@@ -1,11 +1,10 @@
 """Pictures: valid, the same every time, written whole or not at all."""
 
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from forked import forked
 
 from zooalign.errors import MergeError
 from zooalign.merging import BarrierCurve, Scores, plot_barrier
@@ -82,7 +81,7 @@ def test_without_matplotlib_the_command_is_named(tmp_path: Path) -> None:
         "plot_barrier({'a': BarrierCurve.of((0.0, 1.0), Scores((1.0, 1.0), None, None, 1))}, "
         f"{str(tmp_path / 'a.svg')!r})"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = forked(program, cwd=tmp_path)
     assert done.returncode != 0
     assert "pip install 'zooalign[plot]'" in done.stderr
     assert list(tmp_path.iterdir()) == []

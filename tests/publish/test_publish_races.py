@@ -3,18 +3,17 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cli_calls import RUN
+from forked import LIBRARIES, Forked, fork
 from huggingface_hub import HfApi
 from released_pairs import Pairs
 from served_hub import served_hub
 
-import zooalign
 from zooalign.errors import CheckpointError, HubError, SpecError
 from zooalign.pipelines.align import align_models
 from zooalign.pipelines.merge import merge_models
@@ -174,7 +173,7 @@ def test_a_file_that_changes_while_it_is_checked(
 
 @pytest.mark.parametrize("xet", [False, True])
 def test_the_command_by_both_protocols(hub: LoopbackHub, released: Path, xet: bool) -> None:
-    done = command(hub, released, xet=xet)
+    done = command(hub, released, xet=xet).wait()
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["verified"]
@@ -188,35 +187,22 @@ def test_the_command_by_both_protocols(hub: LoopbackHub, released: Path, xet: bo
 
 def test_killed_while_it_uploads(hub: LoopbackHub, sharded: Path) -> None:
     hub.inject(Fault(Slow(60), path="^/lfs/complete/"))
-    child = subprocess.Popen(**arguments(hub, sharded, xet=False))
+    child = command(hub, sharded, xet=False)
     until = time.monotonic() + 60
     while not hub.requests or not any("/lfs/complete/" in r.path for r in hub.requests):
-        assert child.poll() is None and time.monotonic() < until
+        assert time.monotonic() < until, child.stdout
         time.sleep(0.05)
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait().returncode == -signal.SIGKILL
     assert hub.files("tester/m") == [".gitattributes"]
     hub.clear_faults()
     report = publish(str(sharded), "tester/m", PublishSettings(force=True))
     assert report.verified and len(commits(hub, "tester/m")) == 2
 
 
-def command(hub: LoopbackHub, directory: Path, *, xet: bool) -> subprocess.CompletedProcess[str]:
-    child = subprocess.Popen(**arguments(hub, directory, xet=xet))
-    out, err = child.communicate(timeout=120)
-    return subprocess.CompletedProcess([], child.returncode, out, err)
-
-
-def arguments(hub: LoopbackHub, directory: Path, *, xet: bool) -> dict:
-    root = str(Path(zooalign.__file__).parents[1])
+def command(hub: LoopbackHub, directory: Path, *, xet: bool) -> Forked:
     words = ["publish", str(directory), "--to", "tester/m", "--force", "--format", "json"]
-    return {
-        "args": [sys.executable, "-m", "zooalign", *words],
-        "env": os.environ | hub.env(xet=xet) | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        "text": True,
-    }
+    return fork(RUN, *words, cwd=directory.parent, env=hub.env(xet=xet), imports=LIBRARIES)
 
 
 def test_the_permutation_alone(hub: LoopbackHub, released: Path, pairs: Pairs) -> None:

@@ -1,16 +1,14 @@
-"""Calling the command line in this process and in others."""
+"""Calling the command line in this process; RUN is source that does in another."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import zooalign
 from zooalign.cli import main
+
+RUN = "import sys; from zooalign.cli import main; main(sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -41,28 +39,6 @@ def in_process(capsys: Any) -> Call:
         return Done(code, found.out, found.err)
 
     return call
-
-
-def start(code: str, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    """Start Python source that ends in the command line, in a process of its own."""
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(zooalign.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-    }
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(child: subprocess.Popen[str]) -> Done:
-    """Wait for it."""
-    out, err = child.communicate(timeout=120)
-    return Done(child.returncode, out, err)
 
 
 def listing(folder: Path) -> list[str]:

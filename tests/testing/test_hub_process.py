@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import LIBRARIES, forked
 
 import zooalign
 from zooalign.testing import LoopbackHub
@@ -108,14 +110,17 @@ def test_anonymous(hub, run_client) -> None:
     assert not any(request.authorized for request in hub.requests)
 
 
-def test_timm(hub, run_client) -> None:
-    assert run_client(TIMM, hub.env(xet=False)).split()[-1] == "done"
+def test_timm(hub, tmp_path) -> None:
+    done = forked(TIMM, cwd=tmp_path, env=hub.env(xet=False), imports=LIBRARIES)
+    assert done.stdout.split()[-1:] == ["done"], done.stderr
     assert "model.safetensors" in hub.files("tester/vit")
 
 
-def test_transformers(hub, run_client) -> None:
-    pytest.importorskip("transformers")
-    assert run_client(TRANSFORMERS, hub.env(xet=False)).split()[-1] == "done"
+def test_transformers(hub, tmp_path) -> None:
+    if importlib.util.find_spec("transformers") is None:  # not imported here: it takes seconds
+        pytest.skip("transformers is not installed")
+    done = forked(TRANSFORMERS, cwd=tmp_path, env=hub.env(xet=False), imports=LIBRARIES)
+    assert done.stdout.split()[-1:] == ["done"], done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,13 +1,11 @@
 """Models from a hub, over real HTTP with the unmodified client."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from forked import LIBRARIES, forked
 from huggingface_hub import HfApi
 
 from zooalign.errors import CheckpointError, HubError, ModelReferenceError
@@ -244,14 +242,8 @@ def test_offline_with_a_warm_cache(
     home = tmp_path / "home"
 
     def run(*texts: str, **more: str) -> list[str]:
-        environment = os.environ | hub.env(home=home) | more
-        done = subprocess.run(
-            [sys.executable, "-c", code, *texts],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        environment = hub.env(home=home) | more
+        done = forked(code, *texts, cwd=tmp_path, env=environment, imports=LIBRARIES)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
