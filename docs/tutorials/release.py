@@ -62,7 +62,7 @@ for seed, name in enumerate(("a", "b")):
 def zooalign(command, expect=0, environment=None):
     print("$ zooalign", command)
     done = subprocess.run(
-        [sys.executable, "-m", "zooalign", *command.split(), "--quiet"],
+        [sys.executable, "-m", "zooalign", *command.split(), "--quiet", "--no-color"],
         env={**os.environ, **(environment or {})}, capture_output=True, text=True,
     )  # fmt: skip
     print(done.stdout.strip())
@@ -102,7 +102,7 @@ state = load_file(path)
 state["layer2.0.conv1.weight"].view(-1)[0] += 0.25
 save_file(state, path, metadata={"format": "pt"})
 zooalign("check ./merged --parent ./a --parent ./b", expect=1)
-path.write_bytes(untouched)
+_ = path.write_bytes(untouched)
 
 # %% [markdown]
 # ## Publish

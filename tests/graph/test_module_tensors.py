@@ -70,8 +70,8 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (quantised, r"'0\._packed_params\.dtype' .* before it was quantised"),
     (lambda: nn.Sequential(nn.LazyLinear(4)), "parameter '0.weight' of Sequential has no shape"),
     (lambda: torch.export.export(mlp(), (X,)).module(), "pass the module that it was exported"),
-    (lambda: torch.export.export(mlp(), (X,)), "an? ExportedProgram is no torch.nn.Module"),
-    (lambda: mlp().state_dict(), "OrderedDict is no torch.nn.Module"),
+    (lambda: torch.export.export(mlp(), (X,)), "an? ExportedProgram is not a torch.nn.Module"),
+    (lambda: mlp().state_dict(), "OrderedDict is not a torch.nn.Module"),
     (losing, "does not hold its parameter '0.weight'"),
 ]
 

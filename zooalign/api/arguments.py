@@ -221,8 +221,8 @@ def state_of(model: ModelLike, network: Network | None) -> State:
         state = model
     else:
         raise MergeError(
-            f"a {type(model).__name__} is no model: pass a torch.nn.Module, a state dict, or what "
-            "open_model gives"
+            f"a {type(model).__name__} is not a model: pass a torch.nn.Module, a state dict, or "
+            "what open_model gives"
         )
     module = nn.Module() if network is None else network.module
     state = without_wrappers(state, module.state_dict().keys()) or state

@@ -87,9 +87,11 @@ def connectivity(
     chosen, options = settings_and_options(_ConnectivitySettings, settings)
     trainings = listed_models(models, "model")
     if len(trainings) < 2 or not all(trainings):
-        raise MergeError(f"connectivity is of two models or more: got {len(trainings)}")
+        raise MergeError(f"connectivity takes two models or more: got {len(trainings)}")
     if len({len(checkpoints) for checkpoints in trainings}) > 1:
-        raise MergeError("trainings of different lengths cannot be compared: give as many of each")
+        raise MergeError(
+            "trainings of different lengths cannot be compared: give the same number of each"
+        )
     require_repeatable(data, "data")
     every = [model for checkpoints in trainings for model in checkpoints]
     network = network_of(module, *every, data=data, example_inputs=example_inputs)

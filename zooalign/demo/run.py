@@ -88,7 +88,7 @@ def run_demo(
     digits.require_extras()
     settings = settings or DemoSettings()
     if settings.seed < 0:
-        raise ZooalignError(f"a seed is not negative: {settings.seed}")
+        raise ZooalignError(f"the seed is {settings.seed}; give 0 or more")
     target = Path(output or _free(DEFAULT_OUTPUT))
     place = new_directory(target, needed=_NEEDED_BYTES, dry_run=settings.dry_run)
     with place as folder, training.one_thread():

@@ -86,7 +86,7 @@ def module_tensors(module: nn.Module) -> ModuleTensors:
 def _require_module(module: Any) -> None:
     if not isinstance(module, nn.Module):
         raise TraceError(
-            f"a {type(module).__name__} is no torch.nn.Module: pass the module itself, with its "
+            f"a {type(module).__name__} is not a torch.nn.Module: pass the module itself, with its "
             "parameters and its forward"
         )
     if "eval" in vars(module):

@@ -82,7 +82,7 @@ class AutoMatching(LearningOptions, Solver):
             if self.learn or self.labels or self.criterion is not None:
                 raise
             warnings.warn(
-                f"nothing to judge permutations by ({error}): activation matching was taken",
+                f"averages cannot be compared ({error}): activation matching was taken",
                 ZooalignWarning,
                 stacklevel=2,
             )

@@ -43,7 +43,7 @@ WAYS = ("universe", "mean", "reference", "auto")
 def require_way(method: str, through: str) -> None:
     """Raise MergeError where several models cannot be matched in this way."""
     if through not in WAYS:
-        raise MergeError(f"no way '{through}'; there are {', '.join(WAYS)}")
+        raise MergeError(f"no through='{through}'; there are {', '.join(WAYS)}")
     if through != "reference" and method not in METHODS:
         raise MergeError(
             f"all at once (through {through}) models are matched by {' or '.join(METHODS)}: "

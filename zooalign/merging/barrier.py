@@ -134,7 +134,7 @@ def warn_of_poor_ends(
 def _alphas(alphas: int | Sequence[float]) -> tuple[float, ...]:
     if isinstance(alphas, int):
         if alphas < 2:
-            raise MergeError(f"alphas is {alphas}; two are the least, the endpoints.")
+            raise MergeError(f"alphas is {alphas}; give 2 or more, for the endpoints.")
         return tuple(step / (alphas - 1) for step in range(alphas))
     points = tuple(float(alpha) for alpha in alphas)
     check_alphas(points)

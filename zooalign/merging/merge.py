@@ -164,7 +164,7 @@ def _without_refit(correction: Correction, combination: Combination) -> Correcti
     """A refit is to the parents' mean, which a combination of another kind does not aim at."""
     if correction.refit.method not in ("auto", "none"):
         raise MergeError(
-            f"a refit ({correction.refit.method}) is to the mean of what the parents compute, and "
+            f"a refit ({correction.refit.method}) fits the mean of what the parents compute, and "
             f"{combination.method} is another combination: refit nothing (--refit none)"
         )
     return replace(correction, refit=_NO_REFIT)

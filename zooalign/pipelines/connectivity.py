@@ -79,13 +79,13 @@ def connectivity_models(
     if len(references) < 2:
         raise MergeError("connectivity takes two models or more")
     if matching.through not in WAYS:
-        raise MergeError(f"no way '{matching.through}'; there are {', '.join(WAYS)}")
+        raise MergeError(f"no --through {matching.through}; there are {', '.join(WAYS)}")
     checkpoints = [checkpoints_of(r) if settings.trajectories else () for r in references]
     lengths = {len(names) for names in checkpoints}
     if len(lengths) > 1:
         raise MergeError(
-            f"trainings of {sorted(lengths)} checkpoints cannot be compared: give as many of each, "
-            "taken at the same steps"
+            f"trainings of {sorted(lengths)} checkpoints cannot be compared: give the same number "
+            "of each, taken at the same steps"
         )
     with ExitStack() as stack:
         folder = None

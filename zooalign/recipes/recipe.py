@@ -364,7 +364,7 @@ def _require_refit(path: Path, recipe: Recipe, lines: Mapping[Place, int]) -> No
         reason = str(error)
     if not reason and recipe.combination.average is None:
         reason = (
-            "a refit is to the mean of what the models compute, weighted as the average is: it "
+            "a refit fits the mean of what the models compute, weighted as the average is: it "
             "takes merge_method linear, and one number as the weight of each model"
         )
     if not reason and recipe.data is None:
