@@ -5,6 +5,7 @@ extra ``docs``) and writes the notebooks beside them.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ def execute(script: Path) -> None:
         cell.metadata.pop("lines_to_next_cell", None)
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            for output in cell.outputs:
+                if "text" in output:  # a kernel asks for colours, which a page cannot show
+                    output.text = re.sub(r"\x1b\[[\d;]*m", "", output.text)
     nbformat.validate(notebook)
     nbformat.write(notebook, script.with_suffix(".ipynb"))
 
