@@ -1,8 +1,8 @@
 """Which pages have numbers of older versions than those that are installed.
 
-``python docs/site/versions.py`` lists them; its exit code is 1 if there is one. The site shows the
-same on top of such a page. A page says what its numbers were made with in words such as
-``torch 2.14.1`` or ``zooalign 0.1.0``; only major and minor versions are compared.
+``python docs/site/versions.py`` lists pages with numbers of other versions; its exit code is 1 if
+one is older. The site says so on top of such a page. A page says what its numbers were made with
+in words such as ``torch 2.14.1`` or ``zooalign 0.1.0``; major and minor versions are compared.
 """
 
 import re
@@ -58,12 +58,18 @@ def main() -> int:
     print("installed:", ", ".join(f"{name} {minor}" for name, minor in current.items()))
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     pages += sorted((ROOT / "plugins").glob("*/README.md"))
-    outdated = {page: older(page.read_text(encoding="utf-8"), current) for page in pages}
-    for page, names in outdated.items():
-        if names:
-            versions = ", ".join(f"{name} {minor}" for name, minor in names.items())
-            print(f"{page.relative_to(ROOT)}: numbers of {versions}")
-        elif _is_measured(page) and not stated_versions(page.read_text(encoding="utf-8")):
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    outdated = {page: older(text, current) for page, text in texts.items()}
+    for page, text in texts.items():
+        stated = stated_versions(text)
+        others = [
+            f"{name} {minor}" + (" (older)" if name in outdated[page] else "")
+            for name, minors in stated.items()
+            for minor in sorted(minors - {current.get(name, "")}, key=_numbers)
+        ]
+        if others:
+            print(f"{page.relative_to(ROOT)}: numbers of {', '.join(others)}")
+        elif _is_measured(page) and not stated:
             print(f"{page.relative_to(ROOT)}: does not say what its numbers were made with")
     return int(any(outdated.values()))
 
