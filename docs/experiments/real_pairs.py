@@ -175,7 +175,7 @@ def page(results: list[Result]) -> str:
                 "# The real pairs: two public ResNets, halfway",
                 "    ZOOALIGN_DATA=FOLDER python docs/experiments/real_pairs.py --write",
                 INTRODUCTION,
-                "![accuracy between the ends](real_pairs.svg)",
+                "![loss and error between the ends](real_pairs.svg)",
                 table(
                     [
                         "pair",

@@ -126,6 +126,7 @@ def measure(width: int, seeds: tuple[int, ...], known: Merges) -> Merges:
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--picture", action="store_true", help="Draw what is kept, and end.")
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
     parser.add_argument("--anew", action="store_true", help="Forget the merges that are kept.")
     arguments = parser.parse_args()
@@ -133,6 +134,10 @@ def main() -> None:
     if arguments.anew:
         KEPT.unlink(missing_ok=True)
     done = kept()
+    if arguments.picture:
+        found = by_width(done)
+        draw(found, common(found))
+        return
     for width in arguments.widths:
         for seeds in TRIPLES:
             known = done.get((width, seeds), {})
@@ -140,7 +145,7 @@ def main() -> None:
                 done[width, seeds] = measure(width, seeds, known)
                 with KEPT.open("a") as stream:
                     stream.write(json.dumps([width, seeds, done[width, seeds]]) + "\n")
-    page({w: [done[w, t] for t in TRIPLES if (w, t) in done] for w in sorted({w for w, _ in done})})
+    page(by_width(done))
 
 
 def kept() -> dict[tuple[int, tuple[int, ...]], Merges]:
@@ -149,6 +154,12 @@ def kept() -> dict[tuple[int, tuple[int, ...]], Merges]:
         return {}
     lines = [json.loads(line) for line in KEPT.read_text().splitlines()]
     return {(w, tuple(seeds)): {k: tuple(v) for k, v in m.items()} for w, seeds, m in lines}
+
+
+def by_width(done: dict[tuple[int, tuple[int, ...]], Merges]) -> dict[int, list[Merges]]:
+    """The merges of each width, by triple of seeds."""
+    widths = sorted({width for width, _ in done})
+    return {w: [done[w, t] for t in TRIPLES if (w, t) in done] for w in widths}
 
 
 def answer(found: dict[int, list[Merges]]) -> str:
@@ -165,11 +176,14 @@ def answer(found: dict[int, list[Merges]]) -> str:
     )
 
 
-def page(found: dict[int, list[Merges]]) -> None:
-    """Write the page on the merges of each width."""
-    widths = list(found)
-    labels = [x for x in found[widths[0]][0] if all(x in r for own in found.values() for r in own)]
-    ours = [label for label in labels if label.startswith(("weights", "activations"))]
+def common(found: dict[int, list[Merges]]) -> list[str]:
+    """The ways to merge that were measured at every width."""
+    first = next(iter(found.values()))[0]
+    return [way for way in first if all(way in r for own in found.values() for r in own)]
+
+
+def draw(found: dict[int, list[Merges]], labels: list[str]) -> None:
+    """Write the picture of the merges of each width."""
     plot_lines(
         {
             "accuracy": {
@@ -181,8 +195,16 @@ def page(found: dict[int, list[Merges]]) -> None:
         FOLDER / "rebasin_three.svg",
         x="width",
         logarithmic=True,
-        ticks={float(w): str(w) for w in widths},
+        ticks={float(w): str(w) for w in found},
     )
+
+
+def page(found: dict[int, list[Merges]]) -> None:
+    """Write the page on the merges of each width."""
+    widths = list(found)
+    labels = common(found)
+    ours = [label for label in labels if label.startswith(("weights", "activations"))]
+    draw(found, labels)
     conclusions = [answer(found)]
     for label in ours:
         gains = {w: [r[label][0] - r[REBASIN][0] for r in own] for w, own in found.items()}

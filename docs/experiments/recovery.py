@@ -9,14 +9,17 @@ certified. ``--write`` makes ``recovery.md`` and ``recovery.svg`` beside this fi
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from zooalign.matching import match
 from zooalign.matching.certificate import certify
+from zooalign.merging.style import COLOURS, DASHES, figure_bytes, finish
 from zooalign.symmetry.groups import Block, Group, Member
 from zooalign.symmetry.spec import PermutationSpec
 
@@ -180,28 +183,24 @@ def conclusion(rows: list[Recovery], counts: tuple[int, ...]) -> str:
 
 def draw(rows: list[Recovery], path: Path) -> None:
     """The share recovered against the number of starts."""
-    import matplotlib
 
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
+    def panels(_: Any, subplots: Sequence[Any]) -> None:
+        for axes, size in zip(subplots, SIZES, strict=True):
+            for r in (r for r in rows if r.size == size):
+                most = range(1, COUNTS[-1] + 1)
+                axes.step(
+                    most,
+                    [r.exact(n) / len(r.needed) for n in most],
+                    where="post",
+                    color=COLOURS[r.scale != "plain"],
+                    linestyle=DASHES[r.restarts != "random"],
+                    label=f"{r.scale}, {r.restarts}",
+                )
+            axes.set(xscale="log", xlabel="starts", ylim=(0, 1.03))
+            axes.set_ylabel(f"share recovered exactly, d1, d2 = {size[0]}, {size[1]}")
+            finish(axes, fontsize=9, ncols=2)
 
-    matplotlib.rcParams["svg.hashsalt"] = "recovery"
-    figure, axes = plt.subplots(1, len(SIZES), figsize=(8, 3), sharey=True)
-    for axis, size in zip(axes, SIZES, strict=True):
-        for r in (r for r in rows if r.size == size):
-            most = range(1, COUNTS[-1] + 1)
-            line = "-" if r.restarts == "random" else "--"
-            color = "tab:blue" if r.scale == "plain" else "tab:orange"
-            share = [r.exact(n) / len(r.needed) for n in most]
-            axis.step(
-                most, share, line, color=color, where="post", label=f"{r.scale}, {r.restarts}"
-            )
-        axis.set(xscale="log", xlabel="starts", title=f"d1, d2 = {size[0]}, {size[1]}")
-        axis.set_ylim(0, 1.02)
-    axes[0].set_ylabel("share recovered exactly")
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    path.write_bytes(figure_bytes(panels, len(SIZES), (10.4, 4.2)))
 
 
 def main() -> None:

@@ -1,16 +1,14 @@
 """A sweep as a picture: how large the groups are, and what deriving them costs."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from zooalign.coverage.rows import Row
-from zooalign.errors import DataError
+from zooalign.merging.style import COLOURS, figure_bytes
 
 __all__ = ["draw"]
 
-# Of Okabe and Ito's palette, told apart in all common forms of colour blindness.
-_BLUE, _ORANGE, _BLACK = "#0072B2", "#D55E00", "#000000"
+_BLUE, _ORANGE, *_, _BLACK = COLOURS
 
 
 def draw(rows: Sequence[Row]) -> bytes:
@@ -20,39 +18,25 @@ def draw(rows: Sequence[Row]) -> bytes:
 
     Raises
     ------
-    DataError
+    MergeError
         If matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise DataError(
-            "the picture needs matplotlib, which is not installed: pip install 'zooalign[plot]'"
-        ) from error
-    style = {"svg.hashsalt": "zooalign", "font.family": "DejaVu Sans", "font.size": 10}
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the user's style is, the same file
-        matplotlib.rcParams.update(style)
-        figure = Figure(figsize=(13.5, 4.2), layout="constrained")
-        FigureCanvasAgg(figure)
-        order, cost, memory = figure.subplots(1, 3)
-        _order(order, rows)
-        _cost(cost, rows)
-        _memory(memory, rows)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+
+    def panels(_: Any, subplots: Sequence[Any]) -> None:
+        for axes, panel in zip(subplots, (_order, _cost, _memory), strict=True):
+            panel(axes, rows)
+
+    return figure_bytes(panels, 3, (13.5, 4.2))
 
 
 def _dots(axes: Any, rows: Sequence[Row], x: Sequence[float], y: Sequence[float]) -> None:
     verified = [row["verification"] is not None for row in rows]
-    for wanted, colour, size in ((False, _BLUE, 6), (True, _ORANGE, 12)):
+    for wanted, colour, marker, size in ((False, _BLUE, "o", 7), (True, _ORANGE, "D", 9)):
         chosen = [(a, b) for a, b, v in zip(x, y, verified, strict=True) if v is wanted]
         if chosen:
             label = "run with numbers" if wanted else "derived"
-            axes.scatter(*zip(*chosen, strict=True), s=size, c=colour, lw=0, alpha=0.7, label=label)
+            style = {"s": size, "c": colour, "marker": marker, "lw": 0, "alpha": 0.6}
+            axes.scatter(*zip(*chosen, strict=True), label=label, **style)
 
 
 def _order(axes: Any, rows: Sequence[Row]) -> None:
@@ -74,11 +58,11 @@ def _cost(axes: Any, rows: Sequence[Row]) -> None:
     _dots(axes, drawn, export, [row["seconds"]["after_export"] for row in drawn])
     ends = [min(export), max(export)]
     for factor, dash in ((1, "-"), (3, "--")):
-        axes.plot(ends, [factor * e for e in ends], dash, c=_BLACK, lw=0.8)
-        place = {"xytext": (-4, -4), "textcoords": "offset points", "ha": "right", "va": "top"}
-        axes.annotate(f"{factor} times", (ends[1], factor * ends[1]), **place)
+        label = "as long as the export" if factor == 1 else f"{factor} times as long"
+        axes.plot(ends, [factor * e for e in ends], dash, c=_BLACK, lw=0.9, label=label)
     axes.set(xscale="log", yscale="log", xlabel="seconds in torch.export")
     axes.set(ylabel="seconds after it", title="What a spec costs")
+    axes.legend(loc="upper left", frameon=False)
 
 
 def _memory(axes: Any, rows: Sequence[Row]) -> None:

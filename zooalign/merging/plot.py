@@ -1,23 +1,23 @@
 """Barrier curves, simplices of three networks and lines over seeds, as pictures."""
 
-import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from zooalign.errors import CheckpointError, MergeError
 from zooalign.merging.curve import BarrierCurve
-from zooalign.merging.drawing import (
-    ENDS,
-    NO_MATPLOTLIB,
+from zooalign.merging.drawing import ENDS, draw_curves
+from zooalign.merging.simplex import Simplex
+from zooalign.merging.style import (
+    HEAT,
     Axes,
     Canvas,
-    draw_curves,
+    figure_bytes,
     finish,
-    line,
     plain,
+    set_limits,
+    spread,
 )
-from zooalign.merging.simplex import Simplex
 from zooalign.zoo.files import atomic_write
 
 __all__ = ["plot_barrier", "plot_lines", "plot_simplex"]
@@ -110,15 +110,15 @@ def plot_simplex(
             x = [b + c / 2 for _, b, c in simplex.weights]
             y = [c * _HEIGHT for _, _, c in simplex.weights]
             levels = [low + (high - low) * n / 20 for n in range(21)]
-            filled = axes.tricontourf(x, y, values[title], levels=levels, cmap="viridis_r")
+            filled = axes.tricontourf(x, y, values[title], levels=levels, cmap=HEAT)
             axes.plot(x, y, ".", color="black", markersize=2, clip_on=False)
             axes.plot([0, 1, 0.5, 0], [0, 0, _HEIGHT, 0], color="black", linewidth=0.8)
-            corners = ((0, -0.05), (1, -0.05), (0.5, _HEIGHT + 0.04))
+            corners = ((0, -0.06), (1, -0.06), (0.5, _HEIGHT + 0.055))
             for text, at in zip(labels, corners, strict=True):
-                axes.text(*at, plain(text), ha="center", va="center", fontsize=9)
+                axes.text(*at, plain(text), ha="center", va="center", fontsize=10)
             over = simplex.barrier[name].over_line
-            axes.set_title(f"{plain(title)}: {name} barrier {over:.3g}", fontsize=10, pad=18)
-            axes.set_aspect("equal")
+            axes.set_title(f"{plain(title)}: {name} barrier {over:.3g}", fontsize=10)
+            axes.set(aspect="equal", xlim=(-0.08, 1.08), ylim=(-0.12, _HEIGHT + 0.13))
             axes.set_axis_off()
         figure.colorbar(filled, ax=list(subplots), label=name, shrink=0.8, ticks=MaxNLocator(6))
 
@@ -140,7 +140,7 @@ def plot_lines(
     panels:
         Label of the vertical axis to lines; a line is a label and its points (x, values), the
         values being of different seeds or pairs. The mean is drawn, and from least to greatest
-        a band.
+        a band, or a bar where there are several lines.
     x:
         Label of the horizontal axis.
     logarithmic:
@@ -153,14 +153,12 @@ def plot_lines(
 
     def draw(_: Canvas, subplots: Sequence[Axes]) -> None:
         for axes, (quantity, lines) in zip(subplots, panels.items(), strict=True):
-            for number, (label, points) in enumerate(lines.items()):
-                at = [point for point, _ in points]
-                means = [sum(values) / len(values) for _, values in points]
-                colour = line(axes, number, at, means, plain(label))
-                least, most = ([f(values) for _, values in points] for f in (min, max))
-                axes.fill_between(at, least, most, color=colour, alpha=0.15, linewidth=0)
             if logarithmic:
                 axes.set_xscale("log")
+            for number, (label, points) in enumerate(lines.items()):
+                at, values = [point for point, _ in points], [values for _, values in points]
+                spread(axes, (number, len(lines)), at, values, plain(label))
+            set_limits(axes)
             if ticks is not None:
                 axes.set_xticks(list(ticks), list(ticks.values()))
                 axes.minorticks_off()
@@ -182,24 +180,9 @@ def _save_figure(
     kind = target.suffix.lower().lstrip(".")
     if kind not in ("svg", "png"):
         raise MergeError(f"a plot is a .svg or a .png file, not '{target.name}'.")
+    content = figure_bytes(draw, panels, size, kind)
     try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MergeError(NO_MATPLOTLIB) from error
-    style = {"svg.hashsalt": "zooalign", "font.family": "DejaVu Sans", "font.size": 10}
-    buffer = io.BytesIO()
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the user's style is, the same file
-        matplotlib.rcParams.update(style)
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure, figure.subplots(1, panels, squeeze=False)[0])
-        metadata = {"Date": None} if kind == "svg" else {"Software": None}
-        figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-    try:
-        atomic_write(target, buffer.getvalue())
+        atomic_write(target, content)
     except CheckpointError as error:
         cause = getattr(error.__cause__, "strerror", None) or error
         raise MergeError(
