@@ -96,7 +96,7 @@ def set_limits(axes: Axes, *, least: float = 0.0, zero: bool = False) -> None:
     low, high = axes.dataLim.intervaly
     if not (math.isfinite(low) and math.isfinite(high)) or low < 0:
         return
-    if zero or low < 0.5 * high:
+    if zero or low <= 0.5 * high:
         axes.set_ylim(0.0, max(1.05 * high, least) or 1.0)
         return
     shown = max(high - low, _LEAST_SHARE * high, least)
