@@ -17,6 +17,7 @@ from zooalign.zoo.writer import write_model
 
 VIT = "timm:test_vit?num_classes=3&img_size=32&depth=2"
 RESNET = "timm:test_resnet?num_classes=3"
+SIZE = (3, 32, 32)  # of both; that of the ResNet is in its configuration alone
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,15 @@ def make_pairs(folder: Path) -> Pairs:
             write_model(
                 folder / f"{name}{seed}",
                 model.state_dict(seed),
-                config_files=model.config_files() | {"README.md": b"---\nlicense: mit\n---\n"},
+                config_files={
+                    "config.json": _of_size(model.config_files()["config.json"]),
+                    "README.md": b"---\nlicense: mit\n---\n",
+                },
             )
     generator = np.random.default_rng(0)
     np.savez(
         folder / "data.npz",
-        x=generator.normal(size=(48, 3, 32, 32)).astype(np.float32),
+        x=generator.normal(size=(48, *SIZE)).astype(np.float32),
         y=generator.integers(0, 3, 48),
     )
     return Pairs(
@@ -49,6 +53,12 @@ def make_pairs(folder: Path) -> Pairs:
         (str(folder / "resnet0"), str(folder / "resnet1")),
         str(folder / "data.npz"),
     )
+
+
+def _of_size(config: bytes) -> bytes:
+    fields = json.loads(config)
+    fields["pretrained_cfg"]["input_size"] = SIZE
+    return json.dumps(fields).encode()
 
 
 def weights(directory: str | Path) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_models import CASES
+from sample_models import CASES, derived_sample
 from torch import Tensor
 
 from zooalign.errors import SpecError
@@ -35,9 +35,8 @@ NAMES = [
 
 @cache
 def _spec(name: str) -> tuple[PermutationSpec, dict[str, Tensor]]:
-    torch.manual_seed(0)
-    module = CASES[name].build()
-    return extract_spec(module, CASES[name].inputs()), random_state(module, 3)
+    module, derived = derived_sample(name)
+    return derived.spec, random_state(module, 3)
 
 
 names = st.sampled_from(NAMES)

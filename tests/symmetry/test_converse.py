@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sample_models import derived_sample
 from sample_models.attention import CASES as ATTENTION
 from sample_models.layouts import CASES as LAYOUTS
 from sample_models.small import TwoLayers
@@ -20,9 +21,8 @@ CASES = {**ATTENTION, **LAYOUTS}
 
 @pytest.mark.parametrize("name", sorted(n for n, case in CASES.items() if case.complete))
 def test_nothing_is_missed(name: str) -> None:
-    case = CASES[name]
-    module = case.build()
-    found = converse(module, derive_spec(module, case.inputs()), case.inputs(), seed=1)
+    module, derived = derived_sample(name)
+    found = converse(module, derived, CASES[name].inputs(), seed=1)
     assert found.ok, found.unchanged
     assert found.tested > 0 and found.transpositions >= found.tested
 

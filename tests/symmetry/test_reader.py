@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sample_models import CASES
+from sample_models import CASES, derived_sample
 
 from zooalign.symmetry import extract_spec
 from zooalign.symmetry.spec_file import permutation_to_dict, to_json
@@ -32,8 +32,8 @@ def permute() -> Callable[..., Any]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_reader_agrees_with_apply(name: str, permute: Callable[..., Any]) -> None:
-    module = CASES[name].build()
-    spec = extract_spec(module, CASES[name].inputs())
+    module, derived = derived_sample(name)
+    spec = derived.spec
     permutation = spec.random(5)
     state = random_state(module, 1)
     read = permute(

@@ -2,16 +2,17 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_models import CASES
+from sample_models import CASES, derived_sample
 
 from zooalign.errors import SpecError
-from zooalign.symmetry import PermutationSpec, extract_spec
+from zooalign.symmetry import PermutationSpec
 from zooalign.symmetry.spec_file import (
     from_dict,
     from_json,
@@ -24,7 +25,7 @@ from zooalign.symmetry.spec_file import (
 
 @cache
 def _spec(name: str) -> PermutationSpec:
-    return extract_spec(CASES[name].build(), CASES[name].inputs(), architecture=name)
+    return replace(derived_sample(name)[1].spec, architecture=name)
 
 
 @pytest.mark.slow

@@ -259,7 +259,7 @@ CASES: dict[str, Case] = {
     # units of stage two are 8 + 8 = 16 that nothing tells apart, of stage three 16 + 16 = 32.
     "cifar_resnet20": Case(
         cifar_resnet20,
-        lambda: _image(32),
+        lambda: _image(16),
         2 * L(16) + L(32) + 3 * (L(16) + L(32) + L(64)),
     ),
     # Every hidden layer; the flattened 8 channels carry 2 x 2 positions each.
