@@ -146,6 +146,28 @@ def test_what_it_refuses(pairs: Pairs, tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+def test_a_merge_is_written_in_the_dtype_that_is_asked_for(pairs: Pairs, tmp_path: Path) -> None:
+    """Averaged before it is rounded, recomputed by `check`; what overflows is an error."""
+    out, wide = tmp_path / "out", tmp_path / "wide"
+    settings = MergeSettings(method="weight", dtype="float16")
+    merge_models(pairs.vit, str(out), settings)
+    merge_models(pairs.vit, str(wide), MergeSettings(method="weight"))
+    for name, tensor in weights(wide).items():
+        assert torch.equal(weights(out)[name], tensor.half())
+    assert (
+        json.loads((out / "zooalign/provenance.json").read_text())["settings"]["dtype"] == "float16"
+    )
+    report = check(str(out), CheckRequest(parents=pairs.vit))
+    assert {"parent.bytes", "merge.dtype"} <= {*report.checks}
+    assert [f for f in report.findings if f.severity == "error"] == []
+    large = rewrite(
+        pairs.vit[1], tmp_path / "large", lambda s: {n: t * 0 + 3e5 for n, t in s.items()}
+    )
+    with pytest.raises(MergeError, match=r"float16 does not hold: merge in a wider dtype"):
+        merge_models([pairs.vit[0], large], str(tmp_path / "x"), settings)
+    assert not (tmp_path / "x").exists()
+
+
 def test_models_of_two_precisions(pairs: Pairs, tmp_path: Path) -> None:
     """The first one's is the narrower: the wider is written and said, and `check` agrees."""
     half = rewrite(

@@ -260,10 +260,15 @@ def test_slices_that_cannot_be_run(old: str, new: str, line: int, says: str) -> 
         assert str(caught.value).startswith(f"bad.yaml:{line}: "), str(caught.value)
 
 
-def test_a_dtype_that_would_have_to_be_converted(call: Call) -> None:
-    path = recipe("linear", "mlp0.safetensors", "mlp1.safetensors", dtype="bfloat16")
-    done = call("run", path, "-o", "out", "--allow-code")
-    assert done.code == 2 and "stored in float32" in done.err
+def test_the_dtype_of_the_output_is_the_one_to_write(call: Call, work: Path) -> None:
+    models = ["mlp0.safetensors", "mlp1.safetensors"]
+    path = recipe("linear", *models, dtype="float32", out_dtype="bfloat16", gate={})
+    done = call("run", path, "-o", "out", "--allow-code", "--format", "json")
+    assert done.code == 0 and done.json["check"]["ok"], done.err
+    assert {t.dtype for t in load_file(work / "out/model.safetensors").values()} == {torch.bfloat16}
+    path = recipe("linear", *models, dtype="int4")
+    done = call("run", path, "-o", "other", "--allow-code")
+    assert done.code == 2 and f"{path}:" in done.err and "dtype" in done.err
 
 
 def test_the_schema_is_that_of_the_reader() -> None:

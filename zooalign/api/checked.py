@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zooalign.errors import ArgumentError
-from zooalign.kinds import SYMMETRIES
+from zooalign.kinds import PRECISIONS, SYMMETRIES
 from zooalign.merging.refit import RefitSettings
 from zooalign.symmetry import Permutation, PermutationSpec
 from zooalign.zoo.models import Model
@@ -92,6 +92,10 @@ _KINDS: Mapping[str, _Kind] = {
     **dict.fromkeys(("inplace", "reset", "repair", "allow_value_dependent"), _FLAG),
     "prove": _FLAG.or_none(),
     **dict.fromkeys(("architecture", "method", "through", "parameter"), _TEXT),
+    "dtype": _Kind(
+        f"a torch.dtype or its name: {', '.join(PRECISIONS)}",
+        lambda value: value in [d for name in PRECISIONS for d in (name, getattr(torch, name))],
+    ).or_none(),
     "refit": _instance("a name, or RefitSettings", str, RefitSettings),
     "seed": _at_least(0),
     "members": _at_least(1),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from zooalign.api.arguments import (
@@ -21,7 +22,7 @@ from zooalign.api.symmetries import spec_for
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import require_repeatable
 from zooalign.graph.capture import captured_once
-from zooalign.graph.dtypes import warn_of_dtypes
+from zooalign.graph.dtypes import dtype_named, warn_of_dtypes
 from zooalign.keywords import settings_and_options, settings_of
 from zooalign.kinds import Symmetries
 from zooalign.matching import Match, match_many
@@ -125,6 +126,7 @@ class _MergeSettings:
     repair: bool = False
     refit: str | RefitSettings = "auto"
     evaluate: Iterable[object] | None = None
+    dtype: torch.dtype | str | None = None
     allow_value_dependent: bool = False
 
     def correction(self, seed: int) -> Correction:
@@ -178,12 +180,15 @@ def merge(
         batches of one size.
         ``evaluate`` (None): pairs (inputs, targets) that the merge is compared with the models on
         (:func:`zooalign.merging.benefit`).
+        ``dtype`` (None): what floating-point tensors of the merge are in, ``torch.bfloat16`` or
+        its name; by default what holds the values of all models.
         ``allow_value_dependent`` (False): as for :func:`zooalign.extract_spec`.
 
     Raises
     ------
     MergeError
-        If there are fewer than two models, or they do not fit each other.
+        If there are fewer than two models, they do not fit each other, or ``dtype`` does not hold
+        a value of the merge.
     TraceError, DataError, SpecError
         As for :func:`zooalign.align`; SpecError also if REPAIR finds no layer to repair.
 
@@ -209,7 +214,7 @@ def merge(
     spec = spec_for(spec, network.module, inputs, allow, symmetries)
     opened = [state_of(model, network) for model in given]
     states = tensors_by_name(given, opened, network, inputs)
-    warn_of_dtypes(states)
+    warn_of_dtypes(states, asked_for=chosen.dtype)
     matches = _matches(spec, states, chosen, {"data": batches, "module": network.module, **options})
     for match, state in zip(matches, states, strict=True):
         if match is not None:
@@ -226,6 +231,7 @@ def merge(
         weights=chosen.weights,
         data=batches,
         correction=correction,
+        dtype=dtype_named(chosen.dtype),
     )
     if merged.statistics == "stale":
         warnings.warn(STALE, ZooalignWarning, stacklevel=2)

@@ -25,6 +25,7 @@ __all__ = [
     "StateView",
     "TensorInfo",
     "Widened",
+    "as_real",
     "device_of",
     "float_state",
     "info_of",
@@ -213,10 +214,20 @@ def same_bytes(one: Tensor, other: Tensor) -> bool:
 
 
 def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Tensors of one shape, flattened, in pieces: to widen a large one piece by piece."""
+    """Tensors of one shape, flattened, in pieces: to widen a large one piece by piece.
+
+    Complex ones are real and imaginary parts in turn.
+    """
     on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
     size = _PIECE if on_cpu else _PIECE_ELSEWHERE
-    return zip(*(tensor.detach().reshape(-1).split(size) for tensor in tensors), strict=True)
+    return zip(
+        *(as_real(tensor.detach()).reshape(-1).split(size) for tensor in tensors), strict=True
+    )
+
+
+def as_real(tensor: Tensor) -> Tensor:
+    """A complex tensor with a last axis of real and imaginary parts; another as it is."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def device_of(state: Mapping[str, Tensor]) -> torch.device:

@@ -45,12 +45,12 @@ def leading_directions(
 ) -> Directions:
     """Compare ``rank`` leading directions of every matrix, before and after permuting the source.
 
-    Tensors of two axes or more are matrices of shape (first axis, all others).
+    Real tensors of two axes or more are matrices of shape (first axis, all others).
     """
     before, after = [], []
     for name in tensors_matched(spec, target, source):
         a, b = target[name], source[name]
-        if a.ndim < 2 or min(a.shape[0], a.numel() // max(a.shape[0], 1)) < 2:
+        if a.is_complex() or a.ndim < 2 or min(a.shape[0], a.numel() // max(a.shape[0], 1)) < 2:
             continue
         left, right = leading(a, rank), leading(b, rank)
         size = (left.inner(left) * right.inner(right)) ** 0.5

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from zooalign.graph.lazy_state import as_real
 from zooalign.matching.assignment import assign, unit_order, whole
 from zooalign.matching.unit_views import (
     UnitView,
@@ -42,7 +43,7 @@ class Relaxation:
         matrices = {}
         for name, size in self.sizes.items():
             order = torch.from_numpy(unit_order(self.spec, name, permutation))
-            matrices[name] = like.new_zeros(size, size)
+            matrices[name] = as_real(like).new_zeros(size, size)
             matrices[name][torch.arange(size), order.to(like.device)] = 1.0
         return matrices
 
@@ -52,7 +53,7 @@ class Relaxation:
         for name in self.sizes:
             group = self.spec.by_id[name]
             sets = {**dict(zip(group.over, group.contexts, strict=True)), group.id: group.size}
-            means[name] = _outer(self.spec, sets, like, mean=True)
+            means[name] = _outer(self.spec, sets, as_real(like), mean=True)
         return means
 
     def moved(self, matrices: Mapping[str, Tensor], name: str, tensor: Tensor) -> Tensor:
@@ -73,6 +74,8 @@ class Relaxation:
 
 
 def _apply(place: UnitView, matrix: Tensor, tensor: Tensor) -> Tensor:
+    if tensor.is_complex():
+        return torch.view_as_complex(_apply(place, matrix, as_real(tensor)).contiguous())
     flat = to_front(tensor, place.axes)
     rows = matrix @ place.rows(tensor)
     if place.whole and place.positions.size == len(flat):

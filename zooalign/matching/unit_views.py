@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zooalign.graph.layouts import LAYOUTS, operators
+from zooalign.graph.lazy_state import as_real
 from zooalign.symmetry.boxes import Box
 from zooalign.symmetry.derive import Derived, members_of
 from zooalign.symmetry.groups import Group, Member
@@ -75,8 +76,8 @@ class UnitView:
         return torch.from_numpy(np.ascontiguousarray(self.positions.reshape(-1)))
 
     def rows(self, tensor: Tensor) -> Tensor:
-        """The tensor as a matrix with one row per unit."""
-        flat = to_front(tensor, self.axes)
+        """The tensor as a real matrix with one row per unit."""
+        flat = to_front(as_real(tensor), self.axes)
         if not (self.whole and self.positions.size == len(flat)):
             flat = flat.index_select(0, self._index.to(tensor.device))
         return flat.reshape(self.positions.shape[0], -1)

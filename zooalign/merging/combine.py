@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zooalign.errors import MergeError
 from zooalign.graph.dtypes import in_widest_dtypes, rounded
-from zooalign.graph.lazy_state import StateView, info_of
+from zooalign.graph.lazy_state import StateView, as_real, info_of
 from zooalign.merging.interpolate import LazyAverage, check_names, check_tensors, normalised
 
 __all__ = ["METHODS", "Combination", "CombinedState", "Place", "Slice", "combined"]
@@ -38,6 +38,7 @@ _LAYER = re.compile(r"(?P<stack>.*?)(?:^|\.)(?P<layer>\d+)(?:\.|$)")
 # Nearly parallel directions are interpolated on the line between them.
 _PARALLEL = 0.9995
 _TINY = 1e-8
+_DOUBLE = (torch.float64, torch.complex128)
 
 
 @dataclass(frozen=True)
@@ -227,13 +228,16 @@ def _number(name: str, value: Any) -> float:
 
 
 def combined(
-    states: Sequence[Mapping[str, Tensor]], how: Sequence[float] | Combination | None
+    states: Sequence[Mapping[str, Tensor]],
+    how: Sequence[float] | Combination | None,
+    dtype: torch.dtype | None = None,
 ) -> "LazyAverage | CombinedState":
     """State dicts as one, lazily: by weights (:class:`LazyAverage`), or by a combination.
 
-    Tensors of several precisions are combined, and given, in one that holds the values of all.
+    Tensors of several precisions are combined, and given, in one that holds the values of all, and
+    those of ``dtype``.
     """
-    states = in_widest_dtypes(states)
+    states = in_widest_dtypes(states, dtype)
     return CombinedState(states, how) if isinstance(how, Combination) else LazyAverage(states, how)
 
 
@@ -241,8 +245,8 @@ class CombinedState(StateView):
     """State dicts combined tensor by tensor, each when it is read.
 
     Floating tensors are combined in float32, or in float64 where they are it, and rounded once
-    to their own dtype; others are the base's, or the first one's. The same seed draws the same
-    values for a tensor, in whatever order tensors are read.
+    to their own dtype; complex ones as pairs of numbers; others are the base's, or the first one's.
+    The same seed draws the same values for a tensor, in whatever order tensors are read.
 
     Raises
     ------
@@ -266,16 +270,18 @@ class CombinedState(StateView):
 
     def __getitem__(self, name: str) -> Tensor:
         first = self._states[self._how.base or 0][name]
-        if not first.is_floating_point():
+        if not (first.is_floating_point() or first.is_complex()):
             return first.clone()
-        precise = torch.float64 if first.dtype == torch.float64 else torch.float32
+        precise = torch.float64 if first.dtype in _DOUBLE else torch.float32
         tensors = []
         for index, state in enumerate(self._states):
             check_tensors(name, first, info_of(state, name), index)
-            tensors.append(state[name].detach().to(device=first.device, dtype=precise))
+            tensors.append(as_real(state[name].detach()).to(device=first.device, dtype=precise))
         at = self._places[name]
         combine = {"linear": self._linear, "slerp": self._slerp}.get(self._how.method, self._tasks)
         result: Tensor = combine(name, at, tensors)
+        if first.is_complex():
+            result = torch.view_as_complex(result)
         return rounded(name, result, first.dtype)
 
     def _linear(self, name: str, at: Place, tensors: Sequence[Tensor]) -> Tensor:

@@ -179,11 +179,9 @@ def _weighted_sum(name: str, terms: Sequence[tuple[Tensor, float]]) -> Tensor:
         total = parts[0].to(precise, copy=True).mul_(terms[0][1])
         for part, (_, weight) in zip(parts[1:], terms[1:], strict=True):
             total.add_(part.to(precise, copy=True).mul_(weight))
-        piece.copy_(rounded(name, total, first.dtype))
+        piece.copy_(rounded(name, total, piece.dtype))
     return result
 
 
 def _precise_dtype(tensor: Tensor) -> torch.dtype:
-    if tensor.is_complex():
-        return torch.complex128
     return torch.float32 if tensor.device.type == "mps" else torch.float64

@@ -15,6 +15,7 @@ from torch import nn
 from zooalign.errors import DataError, MergeError, SpecError, ZooalignWarning
 from zooalign.graph.batches import read_batches
 from zooalign.graph.capture import Capture, capture
+from zooalign.graph.dtypes import Rounded, rounded
 from zooalign.graph.lazy_state import State, device_of, float_state, info_of, same_bytes
 from zooalign.merging.combine import Combination, combined
 from zooalign.merging.layers import find_layers
@@ -112,12 +113,13 @@ def merge_states(
     weights: Sequence[float] | Combination | None = None,
     data: Iterable[object] | None = None,
     correction: Correction = Correction(),
+    dtype: torch.dtype | None = None,
     progress: Progress = silent,
 ) -> MergedState:
     """Average aligned state dicts, and correct what averaging breaks.
 
     ``weights`` may also be another way to combine them. Calibration ``data`` is read several times;
-    without it nothing is corrected.
+    without it nothing is corrected. The result is rounded to ``dtype`` once, if it is given.
 
     Raises
     ------
@@ -126,13 +128,15 @@ def merge_states(
     DataError, MergeError
         As for :func:`~zooalign.merging.interpolate.average` and what corrects.
     """
-    average = combined(parents, weights)
+    precise = combined(parents, weights, dtype)
+    average = precise if dtype is None else Rounded(precise, dtype)
+    weights_used = precise.weights
     running = has_running_statistics(module)
     if isinstance(weights, Combination) and weights.average is None:
         correction = _without_refit(correction, weights)
     captured = None if data is None else _captured(module, spec, data, correction)
     if data is None or (captured is None and not (running and correction.reset)):
-        return MergedState(average, average.weights, "stale" if running else "none")
+        return MergedState(average, weights_used, "stale" if running else "none")
     averaged = dict(average)
     device = device_of(averaged) if correction.device is None else correction.device
     before = float_state(averaged, device)
@@ -141,7 +145,7 @@ def merge_states(
     refitted = None
     if captured is not None and correction.refits:
         refitted = refit(
-            *(captured, floats, average.weights, data, correction.refit),
+            *(captured, floats, weights_used, data, correction.refit),
             start=before,
             progress=progress,
         )
@@ -151,13 +155,16 @@ def merge_states(
         after = reset_statistics(module, before, data)
     else:
         statistics = "repaired"
-        result = repair_units(captured, before, floats, average.weights, data)
+        result = repair_units(captured, before, floats, weights_used, data)
         if not result.repaired:
             raise SpecError("REPAIR found no layer that it can repair: merge without it")
         after = dict(result.state)
-    state = {name: after[name].detach().to(tensor) for name, tensor in averaged.items()}
+    state = {
+        name: rounded(name, after[name].detach().to(tensor.device), tensor.dtype)
+        for name, tensor in averaged.items()
+    }
     recomputed = tuple(n for n, tensor in averaged.items() if not same_bytes(state[n], tensor))
-    return MergedState(state, average.weights, statistics, recomputed, refitted)
+    return MergedState(state, weights_used, statistics, recomputed, refitted)
 
 
 def _without_refit(correction: Correction, combination: Combination) -> Correction:

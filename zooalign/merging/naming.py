@@ -28,7 +28,7 @@ _SHOWN = 4
 _LONGEST = 40
 _FILES = {
     "labels": "config.json",
-    "tokens": "tokenizer.json, vocab.txt or vocab.json",
+    "tokens": "tokenizer.json, vocab.txt, vocab.json or tokenizer.model",
 }
 _ADVICE: Mapping[Kind, str] = {
     "labels": "keep the first model's classifier and merge the rest (--head first), or leave the "

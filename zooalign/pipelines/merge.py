@@ -11,7 +11,7 @@ import torch
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.capture import captured_once
-from zooalign.graph.dtypes import warn_of_dtypes
+from zooalign.graph.dtypes import dtype_named, most_used_dtype, warn_of_dtypes
 from zooalign.graph.lazy_state import State, float_state
 from zooalign.matching.many import require_way
 from zooalign.merging.benefit import benefit
@@ -55,6 +55,7 @@ from zooalign.release.results import merged_fields
 from zooalign.release.settings import MergeSettings
 from zooalign.release.sources import source_of
 from zooalign.symmetry import Permuted
+from zooalign.zoo.configurations import stating_dtype
 from zooalign.zoo.data import share_rows
 
 __all__ = ["MergeReport", "MergeResult", "correction_of", "merge_models"]
@@ -130,7 +131,8 @@ def merge_models(
     Parameters
     ----------
     references:
-        Two or more models of one architecture; of several dtypes the widest is written.
+        Two or more models of one architecture; of several dtypes the widest is written,
+        unless ``settings.dtype`` names one.
     output:
         The directory to write.
     command:
@@ -158,7 +160,8 @@ def merge_models(
         require_room(output, family.members[0].checkpoint, dry_run=settings.dry_run)
         family.accept_different(settings.allow_different_configs, "their average")
         correction = _for_rows(family, _for_configurations(family, correction), settings)
-        warn_of_dtypes([member.state for member in family.members])
+        states = [member.state for member in family.members]
+        warn_of_dtypes(states, asked_for=settings.dtype)
         warn_of_rescaling(settings.weights)
         aligned = align_members(family, settings, calibration, progress, through=settings.through)
         merged = _merged(inputs, aligned, settings, correction, progress)
@@ -187,7 +190,7 @@ def merge_models(
             permutations={names[one.index]: one.permutation for one in aligned},
             provenance=provenance,
             curves=curves,
-            config_files=family.config_files(),
+            config_files=_config_files(family, merged.state),
         )
         if not settings.dry_run:
             write_release(
@@ -295,11 +298,20 @@ def _merged(
         weights=weights,
         data=None if calibration is None else FullBatches(calibration),
         correction=correction,
+        dtype=dtype_named(settings.dtype),
         progress=progress,
     )
     if merged.statistics == "stale":
         warnings.warn(STALE, ZooalignWarning, stacklevel=3)
     return merged
+
+
+def _config_files(family: Family, state: State) -> dict[str, bytes]:
+    """The files beside the weights, which name their dtype where it is not the first model's."""
+    files, dtype = family.config_files(), most_used_dtype(state)
+    if dtype is None or dtype == most_used_dtype(family.members[0].state):
+        return files
+    return stating_dtype(files, dtype)
 
 
 def _refit_record(refitted: RefitResult | None, settings: MergeSettings) -> RefitRecord | None:

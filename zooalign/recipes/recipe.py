@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from zooalign.errors import DataError, MergeError
+from zooalign.kinds import Precision
 from zooalign.merging.combine import Combination, Slice
 from zooalign.merging.refit import Method
 from zooalign.pipelines.merge import correction_of
@@ -116,8 +117,8 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         See :class:`~zooalign.merging.combine.Combination`.
     slices, modules:
         In place of ``models``: stretches of layers that stay in their place, and one module.
-    dtype:
-        What the models are stored in: nothing is converted.
+    dtype, out_dtype:
+        As ``--dtype``; ``out_dtype`` counts where both are given.
     tokenizer_source, tokenizer, head:
         Where vocabularies differ, the tokens to keep: ``union``, ``base`` (or the first model's)
         or ``intersection``; where labels differ, ``first`` or ``none``.
@@ -142,8 +143,8 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     modules: dict[str, ModuleEntry] = {}
     base_model: str | None = None
     parameters: dict[str, Any] = {}
-    dtype: str | None = None
-    out_dtype: str | None = None
+    dtype: Precision | None = None
+    out_dtype: Precision | None = None
     tokenizer_source: str | None = None
     tokenizer: TokenizerEntry | None = None
     head: str | None = None
@@ -239,6 +240,7 @@ class Recipe(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             measuring=Measuring(self.loss, self.metric),
             seed=self.seed,
             device=self.device,
+            dtype=self.out_dtype or self.dtype,
             naming=Naming(_TOKENS[self.source_of_tokens], self.head),
             combine=self.combination.to_json(),
         )

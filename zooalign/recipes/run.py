@@ -21,7 +21,6 @@ from zooalign.release.settings import (
     ReproduceSettings,
     RunSettings,
 )
-from zooalign.zoo.models import open_model
 
 __all__ = ["RunReport", "RunResult", "run_recipe"]
 
@@ -94,7 +93,6 @@ def run_recipe(
     output = settings.output or recipe.output
     if output is None:
         raise MergeError(f"{path} names no output: add one, or give -o DIR")
-    _require_dtype(path, recipe)
     merging = replace(
         recipe.settings,
         overwrite=settings.overwrite,
@@ -154,23 +152,4 @@ def _require_allowed(path: str, recipe: Recipe, settings: RunSettings) -> None:
             raise RecipeError(
                 f"{path} names Python code to run ({text}); look at it, and allow it "
                 "(--allow-code) if you trust it"
-            )
-
-
-def _require_dtype(path: str, recipe: Recipe) -> None:
-    """Nothing is converted: another dtype than that of the models is refused before any work."""
-    for key, wanted in (("dtype", recipe.dtype), ("out_dtype", recipe.out_dtype)):
-        if wanted is None:
-            continue
-        checkpoint = open_model(recipe.references[0], model=recipe.architecture).checkpoint
-        stored = {
-            str(checkpoint.info(name).dtype).removeprefix("torch.")
-            for name in checkpoint or ()
-            if checkpoint is not None and checkpoint.info(name).dtype.is_floating_point
-        }
-        if stored and wanted not in stored:
-            raise RecipeError(
-                f"{path}: {key} is {wanted}, and '{recipe.references[0]}' is stored in "
-                f"{', '.join(sorted(stored))}; nothing is converted: convert the models first, or "
-                f"leave {key} out"
             )

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
+import torch
 
 from zooalign.errors import MergeError, SpecError, ZooalignWarning
+from zooalign.graph.dtypes import dtype_named
 from zooalign.matching.solvers import told
 from zooalign.merging.benefit import Benefit
 from zooalign.merging.combine import Combination
@@ -261,10 +263,15 @@ class Provenance:
         recorded = self.settings.get("combine")
         return None if recorded is None else Combination.from_json(str(recorded))
 
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What floating-point tensors were written in by request; MergeError if unknown."""
+        return dtype_named(self.settings.get("dtype"))
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "stale_statistics", self.statistics == "stale")
         try:
-            _ = self.combination
+            _ = self.combination, self.dtype
         except MergeError as error:
             raise ValueError(str(error)) from error
         if self.operation == "merge" and len(self.weights or ()) != len(self.sources):

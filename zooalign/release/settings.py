@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
-from zooalign.kinds import Symmetries
+from zooalign.kinds import Precision, Symmetries
 
 __all__ = [
     "AlignSettings",
@@ -302,6 +302,10 @@ class MergeSettings(AlignSettings):
             "Apply REPAIR to layers not followed by a normalisation layer, in place of a refit."
         ),
     ] = False
+    dtype: Annotated[
+        Precision | None,
+        option("What the merge is written in [default: what holds the values of all models]."),
+    ] = None
     naming: Naming = Naming()
     combine: str | None = None
 
@@ -312,7 +316,8 @@ class MergeSettings(AlignSettings):
         through = {} if self.through == "reference" else {"through": self.through}
         refit = {"refit_options": dict(self.refit_options)} if self.refit_options else {}
         combine = {} if self.combine is None else {"combine": self.combine}
-        return super().record() | through | refit | combine | self.naming.record()
+        dtype = {} if self.dtype is None else {"dtype": self.dtype}
+        return super().record() | through | refit | combine | dtype | self.naming.record()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,18 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import torch
+
+from zooalign.errors import CheckpointError
 from zooalign.zoo.adapters import Architecture
-from zooalign.zoo.json_files import flattened
+from zooalign.zoo.json_files import flattened, parse_object
+from zooalign.zoo.layout import CONFIG_NAME
 from zooalign.zoo.models import Model
 
-__all__ = ["ComputingFields", "differing_fields", "differing_values"]
+__all__ = ["ComputingFields", "differing_fields", "differing_values", "stating_dtype"]
 
 _SHOWN = 60
+_DTYPES = ("dtype", "torch_dtype")
 
 
 @runtime_checkable
@@ -48,6 +53,29 @@ def differing_values(
         for name in sorted(first.keys() & other.keys())
         if first[name] != other[name]
     }
+
+
+def stating_dtype(files: Mapping[str, bytes], dtype: torch.dtype) -> dict[str, bytes]:
+    """The files of a model, with ``dtype`` where ``config.json`` says what weights are loaded in.
+
+    transformers converts weights to what it finds there (``dtype``, before ``torch_dtype``).
+    """
+    if CONFIG_NAME not in files:
+        return dict(files)
+    config = parse_object(files[CONFIG_NAME], f"{CONFIG_NAME}:", CheckpointError, unique=False)
+    stated = _with_dtype(config, str(dtype).removeprefix("torch."))
+    if stated == config:
+        return dict(files)
+    return {**files, CONFIG_NAME: (json.dumps(stated, indent=2) + "\n").encode()}
+
+
+def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    changed = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            value = _with_dtype(value, dtype)
+        changed[name] = dtype if name in _DTYPES and isinstance(value, str) else value
+    return changed
 
 
 def _same_architecture(first: Model, other: Model) -> bool:

@@ -19,6 +19,9 @@ from zooalign.pipelines.barrier import barrier_models
 from zooalign.pipelines.merge import merge_models
 from zooalign.release.settings import AlignSettings, BarrierSettings, MergeSettings, Naming
 
+from zooalign_transformers.example_inputs.basic import InputRequest, tokens
+from zooalign_transformers.vocabulary import token_names
+
 OTHER = [*WORDS[:4], "bird", "flew", *WORDS[6:]]  # without sat, ran
 
 
@@ -186,6 +189,45 @@ def test_other_vocabularies(
         for word, number in table.items():
             rows = [rows[word] for rows in (ours, theirs) if word in rows]
             torch.testing.assert_close(state[name][number], torch.stack(rows).mean(0))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_example_tokens_are_of_the_vocabulary(size: int) -> None:
+    """Also where the end of text is among the few that there are."""
+    for end in range(size):
+        config = transformers.LlamaConfig(vocab_size=size, eos_token_id=end)
+        request = InputRequest(torch.nn.Identity(), config, 2, torch.Generator().manual_seed(0))
+        ids = tokens(request)
+        assert ids.min() >= 0 and ids.max() < size and (ids[:, -1] == end).all()
+        assert size == 1 or (ids[:, :-1] != end).all()
+
+
+def test_a_vocabulary_of_pieces_is_read_and_one_without_names_is_not_taken_for_it(
+    tmp_path: Path,
+) -> None:
+    pieces = ["<unk>", "<s>", "\u2581the", "\u2581caf\u00e9", "x" * 200]
+
+    def field(number: int, content: bytes) -> bytes:
+        length = len(content)
+        varint = bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])
+        return bytes([number << 3 | 2]) + varint + content
+
+    def piece(text: str) -> bytes:
+        score = b"\x15" + np.float32(-1.5).tobytes()  # field 2, four bytes
+        return field(1, field(1, text.encode()) + score + b"\x18\x01")  # field 3, a varint
+
+    model = b"".join(map(piece, pieces)) + field(2, b"trainer") + field(3, b"normalizer")
+    for name in ("tokenizer.model", "spiece.model"):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        (folder / name).write_bytes(model)
+        assert token_names(folder, 7).names == (*pieces, None, None)
+        (folder / name).write_bytes(model[:-3])  # cut short
+        assert token_names(folder, 7).names == (None,) * 7
+    (tmp_path / "tokenizer-model" / "tokenizer.model").write_text("YQ== 0\nYg== 1\n")  # tiktoken
+    assert token_names(tmp_path / "tokenizer-model", 2).names == (None, None)
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(model)  # its rows are numbered otherwise
+    assert token_names(tmp_path, 7).names == (None,) * 7
 
 
 def test_models_in_memory_are_merged_by_label() -> None:

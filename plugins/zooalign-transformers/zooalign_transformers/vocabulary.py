@@ -7,6 +7,8 @@ from typing import Any
 
 from zooalign.plugins import AxisNames, CheckpointError
 
+from zooalign_transformers.sentencepiece_model import pieces_of
+
 __all__ = ["TOKENIZER", "other_vocabulary", "read_json", "token_names", "with_ids"]
 
 TOKENIZER = "tokenizer.json"
@@ -37,7 +39,7 @@ def _tokens(directory: Path) -> dict[int, str]:
     if words.is_file() and words.stat().st_size <= _LARGEST:
         lines = words.read_text(encoding="utf-8", errors="replace").split("\n")
         return {n: line.rstrip("\r") for n, line in enumerate(lines) if line.rstrip("\r")}
-    table: dict[int, str] = {}
+    table = pieces_of(directory)
     for name in (_TABLE, _ADDED):
         content = read_json(directory / name)
         if isinstance(content, dict):

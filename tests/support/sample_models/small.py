@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "Auxiliary",
     "Constant",
     "Function",
     "TiedEmbedding",
@@ -132,6 +133,19 @@ class TwoOutputs(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.inner(x).relu()
         return self.last(h), self.aux(h)
+
+
+class Auxiliary(nn.Module):
+    """Two layers, and a head on the hidden units that only training reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.last = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.aux = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        h = self.inner(x).relu()
+        return (self.last(h), self.aux(h)) if self.training else self.last(h)
 
 
 class Weights(nn.Module):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from zooalign.gate.findings import Problem
+from zooalign.graph.dtypes import Rounded
 from zooalign.merging.combine import combined
 from zooalign.merging.named_rows import filled
 from zooalign.release.opened import OpenedRelease, Parent
@@ -59,8 +60,11 @@ def expected_state(release: OpenedRelease) -> Mapping[str, Tensor] | None:
         return None
     if release.provenance.operation == "align":
         return states[0]
-    combination = release.provenance.combination
-    return combined(states, release.provenance.weights if combination is None else combination)
+    provenance = release.provenance
+    how = provenance.weights if provenance.combination is None else provenance.combination
+    dtype = provenance.dtype
+    state = combined(states, how, dtype)
+    return state if dtype is None else Rounded(state, dtype)
 
 
 def differing_outputs(comparison: Comparison, whole: str, message: str) -> Iterator[Problem]:

@@ -117,6 +117,25 @@ def weights(release: OpenedRelease) -> Iterator[Problem]:
 
 
 @check(
+    "merge.dtype",
+    "the weights of a merge are in the recorded dtype",
+    *("provenance", "weights"),
+    fix="make the release again; do not edit its files by hand",
+)
+def dtype(release: OpenedRelease) -> Iterator[Problem]:
+    """The record says which dtype the merge was written in (``--dtype``), and a floating-point
+    tensor is in another.
+    """
+    recorded = release.provenance.dtype
+    if recorded is None or release.provenance.operation != "merge":
+        return
+    for name in release.shapes:
+        stored = release.shapes.info(name).dtype
+        if stored.is_floating_point and stored != recorded:
+            yield Problem(name, f"is {stored}, and the merge was recorded as {recorded}")
+
+
+@check(
     "merge.barrier",
     "the barrier between the parents is within the bound",
     *("fit", "spec", "provenance", "parents", "data"),

@@ -1,12 +1,14 @@
 """The weights against the architecture, by their headers: names, shapes, dtypes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from torch import Tensor
 
 from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
-from zooalign.symmetry.training_only import as_long_as_moving
+from zooalign.symmetry import Permutation, PermutationSpec
+from zooalign.symmetry.training_only import as_long_as_moving, left_behind
 from zooalign.zoo.building import tied_names
 
 _COUNTER = "num_batches_tracked"
@@ -78,16 +80,42 @@ def dtypes(release: OpenedRelease, forbid: tuple[str, ...] = ()) -> Iterator[Pro
     severity="warning",
 )
 def unused(release: OpenedRelease) -> Iterator[Problem]:
-    """An aligned checkpoint has tensors that its class does not use (a pooler, another head), with
-    an axis as long as one that was moved: they have the order from before.
+    """An aligned or merged checkpoint has tensors that its class does not use (a pooler, another
+    head), with an axis as long as one that was moved: they have the order from before.
     """
     shapes = {name: info.shape for name, info in release.shapes.unused.items()}
-    if not shapes or release.provenance.operation != "align":
+    if not shapes:
         return
-    permutation = release.permutation(release.provenance.alignments[0].permutation)
-    for name in as_long_as_moving(release.spec, permutation, shapes):
-        message = "is not used and was not moved, as units may be that it reads"
+    message = "is not used and was not moved, as units may be that it reads"
+    for name in _left(release, partial(as_long_as_moving, shapes=shapes)):
         yield Problem(name, message, parameter=name)
+
+
+@check(
+    "weights.training",
+    "parameters that only training reads do not lie beside units that were moved",
+    *("spec", "provenance", "shapes"),
+    fix="initialise them anew before training on, or leave them out",
+    severity="warning",
+)
+def training(release: OpenedRelease) -> Iterator[Problem]:
+    """An aligned or merged checkpoint has parameters that take part in training only (an auxiliary
+    head, a mask token), and units that they meet there were moved: they have the order from before,
+    or are an average over several orders.
+    """
+    inputs = release.model.example_inputs()
+    message = "is read in training only and was not moved, as units are that it meets there"
+    for name in _left(release, partial(left_behind, release.module, inputs=inputs)):
+        yield Problem(name, message, parameter=name)
+
+
+def _left(
+    release: OpenedRelease, left: Callable[[PermutationSpec, Permutation], Iterable[str]]
+) -> tuple[str, ...]:
+    """The tensors that some recorded permutation leaves behind."""
+    permutations = [release.permutation(a.permutation) for a in release.provenance.alignments]
+    names = (name for permutation in permutations for name in left(release.spec, permutation))
+    return tuple(dict.fromkeys(names))
 
 
 def _tensors(release: OpenedRelease) -> Iterator[tuple[str, Tensor]]:

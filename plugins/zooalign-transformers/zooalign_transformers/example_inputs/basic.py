@@ -155,7 +155,8 @@ def tokens(request: InputRequest, count: int = TOKENS) -> Tensor:
     ids = torch.randint(lowest, size, (request.batch, count), generator=request.generator)
     end = getattr(request.config, "eos_token_id", None)
     if isinstance(end, int) and 0 <= end < size:
-        ids[ids == end] = lowest + (end == lowest)
+        others = [n for n in (lowest, lowest + 1, lowest - 1) if n != end and 0 <= n < size]
+        ids[ids == end] = others[0] if others else end
         ids[:, -1] = end
     return ids
 
