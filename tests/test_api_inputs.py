@@ -1,11 +1,16 @@
 """What the Python API takes: keyword inputs, state that is no tensor, and NaN, which is named."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import zooalign
 from zooalign.errors import DataError, MergeError
+
+
+X = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
 
 
 def mlp(seed: int) -> nn.Module:
@@ -65,3 +70,21 @@ def test_numbers_that_are_none_are_named() -> None:
     x[3, 1] = float("nan")
     with pytest.raises(DataError, match=r"batch 0 holds NaN in input 0 \(1 of 16 rows\)"):
         zooalign.align(mlp(1), to=a, data=[x], method="activation")
+
+
+@pytest.mark.parametrize("inputs", [[X, X], {"p": X, "q": X}], ids=["list", "dict"])
+def test_tensors_in_a_list_or_a_dict_are_cast_as_others_are(inputs: Any) -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 16), nn.Linear(16, 3)
+
+        def forward(self, v: Any) -> Tensor:
+            one, other = v.values() if isinstance(v, dict) else v
+            out: Tensor = self.b(self.a(one + other).relu())
+            return out
+
+    torch.manual_seed(0)
+    a, b = Sum().eval(), Sum().eval()
+    aligned = zooalign.align(b, to=a, method="weight", example_inputs=(inputs,))
+    assert aligned.match.moved_fraction > 0 and aligned.verification.tolerance < 1e-9

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 from torch.utils.data import Dataset, IterableDataset
 
 from zooalign.errors import DataError
@@ -131,6 +132,7 @@ def _refuse_unusable(batch: Batch, index: int) -> None:
 
 
 def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+    def place(tensor: Tensor) -> Tensor:
+        return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+    return tree_map_only(Tensor, place, value)
