@@ -9,7 +9,6 @@ from torch import Tensor, nn
 import zooalign
 from zooalign.errors import DataError, MergeError
 
-
 X = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
 
 
