@@ -312,3 +312,13 @@ def test_example_inputs_of_another_form_are_told_apart() -> None:
     ):
         with pytest.raises(DataError, match=words):
             zooalign.extract_spec(net, given)  # type: ignore[arg-type]
+
+
+def test_explain_names_classes_where_they_are_asked_for() -> None:
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    for symmetries, named in (("permutations", None), ("linear", "scaled permutations")):
+        explained = zooalign.explain(
+            network, torch.zeros(2, 4), "0.weight", 0, symmetries=symmetries
+        )
+        (axis,) = explained.to_dict()["axes"]
+        assert [group["symmetry_class"] for group in axis["groups"]] == [named]

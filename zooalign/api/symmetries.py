@@ -141,7 +141,12 @@ def explain(
     """
     network = network_of(model, example_inputs=example_inputs)
     inputs = network.inputs(example_inputs, None)
-    derived = derive_spec(network.module, inputs, allow_value_dependent=allow_value_dependent)
+    derived = derive_spec(
+        network.module,
+        inputs,
+        allow_value_dependent=allow_value_dependent,
+        symmetries=symmetries,
+    )
     return explain_axis(derived, parameter, axis)
 
 
