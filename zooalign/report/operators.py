@@ -119,8 +119,10 @@ def _carried(derived: Derived, structure: Structure) -> dict[str, tuple[int, ...
                     holds[sets.find(atom)][number] = None
     wholes: dict[int, set[int]] = defaultdict(set)
     for relation in sets.relations:
-        if relation.kind in ("product", "sum"):
-            wholes[sets.find(relation.right)].add(sets.find(relation.left))
+        whole, part = sets.find(relation.left), sets.find(relation.right)
+        if relation.kind == "restriction":
+            whole, part = part, whole
+        wholes[part].add(whole)
     waiting = list(holds)
     while waiting:  # what holds a part holds its units
         part = waiting.pop()

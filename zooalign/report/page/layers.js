@@ -114,13 +114,14 @@ function layersSection() {
   const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
   function box(place, at, outside) {
     const node = nodes[place], top = at.y - at.height / 2, left = at.x - BOX / 2;
+    const shape = cut(node.shape, 16), where = node.layer || node.label, room = 29 - shape.length;
     const group = svg('g', { class: `node${outside ? ' outside' : ''}${node.kind !== 'operator' ? ' end' : ''}${node.fixes.length ? ' fixes' : ''}`,
       onclick: () => choose(place) },
       svg('title', null, `${node.label}${node.layer ? ` in ${node.layer}` : ''}`),
       svg('rect', { class: 'frame', x: left, y: top, width: BOX, height: at.height, rx: 8 }),
-      svg('text', { x: left + 11, y: top + 19, 'font-weight': 600 }, cut(node.kind === 'operator' ? node.name : node.kind === 'input' ? `input ${node.label}` : 'output', 20)),
-      svg('text', { class: 'sub', x: left + BOX - 10, y: top + 19, 'text-anchor': 'end' }, cut(node.shape, 16)),
-      svg('text', { class: 'sub', x: left + 11, y: top + 35 }, node.layer.length > 32 ? `…${node.layer.slice(-31)}` : node.layer || node.label));
+      svg('text', { x: left + 11, y: top + 19, 'font-weight': 600 }, cut(node.kind === 'operator' ? node.name : node.kind === 'input' ? `input ${node.label}` : 'output', 24)),
+      svg('text', { class: 'sub', x: left + BOX - 10, y: top + 35, 'text-anchor': 'end' }, shape),
+      svg('text', { class: 'sub', x: left + 11, y: top + 35 }, where.length > room ? `…${where.slice(1 - room)}` : where));
     node.parameters.slice(0, 6).forEach((one, n) => {
       const y = top + 53 + 17 * n, parameter = structure.parameters[one];
       parameter.shape.slice(0, 5).forEach((size, axis) => {
