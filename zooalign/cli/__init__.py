@@ -12,6 +12,7 @@ COMMANDS = (
     "spec",
     "explain",
     "verify",
+    "plan",
     "align",
     "barrier",
     "connectivity",

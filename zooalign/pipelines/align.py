@@ -15,6 +15,7 @@ from zooalign.pipelines.assemble import (
 )
 from zooalign.pipelines.barrier import measure_aligned
 from zooalign.pipelines.matching import align_members, of_spec, open_inputs, require_data
+from zooalign.pipelines.plan import require_memory
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.curves import barrier_summary
@@ -98,6 +99,7 @@ def align_models(
         progress("open", 0, 1)
         inputs = open_inputs([target, source], settings, _OWN_NAMES)
         family = inputs.family
+        require_memory(family, settings)
         require_room(output, family.members[1].checkpoint, dry_run=settings.dry_run)
         (aligned,) = align_members(family, settings, inputs.calibration, progress)
         curves = measure_aligned(inputs, [aligned], settings, progress)

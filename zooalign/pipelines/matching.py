@@ -14,6 +14,7 @@ from zooalign.matching.measures import task_loss
 from zooalign.matching.solvers import told
 from zooalign.merging.merge import prove
 from zooalign.merging.outcome import Diagnosis, Outcome, diagnose, outcome
+from zooalign.pipelines.plan import activation_room
 from zooalign.progress import Progress
 from zooalign.release.calibration import describe_data, open_for, scoring
 from zooalign.release.opening import Family, open_family
@@ -190,6 +191,8 @@ def align_members(
     # A method with a criterion judges by a loss on targets, in place of which ours can be given.
     by_loss = solver is not None and "criterion" in solver.options()
     arguments |= _judged_by(family, by_loss, batches, settings)
+    room = activation_room(family, settings)
+    arguments |= {} if room is None else {"memory": room}
     aligned = []
     for index, member in enumerate(family.members[1:], start=1):
         source, solution = member.state, None

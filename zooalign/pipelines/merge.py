@@ -35,6 +35,7 @@ from zooalign.pipelines.matching import (
     open_inputs,
     require_data,
 )
+from zooalign.pipelines.plan import require_memory
 from zooalign.progress import Progress, silent
 from zooalign.release import layout
 from zooalign.release.calibration import FullBatches, scoring
@@ -157,6 +158,7 @@ def merge_models(
         progress("open", 0, 1)
         inputs = open_inputs(references, settings, settings.naming)
         family, calibration = inputs.family, inputs.calibration
+        require_memory(family, settings)
         require_room(output, family.members[0].checkpoint, dry_run=settings.dry_run)
         family.accept_different(settings.allow_different_configs, "their average")
         correction = _for_rows(family, _for_configurations(family, correction), settings)

@@ -37,10 +37,10 @@ from zooalign.zoo.configurations import differing_fields
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.names import names_of
 
-__all__ = ["Family", "FamilyMember", "derive_for", "member_of", "open_family"]
+__all__ = ["EXAMPLE_ROWS", "Family", "FamilyMember", "derive_for", "member_of", "open_family"]
 
-# Two rows, so that nothing takes the batch for an axis of size one.
-_BATCH = 2
+# Architectures are traced with two rows, so that nothing takes the batch for an axis of size one.
+EXAMPLE_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -337,7 +337,7 @@ def derive_for(
     """
     return derive_spec(
         module,
-        model.example_inputs(_BATCH),
+        model.example_inputs(EXAMPLE_ROWS),
         architecture=model.architecture.name,
         allow_value_dependent=allow_value_dependent,
         symmetries=symmetries,

@@ -94,6 +94,13 @@ DifferentConfigs = Annotated[
         metavar="FIELD,...",
     ),
 ]
+Memory = Annotated[
+    str | None,
+    option(
+        "Memory that may be taken, e.g. 8GB: what needs more is refused before it starts.",
+        metavar="SIZE",
+    ),
+]
 Device = Annotated[str, option("Device that the models run on, e.g. cuda.")]
 
 
@@ -240,6 +247,7 @@ class AlignSettings(OpenSettings):
     measuring: Measuring = Measuring()
     seed: Seed = 0
     device: Device = "cpu"
+    memory: Memory = None
     allow_different_configs: DifferentConfigs = None
 
     # What the provenance keeps under "settings"; it has separate fields for method, seed and data.

@@ -19,6 +19,7 @@ from zooalign.pipelines.barrier import BarrierResult
 from zooalign.pipelines.connectivity_result import ConnectivityResult
 from zooalign.pipelines.lora import LoraReport
 from zooalign.pipelines.merge import MergeResult
+from zooalign.pipelines.plan import Plan
 from zooalign.pipelines.reproduce import ReproduceReport
 from zooalign.pipelines.spec import PermutationFile, SpecFile, SpecResult, VerifyResult
 from zooalign.publish.publish import PublishReport
@@ -46,6 +47,7 @@ TYPES: Mapping[str, Any] = {
     "lora": LoraReport,
     "merge": MergeResult,
     "new-plugin": NewPluginResult,
+    "plan": Plan,
     "plugins": PluginsResult,
     "publish": PublishReport,
     "report": ReportResult,
