@@ -59,6 +59,7 @@ def commands(pairs: Pairs, out: Path) -> Iterator[tuple[str, list[str]]]:
     yield "spec", ["spec", vit[0], "-o", str(out / "spec.json")]
     yield "explain", ["explain", vit[0], "head.weight"]
     yield "verify", ["verify", vit[0]]
+    yield "plan", ["plan", "align", *vit, *weight]
     yield "align", ["align", *vit, "-o", str(out / "aligned"), *weight, *scored]
     yield "merge", ["merge", *vit, "-o", str(out / "merged"), *weight, *data, *scored]
     again = str(out / "merged/zooalign/provenance.json")  # a record is a recipe
