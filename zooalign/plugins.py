@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from zooalign.zoo.hf_datasets import Dataset, open_dataset
     from zooalign.zoo.images import Preprocess
     from zooalign.zoo.json_files import flattened
+    from zooalign.zoo.lfs_pointers import refuse_pointer
     from zooalign.zoo.models import Model, open_model
     from zooalign.zoo.references import Reference
     from zooalign.zoo.registry_adapter import RegistryAdapter
@@ -123,6 +124,7 @@ __all__ = [
     "permutation_name",
     "permuted_optimizer_state",
     "read_metadata",
+    "refuse_pointer",
     "rule",
     "same",
     "solver_named",
@@ -192,6 +194,7 @@ _MODULES = {
     "open_dataset": "zooalign.zoo.hf_datasets",
     "Preprocess": "zooalign.zoo.images",
     "flattened": "zooalign.zoo.json_files",
+    "refuse_pointer": "zooalign.zoo.lfs_pointers",
     "Model": "zooalign.zoo.models",
     "open_model": "zooalign.zoo.models",
     "Reference": "zooalign.zoo.references",

@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import pickle
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zooalign.errors import CheckpointError, ZooalignWarning
+from zooalign.errors import CheckpointError, ZooalignError, ZooalignWarning
 from zooalign.zoo.checkpoint import (
     Checkpoint,
     find_nonfinite,
@@ -20,7 +23,9 @@ from zooalign.zoo.checkpoint import (
     open_pickle,
     open_pickle_index,
 )
-from zooalign.zoo.layout import INDEX_NAME, choose_weights
+from zooalign.zoo.data import open_data
+from zooalign.zoo.layout import INDEX_NAME, choose_weights, read_config
+from zooalign.zoo.tables import read_rows
 
 DTYPES = [
     torch.float32,
@@ -292,3 +297,62 @@ def test_kinds_that_are_not_read_are_named() -> None:
         choose_weights([".metadata", "__0_0.distcp"], where="a", allow_pickle=True)
     with pytest.raises(CheckpointError, match=r"a.gguf is quantised for llama.cpp: give the model"):
         choose_weights(["a.gguf"], where="a", allow_pickle=True)
+
+
+def test_states_inside_others_and_behind_a_prefix(tmp_path: Path) -> None:
+    """``?state=`` names a part of a part, and what stands before the tensors' names."""
+    path = tmp_path / "a.pth"
+    shifted = {n: t + 1 for n, t in WEIGHTS.items()}
+    torch.save({"model": WEIGHTS, "ema": {"module": shifted, "updates": 3}}, path)
+    assert float(open_pickle(path)["fc.bias"][0]) == 0
+    assert float(open_pickle(path, "ema")["fc.bias"][0]) == 1
+    assert float(open_pickle(path, "ema.module")["fc.bias"][0]) == 1
+    torch.save({"checkpoint": {"net": shifted}, "optimizer": {"state": {0: WEIGHTS}}}, path)
+    assert float(open_pickle(path)["fc.bias"][0]) == 1
+    both = {f"{who}.{n}": t for who in ("student", "teacher") for n, t in WEIGHTS.items()}
+    torch.save({"state_dict": both}, path)
+    assert set(open_pickle(path, "teacher")) == set(WEIGHTS)
+    with pytest.raises(CheckpointError, match="has no state 'mean'"):
+        open_pickle(path, "mean")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"w": torch.eye(2).to_sparse()}, r"w: is sparse \(torch.sparse_coo\); store it as a dens"),
+        ({"w": torch.empty(2, device="meta")}, "w: its values are not in the file"),
+        ({"optimizer": {"state": {0: {}}}}, "optimizer: dict is not a named tensor, so that"),
+    ],
+)
+def test_what_is_no_dense_named_tensor(tmp_path: Path, content: Any, message: str) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=message):
+        open_pickle(tmp_path / "a.pth")
+
+
+def test_other_files_with_a_suffix_of_pickles(tmp_path: Path) -> None:
+    """Said in words of their own: torch's advice is to read them all the same."""
+    path = tmp_path / "a.pt"
+    path.write_bytes(pickle.dumps({"w": [1]}, protocol=4))
+    with pytest.raises(CheckpointError, match=r"no file of torch\.save") as plain:
+        open_pickle(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with pytest.raises(CheckpointError, match="is a TorchScript program") as script:
+        open_pickle(path)
+    assert not any("PyTorch 2.6" in str(raised.value) for raised in (plain, script))
+
+
+@pytest.mark.parametrize("name", ["a.pth", "config.json", "x.npz", "x.csv"])
+def test_pointers_in_place_of_other_files(tmp_path: Path, name: str) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 102072\n"
+    (tmp_path / name).write_text(pointer)
+    readers: dict[str, Callable[[Path], Any]] = {
+        "a.pth": open_pickle,
+        "config.json": read_config,
+        "x.npz": lambda path: open_data(str(path)),
+        "x.csv": lambda path: read_rows(path, None),
+    }
+    with pytest.raises(ZooalignError, match=f"{name}: is a Git LFS pointer.*git lfs pull"):
+        readers[name](tmp_path / name)

@@ -85,3 +85,15 @@ def test_a_saved_buffer_that_is_computed_now_is_left_out() -> None:
     assert list(state_dict_for(module, lazy(old))) == ["linear.weight", "linear.bias"]
     with pytest.raises(CheckpointError, match="1 unexpected: other"):
         state_dict_for(module, lazy({**old, "other": torch.zeros(1)}))
+
+
+def test_names_behind_a_prefix_are_said_to_be() -> None:
+    """A loss beside the network, or two networks in one state dict."""
+    tensors = {f"student.{key}": tensor for key, tensor in stored().items()}
+    state = lazy(tensors | {"loss.weight": torch.ones(2)})
+    with pytest.raises(
+        CheckpointError, match=r"behind 'student\.' .*; name it \(\?state=student\)"
+    ):
+        state_dict_for(tied(), state, where="./run.ckpt")
+    with pytest.raises(CheckpointError, match=r"behind 'student\.' are all that are missing$"):
+        state_dict_for(tied(), state, where="./run.safetensors")

@@ -79,12 +79,14 @@ class LowRank:
 
     def inner(self, other: "LowRank") -> float:
         """The inner product with another, without either in memory."""
-        columns, rows = self.columns.T @ other.columns, self.rows @ other.rows.T
+        wider = torch.promote_types(self.columns.dtype, other.columns.dtype)
+        columns = self.columns.T.to(wider) @ other.columns.to(wider)
+        rows = self.rows.to(wider) @ other.rows.T.to(wider)
         return float((columns * rows).sum(dtype=torch.float64))
 
     def inner_with(self, matrix: Tensor) -> float:
         """The inner product with a matrix, without this one in memory."""
-        return float(((self.columns.T @ matrix) * self.rows).sum(dtype=torch.float64))
+        return float(((self.columns.T.to(matrix) @ matrix) * self.rows).sum(dtype=torch.float64))
 
 
 def leading(tensor: Tensor, rank: int) -> LowRank:

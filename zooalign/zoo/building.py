@@ -20,6 +20,7 @@ from zooalign.errors import (
 from zooalign.graph.devices import require_device
 from zooalign.graph.lazy_state import LazyTensors, TensorInfo, same_bytes
 from zooalign.text import some_of
+from zooalign.zoo.references import PICKLE_SUFFIXES
 
 __all__ = [
     "assign_state_dict",
@@ -258,7 +259,7 @@ def state_dict_for(module: nn.Module, checkpoint: LazyTensors, *, where: str = "
     if problems:
         raise CheckpointError(
             f"{where or 'the checkpoint'} does not fit {type(module).__name__}: "
-            f"{'; '.join(problems)}"
+            f"{'; '.join(problems)}{_prefix_hint(missing, unexpected, where)}"
         )
     infos = {
         key: TensorInfo((), torch.int64) if name is None else checkpoint.info(name)
@@ -270,6 +271,21 @@ def state_dict_for(module: nn.Module, checkpoint: LazyTensors, *, where: str = "
         return torch.zeros((), dtype=torch.int64) if name is None else checkpoint[name]
 
     return LazyTensors(infos, read)
+
+
+def _prefix_hint(missing: Sequence[str], unexpected: Sequence[str], where: str) -> str:
+    """Which names would fit, if something in front of them were taken away."""
+    if not missing:
+        return ""
+    first = missing[0]
+    for name in unexpected:
+        prefix = name.removesuffix(first)
+        if prefix == name or not prefix.endswith("."):
+            continue
+        if all(f"{prefix}{each}" in unexpected for each in missing):
+            advice = f"; name it (?state={prefix[:-1]})" if where.endswith(PICKLE_SUFFIXES) else ""
+            return f"; behind '{prefix}' are all that are missing{advice}"
+    return ""
 
 
 def _listed(what: str, items: Sequence[str]) -> list[str]:

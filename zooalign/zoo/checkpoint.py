@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from pickle import UnpicklingError
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from zooalign.text import first_line, some_of
 from zooalign.zoo.headers import Header, read_header
 from zooalign.zoo.json_files import converted, read_object
 from zooalign.zoo.layout import WEIGHTS_NAME
+from zooalign.zoo.lfs_pointers import refuse_pointer
 
 __all__ = [
     "STATES",
@@ -38,6 +40,8 @@ _AVERAGED = ("state_dict_ema", "model_ema", "ema")
 _REFUSED = re.compile(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)")
 _MAX_INDEX = 100_000_000
 _SHOWN = 5
+# How deep states lie in others: ema.module, checkpoint.model.
+_DEPTH = 3
 
 
 class _Index(msgspec.Struct):
@@ -110,7 +114,8 @@ def open_pickle(
     Parameters
     ----------
     state:
-        The name of the state dict among those in the file; ``ema`` is any average of weights.
+        The name of the state dict among those in the file (``ema.module``), or what stands before
+        the names of its tensors (``student``); ``ema`` is any average of weights.
     states:
         Names of which the first dict is taken without it, in place of the whole file.
 
@@ -130,7 +135,12 @@ def open_pickle(
         raise CheckpointError(f"{path}: holds {type(content).__name__}, not a state dict")
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise CheckpointError(f"{path}: {key}: {type(value).__name__} is not a named tensor")
+            raise CheckpointError(
+                f"{path}: {key}: {type(value).__name__} is not a named tensor, so that the file is "
+                "not a state dict, nor has it one with a name"
+            )
+        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+            raise CheckpointError(f"{path}: {key}: {_kind(value)}; store it as a dense tensor")
     tensors = {key: value.detach() for key, value in content.items()}
     return Checkpoint(
         {key: TensorInfo.of(value) for key, value in tensors.items()},
@@ -179,38 +189,45 @@ def open_pickle_index(path: Path | str) -> Checkpoint:
 
 def _unpickled(path: Path) -> Any:
     """The file's content; one older than torch 1.6 is no archive, and cannot be mapped."""
+    refuse_pointer(path, CheckpointError)
     try:
         mapped = zipfile.is_zipfile(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of archives and protocols, which errors name
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
-        refused = _REFUSED.search(str(error))
-        reason = first_line(error) or type(error).__name__
-        if refused is not None:
-            reason = f"it holds {refused[1]}, which is more than tensors"
         raise CheckpointError(
-            f"{path}: cannot be read with weights_only=True: {reason}; convert it to safetensors "
-            "in an environment you trust it in"
+            f"{path}: cannot be read with weights_only=True: {_why_unread(error)}; convert it to "
+            "safetensors in an environment you trust it in"
         ) from error
+
+
+def _why_unread(error: Exception) -> str:
+    """What torch refused, without its advice to read the file all the same."""
+    text = str(error)
+    refused = _REFUSED.search(text)
+    if refused is not None:
+        return f"it holds {refused[1]}, which is more than tensors"
+    if "TorchScript" in text:
+        return "it is a TorchScript program (torch.jit.load(FILE).state_dict() has its weights)"
+    if isinstance(error, UnpicklingError):
+        return "it is no file of torch.save (of plain pickle, or damaged)"
+    return first_line(error) or type(error).__name__
 
 
 def _state_in(content: Any, path: Path, state: str | None, states: Sequence[str]) -> Any:
     """The state dict among what a training run saves, which is named where there are several."""
     dicts = _state_dicts(content)
     if state is not None:
-        names = [name for name in (_AVERAGED if state == "ema" else (state,)) if name in dicts]
-        if not names:
-            raise CheckpointError(
-                f"{path}: has no state '{state}' (?state={state}); it has "
-                f"{some_of(list(dicts), _SHOWN) if dicts else 'one state dict without a name'}"
-            )
-        return content[names[0]]
+        return _named(state, content, dicts, path)
     names = [name for name in dict.fromkeys(states) if name in dicts]
-    if not names and len(dicts) == 1:
-        names = list(dicts)
+    outermost = [name for name in dicts if name.count(".") == min(n.count(".") for n in dicts)]
+    if not names and len(outermost) == 1:
+        names = outermost
     if not names and dicts:
         raise CheckpointError(
-            f"{path}: which of its states is meant is not clear: {some_of(list(dicts), _SHOWN)}; "
-            f"name one behind the file (?state={next(iter(dicts))})"
+            f"{path}: which of its states is meant is not clear: {some_of(outermost, _SHOWN)}; "
+            f"name one behind the file (?state={outermost[0]})"
         )
     if len(names) > 1:
         warnings.warn(
@@ -220,20 +237,59 @@ def _state_in(content: Any, path: Path, state: str | None, states: Sequence[str]
             ZooalignWarning,
             stacklevel=3,
         )
-    return content[names[0]] if names else content
+    return dicts[names[0]] if names else content
+
+
+def _named(state: str, content: Any, dicts: Mapping[str, Any], path: Path) -> Any:
+    """The state of a name, of the parts inside it, or of the tensors that it stands before."""
+    wanted = _AVERAGED if state == "ema" else (state,)
+    for name in dicts:
+        if name in wanted or name.startswith(tuple(f"{each}." for each in wanted)):
+            return dicts[name]
+    for whole in (*dicts.values(), content):
+        part = _behind(f"{state}.", whole)
+        if part:
+            return part
+    raise CheckpointError(
+        f"{path}: has no state '{state}' (?state={state}); it has "
+        f"{some_of(list(dicts), _SHOWN) if dicts else 'one state dict without a name'}"
+    )
+
+
+def _behind(start: str, state: Any) -> dict[str, Any]:
+    """What a state dict has under names that begin with ``start``, without that."""
+    items = state.items() if isinstance(state, Mapping) else ()
+    named = {name: value for name, value in items if isinstance(name, str)}
+    return {n.removeprefix(start): value for n, value in named.items() if n.startswith(start)}
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_meta:
+        return "its values are not in the file (meta device)"
+    return "is quantised" if tensor.is_quantized else f"is sparse ({tensor.layout})"
 
 
 def _state_dicts(content: Any) -> dict[str, Mapping[Any, Any]]:
-    """The parts of a file that hold tensors by name, an optimizer's not among them."""
-    if not isinstance(content, Mapping):
-        return {}
-    return {
-        name: part
-        for name, part in content.items()
-        if isinstance(name, str)
-        and isinstance(part, Mapping)
-        and any(isinstance(key, str) and isinstance(part[key], Tensor) for key in part)
-    }
+    """The parts of a file that hold tensors by name, an optimizer's not among them.
+
+    A part of a part (``ema.module``) comes behind the outer ones.
+    """
+    states: dict[str, Mapping[Any, Any]] = {}
+    level = {"": content} if isinstance(content, Mapping) else {}
+    for _ in range(_DEPTH):
+        parts = {
+            f"{outer}.{name}".removeprefix("."): part
+            for outer, whole in level.items()
+            for name, part in whole.items()
+            if isinstance(name, str) and isinstance(part, Mapping)
+        }
+        states |= {name: part for name, part in parts.items() if _has_tensors(part)}
+        level = {name: part for name, part in parts.items() if name not in states}
+    return states
+
+
+def _has_tensors(part: Mapping[Any, Any]) -> bool:
+    return any(isinstance(key, str) and isinstance(part[key], Tensor) for key in part)
 
 
 def find_nonfinite(tensors: Mapping[str, Tensor], limit: int = 10) -> list[str]:

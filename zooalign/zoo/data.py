@@ -15,6 +15,7 @@ from torch import Tensor
 from zooalign.errors import DataError
 from zooalign.zoo import hf_datasets, shards, tables
 from zooalign.zoo.images import Preprocess, open_image_folder
+from zooalign.zoo.lfs_pointers import refuse_pointer
 from zooalign.zoo.references import (
     import_object,
     options_to_json,
@@ -309,6 +310,7 @@ def _stack(images: list[Tensor], text: str) -> Tensor:
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    refuse_pointer(path, DataError)
     try:
         with np.load(path, allow_pickle=False) as content:
             if "x" not in content:

@@ -18,12 +18,12 @@ import torch
 from zooalign.errors import CheckpointError
 from zooalign.graph.lazy_state import TensorInfo
 from zooalign.zoo.json_files import converted, parse_object
+from zooalign.zoo.lfs_pointers import refuse_pointer
 
 __all__ = ["Header", "make_header", "read_header"]
 
 # The limit of the safetensors library itself.
 _MAX_HEADER = 100_000_000
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LENGTH = struct.Struct("<Q")
 # Far above any model's, far below what a header can list.
 _MOST_TENSORS = 2**18
@@ -77,16 +77,13 @@ def read_header(path: Path) -> Header:
     CheckpointError
         The file is missing, truncated, or breaks the format anywhere.
     """
+    refuse_pointer(path, CheckpointError)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             prefix = file.read(_LENGTH.size)
             if len(prefix) < _LENGTH.size:
                 raise CheckpointError(f"{path}: truncated: {size} bytes are not a safetensors file")
-            if prefix == _LFS_POINTER[: _LENGTH.size]:
-                raise CheckpointError(
-                    f"{path}: is a Git LFS pointer, not the weights: fetch them (git lfs pull)"
-                )
             (length,) = _LENGTH.unpack(prefix)
             if length > _MAX_HEADER:
                 raise CheckpointError(

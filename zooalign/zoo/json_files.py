@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from zooalign.errors import ZooalignError
+from zooalign.zoo.lfs_pointers import refuse_pointer
 
 __all__ = ["converted", "flattened", "parse_object", "read_object"]
 
@@ -22,6 +23,7 @@ def read_object(
 
     ``unique`` is as for :func:`parse_object`; ``hint`` is what to do if the file cannot be read.
     """
+    refuse_pointer(path, error)
     try:
         if path.stat().st_size > limit:
             raise error(f"{path}: a file of this kind over {limit} bytes is not read")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from zooalign.errors import DataError
+from zooalign.zoo.lfs_pointers import refuse_pointer
 
 __all__ = ["SUFFIXES", "arrays_of", "read_rows", "targets_of"]
 
@@ -36,6 +37,7 @@ def read_rows(path: Path, target: str | None) -> tuple[np.ndarray, np.ndarray | 
     DataError
         The file cannot be read, has no such column, or values that are no numbers.
     """
+    refuse_pointer(path, DataError)
     return arrays_of(path, _READERS[path.suffix.lower()](path), target)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zooalign.plugins import AxisNames, CheckpointError
+from zooalign.plugins import AxisNames, CheckpointError, refuse_pointer
 
 from zooalign_transformers.sentencepiece_model import pieces_of
 
@@ -48,7 +48,14 @@ def _tokens(directory: Path) -> dict[int, str]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file says, None where it is absent, huge or malformed."""
+    """What a JSON file says, None where it is absent, huge or malformed.
+
+    Raises
+    ------
+    CheckpointError
+        It is a Git LFS pointer.
+    """
+    refuse_pointer(path, CheckpointError)
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST:
             return None
