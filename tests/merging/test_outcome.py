@@ -45,6 +45,8 @@ def test_directions_of_a_permuted_copy_line_up_after_permuting_back() -> None:
     found = leading_directions(SPEC, SPEC.invert(planted), a, b)
     assert found.after == pytest.approx(1.0, abs=0.05) and found.before < 0.5
     assert found.matrices == 3
+    doubles = {name: tensor.double() for name, tensor in b.items()}
+    assert leading_directions(SPEC, SPEC.invert(planted), a, doubles).after > 0.95
     same = leading_directions(SPEC, SPEC.identity(), a, a)
     assert same.before == same.after == pytest.approx(1.0)
 

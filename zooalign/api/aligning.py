@@ -14,7 +14,7 @@ from zooalign.api.arguments import (
     state_of,
 )
 from zooalign.api.checked import checked_arguments
-from zooalign.api.names import ALL_KINDS, tensors_by_name
+from zooalign.api.names import ALL_KINDS, require_one_configuration, tensors_by_name
 from zooalign.api.symmetries import spec_for
 from zooalign.errors import ArgumentError
 from zooalign.graph.capture import captured_once
@@ -238,6 +238,7 @@ def align(
     chosen, options = settings_and_options(_AlignSettings, settings)
     if chosen.inplace and not isinstance(model, nn.Module):
         raise ArgumentError("inplace=True loads the result into the model, which must be a module")
+    require_one_configuration((model, to), module)
     network = network_of(module, model, to, data=data, example_inputs=example_inputs)
     inputs = network.inputs(example_inputs, data)
     allow, symmetries = chosen.allow_value_dependent, chosen.symmetries

@@ -7,7 +7,7 @@ from typing import Any
 
 from zooalign.api.arguments import Inputs, ModelLike, floats_of, network_of, state_of
 from zooalign.api.checked import checked_arguments, listed_models
-from zooalign.api.names import tensors_by_name
+from zooalign.api.names import require_one_configuration, tensors_by_name
 from zooalign.api.symmetries import spec_for
 from zooalign.errors import MergeError
 from zooalign.graph.batches import require_repeatable
@@ -94,6 +94,7 @@ def connectivity(
         )
     require_repeatable(data, "data")
     every = [model for checkpoints in trainings for model in checkpoints]
+    require_one_configuration(every, module)
     network = network_of(module, *every, data=data, example_inputs=example_inputs)
     inputs = network.inputs(example_inputs, data)
     if spec is None:

@@ -17,7 +17,7 @@ from zooalign.api.arguments import (
     state_of,
 )
 from zooalign.api.checked import checked_arguments, listed_models
-from zooalign.api.names import tensors_by_name
+from zooalign.api.names import require_one_configuration, tensors_by_name
 from zooalign.api.symmetries import spec_for
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import require_repeatable
@@ -208,6 +208,7 @@ def merge(
     if data is not None:
         require_repeatable(data, "data")
     warn_of_rescaling(chosen.weights)
+    require_one_configuration(given, module)
     network = network_of(module, *given, data=data, example_inputs=example_inputs)
     inputs, batches = network.inputs(example_inputs, data), network.batches_of(data)
     allow, symmetries = chosen.allow_value_dependent, chosen.symmetries
@@ -352,6 +353,7 @@ def barrier(
         If the models do not fit each other, or a score is not finite.
     """
     chosen = settings_of(_BarrierSettings, settings, "barrier")
+    require_one_configuration((a, b), module)
     network = network_of(module, a, b, data=data)
     reset = None
     if chosen.reset and has_running_statistics(network.module):

@@ -7,15 +7,28 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from zooalign.errors import CheckpointError
-from zooalign.zoo.adapters import Architecture
+from zooalign.zoo.adapters import Architecture, LibraryAdapter
 from zooalign.zoo.json_files import flattened, parse_object
 from zooalign.zoo.layout import CONFIG_NAME
-from zooalign.zoo.models import Model
 
-__all__ = ["ComputingFields", "differing_fields", "differing_values", "stating_dtype"]
+__all__ = ["ComputingFields", "Configured", "differing_fields", "differing_values", "stating_dtype"]
 
 _SHOWN = 60
 _DTYPES = ("dtype", "torch_dtype")
+
+
+class Configured(Protocol):
+    """A model whose configuration is known: one that was opened, or one in memory."""
+
+    @property
+    def adapter(self) -> LibraryAdapter:
+        """The adapter of its library."""
+        ...
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its architecture there."""
+        ...
 
 
 @runtime_checkable
@@ -30,7 +43,7 @@ class ComputingFields(Protocol):
         ...
 
 
-def differing_fields(first: Model, other: Model) -> dict[str, tuple[str, str]]:
+def differing_fields(first: Configured, other: Configured) -> dict[str, tuple[str, str]]:
     """The fields in which two models compute something else, each with both values as JSON.
 
     Of a library whose adapter does not say which fields count, all do.
@@ -78,12 +91,12 @@ def _with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     return changed
 
 
-def _same_architecture(first: Model, other: Model) -> bool:
+def _same_architecture(first: Configured, other: Configured) -> bool:
     """Whether the configurations are the same in every field."""
     return first.architecture.to_json() == other.architecture.to_json()
 
 
-def _fields(model: Model) -> Mapping[str, Any]:
+def _fields(model: Configured) -> Mapping[str, Any]:
     if isinstance(model.adapter, ComputingFields):
         fields = model.adapter.computing_fields(model.architecture)
     else:

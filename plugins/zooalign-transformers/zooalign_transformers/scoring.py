@@ -32,8 +32,38 @@ def kind_of(architecture: Architecture) -> str | None:
 
 
 def scoring(architecture: Architecture) -> tuple[Measure, Measure] | None:
-    """Loss and metric of a language model, whose classes are on the last axis; else None."""
+    """Loss and metric of a language model (classes on the last axis), or of several labels.
+
+    None for the others, whose targets say what they are.
+    """
+    config = architecture.config.get("config", {})
+    if "Classification" in str(architecture.config.get("class", "")) and (
+        config.get("problem_type") == "multi_label_classification"
+    ):
+        return label_loss, label_correct
     return (token_loss, token_correct) if kind_of(architecture) else None
+
+
+def label_loss(outputs: Any, targets: Tensor) -> Tensor:
+    """Binary cross-entropy of each label of each row, as the class has it."""
+    logits, wanted = _labelled(outputs, targets)
+    return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").flatten()
+
+
+def label_correct(outputs: Any, targets: Tensor) -> Tensor:
+    """Whether each label of each row is told rightly."""
+    logits, wanted = _labelled(outputs, targets)
+    return ((logits > 0) == (wanted > 0.5)).flatten()
+
+
+def _labelled(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
+    logits = outputs.get("logits") if isinstance(outputs, Mapping) else outputs
+    if not isinstance(logits, Tensor) or logits.shape != targets.shape:
+        raise DataError(
+            f"targets of shape {tuple(targets.shape)} are not one yes or no for each label, as "
+            "problem_type multi_label_classification has them"
+        )
+    return logits.float(), targets.float()
 
 
 def token_loss(outputs: Any, targets: Tensor) -> Tensor:

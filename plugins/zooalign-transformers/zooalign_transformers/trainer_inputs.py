@@ -19,6 +19,7 @@ from zooalign.plugins import (
 )
 
 from zooalign_transformers.building import inputs_for, transformers_model
+from zooalign_transformers.configurations import make_config
 from zooalign_transformers.data import open_own_data
 from zooalign_transformers.model_classes import class_named
 from zooalign_transformers.scoring import IGNORED, kind_of
@@ -129,6 +130,9 @@ def as_batch(architecture: Architecture, batch: Mapping[str, Any]) -> tuple[tupl
     if missing and "token_type_ids" in missing and "input_ids" in given:
         given["token_type_ids"] = torch.zeros_like(given["input_ids"])
         missing.remove("token_type_ids")
+    if missing == ["decoder_input_ids"] and labels is not None:
+        given["decoder_input_ids"] = _shifted(architecture, torch.as_tensor(labels))
+        missing = []
     mask = given.get("attention_mask")
     if mask is not None and not bool(torch.as_tensor(mask).bool().all()):
         warnings.warn(
@@ -147,3 +151,21 @@ def as_batch(architecture: Architecture, batch: Mapping[str, Any]) -> tuple[tupl
         # The model's own loss compares each answer with the token behind it.
         targets = torch.cat([targets[:, 1:], torch.full_like(targets[:, :1], IGNORED)], 1)
     return tuple(given[name] for name in names), targets
+
+
+def _shifted(architecture: Architecture, labels: Tensor) -> Tensor:
+    """What a decoder reads where only labels are given: these, one on, behind its first token."""
+    config = make_config(architecture.config["config"], f"transformers:{architecture.name}")
+    text = config.get_text_config(decoder=True)
+    start, pad = (
+        next((n for c in (config, text) if isinstance(n := getattr(c, name, None), int)), None)
+        for name in ("decoder_start_token_id", "pad_token_id")
+    )
+    if start is None or pad is None:
+        raise DataError(
+            "a batch has no decoder_input_ids, and the configuration has no "
+            f"{'decoder_start_token_id' if start is None else 'pad_token_id'} to make them of the "
+            "labels: give the collator the model (DataCollatorForSeq2Seq(tokenizer, model))"
+        )
+    shifted = torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], 1)
+    return shifted.masked_fill(shifted == IGNORED, pad)
