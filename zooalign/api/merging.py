@@ -225,10 +225,7 @@ def merge(
     merged = merge_states(
         network.module,
         spec,
-        [
-            m.applied(spec, state) if m else Permuted(spec, spec.identity(), state)
-            for m, state in zip(matches, states, strict=True)
-        ],
+        _placed(spec, matches, states),
         weights=chosen.weights,
         data=batches,
         correction=correction,
@@ -250,6 +247,16 @@ def merge(
         merged.refit,
         worth,
     )
+
+
+def _placed(
+    spec: PermutationSpec, matches: Sequence[Match | None], states: Sequence[Mapping[str, Tensor]]
+) -> list[Permuted]:
+    """The states with their units in the first one's order."""
+    return [
+        match.applied(spec, state) if match else Permuted(spec, spec.identity(), state)
+        for match, state in zip(matches, states, strict=True)
+    ]
 
 
 def _worth(
