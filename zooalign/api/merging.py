@@ -251,7 +251,7 @@ def merge(
 
 def _placed(
     spec: PermutationSpec, matches: Sequence[Match | None], states: Sequence[Mapping[str, Tensor]]
-) -> list[Permuted]:
+) -> list[Mapping[str, Tensor]]:
     """The states with their units in the first one's order."""
     return [
         match.applied(spec, state) if match else Permuted(spec, spec.identity(), state)
