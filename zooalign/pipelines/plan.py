@@ -213,7 +213,7 @@ def _too_much(parts: Sequence[Held], memory: int) -> str:
     return (
         f"{_short(needed)} of memory are needed, of which {_short(most.bytes)} for {most.what}, "
         f"and {_short(memory)} are allowed (--memory): allow more, or match by the weights alone "
-        "(--method weight), which holds the least"
+        "(--method weight), which holds less"
     )
 
 
