@@ -23,7 +23,7 @@ from zooalign.release.provenance import BarrierSummary, Provenance, noted_warnin
 from zooalign.release.results import merged_fields
 from zooalign.release.settings import AlignSettings, Naming
 from zooalign.release.sources import source_of
-from zooalign.symmetry import Permuted
+from zooalign.symmetry import Element, Permuted
 
 __all__ = ["AlignReport", "AlignResult", "align_models"]
 
@@ -105,7 +105,9 @@ def align_models(
         curves = measure_aligned(inputs, [aligned], settings, progress)
         name = layout.permutation_name(None)
         member, (_, spec) = family.members[1], family.stored_forms[1]
-        permutation = of_spec(spec, aligned.permutation)
+        moved = aligned.moved
+        if not isinstance(moved, Element):
+            moved = of_spec(spec, moved)
         shape = {"spec_hash": spec.hash, "log10_order": spec.log10_order}
         provenance = Provenance(
             operation="align",
@@ -128,11 +130,13 @@ def align_models(
         release = Release(
             like=member,
             spec=spec,
-            permutations={name: permutation},
+            permutations={name: moved},
             provenance=provenance,
             curves=curves,
         )
-        tensors = Permuted(spec, permutation, member.checkpoint)
+        tensors = aligned.applied(spec, member.checkpoint)
+        if not isinstance(moved, Element):
+            tensors = Permuted(spec, moved, member.checkpoint)
         if not settings.dry_run:
             write_release(output, release, tensors, overwrite=settings.overwrite, progress=progress)
     seconds = time.perf_counter() - start

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from zooalign.errors import CheckpointError, SpecError
+from zooalign.graph.lazy_state import StateView
 from zooalign.pipelines.assemble import counted, require_output, require_room
 from zooalign.progress import Progress, silent, stage
 from zooalign.release import layout
@@ -19,7 +20,6 @@ from zooalign.release.opened import OpenedRelease, open_release
 from zooalign.release.provenance import Provenance
 from zooalign.release.settings import ApplySettings
 from zooalign.release.sources import source_of
-from zooalign.symmetry import Permuted
 from zooalign.zoo.layout import is_index
 from zooalign.zoo.models import Model, open_model
 from zooalign.zoo.writer import digest_of, write_model
@@ -169,17 +169,17 @@ def prove_parent(
 
 def _permuted(
     release: OpenedRelease, provenance: Provenance, parent: Model
-) -> tuple[Permuted, Mapping[str, Any]]:
-    """The recorded parent permuted, lazily, and the published digests of what comes out."""
+) -> tuple[StateView, Mapping[str, Any]]:
+    """The recorded parent permuted or mapped, lazily, and the digests of what comes out."""
     _require_parent(parent, provenance)
     assert parent.checkpoint is not None
-    permutation = release.permutation(provenance.alignments[0].permutation)
+    tensors = release.applied(provenance.alignments[0].permutation, parent.checkpoint)
     published = release.json(layout.DIGESTS)
     if not isinstance(published, dict):
         raise SpecError(
             f"{layout.DIGESTS} is missing or malformed, so what comes out could not be checked"
         )
-    return Permuted(release.spec, permutation, parent.checkpoint), published
+    return tensors, published
 
 
 def _require_parent(parent: Model, provenance: Provenance) -> None:

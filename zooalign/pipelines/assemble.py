@@ -15,8 +15,9 @@ from zooalign.release.curves import MeasuredCurve, curves_to_dict, render_plot
 from zooalign.release.opening import FamilyMember
 from zooalign.release.provenance import Provenance
 from zooalign.release.results import Report
-from zooalign.symmetry import Permutation, PermutationSpec
-from zooalign.symmetry.spec_file import permutation_to_dict, to_json
+from zooalign.symmetry import Element, Permutation, PermutationSpec
+from zooalign.symmetry.classes.element_file import moved_to_dict
+from zooalign.symmetry.spec_file import to_json
 from zooalign.zoo import crash_recovery
 from zooalign.zoo.files import check_room, check_target
 from zooalign.zoo.writer import write_model
@@ -34,7 +35,7 @@ class Release:
 
     like: FamilyMember
     spec: PermutationSpec
-    permutations: Mapping[str, Permutation]
+    permutations: Mapping[str, Permutation | Element]
     provenance: Provenance
     curves: Sequence[MeasuredCurve]
     config_files: Mapping[str, bytes] | None = None
@@ -78,7 +79,7 @@ def write_release(
         layout.PROVENANCE: layout.json_bytes(release.provenance),
     }
     for name, permutation in release.permutations.items():
-        extra[name] = layout.json_bytes(permutation_to_dict(permutation))
+        extra[name] = layout.json_bytes(moved_to_dict(permutation))
     plot = None
     if release.curves:
         extra[layout.BARRIER] = layout.json_bytes(curves_to_dict(release.curves))

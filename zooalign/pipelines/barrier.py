@@ -1,7 +1,7 @@
 """Barriers between referenced models, as they are or after alignment."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch import nn
 
 from zooalign.errors import MergeError, ZooalignWarning
 from zooalign.graph.lazy_state import State, float_state
+from zooalign.kinds import Symmetries
 from zooalign.matching.solvers import solver_named
 from zooalign.merging.barrier import curve_between, warn_of_poor_ends
 from zooalign.merging.curve import CurveFields
@@ -23,7 +24,6 @@ from zooalign.release.curves import MeasuredCurve, plot_curves
 from zooalign.release.opening import Family, open_family
 from zooalign.release.results import Report, merged_fields
 from zooalign.release.settings import AlignSettings, BarrierSettings
-from zooalign.symmetry import Permuted
 from zooalign.zoo.data import Batches
 
 __all__ = [
@@ -147,17 +147,19 @@ def barrier_models(
         reset=settings.reset,
     )
     curves: list[MethodCurve] = []
-    for method in methods:
+    for method, symmetries in _variants(methods, settings.symmetries):
         aligned = None
         if method != "none":
             matching = AlignSettings(
                 method=method,
+                symmetries=symmetries,
                 seed=settings.seed,
                 device=settings.device,
                 measuring=settings.measuring,
             )
             (aligned,) = align_members(family, matching, calibration, progress)
-        measured = measure.curve(1, aligned, method, settings.data)
+        label = _label(method, symmetries)
+        measured = measure.curve(1, aligned, method, settings.data, label)
         curves.append(MethodCurve(measured, aligned))
     measure.warn_of_poor_ends(curves[0].measured)
     plot = None if settings.dry_run else settings.plot
@@ -189,7 +191,8 @@ def measure_aligned(
         for one in aligned:
             parent = f", parent {one.index + 1}" if len(aligned) > 1 else ""
             alignment = None if method == "none" else one
-            curve = measure.curve(one.index, alignment, method, settings.evaluate)
+            label = _label(method, settings.symmetries)
+            curve = measure.curve(one.index, alignment, method, settings.evaluate, label)
             curves.append(replace(curve, label=curve.label + parent))
     return curves
 
@@ -201,6 +204,14 @@ def _methods(text: str) -> tuple[str, ...]:
         if method != "none":
             solver_named(method)
     return methods
+
+
+def _variants(methods: Sequence[str], symmetries: Symmetries) -> Iterator[tuple[str, Symmetries]]:
+    """Methods with how far symmetries go: beyond permutations these are measured beside it."""
+    for method in methods:
+        yield method, "permutations"
+        if method != "none" and symmetries != "permutations":
+            yield method, symmetries
 
 
 @dataclass(frozen=True)
@@ -226,27 +237,27 @@ class _Measure:
     def _state(self, index: int, aligned: Aligned | None) -> State:
         state: State = self.family.members[index].state
         if aligned is not None:
-            state = Permuted(self.family.spec, aligned.permutation, state)
+            state = aligned.applied(self.family.spec, state)
         return float_state(state, self.settings.device)
 
     def _ends(self, index: int) -> tuple[nn.Module, nn.Module]:
         """The ends' own modules: their configurations may differ."""
         return self.family.module, self.family.members[index].module
 
-    def curve(self, index: int, aligned: Aligned | None, method: str, data: str) -> MeasuredCurve:
+    def curve(
+        self, index: int, aligned: Aligned | None, method: str, data: str, label: str
+    ) -> MeasuredCurve:
         """The curve to a member, under its alignment or as it is."""
         curve = curve_between(
             self._scoring,
             self._state(0, None),
             self._state(index, aligned),
             alphas=self.settings.alphas,
-            progress=stage(self.progress, f"barrier, {_label(method)}"),
+            progress=stage(self.progress, f"barrier, {label}"),
             ends=self._ends(index),
         )
         a, b = (self.family.members[n].reference for n in (0, index))
-        return MeasuredCurve(
-            label=_label(method), a=a, b=b, align=method, data=data, **_init_fields(curve)
-        )
+        return MeasuredCurve(label=label, a=a, b=b, align=method, data=data, **_init_fields(curve))
 
     def warn_of_poor_ends(self, curve: MeasuredCurve) -> None:
         """Warn where an end's running statistics hide the barrier."""
@@ -254,8 +265,11 @@ class _Measure:
         warn_of_poor_ends(self._scoring, *states, curve, ends=self._ends(1))
 
 
-def _label(method: str) -> str:
-    return "as they are" if method == "none" else f"{method} matching"
+def _label(method: str, symmetries: Symmetries = "permutations") -> str:
+    if method == "none":
+        return "as they are"
+    beyond = "" if symmetries == "permutations" else f", {symmetries}"
+    return f"{method} matching{beyond}"
 
 
 def _init_fields(value: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from zooalign.errors import DataError, MergeError, ZooalignWarning
 from zooalign.graph.batches import read_batches
-from zooalign.graph.lazy_state import CastLike, State, Widened, float_state
+from zooalign.graph.lazy_state import CastLike, State, StateView, Widened, float_state
 from zooalign.matching import Match, match, match_many, solvers
 from zooalign.matching.many import ManyOptions, require_way
 from zooalign.matching.measures import task_loss
@@ -21,7 +21,14 @@ from zooalign.release.opening import Family, open_family
 from zooalign.release.provenance import AlignmentRecord
 from zooalign.release.settings import AlignSettings, Naming
 from zooalign.release.versions import versions
-from zooalign.symmetry import Permutation, PermutationSpec
+from zooalign.symmetry import (
+    Element,
+    Mapped,
+    Permutation,
+    PermutationSpec,
+    Permuted,
+    SpecClasses,
+)
 from zooalign.symmetry.same_function import Comparison
 from zooalign.zoo.data import Batches, share_rows
 
@@ -57,9 +64,24 @@ class Aligned:
             return ()
         return told(match.method, match.objective_before, match.objective_after, match.details)
 
+    @property
+    def moved(self) -> Permutation | Element:
+        """What is applied: the permutation, or the element that begins with it."""
+        element = None if self.match is None else self.match.element
+        return self.permutation if element is None else element
+
+    def applied(self, spec: PermutationSpec, state: State) -> StateView:
+        """A member's state dict under it, tensor by tensor."""
+        if isinstance(self.moved, Element):
+            return Mapped(SpecClasses.of(spec, self.moved.symmetries), self.moved, state)
+        return Permuted(spec, self.permutation, state)
+
     def record(self, file: str) -> AlignmentRecord:
         """For provenance; ``file`` is the permutation's name."""
         match = self.match
+        rounding = (
+            {"rounding": self.comparison.rounding} if self.moved is not self.permutation else {}
+        )
         return AlignmentRecord(
             source=self.index,
             permutation=file,
@@ -69,7 +91,7 @@ class Aligned:
             max_relative_error=self.comparison.max_relative_error,
             tolerance=self.comparison.tolerance,
             diagnosis=diagnosis_to_dict(self.diagnosis, self.outcome),
-            details=dict(match.details) if match else {},
+            details={**match.details, **rounding} if match else {},
         )
 
 
@@ -166,6 +188,7 @@ def align_members(
         "module": family.module,
         "seed": settings.seed,
         "progress": lambda done: progress(f"{method} matching", done, 0),
+        "symmetries": settings.symmetries,
     }
     solver = solvers().get(method)
     if solver is not None and "data" in solver.needs:
@@ -173,6 +196,11 @@ def align_members(
     target = family.members[0].state
     if through != "reference":
         require_way(method, through)
+        if arguments.pop("symmetries") != "permutations":
+            raise MergeError(
+                f"models matched all at once (--through {through}) are permuted only: leave "
+                "--symmetries at permutations, or match each to the first (--through reference)"
+            )
         if unknown := sorted(set(options) - _MANY):
             raise MergeError(
                 f"models matched all at once take no option '{unknown[0]}'; they take "
@@ -233,19 +261,23 @@ def _proved(
         a, b = (state if on_cpu else float_state(state, device) for state in state_dicts)
         result = outcome(spec, solution, a, b, diagnosis)
     progress("proof", 0, 1)
-    comparison = _proof(family, index, permutation, source)
+    element = None if solution is None else solution.element
+    comparison = _proof(family, index, permutation, element, source)
     progress("proof", 1, 1)
     return Aligned(index, permutation, solution, diagnosis, comparison, result)
 
 
-def _proof(family: Family, index: int, permutation: Permutation, state: State) -> Comparison:
+def _proof(
+    family: Family, index: int, permutation: Permutation, element: Element | None, state: State
+) -> Comparison:
     """A member with its own labels and tokens computes permuted what it computes."""
     member, (module, spec) = family.members[index], family.stored_forms[index]
     if member.changes:
         state = member.stored_state
     inputs = member.stored.example_inputs()
     name = member.reference
-    return prove(module, spec, of_spec(spec, permutation), state, inputs, name=name)
+    permutation = of_spec(spec, permutation)
+    return prove(module, spec, permutation, state, inputs, element=element, name=name)
 
 
 def of_spec(spec: PermutationSpec, permutation: Permutation) -> Permutation:

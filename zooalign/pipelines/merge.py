@@ -189,7 +189,7 @@ def merge_models(
         release = Release(
             like=family.members[0],
             spec=family.spec,
-            permutations={names[one.index]: one.permutation for one in aligned},
+            permutations={names[one.index]: one.moved for one in aligned},
             provenance=provenance,
             curves=curves,
             config_files=_config_files(family, merged.state),
@@ -284,10 +284,10 @@ def _merged(
 ) -> MergedState:
     """The average of the aligned members, corrected."""
     family, calibration = inputs.family, inputs.calibration
-    permutations = [family.spec.identity(), *(one.permutation for one in aligned)]
+    first, *others = (member.state for member in family.members)
     parents: list[State] = [
-        Permuted(family.spec, permutation, member.state)
-        for permutation, member in zip(permutations, family.members, strict=True)
+        Permuted(family.spec, family.spec.identity(), first),
+        *(one.applied(family.spec, s) for one, s in zip(aligned, others, strict=True)),
     ]
     weights = _combination(settings) or settings.weights
     if family.lacks_rows:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from zooalign.kinds import Symmetries
 from zooalign.release.opening import derive_for
 from zooalign.release.results import Report, merged_fields
 from zooalign.release.settings import SymmetrySettings, VerifySettings
@@ -91,12 +92,17 @@ class SpecFile(_Derived):
 
 @dataclass(frozen=True)
 class PermutationFile:
-    """The JSON of ``zooalign/permutation.json``; a nested group has nested lists of units."""
+    """The JSON of ``zooalign/permutation.json``; a nested group has nested lists of units.
+
+    Version 2 has ``symmetries`` and ``maps``: what is done beyond permuting.
+    """
 
     format: Literal["zooalign.permutation"]
-    version: Literal[1]
+    version: Literal[1, 2]
     spec_hash: str
     indices: Mapping[str, list[Any]]
+    symmetries: Symmetries | None = None
+    maps: str | None = None
 
 
 @dataclass(frozen=True)

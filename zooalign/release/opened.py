@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zooalign.errors import CheckpointError, MergeError, ModelReferenceError, SpecError
 from zooalign.graph.axis_names import AxisNames, Kind
-from zooalign.graph.lazy_state import LazyTensors
+from zooalign.graph.lazy_state import LazyTensors, StateView
 from zooalign.merging.naming import changes_between, placed
 from zooalign.release import layout
 from zooalign.release.contents import Contents, LocalContents, is_inside, open_repo
@@ -25,7 +25,16 @@ from zooalign.release.opening import FamilyMember, derive_for, member_of
 from zooalign.release.provenance import Provenance
 from zooalign.release.settings import CheckRequest
 from zooalign.release.sources import Source, source_of
-from zooalign.symmetry import Derived, Permutation, PermutationSpec
+from zooalign.symmetry import (
+    Derived,
+    Element,
+    Mapped,
+    Permutation,
+    PermutationSpec,
+    Permuted,
+    SpecClasses,
+)
+from zooalign.symmetry.classes.element_file import moved_from_dict
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
 from zooalign.zoo import hub
 from zooalign.zoo.building import state_dict_for
@@ -164,6 +173,18 @@ class OpenedRelease:
         """A recorded permutation; SpecError if it is absent or none of the recorded spec's."""
         self._required_text(name)
         return permutation_from_dict(self.json(name), self.spec, name)
+
+    def moved(self, name: str) -> Permutation | Element:
+        """As :meth:`permutation`, or a recorded element that does more."""
+        self._required_text(name)
+        return moved_from_dict(self.json(name), self.spec, name)
+
+    def applied(self, name: str, state: Mapping[str, Tensor]) -> StateView:
+        """A state dict under what is recorded, tensor by tensor; SpecError as :meth:`moved`."""
+        moved = self.moved(name)
+        if isinstance(moved, Element):
+            return Mapped(SpecClasses.of(self.spec, moved.symmetries), moved, state)
+        return Permuted(self.spec, moved, state)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:

@@ -225,7 +225,8 @@ def open_family(
     models = [renamed(model, change) for model, change in zip(opened, changes, strict=True)]
     module = models[0].build()
     allow = settings.allow_value_dependent
-    derived = derive_for(models[0], module, allow_value_dependent=allow)
+    symmetries: Symmetries = getattr(settings, "symmetries", "permutations")
+    derived = derive_for(models[0], module, allow_value_dependent=allow, symmetries=symmetries)
     members = tuple(
         _member(stored, module, models[0], placed(each, models[0].adapter, module, derived))
         for stored, each in zip(opened, changes, strict=True)
@@ -233,6 +234,11 @@ def open_family(
     for member in members:
         warn_of_changes(member.reference, member.changes)
     warn_of_preprocessing(opened)
+    if symmetries != "permutations" and any(m.is_resized or m.differing for m in members):
+        raise MergeError(
+            "models with other labels, tokens or configurations than the first are permuted only: "
+            "leave --symmetries at permutations"
+        )
     for other in members[1:]:
         _require_same_symmetries(models[0], derived.spec, other, allow)
     return Family(members, module, derived, naming.head == "none")

@@ -228,7 +228,7 @@ class LoraSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignSettings(OpenSettings):
+class AlignSettings(SymmetrySettings):
     """Settings of aligning one model to another.
 
     ``options`` are those of the matching method.
@@ -261,7 +261,9 @@ class AlignSettings(OpenSettings):
         names = ("allow_value_dependent", "allow_different_configs")
         accepted = {name: getattr(self, name) for name in names if getattr(self, name)}
         recorded = {name: getattr(self, name) for name in self.recorded}
-        return recorded | accepted | self.measuring.record()
+        beyond = self.symmetries != "permutations"
+        symmetries = {"symmetries": self.symmetries} if beyond else {}
+        return recorded | accepted | symmetries | self.measuring.record()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,7 +331,7 @@ class MergeSettings(AlignSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarrierSettings(OpenSettings):
+class BarrierSettings(SymmetrySettings):
     """Settings of a barrier.
 
     ``align`` is ``none``, to measure the models as they are, or a matching method; or several of

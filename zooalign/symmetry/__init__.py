@@ -1,7 +1,7 @@
 """From a graph's index sets to permutation specs: derive, apply, verify, explain."""
 
 from zooalign.symmetry.classes.derive import derive_classes
-from zooalign.symmetry.classes.elements import Element, SpecClasses
+from zooalign.symmetry.classes.elements import Element, Mapped, SpecClasses
 from zooalign.symmetry.classes.group_class import GroupClass
 from zooalign.symmetry.derive import Derived
 from zooalign.symmetry.extract import derive_spec, extract_spec
@@ -17,6 +17,7 @@ __all__ = [
     "Frozen",
     "Group",
     "GroupClass",
+    "Mapped",
     "Member",
     "Over",
     "Permutation",

@@ -16,6 +16,7 @@ from zooalign.symmetry.permutation import Permutation
 from zooalign.symmetry.spec import FORMAT, VERSION, VERSION_WITH_CLASSES, PermutationSpec
 
 __all__ = [
+    "VERSION_OF_ELEMENT",
     "from_dict",
     "from_json",
     "permutation_from_dict",
@@ -27,6 +28,8 @@ __all__ = [
 T = TypeVar("T")
 
 PERMUTATION_FORMAT = "zooalign.permutation"
+#: Of a permutation with maps of units beside it (:mod:`zooalign.symmetry.classes.element_file`).
+VERSION_OF_ELEMENT = 2
 
 # Positions are held as arrays: a file must not ask for more memory than a tensor's axes can.
 _MOST_POSITIONS = 2**26
@@ -210,6 +213,7 @@ def permutation_from_dict(
     SpecError
         If it is malformed, belongs to another spec, or is not a bijection.
     """
+    _refuse_element(body, where)
     _check_format(body, PERMUTATION_FORMAT, "a permutation", where)
     file = _converted(body, _PermutationFile, where)
     spec.check_hash(file.spec_hash)
@@ -226,6 +230,17 @@ def permutation_from_dict(
     permutation = Permutation(file.spec_hash, indices)
     spec.check(permutation)
     return permutation
+
+
+def _refuse_element(body: Any, where: str) -> None:
+    """Of an element the permutation alone is a part that computes something else."""
+    known = isinstance(body, Mapping) and body.get("format") == PERMUTATION_FORMAT
+    if known and body.get("version") == VERSION_OF_ELEMENT:
+        raise SpecError(
+            f"{where} does more than permute (symmetries '{body.get('symmetries')}'): signs, "
+            "scales or linear maps are part of it, which cannot be followed here. Align with "
+            "--symmetries permutations for it"
+        )
 
 
 class _PermutationFile(msgspec.Struct):

@@ -9,7 +9,6 @@ from zooalign.graph.dtypes import Rounded
 from zooalign.merging.combine import combined
 from zooalign.merging.named_rows import filled
 from zooalign.release.opened import OpenedRelease, Parent
-from zooalign.symmetry import Permuted
 from zooalign.symmetry.same_function import Comparison
 
 __all__ = [
@@ -33,7 +32,7 @@ def parents_by_source(release: OpenedRelease) -> dict[int, Parent]:
 
 
 def aligned_states(release: OpenedRelease) -> list[Mapping[str, Tensor]] | None:
-    """The sources of a merge, or the one of an alignment, permuted as recorded; lazily.
+    """The sources of a merge, or the one of an alignment, permuted or mapped as recorded; lazily.
 
     None if one of them was not given.
     """
@@ -45,7 +44,7 @@ def aligned_states(release: OpenedRelease) -> list[Mapping[str, Tensor]] | None:
             return None
         state: Mapping[str, Tensor] = parents[index].member.state
         if index in permutations:
-            state = Permuted(release.spec, release.permutation(permutations[index]), state)
+            state = release.applied(permutations[index], state)
         states.append(state)
     if provenance.operation == "align":
         return states

@@ -34,11 +34,12 @@ _FIX = "make the release again; every coupled axis has to be permuted, once"
 )
 def valid(release: OpenedRelease) -> Iterator[Problem]:
     """A permutation file is missing, belongs to another spec, or is not a bijection in one of its
-    groups or blocks: lengths are wrong, or numbers repeat, are out of range or not whole.
+    groups or blocks: lengths are wrong, or numbers repeat, are out of range or not whole. Of an
+    element (``--symmetries``) a map is outside of its class: no rotation, singular, not finite.
     """
     for alignment in release.provenance.alignments:
         try:
-            release.permutation(alignment.permutation)
+            release.moved(alignment.permutation)
         except SpecError as error:
             yield Problem(alignment.permutation, str(error))
 

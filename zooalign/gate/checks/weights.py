@@ -7,7 +7,7 @@ from torch import Tensor
 
 from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
-from zooalign.symmetry import Permutation, PermutationSpec
+from zooalign.symmetry import Element, Permutation, PermutationSpec
 from zooalign.symmetry.training_only import as_long_as_moving, left_behind
 from zooalign.zoo.building import tied_names
 
@@ -113,7 +113,8 @@ def _left(
     release: OpenedRelease, left: Callable[[PermutationSpec, Permutation], Iterable[str]]
 ) -> tuple[str, ...]:
     """The tensors that some recorded permutation leaves behind."""
-    permutations = [release.permutation(a.permutation) for a in release.provenance.alignments]
+    moved = [release.moved(a.permutation) for a in release.provenance.alignments]
+    permutations = [m.permutation if isinstance(m, Element) else m for m in moved]
     names = (name for permutation in permutations for name in left(release.spec, permutation))
     return tuple(dict.fromkeys(names))
 
