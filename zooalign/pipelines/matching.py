@@ -225,17 +225,19 @@ def align_members(
     for index, member in enumerate(family.members[1:], start=1):
         source, solution = member.state, None
         if method != "none":
-            ends = [_computed_with(state, device, method) for state in (target, source)]
+            ends = [_computed_with(state, settings) for state in (target, source)]
             solution = match(family.spec, *ends, **arguments)
         aligned.append(_proved(family, index, (target, source), solution, progress, device))
     return aligned
 
 
-def _computed_with(state: State, device: str, method: str) -> State:
+def _computed_with(state: State, settings: AlignSettings) -> State:
     """A state dict as a method reads it: as it lies in its file, widened when read, in memory."""
-    solver = solvers().get(method)
-    if device != "cpu" or solver is None or not solver.reads_by_tensor:
+    solver, device = solvers().get(settings.method), settings.device
+    in_memory = solver is None or not solver.reads_by_tensor
+    if device != "cpu" or in_memory or settings.symmetries != "permutations":
         return float_state(state, device)
+    assert solver is not None
     return Widened(state, device) if "module" in solver.needs else state
 
 
