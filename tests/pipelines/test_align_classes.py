@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 from released_pairs import Pairs, outputs, rewrite, tamper, weights
@@ -19,6 +20,7 @@ from zooalign.pipelines.merge import merge_models
 from zooalign.pipelines.reproduce import reproduce
 from zooalign.release.opening import derive_for
 from zooalign.release.settings import AlignSettings, BarrierSettings, MergeSettings
+from zooalign.schemas import load_schema
 from zooalign.symmetry import SpecClasses
 from zooalign.symmetry.classes.element_file import element_from_dict, element_to_dict
 from zooalign.symmetry.spec_file import from_json, permutation_from_dict
@@ -72,6 +74,7 @@ def test_the_file_of_the_element(planted: tuple[str, str], aligned: AlignReport)
     spec = from_json((folder / "spec.json").read_text())
     body = json.loads((folder / "permutation.json").read_text())
     assert body["version"] == 2
+    jsonschema.Draft202012Validator(load_schema("element.file")).validate(body)
     element = element_from_dict(body, spec)
     assert element_to_dict(element) == body
     classes = SpecClasses.of(spec, "linear")

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from zooalign.kinds import Symmetries
 from zooalign.release.opening import derive_for
 from zooalign.release.results import Report, merged_fields
 from zooalign.release.settings import SymmetrySettings, VerifySettings
@@ -18,6 +17,7 @@ from zooalign.symmetry.spec_file import to_dict
 from zooalign.zoo.models import Model, open_architecture
 
 __all__ = [
+    "ElementFile",
     "PermutationFile",
     "SpecFile",
     "SpecReport",
@@ -92,17 +92,24 @@ class SpecFile(_Derived):
 
 @dataclass(frozen=True)
 class PermutationFile:
-    """The JSON of ``zooalign/permutation.json``; a nested group has nested lists of units.
-
-    Version 2 has ``symmetries`` and ``maps``: what is done beyond permuting.
-    """
+    """The JSON of ``zooalign/permutation.json``; a nested group has nested lists of units."""
 
     format: Literal["zooalign.permutation"]
-    version: Literal[1, 2]
+    version: Literal[1]
     spec_hash: str
     indices: Mapping[str, list[Any]]
-    symmetries: Symmetries | None = None
-    maps: str | None = None
+
+
+@dataclass(frozen=True)
+class ElementFile:
+    """The JSON of ``zooalign/permutation.json`` where ``--symmetries`` go beyond permutations."""
+
+    format: Literal["zooalign.permutation"]
+    version: Literal[2]
+    spec_hash: str
+    indices: Mapping[str, list[Any]]
+    symmetries: Literal["signed", "monomial", "linear"]
+    maps: str
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from zooalign.pipelines.lora import LoraReport
 from zooalign.pipelines.merge import MergeResult
 from zooalign.pipelines.plan import Plan
 from zooalign.pipelines.reproduce import ReproduceReport
-from zooalign.pipelines.spec import PermutationFile, SpecFile, SpecResult, VerifyResult
+from zooalign.pipelines.spec import ElementFile, PermutationFile, SpecFile, SpecResult, VerifyResult
 from zooalign.publish.publish import PublishReport
 from zooalign.recipes.recipe import Recipe
 from zooalign.recipes.run import RunResult
@@ -58,6 +58,7 @@ TYPES: Mapping[str, Any] = {
     "verify": VerifyResult,
     "barrier.file": CurvesFile,
     "digests.file": dict[str, str],
+    "element.file": ElementFile,
     "permutation.file": PermutationFile,
     "policy.file": Policy,
     "provenance.file": Provenance,
