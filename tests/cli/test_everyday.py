@@ -138,6 +138,8 @@ def test_an_autoencoder_is_scored_by_its_task(call: Call) -> None:
 def test_targets_that_fit_nothing_are_refused(call: Call) -> None:
     done = call("barrier", *pair("autoencoder"), *CLASSES, "--loss", "mse", "--format", "json")
     assert done.code == 2 and "--loss" in done.json["error"]["message"]
+    copies = call("barrier", *pair("autoencoder"), *COPIES, "--metric", "accuracy")
+    assert copies.code == 2 and "have no accuracy" in copies.err and "--metric mse" in copies.err
     misspelt = call("barrier", *pair("mlp"), *CLASSES, "--metric", "acuracy")
     assert misspelt.code == 2 and "did you mean accuracy?" in misspelt.err
 
@@ -187,6 +189,7 @@ def test_what_is_changed_is_said(call: Call) -> None:
         ("check sed0", "did you mean ./seed1?"),
         ("spec mlp0.safetensor", "./mlp0.safetensors"),
         ("spec py:everyday_nets:mpl", "did you mean mlp?"),
+        ("spec py:everyday_nets:mlp?inptu=6", "has no argument 'inptu'"),
         ("spec timm:resnet18?num_class=3", "did you mean num_classes=?"),
         ("spce x", "Did you mean spec?"),
         ("spec mlp0.safetensors", "--model"),

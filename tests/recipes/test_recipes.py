@@ -162,6 +162,8 @@ parameters:
         ("base_model: ./base", "base_mdel: ./base", 2, "did you mean base_model?"),
         ("  - model: ./a", "  - modle: ./a", 4, "did you mean model?"),
         ("      weight: 0.5", "      wieght: 0.5", 6, "no parameter 'wieght'"),
+        ("      weight: 0.5", "      weight: yes", 6, "weight is True, and takes a number"),
+        ("      weight: 0.5", "      weight: .nan", 6, "weight is nan, and takes a number"),
         ("      weight: 0.5", "      weight: [", 8, "not YAML"),
         ("parameters:\n  density: 0.5", "alphas: many", 7, "alphas: Expected `int`"),
         ("parameters:\n  density: 0.5", "align:\n  methd: x", 8, "did you mean method?"),

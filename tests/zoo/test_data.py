@@ -183,6 +183,26 @@ def test_npz_refused(tmp_path: Path, arrays: dict, query: str, says: str) -> Non
         open_data(f"{tmp_path / 'data.npz'}{query}")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("data.csv", b"", "the file is empty"),
+        ("data.jsonl", b"", "holds no rows"),
+        ("data.jsonl", b"\n\n", "holds no rows"),
+        ("data.npz", b"hello", "numpy.savez"),
+        ("data.tar", b"hello", "cannot be read as a tar file"),
+        ("dat.csv", b"a,y\n1,0\n", r"did you mean .*dat\.csv"),
+    ],
+)
+def test_a_file_that_is_no_data_is_one_line(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=says) as caught:
+        open_data(str(tmp_path / name.replace("dat.", "data.")), preprocess=Preprocess(torch.clone))
+    assert "\n" not in str(caught.value) and "pickle" not in str(caught.value)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04broken", b"hello"])
 def test_broken_npz(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.npz").write_bytes(content)

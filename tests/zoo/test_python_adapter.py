@@ -97,7 +97,7 @@ def test_a_directory_needs_its_architecture_named(module: str, tmp_path: Path) -
         ("constant", "is not callable"),
         ("number", "returned int, not an nn.Module"),
         ("net?fail=true", "failed: ValueError: asked to fail"),
-        ("net?height=3", "failed: TypeError.*height"),
+        ("net?widht=3", "did you mean width="),
         ("net?input=3xx2", "'3xx2' is not a shape"),
         ("net?input=0", "'0' is not a shape"),
     ],

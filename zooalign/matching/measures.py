@@ -101,7 +101,7 @@ def cross_entropy(outputs: Any, targets: Tensor) -> Tensor:
     """
     scores = logits(outputs).float()
     if targets.is_floating_point():
-        _require_probabilities(scores, targets)
+        _require_probabilities(scores, targets, "cross-entropy", "--loss mse, or loss='mse'")
         return F.cross_entropy(scores, targets.to(scores.dtype), reduction="none")
     scores, wanted = _classes(scores, targets)
     return F.cross_entropy(scores, wanted, reduction="none")
@@ -114,7 +114,7 @@ def correct(outputs: Any, targets: Tensor) -> Tensor:
     """
     scores = logits(outputs)
     if targets.is_floating_point():
-        _require_probabilities(scores, targets)
+        _require_probabilities(scores, targets, "accuracy", "--metric mse, or metric='mse'")
         return scores.argmax(1) == targets.argmax(1)
     scores, wanted = _classes(scores, targets)
     return scores.argmax(1) == wanted
@@ -205,12 +205,12 @@ def _are_probabilities(targets: Tensor) -> bool:
     return torch.allclose(total, torch.ones_like(total), atol=1e-3)
 
 
-def _require_probabilities(scores: Tensor, targets: Tensor) -> None:
+def _require_probabilities(scores: Tensor, targets: Tensor, measure: str, instead: str) -> None:
     if scores.shape != targets.shape or not _are_probabilities(targets):
         raise DataError(
             f"outputs of shape {tuple(scores.shape)} and targets of shape {tuple(targets.shape)} "
-            "have no cross-entropy with classes on axis 1: the targets are numbers, and no class "
-            "probabilities. Score them by mse or mae (--loss mse, or loss='mse')"
+            f"have no {measure} with classes on axis 1: the targets are numbers, and no class "
+            f"probabilities. Score them by mse or mae ({instead})"
         )
 
 

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import reduce
+from math import isfinite
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +287,7 @@ def read_recipe(path: Path) -> Recipe:
     except msgspec.ValidationError as error:
         raise RecipeError(_explained(path, str(error), lines)) from None
     _require_in_place(path, recipe, lines)
+    _require_numbers(path, content, lines)
     at = lines.get(("merge_method",), 1)
     try:
         _ = recipe.combination
@@ -299,6 +303,15 @@ def read_recipe(path: Path) -> Recipe:
             "there are union, intersection and base (or the first model's)"
         )
     return recipe
+
+
+def _require_numbers(path: Path, content: Any, lines: Mapping[Place, int]) -> None:
+    """Raise where a parameter is yes, no, NaN or infinite: YAML reads those without a word."""
+    for place, line in lines.items():
+        if "parameters" in place[:-1] and place[-1] in ("weight", "density", "t", "lambda"):
+            value = reduce(getitem, place, content)
+            if isinstance(value, bool) or (isinstance(value, float) and not isfinite(value)):
+                raise RecipeError(f"{path}:{line}: {place[-1]} is {value!r}, and takes a number")
 
 
 def _require_in_place(path: Path, recipe: Recipe, lines: Mapping[Place, int]) -> None:

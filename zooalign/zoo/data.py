@@ -5,6 +5,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
@@ -154,7 +155,7 @@ def open_data(
         return _shard_batches(reference, images, batch_size=batch_size, limit=limit)
     path = Path(reference.path)
     if not path.exists():
-        raise DataError(f"{path}: there is no such file or directory; give {_FORMS}")
+        raise DataError(f"{path}: there is no such file or directory{_near(path)}; give {_FORMS}")
     if path.is_dir():
         images = _image_preprocess(text, preprocess, normalize)
         return image_batches(reference, images, batch_size=batch_size, limit=limit)
@@ -309,8 +310,20 @@ def _stack(images: list[Tensor], text: str) -> Tensor:
     return torch.stack(images)
 
 
+def _near(path: Path) -> str:
+    """What stands beside a path that is not there, under a name that is near."""
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = get_close_matches(path.name, beside, n=2, cutoff=0.7)
+    meant = " or ".join(str(path.with_name(name)) for name in close)
+    return f" (did you mean {meant}?)" if meant else ""
+
+
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     refuse_pointer(path, DataError)
+    if not zipfile.is_zipfile(path):
+        raise DataError(
+            f"{path}: cannot be read as an .npz file; numpy.savez(file, x=..., y=...) writes one"
+        )
     try:
         with np.load(path, allow_pickle=False) as content:
             if "x" not in content:

@@ -16,6 +16,8 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +78,9 @@ class PythonAdapter(BaseAdapter):
         options = {name: value for name, value in reference.kwargs.items() if name != "input"}
         try:
             with working_directory_importable():
-                module = _callable_of(reference)(**options)
+                make = _callable_of(reference)
+                _require_options(reference, make, options)
+                module = make(**options)
         except ZooalignError:
             raise
         except Exception as error:
@@ -156,6 +160,24 @@ def _callable_of(reference: Reference) -> Any:
     if not callable(function):
         raise ModelReferenceError(f"'{reference}': {reference.target} is not callable")
     return function
+
+
+def _require_options(reference: Reference, make: Any, options: Mapping[str, Any]) -> None:
+    """Raise where ``make`` has no argument of an option's name; it names the near ones."""
+    try:
+        parameters = signature(make).parameters
+    except (TypeError, ValueError):  # a callable without a signature: calling it will say
+        return
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for option in options:
+        if option not in parameters:
+            near = get_close_matches(option, parameters, n=1)
+            known = f"did you mean {near[0]}=?" if near else f"it takes {', '.join(parameters)}"
+            raise ModelReferenceError(
+                f"'{reference}': {reference.target} has no argument '{option}'"
+                + (f"; {known}" if parameters else "; it takes none")
+            )
 
 
 def _beside(reference: Reference, attribute: str) -> Any:

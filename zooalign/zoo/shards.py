@@ -81,7 +81,9 @@ def open_shards(paths: Sequence[Path]) -> Shards:
                     if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES
                 ]
         except (OSError, tarfile.TarError) as error:
-            raise DataError(f"{path}: cannot be read as a tar file: {error}") from error
+            # A ReadError lists in several lines what each compression said.
+            reason = str(error).partition(":\n")[0]
+            raise DataError(f"{path}: cannot be read as a tar file: {reason}") from error
         images += [(path, name) for name in names]
         targets += [classes.get(name.rpartition(".")[0]) for name in names]
     if not images:

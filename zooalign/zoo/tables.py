@@ -49,6 +49,8 @@ def arrays_of(
         raise DataError(f"{path}: has no column '{target}'; it has {', '.join(columns)}")
     target = target or next((name for name in _TARGETS if name in columns), None)
     features = {name: values for name, values in columns.items() if name != target}
+    if not columns:
+        raise DataError(f"{path}: holds no rows")
     if not features:
         raise DataError(f"{path}: has no column but the target '{target}'")
     x = _numbers(path, features)
@@ -59,9 +61,12 @@ def _read_csv(path: Path) -> Columns:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file, delimiter=delimiter)
+            lines = list(csv.reader(file, delimiter=delimiter))
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a table with a header: {error}") from error
+    if not lines:
+        raise DataError(f"{path}: cannot be read as a table with a header: the file is empty")
+    header, *rows = lines
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise DataError(
