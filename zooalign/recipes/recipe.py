@@ -3,9 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from functools import reduce
 from math import isfinite
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -309,7 +307,9 @@ def _require_numbers(path: Path, content: Any, lines: Mapping[Place, int]) -> No
     """Raise where a parameter is yes, no, NaN or infinite: YAML reads those without a word."""
     for place, line in lines.items():
         if "parameters" in place[:-1] and place[-1] in ("weight", "density", "t", "lambda"):
-            value = reduce(getitem, place, content)
+            value = content
+            for key in place:
+                value = value[key]
             if isinstance(value, bool) or (isinstance(value, float) and not isfinite(value)):
                 raise RecipeError(f"{path}:{line}: {place[-1]} is {value!r}, and takes a number")
 
