@@ -61,6 +61,7 @@ def commands(pairs: Pairs, out: Path) -> Iterator[tuple[str, list[str]]]:
     yield "verify", ["verify", vit[0]]
     yield "plan", ["plan", "align", *vit, *weight]
     yield "align", ["align", *vit, "-o", str(out / "aligned"), *weight, *scored]
+    yield "align", ["align", *vit, "-o", str(out / "mapped"), *weight, "--symmetries", "signed"]
     yield "merge", ["merge", *vit, "-o", str(out / "merged"), *weight, *data, *scored]
     again = str(out / "merged/zooalign/provenance.json")  # a record is a recipe
     yield "run", ["run", again, "-o", str(out / "merged_again")]
@@ -88,6 +89,9 @@ def test_every_command_and_file(call: Call, pairs: Pairs, tmp_path: Path) -> Non
             name = path.stem.partition("-")[0] + ".file"
             require(name, json.loads(path.read_text()))
             seen.add(name)
+    element = tmp_path / "mapped" / "zooalign" / "permutation.json"
+    require("element.file", json.loads(element.read_text()))
+    seen.add("element.file")
     parent = ["apply", pairs.vit[1], str(tmp_path / "aligned"), "-o", str(tmp_path / "again")]
     require("apply", call(*parent, "--format", "json").json)
     policy = jsonschema.Draft202012Validator(load_schema("policy.file"))

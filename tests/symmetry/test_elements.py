@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -117,6 +118,17 @@ def test_permutations_and_signs_are_exact_in_sixteen_bits(
     back = signed.apply(signed.invert(element), moved)
     assert all(torch.equal(back[n], narrow[n]) for n in narrow)
     assert any(not torch.equal(moved[n], narrow[n]) for n in narrow)
+
+
+def test_what_an_element_touches(classes: SpecClasses) -> None:
+    assert classes.identity().touched.is_identity
+    drawn = classes.random(1)
+    touched = drawn.touched
+    classes.spec.check(touched)
+    still = {name for name, maps in drawn.maps.items() if maps.still}
+    for name, index in touched.indices.items():
+        moves = bool((index != np.arange(index.shape[-1])).all())
+        assert moves is (name not in still)
 
 
 # ---------------------------------------------------------------------- what is refused

@@ -243,7 +243,8 @@ def prove(
             f"{type(module).__name__}, and nothing was "
             "written. Run `zooalign verify` or zooalign.verify on it and report what it says"
         )
-    left = left_behind(module, spec, permutation, inputs)
+    changed = permutation if element is None else element.touched
+    left = left_behind(module, spec, changed, inputs)
     if left:
         warnings.warn(_only_in_training(name, left), ZooalignWarning, stacklevel=2)
     return comparison

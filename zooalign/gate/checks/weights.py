@@ -114,7 +114,7 @@ def _left(
 ) -> tuple[str, ...]:
     """The tensors that some recorded permutation leaves behind."""
     moved = [release.moved(a.permutation) for a in release.provenance.alignments]
-    permutations = [m.permutation if isinstance(m, Element) else m for m in moved]
+    permutations = [m.touched if isinstance(m, Element) else m for m in moved]
     names = (name for permutation in permutations for name in left(release.spec, permutation))
     return tuple(dict.fromkeys(names))
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from math import log10, prod
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,6 +77,18 @@ class Element:
     def spec_hash(self) -> str:
         """Hash of the spec it belongs to."""
         return self.permutation.spec_hash
+
+    @property
+    def touched(self) -> Permutation:
+        """A permutation that moves the units of every group that the element changes.
+
+        What would be wrong beside units that moved is wrong beside units that were mapped.
+        """
+        indices = {
+            group: index if self.maps[group].still else np.roll(index, 1, axis=-1)
+            for group, index in self.permutation.indices.items()
+        }
+        return Permutation(self.spec_hash, indices)
 
     @property
     def is_identity(self) -> bool:
