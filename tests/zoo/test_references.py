@@ -141,7 +141,11 @@ def test_the_documented_examples() -> None:
     assert kinds == ["hub", "hub", "directory", "registry", "registry", "file"]
 
 
-def test_a_file_of_another_kind_is_called_one(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_called_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    monkeypatch.chdir(tmp_path)
+    assert parse_reference("a.gguf").kind == "directory"  # and not a hub repo
     assert "a kind that is not read" in str(no_such("directory", str(tmp_path / "a.gguf")))
     assert "no such directory" in str(no_such("directory", str(tmp_path / "b.gguf")))

@@ -238,7 +238,7 @@ def parse_reference(text: str) -> Reference:
                 f"{text!r}: write {better!r} instead of the prefix {library}:"
             )
         return _registry(library, rest, text)
-    if Path(text).is_dir() or _is_file_name(text.partition("?")[0]):
+    if Path(text).exists() or _is_file_name(text.partition("?")[0]):
         return _path(f"./{text}")
     return _hub(text, text)
 

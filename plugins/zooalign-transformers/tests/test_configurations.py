@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hf_models import llama
+from transformers import BertConfig
 from zooalign.errors import MergeError, ZooalignWarning
 from zooalign.gate.check import CheckRequest, check
 from zooalign.pipelines.align import align_models
@@ -15,6 +16,8 @@ from zooalign.pipelines.merge import merge_models
 from zooalign.release.settings import AlignSettings, BarrierSettings, MergeSettings
 from zooalign.zoo.configurations import differing_fields
 from zooalign.zoo.models import open_architecture
+
+from zooalign_transformers.configurations import computing_fields
 
 FIELDS = {"hidden_act": "gelu", "rms_norm_eps": 0.5, "rope_theta": 1e6}
 
@@ -76,3 +79,20 @@ def test_fields_of_training_and_generation_decide_nothing(tmp_path: Path) -> Non
     c, _ = saved(tmp_path / "c", 1, rope_theta=10000.0)
     first, other, same = (open_architecture(reference) for reference in (a, b, c))
     assert differing_fields(first, other) == differing_fields(first, same) == {}
+
+
+@pytest.mark.parametrize(
+    ("labels", "stated", "meant"),
+    [
+        (3, None, "single_label_classification"),
+        (3, "multi_label_classification", "multi_label_classification"),
+        (1, None, "regression"),
+    ],
+)
+def test_what_the_logits_of_a_classifier_are_odds_of_decides(
+    labels: int, stated: str | None, meant: str
+) -> None:
+    config = BertConfig(num_labels=labels, problem_type=stated).to_dict()
+    classifier = computing_fields("BertForSequenceClassification", config, "here")
+    assert classifier["problem_type"] == meant
+    assert "problem_type" not in computing_fields("BertModel", config, "here")

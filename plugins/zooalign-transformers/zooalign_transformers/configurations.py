@@ -38,13 +38,18 @@ _PADDING = "pad_token_id"
 
 def computing_fields(model_class: str, config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The fields that decide what a model computes in eval mode, nested ones joined by dots."""
-    flat = flattened(make_config(config, where).to_dict())
+    read = make_config(config, where)
+    flat = flattened(read.to_dict())
     causal = model_class.endswith(("ForCausalLM", "LMHeadModel"))
-    return {
+    fields = {
         name: value
         for name, value in flat.items()
         if not _only_beside(name) and not (causal and name.endswith(_PADDING))
     }
+    if model_class.endswith("Classification"):  # what its logits are odds of
+        usual = "regression" if read.num_labels == 1 else "single_label_classification"
+        fields["problem_type"] = read.problem_type or usual
+    return fields
 
 
 def _only_beside(name: str) -> bool:
