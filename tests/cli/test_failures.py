@@ -134,6 +134,21 @@ def test_a_full_disk(pairs: Pairs, work: Path) -> None:
         assert "Traceback" not in done.stderr and listing(work) == []
 
 
+@pytest.mark.parametrize("form", ["human", "json"])
+def test_what_reads_the_output_has_gone(form: str, work: Path) -> None:
+    closed = "import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1); "
+    done = forked(closed + RUN, "plugins", "--format", form, cwd=work)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is of Linux")
+def test_an_output_that_takes_nothing_is_no_bug(work: Path) -> None:
+    full = "import os, sys; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); "
+    done = forked(full + RUN, "plugins", cwd=work)
+    assert done.returncode == 2 and "the standard output cannot be written to" in done.stderr
+    assert "bug" not in done.stderr and "Traceback" not in done.stderr
+
+
 def test_ctrl_c_in_the_middle_of_writing(pairs: Pairs, work: Path) -> None:
     slow = """
 import time, zooalign.zoo.writer as writer

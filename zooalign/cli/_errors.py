@@ -1,10 +1,12 @@
 """How every command ends: exit codes, one message on stderr, JSON errors on stdout."""
 
+import errno
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,9 +18,19 @@ from zooalign.cli._session import session
 from zooalign.errors import ZooalignError, ZooalignWarning, is_out_of_memory
 from zooalign.text import first_line
 
-__all__ = ["COULD_NOT_RUN", "DEBUG", "FINDINGS", "FINE", "ErrorResult", "run_safely"]
+__all__ = [
+    "COULD_NOT_RUN",
+    "DEBUG",
+    "FINDINGS",
+    "FINE",
+    "ErrorResult",
+    "discard_output",
+    "run_safely",
+]
 
 FINE, FINDINGS, COULD_NOT_RUN = 0, 1, 2
+# What a system says where it cannot take what is written.
+_NOT_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 _NO_MEMORY = "out of memory; nothing half-written was left behind"
 DEBUG = "ZOOALIGN_DEBUG"
 
@@ -62,6 +74,11 @@ def run_safely(run: Callable[[], Any], arguments: Sequence[str]) -> int:
     except Exception as error:
         if is_out_of_memory(error):
             return _failed("MemoryError", _NO_MEMORY, json)
+        if isinstance(error, OSError) and error.errno in _NOT_WRITTEN:
+            where = error.filename or "the standard output"
+            discard_output()
+            message = f"{where} cannot be written to: {error.strerror}"
+            return _failed("OSError", message, False, "free some space, or write elsewhere")
         message = f"unexpected {type(error).__name__}: {first_line(error)}"
         hint = f"this is a bug in zooalign or a plugin; set {DEBUG}=1 for the traceback"
         return _failed(type(error).__name__, message, json, hint)
@@ -74,6 +91,12 @@ def _failed(kind: str, message: str, json: bool, hint: str = "") -> int:
     if json:
         print_json(ErrorResult(ErrorBody(kind, message, hint or None)))
     return COULD_NOT_RUN
+
+
+def discard_output() -> None:
+    """Let what is still to be written to stdout go nowhere: at exit, Python would try again."""
+    with suppress(OSError, ValueError):  # a stdout without a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _debugging() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from zooalign.cli._defaults import defaults_of
-from zooalign.cli._errors import run_safely
+from zooalign.cli._errors import COULD_NOT_RUN, discard_output, run_safely
 from zooalign.cli._session import session_options, start_session
 
 __all__ = ["LazyGroup"]
@@ -63,6 +63,17 @@ class LazyGroup(click.Group):
         if name is not None:
             ctx.default_map = {name: defaults_of(name, self._command, self._names)}
         return name, command, rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As of a group; without a word where the reader of a pipe has gone.
+
+        click would exit with 1, which means findings here.
+        """
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            discard_output()
+            ctx.exit(COULD_NOT_RUN)
 
     def main(  # type: ignore[override]
         self,

@@ -1,5 +1,6 @@
 """What commands print: JSON alone on stdout, or text for people; progress and notes on stderr."""
 
+import errno
 import functools
 import os
 import shlex
@@ -147,6 +148,10 @@ def console() -> Any:
         def render_str(self, text: str, **settings: Any) -> Any:
             return super().render_str(printable(text, keep="\n\t"), **settings)
 
+        def on_broken_pipe(self) -> None:
+            """Ended as every command is, in place of an exit with what means findings here."""
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
     on_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
     width = None if on_terminal else 120
     no_color = session().color is False or None
@@ -163,10 +168,10 @@ def escape(text: str) -> str:
 
 
 def print_table(console: Any, header: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table whose cells are markup."""
-    from rich.table import Table
+    """Print a table whose cells are markup; what is wider than its column goes on below."""
+    from rich.table import Column, Table
 
-    table = Table(*header)
+    table = Table(*(Column(name, overflow="fold") for name in header))
     for row in rows:
         table.add_row(*row)
     console.print(table, soft_wrap=False)
