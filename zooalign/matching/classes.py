@@ -29,8 +29,8 @@ from zooalign.graph.lazy_state import pieces
 from zooalign.kinds import Symmetries
 from zooalign.matching.assignment import assign, unit_order
 from zooalign.matching.calibration_set import CalibrationLoss, CalibrationSet
+from zooalign.matching.mapped_responses import Responses, of_activations, of_weights
 from zooalign.matching.problem import Match, MatchProblem
-from zooalign.matching.responses import Responses, of_activations, of_weights
 from zooalign.matching.signs_and_scales import unit_maps, with_signs
 from zooalign.matching.turns import Turns
 from zooalign.matching.unit_views import families

@@ -7,7 +7,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from zooalign.matching.responses import Responses
+from zooalign.matching.mapped_responses import Responses
 from zooalign.symmetry.classes.group_class import GroupClass
 from zooalign.symmetry.classes.maps import UnitMaps
 from zooalign.symmetry.groups import Group

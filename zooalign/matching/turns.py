@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from zooalign.matching.mapped_responses import Responses
 from zooalign.matching.procrustes import balance, nearest_rotation
-from zooalign.matching.responses import Responses
 from zooalign.symmetry.classes.elements import WORST_CONDITION
 from zooalign.symmetry.classes.group_class import GroupClass
 from zooalign.symmetry.classes.levels import Level
