@@ -92,7 +92,7 @@ def test_json(report: DemoReport, folder: Path) -> None:
 def test_lines(report: DemoReport) -> None:
     shown = io.StringIO()
     console = Console(file=shown, width=200)
-    for line in _lines(report):
+    for line in _lines(report, dry_run=False):
         console.print(line)
     assert "same bytes, same function" in shown.getvalue()
     assert "FAILED" not in shown.getvalue()

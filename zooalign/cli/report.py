@@ -4,8 +4,15 @@ from typing import Any
 
 import click
 
-from zooalign.cli._options import PATH, policy, settings_options
-from zooalign.cli._output import Output, escape, formatted, print_note, progress_bar
+from zooalign.cli._options import DRY_RUN, PATH, policy, settings_options
+from zooalign.cli._output import (
+    Output,
+    escape,
+    formatted,
+    print_note,
+    progress_bar,
+    show_written,
+)
 from zooalign.release.settings import CheckRequest
 
 __all__ = ["command"]
@@ -18,8 +25,11 @@ __all__ = ["command"]
 )
 @settings_options(CheckRequest, name="request")
 @policy
+@DRY_RUN
 @formatted
-def command(reference: str, output: str, request: CheckRequest, policy: str | None) -> Output:
+def command(
+    reference: str, output: str, request: CheckRequest, policy: str | None, dry_run: bool
+) -> Output:
     """Write a page that needs no network: verdict, barriers, symmetries, provenance.
 
     DIR is a release, or what zooalign connectivity wrote; FILE is a connectivity.json, a
@@ -31,7 +41,9 @@ def command(reference: str, output: str, request: CheckRequest, policy: str | No
 
     rules = find_policy() if policy is None else read_policy(policy)
     with progress_bar() as progress:
-        result = write_report(reference, output, request, policy=rules, progress=progress)
+        result = write_report(
+            reference, output, request, policy=rules, progress=progress, dry_run=dry_run
+        )
 
     def show(console: Any) -> None:
         if result.ok is not None:
@@ -41,6 +53,6 @@ def command(reference: str, output: str, request: CheckRequest, policy: str | No
             print_note("note", problem)
         for part in result.left_out:
             print_note("note", f"left out of the page: {part}")
-        console.print(f"written: {escape(result.output)} ({result.bytes / 1e6:.1f} MB)")
+        show_written(console, f"{result.output} ({result.bytes / 1e6:.1f} MB)", dry_run)
 
     return Output(result, show, 1 if result.ok is False else 0)

@@ -23,7 +23,7 @@ from zooalign.release.provenance import BarrierSummary, Provenance, noted_warnin
 from zooalign.release.results import merged_fields
 from zooalign.release.settings import AlignSettings, Naming
 from zooalign.release.sources import source_of
-from zooalign.symmetry import Element, Permuted
+from zooalign.symmetry import Element
 
 __all__ = ["AlignReport", "AlignResult", "align_models"]
 
@@ -135,8 +135,6 @@ def align_models(
             curves=curves,
         )
         tensors = aligned.applied(spec, member.checkpoint)
-        if not isinstance(moved, Element):
-            tensors = Permuted(spec, moved, member.checkpoint)
         if not settings.dry_run:
             write_release(output, release, tensors, overwrite=settings.overwrite, progress=progress)
     seconds = time.perf_counter() - start

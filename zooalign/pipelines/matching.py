@@ -71,10 +71,10 @@ class Aligned:
         return self.permutation if element is None else element
 
     def applied(self, spec: PermutationSpec, state: State) -> StateView:
-        """A member's state dict under it, tensor by tensor."""
+        """A member's state dict under it, tensor by tensor; the spec may be of a stored form."""
         if isinstance(self.moved, Element):
             return Mapped(SpecClasses.of(spec, self.moved.symmetries), self.moved, state)
-        return Permuted(spec, self.permutation, state)
+        return Permuted(spec, of_spec(spec, self.permutation), state)
 
     def record(self, file: str) -> AlignmentRecord:
         """For provenance; ``file`` is the permutation's name."""

@@ -32,6 +32,7 @@ class ReportResult:
     problems: tuple[str, ...]
     left_out: tuple[str, ...]
     seconds: float
+    dry_run: bool
 
 
 def write_report(
@@ -41,6 +42,7 @@ def write_report(
     *,
     policy: Policy | None = None,
     progress: Progress = silent,
+    dry_run: bool = False,
 ) -> ReportResult:
     """Write one HTML page about a release or a measurement.
 
@@ -55,6 +57,10 @@ def write_report(
         The ``.html`` file to write. It appears whole or not at all; its folder must exist.
     request, policy:
         Of the release gate, which runs on a release (:func:`zooalign.gate.check.check`).
+    progress:
+        Told of the checks that were run.
+    dry_run:
+        Make the page, but do not write it.
 
     Raises
     ------
@@ -70,8 +76,9 @@ def write_report(
     _require_place(path)
     content = content_of(reference, request or CheckRequest(), policy, progress)
     page = render(content).encode()
-    atomic_write(path, page)
-    return _result(content, output, len(page), time.perf_counter() - start)
+    if not dry_run:
+        atomic_write(path, page)
+    return _result(content, output, len(page), time.perf_counter() - start, dry_run)
 
 
 def _require_place(path: Path) -> None:
@@ -83,7 +90,9 @@ def _require_place(path: Path) -> None:
         raise CheckpointError(f"'{path}' cannot be written: {why}; name another file with -o")
 
 
-def _result(content: Content, output: str, size: int, seconds: float) -> ReportResult:
+def _result(
+    content: Content, output: str, size: int, seconds: float, dry_run: bool
+) -> ReportResult:
     connectivity, gate, structure = content.connectivity, content.gate, content.structure
     return ReportResult(
         reference=content.reference,
@@ -98,4 +107,5 @@ def _result(content: Content, output: str, size: int, seconds: float) -> ReportR
         problems=content.problems,
         left_out=content.left_out,
         seconds=seconds,
+        dry_run=dry_run,
     )

@@ -5,6 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
+from zooalign.errors import SpecError
 from zooalign.gate.findings import Problem, check
 from zooalign.release.opened import OpenedRelease
 from zooalign.symmetry import Element, Permutation, PermutationSpec
@@ -113,7 +114,10 @@ def _left(
     release: OpenedRelease, left: Callable[[PermutationSpec, Permutation], Iterable[str]]
 ) -> tuple[str, ...]:
     """The tensors that some recorded permutation leaves behind."""
-    moved = [release.moved(a.permutation) for a in release.provenance.alignments]
+    try:
+        moved = [release.moved(a.permutation) for a in release.provenance.alignments]
+    except SpecError:  # permutation.valid reports it
+        return ()
     permutations = [m.touched if isinstance(m, Element) else m for m in moved]
     names = (name for permutation in permutations for name in left(release.spec, permutation))
     return tuple(dict.fromkeys(names))
