@@ -47,12 +47,12 @@ def fitting_batches(
 
 def _regrouped(batches: Sequence[Batch], size: int) -> list[Batch]:
     """The rows of batches as batches of ``size`` rows; a rest that fills none is not among them."""
-    if sum(rows_of(batch) for batch in batches) < size:
+    count = sum(rows_of(batch) for batch in batches) // size
+    if not count:
         return []
     columns = zip(*(batch.args for batch in batches), strict=True)
     inputs = [torch.cat(column).split(size) for column in columns]
     targets = _targets(batches)
-    count = sum(rows_of(batch) for batch in batches) // size
     return [
         Batch(
             tuple(parts[n] for parts in inputs),
